@@ -1,0 +1,2 @@
+//! Laid out in the commits that follow.
+fn main() {}

@@ -1,0 +1,183 @@
+//! The token's claims.
+//!
+//! Registered claims keep their CWT and EAT keys (RFC 8392, RFC 9711); everything of ours stands in one private claim
+//! whose key lies below -65536, as the CWT registry leaves it.
+
+use super::envelope::SubmoduleDigest;
+use super::host::HostSubmodule;
+use crate::cbor::{self, DecodeError, Decoder, Encoder, Wire};
+use crate::id::{BootId, ChainId, Challenge, Digest, NodeId};
+use crate::time::{BootNanos, UnixSeconds};
+
+/// The profile of this report (EAT claim `eat_profile`).
+pub const PROFILE: &str = "tag:weighbridge.example,2026:report/1";
+
+/// The profiles that this build reads, newest first.
+pub const PROFILES: &[&str] = &[PROFILE];
+
+crate::record! {
+    /// The time that a report speaks of.
+    pub struct ReportTime {
+        /// Boot time at its start.
+        0 => start: BootNanos,
+        /// Boot time at its end.
+        1 => end: BootNanos,
+        /// Wall time at its end, by the node's clock.
+        2 => wall_end: UnixSeconds,
+        /// How often the wall clock was seen to step against boot time by more than two seconds, and by how many
+        /// seconds in all.
+        3 => wall_steps: u32,
+        /// Sum of the sizes of those steps, in seconds.
+        4 => wall_step_seconds: u64,
+    }
+}
+
+crate::record! {
+    /// The verifier's latest checkpoint that the node has found consistent: proves "not made before".
+    pub struct CheckpointSeen {
+        /// Tree size.
+        0 => size: u64,
+        /// Root.
+        1 => root: Digest,
+    }
+}
+
+crate::record! {
+    /// Why a chain begins anew.
+    pub struct Successor {
+        /// The chain that came before, as the verifier held it.
+        0 => chain: ChainId,
+        /// The highest sequence number that the verifier held of it.
+        1 => sequence: u64,
+        /// The digest of that report.
+        2 => digest: Digest,
+    }
+}
+
+crate::record! {
+    /// What this profile adds to the registered claims.
+    pub struct ReportClaims {
+        /// The chain.
+        0 => chain: ChainId,
+        /// Number in the chain, from 1.
+        1 => sequence: u64,
+        /// Digest of the report before, absent in the first.
+        2 => previous: Option<Digest>,
+        /// Where this is the first report of a new chain: the head of the old one.
+        3 => successor: Option<Successor>,
+        /// Boot id.
+        4 => boot: BootId,
+        /// The time spoken of.
+        5 => time: ReportTime,
+        /// Checkpoint seen.
+        6 => checkpoint: Option<CheckpointSeen>,
+        /// Length that reports should have, in seconds, as the verifier set it.
+        7 => report_seconds: u32,
+        /// Whether windows are shortened for a trial.
+        8 => trial: bool,
+        /// How many times the agent was started within the time spoken of.
+        9 => agent_starts: u32,
+    }
+}
+
+/// The submodules (EAT claim `submods`): the host's claims, and one digest for each accelerator, named `gpu-0`, `gpu-1`, ….
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Submodules {
+    /// The host.
+    pub host: HostSubmodule,
+    /// Digests of the accelerators' claims, in the order of their names.
+    pub accelerators: Vec<SubmoduleDigest>,
+}
+
+impl Submodules {
+    /// The most accelerators in one report.
+    pub const MAX_ACCELERATORS: usize = 64;
+
+    /// The name of the accelerator at `index`.
+    #[must_use]
+    pub fn name(index: usize) -> String {
+        format!("gpu-{index}")
+    }
+
+    /// Names in the order in which deterministic encoding writes them: shorter first, then by bytes.
+    fn names(count: usize) -> Vec<(String, Option<usize>)> {
+        let mut names: Vec<_> = (0..count).map(|i| (Self::name(i), Some(i))).collect();
+        names.push(("host".to_owned(), None));
+        names.sort_by(|a, b| (a.0.len(), &a.0).cmp(&(b.0.len(), &b.0)));
+        names
+    }
+}
+
+impl Wire for Submodules {
+    fn encode(&self, e: &mut Encoder<&mut Vec<u8>>) {
+        let names = Self::names(self.accelerators.len());
+        cbor::written(e.map(u64::try_from(names.len()).unwrap_or(u64::MAX)));
+        for (name, index) in names {
+            cbor::written(e.str(&name));
+            match index.and_then(|i| self.accelerators.get(i)) {
+                Some(digest) => digest.encode(e),
+                None => self.host.encode(e),
+            }
+        }
+    }
+
+    fn decode(d: &mut Decoder<'_>, what: &'static str) -> Result<Self, DecodeError> {
+        let Ok(Some(count)) = d.map() else {
+            return Err(cbor::shape(d, what, "a map of submodules"));
+        };
+        let limit = u64::try_from(Self::MAX_ACCELERATORS)
+            .unwrap_or(0)
+            .saturating_add(1);
+        if count > limit {
+            return Err(DecodeError::TooMany {
+                what: "submods",
+                found: count,
+                limit,
+            });
+        }
+        let devices = usize::try_from(count).unwrap_or(0).saturating_sub(1);
+        let (mut host, mut accelerators) = (None, Vec::new());
+        for (name, index) in Self::names(devices) {
+            let found = d
+                .str()
+                .map_err(|_| cbor::shape(d, what, "the name of a submodule"))?;
+            if found != name {
+                return Err(cbor::shape(
+                    d,
+                    what,
+                    "the submodules `host`, `gpu-0`, `gpu-1`, … in order",
+                ));
+            }
+            match index {
+                Some(i) => accelerators.push((i, SubmoduleDigest::decode(d, "submods")?)),
+                None => host = Some(HostSubmodule::decode(d, "submods.host")?),
+            }
+        }
+        accelerators.sort_by_key(|(i, _)| *i);
+        let host = host.ok_or_else(|| cbor::shape(d, what, "the submodule `host`"))?;
+        Ok(Self {
+            host,
+            accelerators: accelerators.into_iter().map(|(_, digest)| digest).collect(),
+        })
+    }
+}
+
+crate::record! {
+    /// The claims of the token, with their registered keys.
+    pub struct TokenClaims {
+        /// `aud`: the verifier's id, in hexadecimal.
+        3 => audience: String,
+        /// `iat`: wall time of signing, by the node's clock.
+        6 => issued_at: UnixSeconds,
+        /// `eat_nonce`: the challenge answered.
+        10 => nonce: Option<Challenge>,
+        /// `ueid`: the node.
+        256 => node: NodeId,
+        /// `eat_profile`.
+        265 => profile: String,
+        /// `submods`.
+        266 => submods: Submodules,
+        /// Ours.
+        -70_000 => report: ReportClaims,
+    }
+}

@@ -1,0 +1,29 @@
+//! The report: its claims, its envelope, and the chain from report to report.
+//!
+//! A report is an Entity Attestation Token (RFC 9711): a CWT in `COSE_Sign1`. Each accelerator's claims enter as a
+//! salted digest (a detached submodule digest, RFC 9711 section 4.2.18.2) and travel beside the token in a detached
+//! EAT bundle (section 5), so that some devices can be shown without others.
+//!
+//! Decides: which bytes are a report of this profile, and what its digest is. Trusts nothing until
+//! [`Envelope::verify`] has checked the signature with the key that was enrolled. Does not establish that what the
+//! host says is true: that is [`crate::appraisal`]'s part. `docs/report.cddl` is the schema in the standard notation.
+
+mod accelerator;
+mod chain;
+mod claims;
+mod envelope;
+mod host;
+
+pub use accelerator::{
+    AcceleratorClaims, AcceleratorIdentity, AcceleratorSubmodule, Compute, ComputeMethod, Delivered, Fabric,
+    Measured, MigInstance, PipeTimes, Spread, Traffic, WorkloadScores,
+};
+pub use chain::{ChainLink, Continuity, continuity};
+pub use claims::{
+    CheckpointSeen, PROFILE, PROFILES, ReportClaims, ReportTime, Submodules, Successor, TokenClaims,
+};
+pub use envelope::{Bundle, Envelope, EnvelopeError, OpenedReport, SubmoduleDigest, VerifiedReport, sign};
+pub use host::{
+    BusDevice, BusDriver, ClockSource, ConfidentialCompute, HostClaims, HostDriver, HostSubmodule,
+    KeyProtection, LibraryOrigin,
+};

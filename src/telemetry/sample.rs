@@ -1,0 +1,157 @@
+//! What travels through the pipe from the sampler to the reporter.
+//!
+//! These records never leave the node. They are encoded like everything else, so that one strict decoder reads them.
+
+use super::{DeviceState, Reading};
+use crate::report::{AcceleratorIdentity, HostDriver};
+use crate::time::BootNanos;
+use crate::unit::Ppm;
+
+crate::record! {
+    /// Mean activity of the pipes between two instants, as GPM gives it (Hopper and later).
+    ///
+    /// Shares are of the interval: `sm` is the mean share of SMs busy; a pipe's share is the share of cycles in which
+    /// it was busy.
+    pub struct Activity {
+        /// Length of the interval, in nanoseconds.
+        0 => interval_ns: u64,
+        /// SMs busy (metric 2).
+        1 => sm: Reading<Ppm>,
+        /// Any tensor pipe (metric 5).
+        2 => tensor_any: Reading<Ppm>,
+        /// FP64 tensor pipe (metric 6).
+        3 => dfma: Reading<Ppm>,
+        /// Half-precision tensor pipe: FP16, BF16, TF32, FP8 and narrower (metric 7).
+        4 => hmma: Reading<Ppm>,
+        /// Integer tensor pipe (metric 9).
+        5 => imma: Reading<Ppm>,
+        /// DRAM bandwidth (metric 10).
+        6 => dram: Reading<Ppm>,
+        /// FP64, not tensor (metric 11).
+        7 => fp64: Reading<Ppm>,
+        /// FP32, not tensor (metric 12).
+        8 => fp32: Reading<Ppm>,
+        /// FP16, not tensor (metric 13).
+        9 => fp16: Reading<Ppm>,
+        /// Integer, not tensor (metric 4).
+        10 => integer: Reading<Ppm>,
+    }
+}
+
+crate::record! {
+    /// One device at one instant.
+    pub struct DeviceSample {
+        /// Index in the last inventory.
+        0 => device: u16,
+        /// Its state.
+        1 => state: DeviceState,
+        /// When the read of this device ended.
+        2 => at: BootNanos,
+        /// Energy since the driver was loaded, in millijoules (field 83).
+        3 => energy_mj: Reading<u64>,
+        /// Power now, in milliwatts (field 186).
+        4 => power_mw: Reading<u32>,
+        /// SM clock, in megahertz.
+        5 => sm_clock_mhz: Reading<u32>,
+        /// Memory clock, in megahertz.
+        6 => memory_clock_mhz: Reading<u32>,
+        /// Share of the driver's last period in which a kernel was resident. A time bound, no measure of compute.
+        7 => utilisation: Reading<Ppm>,
+        /// Memory in use, in mebibytes.
+        8 => memory_used_mib: Reading<u32>,
+        /// Temperature of the die, in degrees Celsius.
+        9 => temperature_c: Reading<i32>,
+        /// Reasons why the clock is held back (NVML clock-event bits).
+        10 => clock_events: Reading<u64>,
+        /// NVLink data sent by all links, in bytes, cumulative.
+        11 => nvlink_tx_bytes: Reading<u64>,
+        /// NVLink data received by all links, in bytes, cumulative.
+        12 => nvlink_rx_bytes: Reading<u64>,
+        /// PCIe bytes sent, cumulative (widened by the sampler where the driver's counter wraps).
+        13 => pcie_tx_bytes: Reading<u64>,
+        /// PCIe bytes received, cumulative.
+        14 => pcie_rx_bytes: Reading<u64>,
+        /// Activity since the previous sample of this device.
+        15 => activity: Reading<Activity>,
+    }
+}
+
+crate::code! {
+    /// The loop that a tick belongs to.
+    pub enum TickKind {
+        /// Once a second.
+        Regular = 0 => "regular",
+        /// Ten times a second, in a burst.
+        Burst = 1 => "burst",
+    }
+}
+
+crate::record! {
+    /// One pass over all devices.
+    pub struct Tick {
+        /// Boot time when the pass began.
+        0 => at: BootNanos,
+        /// Which loop.
+        1 => kind: TickKind,
+        /// One entry per device, in the order of the inventory.
+        2 => devices: Vec<DeviceSample>,
+    }
+}
+
+crate::code! {
+    /// What the sampler has to say beside samples.
+    pub enum NoticeKind {
+        /// The driver could not be used; the text says why.
+        DriverUnavailable = 0 => "driver unavailable",
+        /// The driver was released on request.
+        Released = 1 => "released",
+        /// The driver is in use again.
+        Resumed = 2 => "resumed",
+        /// A device was lost.
+        DeviceLost = 3 => "device lost",
+        /// The NVML library on disk is no longer the one that was loaded.
+        LibraryChanged = 4 => "library changed",
+        /// About to call into this device; if no tick follows, the call hung.
+        Calling = 5 => "calling",
+    }
+}
+
+crate::record! {
+    /// A state with a name.
+    pub struct Notice {
+        /// When.
+        0 => at: BootNanos,
+        /// What.
+        1 => kind: NoticeKind,
+        /// The device concerned, if one.
+        2 => device: Option<u16>,
+        /// A sentence for the operator's log; it never enters a report.
+        3 => text: String,
+    }
+}
+
+crate::record! {
+    /// One message through the pipe: exactly one of its fields is present.
+    pub struct Frame {
+        /// Devices and driver, at start and whenever they change.
+        0 => inventory: Option<Inventory>,
+        /// Samples.
+        1 => tick: Option<Tick>,
+        /// A state.
+        2 => notice: Option<Notice>,
+    }
+}
+
+crate::record! {
+    /// The devices that the sampler found, and the driver through which it found them.
+    pub struct Inventory {
+        /// When.
+        0 => at: BootNanos,
+        /// The driver and its library.
+        1 => driver: Option<HostDriver>,
+        /// Devices that answer through the driver, in the order of their index.
+        2 => devices: Vec<AcceleratorIdentity>,
+        /// Accelerators seen on the PCI bus, managed or not.
+        3 => bus: Vec<crate::report::BusDevice>,
+    }
+}

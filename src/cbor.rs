@@ -567,6 +567,7 @@ mod tests {
 
     record! {
         /// A record for the tests.
+        #[expect(unreachable_pub, reason = "the macro makes public types")]
         pub struct Sheet {
             /// One.
             1 => one: u64,

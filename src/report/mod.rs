@@ -14,16 +14,10 @@ mod claims;
 mod envelope;
 mod host;
 
-pub use accelerator::{
-    AcceleratorClaims, AcceleratorIdentity, AcceleratorSubmodule, Compute, ComputeMethod, Delivered, Fabric,
-    Measured, MigInstance, PipeTimes, Spread, Traffic, WorkloadScores,
-};
+pub use accelerator::{AcceleratorClaims, AcceleratorSubmodule, Delivered};
 pub use chain::{ChainLink, Continuity, continuity};
 pub use claims::{
     CheckpointSeen, PROFILE, PROFILES, ReportClaims, ReportTime, Submodules, Successor, TokenClaims,
 };
 pub use envelope::{Bundle, Envelope, EnvelopeError, OpenedReport, SubmoduleDigest, VerifiedReport, sign};
-pub use host::{
-    BusDevice, BusDriver, ClockSource, ConfidentialCompute, HostClaims, HostDriver, HostSubmodule,
-    KeyProtection, LibraryOrigin,
-};
+pub use host::{ClockSource, HostClaims, HostSubmodule, KeyProtection};

@@ -3,11 +3,18 @@
 //! Decides: how a value that could not be read differs from a value of zero. Trusts the driver for the values: every
 //! reading here is `driver-reported` or `host-observed`. Does not establish that a reading is true.
 
+mod inventory;
+mod measured;
 mod reading;
 mod sample;
 
+pub use inventory::{
+    AcceleratorIdentity, BusDevice, BusDriver, ConfidentialCompute, Fabric, HostDriver, Inventory,
+    LibraryOrigin, MigInstance,
+};
+pub use measured::{Measured, PipeTimes, Spread, Traffic};
 pub use reading::{LossReason, Reading};
-pub use sample::{Activity, DeviceSample, Frame, Inventory, Notice, NoticeKind, Tick, TickKind};
+pub use sample::{Activity, DeviceSample, Frame, Notice, NoticeKind, Tick, TickKind};
 
 crate::code! {
     /// The state of one device, as the node last knew it.

@@ -2,8 +2,7 @@
 //!
 //! These records never leave the node. They are encoded like everything else, so that one strict decoder reads them.
 
-use super::{DeviceState, Reading};
-use crate::report::{AcceleratorIdentity, HostDriver};
+use super::{DeviceState, Inventory, Reading};
 use crate::time::BootNanos;
 use crate::unit::Ppm;
 
@@ -139,19 +138,5 @@ crate::record! {
         1 => tick: Option<Tick>,
         /// A state.
         2 => notice: Option<Notice>,
-    }
-}
-
-crate::record! {
-    /// The devices that the sampler found, and the driver through which it found them.
-    pub struct Inventory {
-        /// When.
-        0 => at: BootNanos,
-        /// The driver and its library.
-        1 => driver: Option<HostDriver>,
-        /// Devices that answer through the driver, in the order of their index.
-        2 => devices: Vec<AcceleratorIdentity>,
-        /// Accelerators seen on the PCI bus, managed or not.
-        3 => bus: Vec<crate::report::BusDevice>,
     }
 }

@@ -1,0 +1,37 @@
+//! Compute delivered, as bounds.
+//!
+//! Decides: between which bounds the compute of a window lies, and what each bound rests on. Trusts the catalogue for the peak of a
+//! part, and the driver for activity and clocks. Does not establish that the driver told the truth: only the unconditional
+//! upper bound holds against a driver that lies.
+
+use crate::unit::MicroTppHours;
+
+crate::code! {
+    /// What the lower bound and the point of a compute figure rest on.
+    pub enum ComputeMethod {
+        /// Per-pipe activity times the SM clock.
+        PipeActivity = 0 => "pipe activity",
+        /// Only the time in which a kernel was resident.
+        BusyTime = 1 => "busy time",
+        /// Only the energy counter.
+        Energy = 2 => "energy",
+        /// Nothing but the length of the report's time.
+        ElapsedTime = 3 => "elapsed time",
+    }
+}
+
+crate::record! {
+    /// Compute delivered, in millionths of a TPP-hour, as bounds.
+    pub struct Compute {
+        /// What the truth is not below. Zero where only utilisation or power exist.
+        0 => lower: MicroTppHours,
+        /// What the counters say, between the bounds.
+        1 => counter: MicroTppHours,
+        /// What the truth is not above, if the driver's inputs are true. Gaps count at the peak rate.
+        2 => upper: MicroTppHours,
+        /// What the truth is not above whatever the driver says: the catalogue's peak for the whole of the time.
+        3 => upper_unconditional: MicroTppHours,
+        /// What it rests on.
+        4 => method: ComputeMethod,
+    }
+}

@@ -1,0 +1,81 @@
+//! Sums over the covered time of a window or a report.
+
+use super::Reading;
+
+crate::row! {
+    /// Mean and extremes over the covered time.
+    pub struct Spread {
+        /// Time-weighted mean.
+        mean: u32,
+        /// Smallest sample.
+        min: u32,
+        /// Largest sample.
+        max: u32,
+    }
+}
+
+crate::row! {
+    /// Bytes over a link in the covered time, from cumulative counters.
+    pub struct Traffic {
+        /// Sent.
+        tx: u64,
+        /// Received.
+        rx: u64,
+    }
+}
+
+crate::record! {
+    /// Time for which a pipe was busy, in milliseconds: the integral of its share over the covered time.
+    pub struct PipeTimes {
+        /// SMs.
+        0 => sm: u64,
+        /// Any tensor pipe.
+        1 => tensor: u64,
+        /// FP64 tensor.
+        2 => dfma: u64,
+        /// Half-precision tensor.
+        3 => hmma: u64,
+        /// Integer tensor.
+        4 => imma: u64,
+        /// DRAM.
+        5 => dram: u64,
+        /// FP64.
+        6 => fp64: u64,
+        /// FP32.
+        7 => fp32: u64,
+        /// FP16.
+        8 => fp16: u64,
+        /// Integer.
+        9 => integer: u64,
+    }
+}
+
+crate::record! {
+    /// What was measured, each sum over the covered time.
+    pub struct Measured {
+        /// Energy, in millijoules, from the counter.
+        0 => energy_mj: Reading<u64>,
+        /// Energy, in millijoules, as the integral of sampled power: a check on the counter.
+        1 => power_integral_mj: Reading<u64>,
+        /// Time in which a kernel was resident, in milliseconds (sampled).
+        2 => busy_ms: Reading<u64>,
+        /// Time for which the pipes were busy (sampled, GPM means).
+        3 => pipes: Reading<PipeTimes>,
+        /// Power, in milliwatts.
+        4 => power_mw: Reading<Spread>,
+        /// SM clock, in megahertz.
+        5 => sm_clock_mhz: Reading<Spread>,
+        /// Memory in use, in mebibytes.
+        6 => memory_used_mib: Reading<Spread>,
+        /// Highest temperature, in degrees Celsius.
+        7 => temperature_max_c: Reading<i32>,
+        /// Clock-event bits that were set at some sample.
+        8 => clock_events: Reading<u64>,
+        /// NVLink bytes.
+        9 => nvlink: Reading<Traffic>,
+        /// PCIe bytes.
+        10 => pcie: Reading<Traffic>,
+        /// How often a cumulative counter was seen to start anew.
+        11 => counter_resets: u32,
+    }
+}

@@ -1,0 +1,35 @@
+//! What the work looked like: features of a window, scores per class, abstention.
+//!
+//! Decides: how much more likely a window is under one class of work than under the others, or that it cannot be told. One window accuses
+//! nobody. Does not establish what a tenant meant to do.
+
+crate::record! {
+    /// First workload scores of the report's windows.
+    pub struct WorkloadScores {
+        /// Log-likelihood ratios in hundredths of a nat, one per class in the order of
+        /// [`Class`], averaged over the windows that were scored.
+        0 => centinats: Vec<i16>,
+        /// Windows found to be of each class, in the same order; the last entry counts `cannot tell`.
+        1 => windows: Vec<u16>,
+    }
+}
+
+crate::code! {
+    /// A class of work.
+    pub enum Class {
+        /// Nothing runs.
+        Idle = 0 => "idle",
+        /// A model is trained.
+        Training = 1 => "training",
+        /// A model answers requests as they come.
+        InferenceInteractive = 2 => "inference_interactive",
+        /// A model works through a batch.
+        InferenceBatch = 3 => "inference_batch",
+        /// Numerical simulation in double precision.
+        Hpc = 4 => "hpc",
+        /// Rendering or video.
+        RenderVideo = 5 => "render_video",
+        /// Mining, data processing, burn-in.
+        Other = 6 => "other",
+    }
+}

@@ -21,13 +21,15 @@
     )
 )]
 
-pub mod bounded;
+pub mod unit;
 pub mod id;
 pub mod time;
-pub mod unit;
+pub mod bounded;
 
 pub mod cbor;
 pub mod crypto;
 
-pub mod report;
 pub mod telemetry;
+pub mod accounting;
+pub mod workload;
+pub mod report;

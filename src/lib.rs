@@ -33,3 +33,6 @@ pub mod telemetry;
 pub mod accounting;
 pub mod workload;
 pub mod report;
+
+pub mod ledger;
+pub mod protocol;

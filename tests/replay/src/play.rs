@@ -1,0 +1,185 @@
+//! A play: a scenario with its trace loaded, asked for what a GPU shows at a moment.
+//!
+//! It decides every number that the exported functions hand out, from the scenario and the time alone. It holds
+//! nothing that changes, so any thread may ask.
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "floating point over tracks checked when they were built; casts of floats to integers saturate"
+)]
+
+use crate::fault;
+use crate::identity::{Identity, identities, mix};
+use crate::profile::{MIG_INSTANCES, Profile};
+use crate::scenario::{Scenario, TraceSource};
+use crate::trace::{self, Level, Totals, TraceError, Track};
+
+/// NVML's clock event bit for an idle device.
+const IDLE: u16 = 0x1;
+
+/// A scenario, ready to be played.
+#[derive(Debug)]
+pub struct Play {
+    /// What was asked for.
+    pub scenario: Scenario,
+    /// The device played.
+    pub profile: &'static Profile,
+    /// The GPUs, by index.
+    pub identities: Vec<Identity>,
+    tracks: Vec<Track>,
+    fp64_share: f64,
+}
+
+impl Play {
+    /// Loads the trace of a scenario.
+    ///
+    /// # Errors
+    /// When the recording it names cannot be read.
+    pub fn open(scenario: Scenario) -> Result<Self, TraceError> {
+        let profile = scenario.profile.profile();
+        let (tracks, fp64_share) = match &scenario.trace {
+            TraceSource::Recorded(path) => (trace::read(path)?, 0.0),
+            TraceSource::Synthetic(generator) => {
+                let seed = scenario.seed.unwrap_or_default();
+                let tracks = (0..scenario.gpus)
+                    .map(|gpu| generator.track(profile, seed, gpu))
+                    .collect();
+                (tracks, generator.fp64_share())
+            }
+        };
+        Ok(Self {
+            profile,
+            identities: identities(&scenario),
+            tracks,
+            fp64_share,
+            scenario,
+        })
+    }
+
+    /// What GPU `gpu` shows at `now_s`, and its integrals since the trace began.
+    #[must_use]
+    pub fn at(&self, gpu: u32, now_s: f64) -> (Level, Totals) {
+        // A recording of fewer GPUs than the scenario has is shared among them.
+        let place = usize::try_from(gpu).unwrap_or_default() % self.tracks.len().max(1);
+        self.tracks
+            .get(place)
+            .map(|track| track.at(now_s + self.scenario.trace_offset_s))
+            .unwrap_or_default()
+    }
+
+    /// The cumulative counters of GPU `gpu` as its driver would give them: they begin somewhere, grow, and begin from
+    /// zero when a fault resets the GPU.
+    #[must_use]
+    pub fn counters(&self, gpu: u32, now_s: f64) -> Totals {
+        let reached = self.at(gpu, now_s).1;
+        match fault::last_reset(&self.scenario.faults, gpu, now_s) {
+            Some(reset_s) => reached.since(self.at(gpu, reset_s).1),
+            None => reached.since(self.at(gpu, 0.0).1).plus(self.before(gpu)),
+        }
+    }
+
+    /// Power in mW: the mean of the second before `now_s`.
+    #[must_use]
+    pub fn average_power_mw(&self, gpu: u32, now_s: f64) -> u32 {
+        let (level, reached) = self.at(gpu, now_s);
+        if now_s + self.scenario.trace_offset_s < 1.0 {
+            return milliwatts(level);
+        }
+        (reached.energy_mj - self.at(gpu, now_s - 1.0).1.energy_mj) as u32
+    }
+
+    /// The SM clock in MHz while `level` holds.
+    #[must_use]
+    pub fn sm_clock_mhz(&self, level: Level) -> u32 {
+        let idle = level.clock_events & IDLE != 0;
+        self.scenario.sm_clock_mhz.unwrap_or(if idle {
+            self.profile.sm_idle_mhz
+        } else {
+            self.profile.sm_max_mhz
+        })
+    }
+
+    /// The driver version that is reported.
+    #[must_use]
+    pub fn driver_version(&self) -> &str {
+        self.scenario
+            .driver_version
+            .as_deref()
+            .unwrap_or(self.profile.driver_version)
+    }
+
+    /// What share of its active time a multiprocessor spends in the double-precision pipe.
+    #[must_use]
+    pub fn fp64_share(&self) -> f64 {
+        self.fp64_share
+    }
+
+    /// MIG instances of each GPU.
+    #[must_use]
+    pub fn mig_instances(&self) -> u32 {
+        if self.profile.mig_enabled {
+            MIG_INSTANCES
+        } else {
+            0
+        }
+    }
+
+    /// What the counters held before the play began: a driver was loaded long before.
+    fn before(&self, gpu: u32) -> Totals {
+        let seed = self.scenario.seed.unwrap_or_default();
+        let part = |salt: u64, most: u64| (mix(seed, salt, gpu) % most) as f64;
+        Totals {
+            energy_mj: 1e8 + part(1, 1_000_000_000),
+            pcie_tx: part(2, 1 << 40),
+            pcie_rx: part(3, 1 << 40),
+            nvlink_tx: part(4, 1 << 44),
+            nvlink_rx: part(5, 1 << 44),
+            ..Totals::default()
+        }
+    }
+}
+
+/// The power of a level, in mW.
+#[must_use]
+pub fn milliwatts(level: Level) -> u32 {
+    (level.power_w * 1000.0) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn play(text: &str) -> Play {
+        Play::open(Scenario::parse(text, Path::new("."), "node").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn counters_grow_until_a_reset_and_begin_from_zero() {
+        let play =
+            play("profile = 'H100'\ngpus = 2\ntrace = 'burn'\n[[fault]]\nat_s = 10\ngpu = 1\nkind = 'reset'");
+        let before = play.counters(1, 9.9).energy_mj;
+        let after = play.counters(1, 11.0).energy_mj;
+        assert!(
+            before > 1e8 && (after - 689_500.0 * 1.004).abs() < 10.0,
+            "{before} {after}"
+        );
+        assert!(play.counters(0, 11.0).energy_mj > play.counters(0, 9.9).energy_mj);
+    }
+
+    #[test]
+    fn an_offset_moves_the_play_and_not_the_counter() {
+        let moved = play("profile = 'H100'\ntrace = 'training'\nseed = 1\ntrace_offset_s = 4.5");
+        let plain = play("profile = 'H100'\ntrace = 'training'\nseed = 1");
+        assert!((moved.counters(0, 0.0).energy_mj - plain.counters(0, 0.0).energy_mj).abs() < 1.0);
+        assert_eq!(moved.at(0, 0.0).0, plain.at(0, 4.5).0);
+    }
+
+    #[test]
+    fn power_is_the_mean_of_the_last_second() {
+        let play = play("profile = 'H100'\ntrace = 'training'");
+        let mean = play.average_power_mw(0, 4.85);
+        assert!((503_000..679_000).contains(&mean), "{mean}");
+        assert_eq!(play.average_power_mw(0, 3.0), 679_000);
+    }
+}

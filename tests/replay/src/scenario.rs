@@ -1,0 +1,328 @@
+//! The scenario file: which machine is played, from which trace, and what goes wrong when.
+//!
+//! It decides what a scenario may say; an unknown key, profile or fault is refused with the place in the file. It
+//! trusts whoever wrote the file, and bounds only its size.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::fault::{Fault, FaultKind};
+use crate::generator::Generator;
+use crate::profile::ProfileName;
+
+/// A scenario larger than this is a mistake; a recorded trace is a file of its own.
+const LONGEST_SCENARIO: u64 = 1 << 20;
+
+/// The most GPUs of one machine that the library plays.
+pub const MOST_GPUS: u32 = 16;
+
+/// A scenario as read: paths are resolved and the seed is filled in.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// The device that every GPU of the machine is.
+    pub profile: ProfileName,
+    /// How many GPUs, 1 to 16.
+    #[serde(default = "one")]
+    pub gpus: u32,
+    /// What the GPUs do: a recording or a synthetic generator. Idle if absent.
+    #[serde(default)]
+    pub trace: TraceSource,
+    /// Seconds into the trace at which the play begins.
+    #[serde(default)]
+    pub trace_offset_s: f64,
+    /// The SM clock to report, in MHz. If absent, the profile's highest clock while busy and its idle clock otherwise.
+    pub sm_clock_mhz: Option<u32>,
+    /// How every serial number begins; it also changes the UUIDs.
+    pub serial_prefix: Option<String>,
+    /// From which UUIDs and serial numbers follow. If absent, it follows from the name of the scenario file, so that
+    /// editing a scenario does not change its devices and two files are two machines.
+    pub seed: Option<u64>,
+    /// The driver version to report; the profile's own if absent.
+    pub driver_version: Option<String>,
+    /// A file that keeps the moment the play began, so that a process started later joins the same play. Without it
+    /// each process begins at zero.
+    pub start_file: Option<PathBuf>,
+    /// What goes wrong, and when.
+    #[serde(default, rename = "fault")]
+    pub faults: Vec<Fault>,
+    /// Further devices on the PCI bus that the driver does not show (see [`crate::bus`]).
+    #[serde(default)]
+    pub bus: Vec<BusDevice>,
+}
+
+/// Where the values of a play come from.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum TraceSource {
+    /// Made up, without storage to speak of.
+    Synthetic(Generator),
+    /// A CSV file, plain or gzip, with the columns that [`crate::trace`] names.
+    Recorded(PathBuf),
+}
+
+impl Default for TraceSource {
+    fn default() -> Self {
+        Self::Synthetic(Generator::Idle)
+    }
+}
+
+impl From<String> for TraceSource {
+    fn from(text: String) -> Self {
+        Generator::named(&text).map_or_else(|| Self::Recorded(PathBuf::from(text)), Self::Synthetic)
+    }
+}
+
+/// Devices that stand on the bus beside the scenario's GPUs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BusDevice {
+    /// PCI vendor id, e.g. `0x1002`.
+    pub vendor: u16,
+    /// PCI device id.
+    pub device: u16,
+    /// PCI class code, 24 bits; a display controller (`0x030200`) if absent.
+    #[serde(default = "display_controller")]
+    pub class: u32,
+    /// The kernel driver bound to it, e.g. `vfio-pci`; none if absent.
+    pub driver: Option<String>,
+    /// How many of them.
+    #[serde(default = "one")]
+    pub count: u32,
+}
+
+/// Why a scenario cannot be played.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// The file could not be opened or read.
+    #[error("cannot read the scenario `{}`", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is larger than any scenario needs to be.
+    #[error("the scenario `{}` is larger than {LONGEST_SCENARIO} bytes", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is not TOML, or says something a scenario cannot say.
+    #[error("the scenario is not valid")]
+    Malformed(#[from] toml::de::Error),
+    /// A value is outside what can be played.
+    #[error("{key} in the scenario is {found}: give {expected}")]
+    OutOfRange {
+        /// The key.
+        key: &'static str,
+        /// What the file says.
+        found: String,
+        /// What it may say.
+        expected: String,
+    },
+}
+
+impl Scenario {
+    /// Reads the scenario file at `path`; paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not a scenario, or asks for something that cannot be played.
+    pub fn load(path: &Path) -> Result<Self, ScenarioError> {
+        let unreadable = |source| ScenarioError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        let mut text = String::new();
+        let file = File::open(path).map_err(unreadable)?;
+        let read = file
+            .take(LONGEST_SCENARIO)
+            .read_to_string(&mut text)
+            .map_err(unreadable)?;
+        if u64::try_from(read).is_ok_and(|read| read == LONGEST_SCENARIO) {
+            return Err(ScenarioError::TooLong {
+                path: path.to_owned(),
+            });
+        }
+        let folder = path.parent().unwrap_or_else(|| Path::new("."));
+        let name = path
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        Self::parse(&text, folder, &name)
+    }
+
+    /// Reads a scenario from `text`. Paths are relative to `folder`; `name` gives the seed where the text has none.
+    ///
+    /// # Errors
+    /// As [`Scenario::load`].
+    pub fn parse(text: &str, folder: &Path, name: &str) -> Result<Self, ScenarioError> {
+        let mut scenario: Self = toml::from_str(text)?;
+        scenario.check()?;
+        if let TraceSource::Recorded(path) = &mut scenario.trace {
+            *path = folder.join(&*path);
+        }
+        if let Some(path) = &mut scenario.start_file {
+            *path = folder.join(&*path);
+        }
+        scenario
+            .seed
+            .get_or_insert_with(|| crate::identity::digest(name.as_bytes()));
+        Ok(scenario)
+    }
+
+    fn check(&self) -> Result<(), ScenarioError> {
+        let refuse =
+            |key, found: String, expected: String| Err(ScenarioError::OutOfRange { key, found, expected });
+        if self.gpus == 0 || self.gpus > MOST_GPUS {
+            return refuse("gpus", self.gpus.to_string(), format!("1 to {MOST_GPUS}"));
+        }
+        if !self.trace_offset_s.is_finite() || self.trace_offset_s < 0.0 {
+            return refuse(
+                "trace_offset_s",
+                self.trace_offset_s.to_string(),
+                "seconds, 0 or more".into(),
+            );
+        }
+        if self
+            .serial_prefix
+            .as_ref()
+            .is_some_and(|prefix| prefix.len() > 12 || !prefix.is_ascii())
+        {
+            return refuse(
+                "serial_prefix",
+                format!("{:?}", self.serial_prefix),
+                "at most 12 ASCII letters".into(),
+            );
+        }
+        for fault in &self.faults {
+            if !fault.at_s.is_finite() || fault.at_s < 0.0 {
+                return refuse("fault.at_s", fault.at_s.to_string(), "seconds, 0 or more".into());
+            }
+            if fault
+                .for_s
+                .is_some_and(|length| !length.is_finite() || length <= 0.0)
+            {
+                return refuse(
+                    "fault.for_s",
+                    format!("{:?}", fault.for_s),
+                    "seconds, more than 0".into(),
+                );
+            }
+            if fault.gpu.is_some_and(|gpu| gpu >= self.gpus) {
+                return refuse(
+                    "fault.gpu",
+                    format!("{:?}", fault.gpu),
+                    format!("an index below {}", self.gpus),
+                );
+            }
+            if fault.kind == FaultKind::MissingSymbol && fault.symbol.is_none() {
+                return refuse(
+                    "fault.symbol",
+                    "absent".into(),
+                    "the name of the NVML function that is missing".into(),
+                );
+            }
+        }
+        if self.bus.iter().map(|device| u64::from(device.count)).sum::<u64>() > 64 {
+            return refuse(
+                "bus.count",
+                "more than 64 devices in all".into(),
+                "at most 64".into(),
+            );
+        }
+        Ok(())
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn display_controller() -> u32 {
+    0x03_02_00
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Scenario, ScenarioError> {
+        Scenario::parse(text, Path::new("/scenes"), "node-a")
+    }
+
+    #[test]
+    fn a_minimal_scenario_is_one_idle_gpu() {
+        let scenario = parse("profile = 'H100'").unwrap();
+        assert_eq!(scenario.gpus, 1);
+        assert_eq!(scenario.trace, TraceSource::Synthetic(Generator::Idle));
+        assert!(scenario.seed.is_some());
+    }
+
+    #[test]
+    fn a_trace_is_found_beside_its_scenario() {
+        let scenario = parse("profile = 'H100'\ntrace = 'b1.csv.gz'").unwrap();
+        assert_eq!(scenario.trace, TraceSource::Recorded("/scenes/b1.csv.gz".into()));
+    }
+
+    #[test]
+    fn what_cannot_be_played_is_refused_with_its_place() {
+        for (text, word) in [
+            ("profile = 'H100'\ngpu = 8", "gpu"),
+            ("profile = 'H300'", "H300"),
+            ("profile = 'H100'\ngpus = 17", "1 to 16"),
+            (
+                "profile = 'H100'\n[[fault]]\nat_s = 1\nkind = 'explode'",
+                "explode",
+            ),
+            (
+                "profile = 'H100'\n[[fault]]\nat_s = 1\nkind = 'missing_symbol'",
+                "symbol",
+            ),
+            (
+                "profile = 'H100'\n[[fault]]\nat_s = 1\nkind = 'lost'\ngpu = 1",
+                "below 1",
+            ),
+        ] {
+            let refusal = parse(text).unwrap_err();
+            let whole = format!(
+                "{refusal} {}",
+                std::error::Error::source(&refusal)
+                    .map(ToString::to_string)
+                    .unwrap_or_default()
+            );
+            let whole = if let ScenarioError::Malformed(source) = &refusal {
+                format!("{whole} {source}")
+            } else {
+                whole
+            };
+            assert!(whole.contains(word), "{text}: {whole}");
+        }
+    }
+
+    #[test]
+    fn two_files_are_two_machines_and_an_edit_is_none() {
+        let other = Scenario::parse("profile = 'H100'", Path::new("."), "node-b").unwrap();
+        assert_ne!(parse("profile = 'H100'").unwrap().seed, other.seed);
+        assert_eq!(
+            parse("profile = 'H100'").unwrap().seed,
+            parse("profile = 'H100'\ngpus = 2").unwrap().seed
+        );
+    }
+
+    #[test]
+    fn every_example_can_be_played() {
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios"));
+        let mut played = 0;
+        for entry in folder.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            crate::Play::open(Scenario::load(&path).unwrap()).unwrap();
+            played += 1;
+        }
+        assert!(played > 0, "no scenario in {}", folder.display());
+    }
+}

@@ -1,0 +1,494 @@
+//! A track: what one GPU does over time, as rows with running totals, so that any moment costs one binary search.
+//!
+//! Rows come from a recording or from a [generator](crate::generator). A row's rates hold until the next row. When a
+//! track ends it begins again, and its totals go on from where they were. It decides nothing about the truth of a
+//! recording: a cell that is empty keeps the value of the row before.
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "floating point over rows checked when they were read; casts of floats to integers saturate"
+)]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+
+/// The most rows of one recording, all GPUs together: ten days of eight GPUs at 1 Hz, or a day at 10 Hz.
+const MOST_ROWS: usize = 8_000_000;
+
+/// What a GPU shows at a moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Level {
+    /// Power draw, W.
+    pub power_w: f32,
+    /// Memory in use, MiB.
+    pub memory_mib: u32,
+    /// Clock event reasons, as NVML's bits.
+    pub clock_events: u16,
+    /// Temperature, degrees Celsius.
+    pub temperature_c: u8,
+    /// Share of time in which a kernel ran, percent.
+    pub utilisation_pct: u8,
+    /// Share of time in which memory was read or written, percent.
+    pub memory_utilisation_pct: u8,
+}
+
+/// What a GPU does per second while a row holds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rates {
+    /// Share of multiprocessors that are active, 0 to 1.
+    pub sm: f64,
+    /// Share of time in which tensor pipes are active, 0 to 1.
+    pub tensor: f64,
+    /// Share of memory bandwidth, 0 to 1.
+    pub dram: f64,
+    /// PCIe bytes per second, sent and received by the GPU.
+    pub pcie_tx: f64,
+    /// PCIe bytes per second received by the GPU.
+    pub pcie_rx: f64,
+    /// NVLink bytes per second sent.
+    pub nvlink_tx: f64,
+    /// NVLink bytes per second received.
+    pub nvlink_rx: f64,
+}
+
+/// Integrals since the beginning of a track.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Totals {
+    /// Energy, mJ.
+    pub energy_mj: f64,
+    /// Seconds of multiprocessor activity.
+    pub sm_s: f64,
+    /// Seconds of tensor pipe activity.
+    pub tensor_s: f64,
+    /// Seconds of full memory bandwidth.
+    pub dram_s: f64,
+    /// PCIe bytes sent.
+    pub pcie_tx: f64,
+    /// PCIe bytes received.
+    pub pcie_rx: f64,
+    /// NVLink bytes sent.
+    pub nvlink_tx: f64,
+    /// NVLink bytes received.
+    pub nvlink_rx: f64,
+}
+
+impl Totals {
+    /// Joins two totals field by field.
+    fn join(self, other: Self, rule: impl Fn(f64, f64) -> f64) -> Self {
+        Self {
+            energy_mj: rule(self.energy_mj, other.energy_mj),
+            sm_s: rule(self.sm_s, other.sm_s),
+            tensor_s: rule(self.tensor_s, other.tensor_s),
+            dram_s: rule(self.dram_s, other.dram_s),
+            pcie_tx: rule(self.pcie_tx, other.pcie_tx),
+            pcie_rx: rule(self.pcie_rx, other.pcie_rx),
+            nvlink_tx: rule(self.nvlink_tx, other.nvlink_tx),
+            nvlink_rx: rule(self.nvlink_rx, other.nvlink_rx),
+        }
+    }
+
+    /// The sum of both.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        self.join(other, |one, two| one + two)
+    }
+
+    /// What came since `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        self.join(earlier, |now, then| now - then)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    totals: Totals,
+    at_ms: u32,
+    level: Level,
+}
+
+/// What one GPU does over time.
+#[derive(Debug, Clone)]
+pub struct Track {
+    rows: Vec<Row>,
+}
+
+impl Track {
+    /// What the GPU shows `at_s` seconds into the track, and its totals by then. The track repeats for ever.
+    #[must_use]
+    pub fn at(&self, at_s: f64) -> (Level, Totals) {
+        let (Some(first), Some(last)) = (self.rows.first(), self.rows.last()) else {
+            return (Level::default(), Totals::default());
+        };
+        let length_s = f64::from(last.at_ms) / 1000.0;
+        let rounds = (at_s.max(0.0) / length_s).floor();
+        let within_ms = (at_s.max(0.0) - rounds * length_s) * 1000.0;
+        let next = self.rows.partition_point(|row| f64::from(row.at_ms) <= within_ms);
+        let row = self.rows.get(next.saturating_sub(1)).unwrap_or(first);
+        let reached = match self.rows.get(next) {
+            Some(following) => {
+                let share = (within_ms - f64::from(row.at_ms)) / f64::from(following.at_ms - row.at_ms);
+                row.totals
+                    .join(following.totals, |from, to| from + (to - from) * share)
+            }
+            None => row.totals,
+        };
+        (
+            row.level,
+            reached.join(last.totals, |part, whole| part + rounds * whole),
+        )
+    }
+
+    /// The length after which the track repeats, s.
+    #[must_use]
+    pub fn length_s(&self) -> f64 {
+        self.rows
+            .last()
+            .map_or(0.0, |last| f64::from(last.at_ms) / 1000.0)
+    }
+}
+
+/// Builds a track row by row.
+#[derive(Debug, Default)]
+pub struct TrackBuilder {
+    rows: Vec<Row>,
+    rates: Rates,
+    energy_mj: Option<f64>,
+}
+
+impl TrackBuilder {
+    /// Adds what holds from `at_ms`. The first row must be at 0, times must grow. `energy_mj` is the recording's own
+    /// counter; without it, energy is the integral of power.
+    pub fn push(&mut self, at_ms: u32, level: Level, rates: Rates, energy_mj: Option<f64>) {
+        let totals = self.totals_at(at_ms, energy_mj);
+        self.rows.push(Row { totals, at_ms, level });
+        self.rates = rates;
+        self.energy_mj = energy_mj.or(self.energy_mj);
+    }
+
+    /// Ends the track at `at_ms` with what held last.
+    #[must_use]
+    pub fn end(mut self, at_ms: u32) -> Track {
+        let level = self.rows.last().map(|row| row.level).unwrap_or_default();
+        self.push(at_ms, level, Rates::default(), None);
+        self.finish()
+    }
+
+    /// Ends the track at its last row.
+    #[must_use]
+    pub fn finish(mut self) -> Track {
+        self.rows.shrink_to_fit();
+        Track { rows: self.rows }
+    }
+
+    fn totals_at(&self, at_ms: u32, energy_mj: Option<f64>) -> Totals {
+        let Some(last) = self.rows.last() else {
+            return Totals::default();
+        };
+        let seconds = f64::from(at_ms.saturating_sub(last.at_ms)) / 1000.0;
+        let energy = match (energy_mj, self.energy_mj) {
+            (Some(now), Some(then)) => (now - then).max(0.0),
+            _ => f64::from(last.level.power_w) * 1000.0 * seconds,
+        };
+        last.totals.plus(Totals {
+            energy_mj: energy,
+            sm_s: self.rates.sm * seconds,
+            tensor_s: self.rates.tensor * seconds,
+            dram_s: self.rates.dram * seconds,
+            pcie_tx: self.rates.pcie_tx * seconds,
+            pcie_rx: self.rates.pcie_rx * seconds,
+            nvlink_tx: self.rates.nvlink_tx * seconds,
+            nvlink_rx: self.rates.nvlink_rx * seconds,
+        })
+    }
+}
+
+/// Why a recording cannot be played.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// The file could not be opened.
+    #[error(
+        "cannot open the trace `{}`; a trace is a file beside the scenario, or one of idle, training, inference, burn, hpc",
+        path.display()
+    )]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not a table of comma-separated values.
+    #[error("the trace is not a CSV table")]
+    NotATable(#[from] csv::Error),
+    /// A column is missing.
+    #[error("the trace has no column `{0}`")]
+    NoColumn(&'static str),
+    /// A cell is not a number.
+    #[error("line {line} of the trace: `{cell}` in column `{column}` is not a number")]
+    NotANumber {
+        /// The line of the file.
+        line: u64,
+        /// The column.
+        column: &'static str,
+        /// What stands there.
+        cell: String,
+    },
+    /// A row is earlier than the one before it, or too late to be played.
+    #[error("line {line} of the trace: its time does not follow the row before")]
+    OutOfOrder {
+        /// The line of the file.
+        line: u64,
+    },
+    /// There are not two rows of one GPU.
+    #[error("the trace has fewer than two rows of gpu {0}")]
+    TooShort(u32),
+    /// There are more rows than a play can hold.
+    #[error("the trace has more than {MOST_ROWS} rows")]
+    TooLong,
+}
+
+/// The columns that are read, in the order of [`Cells`].
+const COLUMNS: [&str; 16] = [
+    "timestamp",
+    "gpu",
+    "power_w",
+    "temp_c",
+    "mem_used_mib",
+    "gpu_util_pct",
+    "mem_util_pct",
+    "sm_active",
+    "tensor_active",
+    "dram_active",
+    "pcie_tx_bytes_s",
+    "pcie_rx_bytes_s",
+    "nvlink_tx_bytes_s",
+    "nvlink_rx_bytes_s",
+    "throttle_reasons",
+    "energy_mj",
+];
+
+/// One line of a recording, in the order of [`COLUMNS`].
+type Cells = [f64; COLUMNS.len()];
+
+/// Reads the recording at `path`, plain or gzip: one track for each GPU in it, by index.
+///
+/// # Errors
+/// When the file cannot be read, lacks a column, has a cell that is no number, or has fewer than two rows of a GPU.
+pub fn read(path: &Path) -> Result<Vec<Track>, TraceError> {
+    let file = File::open(path).map_err(|source| TraceError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    if path.extension().is_some_and(|extension| extension == "gz") {
+        parse(MultiGzDecoder::new(BufReader::new(file)))
+    } else {
+        parse(file)
+    }
+}
+
+/// Reads a recording from `source`.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(source: impl Read) -> Result<Vec<Track>, TraceError> {
+    let mut reader = csv::Reader::from_reader(source);
+    let places = places(reader.headers()?)?;
+    let mut record = csv::StringRecord::new();
+    let mut gpus: BTreeMap<u32, Recording> = BTreeMap::new();
+    let mut rows = 0_usize;
+    while reader.read_record(&mut record)? {
+        rows += 1;
+        if rows > MOST_ROWS {
+            return Err(TraceError::TooLong);
+        }
+        let line = record.position().map_or(0, csv::Position::line);
+        let gpu = cell(&record, places, 1, line)?.unwrap_or_default() as u32;
+        gpus.entry(gpu).or_default().add(&record, places, line)?;
+    }
+    gpus.into_iter()
+        .map(|(gpu, recording)| match recording.builder.rows.len() {
+            0 | 1 => Err(TraceError::TooShort(gpu)),
+            _ => Ok(recording.builder.finish()),
+        })
+        .collect::<Result<Vec<_>, _>>()
+        .and_then(|tracks| {
+            if tracks.is_empty() {
+                Err(TraceError::TooShort(0))
+            } else {
+                Ok(tracks)
+            }
+        })
+}
+
+/// Where each of [`COLUMNS`] stands in the table.
+fn places(headers: &csv::StringRecord) -> Result<[usize; COLUMNS.len()], TraceError> {
+    let mut places = [0; COLUMNS.len()];
+    for (place, column) in places.iter_mut().zip(COLUMNS) {
+        *place = headers
+            .iter()
+            .position(|header| header == column)
+            .ok_or(TraceError::NoColumn(column))?;
+    }
+    Ok(places)
+}
+
+/// The number in one of [`COLUMNS`]; none if the cell is empty.
+fn cell(
+    record: &csv::StringRecord,
+    places: [usize; COLUMNS.len()],
+    column: usize,
+    line: u64,
+) -> Result<Option<f64>, TraceError> {
+    let text = places
+        .get(column)
+        .and_then(|place| record.get(*place))
+        .unwrap_or_default()
+        .trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() => Ok(Some(number)),
+        _ => Err(TraceError::NotANumber {
+            line,
+            column: COLUMNS.get(column).copied().unwrap_or_default(),
+            cell: text.chars().take(40).collect(),
+        }),
+    }
+}
+
+/// The rows of one GPU as they are read.
+#[derive(Debug, Default)]
+struct Recording {
+    builder: TrackBuilder,
+    begins_s: Option<f64>,
+    cells: Cells,
+}
+
+impl Recording {
+    fn add(
+        &mut self,
+        record: &csv::StringRecord,
+        places: [usize; COLUMNS.len()],
+        line: u64,
+    ) -> Result<(), TraceError> {
+        for (column, held) in self.cells.iter_mut().enumerate() {
+            // An empty cell keeps the value before it: the collector had no answer for that moment.
+            if let Some(number) = cell(record, places, column, line)? {
+                *held = number;
+            }
+        }
+        let [
+            time,
+            _,
+            power,
+            temp,
+            mem,
+            util,
+            mem_util,
+            sm,
+            tensor,
+            dram,
+            ptx,
+            prx,
+            ntx,
+            nrx,
+            throttle,
+            energy,
+        ] = self.cells;
+        let at_ms = (time - *self.begins_s.get_or_insert(time)) * 1000.0;
+        let at_ms = at_ms.round();
+        let previous = self.builder.rows.last().map(|row| row.at_ms);
+        if !(0.0..f64::from(u32::MAX)).contains(&at_ms)
+            || previous.is_some_and(|before| at_ms <= f64::from(before))
+        {
+            return Err(TraceError::OutOfOrder { line });
+        }
+        let level = Level {
+            power_w: power as f32,
+            memory_mib: mem as u32,
+            clock_events: throttle as u16,
+            temperature_c: temp as u8,
+            utilisation_pct: util as u8,
+            memory_utilisation_pct: mem_util as u8,
+        };
+        let rates = Rates {
+            sm,
+            tensor,
+            dram,
+            pcie_tx: ptx,
+            pcie_rx: prx,
+            nvlink_tx: ntx,
+            nvlink_rx: nrx,
+        };
+        self.builder.push(at_ms as u32, level, rates, Some(energy));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &str = "timestamp,phase,gpu,gpu_model,power_w,temp_c,mem_used_mib,mem_total_mib,gpu_util_pct,mem_util_pct,sm_active,tensor_active,dram_active,fp16_active,pcie_tx_bytes_s,pcie_rx_bytes_s,nvlink_tx_bytes_s,nvlink_rx_bytes_s,throttle_reasons,energy_mj\n";
+
+    fn two_gpus() -> Vec<Track> {
+        let rows = "\
+            100.0,x,0,M,100,30,5,9,10,1,0.5,0.25,0.1,0,10,20,1000,2000,1,5000\n\
+            100.0,x,1,M,50,30,5,9,0,0,0,0,0,0,0,0,0,0,1,7\n\
+            101.0,x,0,M,300,31,6,9,99,2,1.0,0.5,0.2,0,20,40,3000,4000,0,105000\n\
+            101.0,x,1,M,50,30,5,9,0,0,0,0,0,0,0,0,0,0,1,57\n\
+            103.0,x,0,M,300,31,6,9,99,2,,0.5,0.2,0,20,40,3000,4000,0,705000\n\
+            103.0,x,1,M,50,30,5,9,0,0,0,0,0,0,0,0,0,0,1,157\n";
+        parse(format!("{HEADER}{rows}").as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn energy_is_the_recordings_own_counter_between_its_rows() {
+        let tracks = two_gpus();
+        assert_eq!(tracks.len(), 2);
+        let (level, totals) = tracks[0].at(0.5);
+        assert!((totals.energy_mj - 50_000.0).abs() < 1e-6);
+        assert!((level.power_w - 100.0).abs() < f32::EPSILON);
+        assert!((totals.sm_s - 0.25).abs() < 1e-9);
+        assert!((tracks[0].at(2.0).1.energy_mj - 400_000.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_track_begins_again_and_its_totals_go_on() {
+        let tracks = two_gpus();
+        assert!((tracks[0].length_s() - 3.0).abs() < 1e-9);
+        let (level, totals) = tracks[0].at(6.5);
+        assert!((totals.energy_mj - (2.0 * 700_000.0 + 50_000.0)).abs() < 1e-6);
+        assert_eq!(level.utilisation_pct, 10);
+        let mut before = 0.0;
+        for step in 0..200 {
+            let energy = tracks[0].at(f64::from(step) * 0.1).1.energy_mj;
+            assert!(energy >= before, "the counter fell at step {step}");
+            before = energy;
+        }
+    }
+
+    #[test]
+    fn a_broken_recording_is_refused_with_its_line() {
+        let missing = parse("timestamp,gpu\n1,0\n".as_bytes()).unwrap_err();
+        assert!(missing.to_string().contains("power_w"));
+        let line = "100.0,x,0,M,oops,30,5,9,10,1,0.5,0.25,0.1,0,10,20,1000,2000,1,5000\n";
+        let wrong = parse(format!("{HEADER}{line}").as_bytes()).unwrap_err();
+        assert!(
+            wrong.to_string().contains("line 2") && wrong.to_string().contains("power_w"),
+            "{wrong}"
+        );
+        assert!(matches!(parse(HEADER.as_bytes()), Err(TraceError::TooShort(0))));
+    }
+
+    #[test]
+    fn a_row_of_a_real_trace_is_small() {
+        assert!(size_of::<Row>() <= 88, "{} bytes", size_of::<Row>());
+    }
+}

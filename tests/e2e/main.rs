@@ -1,2 +1,21 @@
-//! Laid out in the commits that follow.
-fn main() {}
+//! The end-to-end tests: what a user, an adversary or an auditor would see.
+//!
+//! One binary, so that the workspace is linked once.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::string_slice,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "tests: where one panics it fails, and names say what they show"
+)]
+
+/// The house: which crate and which module may use which.
+mod house;
+/// What goes over the wire: schema, golden bytes, strictness, what may leave a node.
+mod wire;

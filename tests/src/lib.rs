@@ -1,1 +1,18 @@
-//! Laid out in the commits that follow.
+//! What the end-to-end tests, the benchmarks and the demo share.
+//!
+//! Nothing here is linked into the agent or the verifier: simulation lives in this crate alone, and the replay library that it hands
+//! to an agent is found out as not the system's own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::string_slice,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a test tool: where it panics, a test fails and says where"
+)]
+
+pub mod fixture;

@@ -1,0 +1,103 @@
+//! One encoding for each report, and no byte of it without meaning.
+
+use super::{bundle, key, place};
+use proptest::prelude::*;
+use weighbridge::cbor;
+use weighbridge::crypto::Signer;
+use weighbridge::report::{Bundle, EnvelopeError, OpenedReport};
+use weighbridge_testbed::fixture;
+
+#[test]
+fn no_single_byte_of_a_report_can_be_changed_unnoticed() {
+    let (bytes, key) = bundle(2);
+    let public = key.public_key();
+    OpenedReport::open(&bytes).unwrap().verify(public).unwrap();
+    for at in 0..bytes.len() {
+        let mut altered = bytes.clone();
+        altered[at] ^= 0x01;
+        let survived = OpenedReport::open(&altered)
+            .and_then(|r| r.verify(public))
+            .is_ok();
+        assert!(!survived, "byte {at} was changed, and the report still verified");
+    }
+}
+
+#[test]
+fn a_submodule_may_be_withheld_from_a_third_party_but_not_from_intake() {
+    let (bytes, key) = bundle(3);
+    let mut parts: Bundle = cbor::decode_strict(&bytes).unwrap();
+    parts.detached.retain(|(name, _)| name != "gpu-1");
+    let shown = cbor::encode(&parts);
+    assert_eq!(
+        OpenedReport::open(&shown),
+        Err(EnvelopeError::Submodule { name: "gpu-1".into() })
+    );
+    let opened = OpenedReport::open_disclosed(&shown).unwrap();
+    assert_eq!(opened.accelerators.iter().filter(|a| a.is_some()).count(), 2);
+    assert_eq!(opened.verify(key.public_key()).unwrap().accelerators().count(), 2);
+}
+
+#[test]
+fn claims_of_another_device_do_not_pass_for_those_that_were_signed() {
+    let (bytes, _) = bundle(2);
+    let mut parts: Bundle = cbor::decode_strict(&bytes).unwrap();
+    let (first, second) = (parts.detached[0].1.clone(), parts.detached[1].1.clone());
+    parts.detached[0].1 = second;
+    parts.detached[1].1 = first;
+    assert_eq!(
+        OpenedReport::open(&cbor::encode(&parts)),
+        Err(EnvelopeError::Submodule { name: "gpu-0".into() })
+    );
+}
+
+#[test]
+fn a_report_of_another_profile_is_refused_as_such_before_its_fields_are_read() {
+    let key = key();
+    let mut claims = fixture::token(&place(), 1);
+    claims.profile = "tag:weighbridge.example,2026:report/9".into();
+    let (bytes, _) = weighbridge::report::sign(claims, fixture::accelerators(1, 300), &key).unwrap();
+    assert!(
+        matches!(OpenedReport::open(&bytes), Err(EnvelopeError::Profile { found }) if found.ends_with("/9"))
+    );
+}
+
+#[test]
+fn a_malleable_signature_gives_the_same_statement_and_digest() {
+    let (bytes, key) = bundle(1);
+    let mut parts: Bundle = cbor::decode_strict(&bytes).unwrap();
+    let before = parts.token.digest();
+    parts.token.signature = fixture::other_signature(&parts.token.signature);
+    let twin = cbor::encode(&parts);
+    assert_ne!(twin, bytes);
+    let verified = OpenedReport::open(&twin)
+        .unwrap()
+        .verify(key.public_key())
+        .unwrap();
+    assert_eq!(
+        verified.digest(),
+        before,
+        "the digest must not cover what anyone can change"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        prop_assert!(OpenedReport::open(&bytes).is_err());
+    }
+
+    #[test]
+    fn a_report_cut_or_spliced_anywhere_never_panics_and_never_verifies(
+        cut in 0usize..6000, insert in proptest::collection::vec(any::<u8>(), 1..40)
+    ) {
+        let (bytes, key) = bundle(2);
+        let at = cut % bytes.len();
+        let mut spliced = bytes[..at].to_vec();
+        spliced.extend(&insert);
+        spliced.extend(&bytes[at..]);
+        prop_assert!(OpenedReport::open(&bytes[..at]).is_err());
+        prop_assert!(OpenedReport::open(&spliced).and_then(|r| r.verify(key.public_key())).is_err());
+    }
+}

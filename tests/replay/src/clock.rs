@@ -104,3 +104,22 @@ fn read(clock: libc::clockid_t) -> u64 {
         .saturating_mul(1_000_000_000)
         .saturating_add(u64::try_from(time.tv_nsec).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_process_finds_the_beginning_that_the_first_one_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("begin");
+        let first = Beginning::at(Some(&file));
+        assert_eq!(Beginning::at(Some(&file)).boot_ns, first.boot_ns);
+        // From before a reboot, or not a number: the play begins anew.
+        for text in [u64::MAX.to_string(), "yesterday".into()] {
+            std::fs::write(&file, text).unwrap();
+            let anew = Beginning::at(Some(&file));
+            assert!(anew.boot_ns >= first.boot_ns && anew.boot_ns < u64::MAX);
+        }
+    }
+}

@@ -362,12 +362,30 @@ fn cell(
     }
 }
 
+/// Room for the rows of some minutes at 10 Hz. A block of this size is mapped, grown and cut by the system itself, so
+/// that reading a recording leaves no holes in the heap of a process that is measured.
+const FIRST_ROOM: usize = 2048;
+
 /// The rows of one GPU as they are read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Recording {
     builder: TrackBuilder,
     begins_s: Option<f64>,
     cells: Cells,
+}
+
+impl Default for Recording {
+    fn default() -> Self {
+        let builder = TrackBuilder {
+            rows: Vec::with_capacity(FIRST_ROOM),
+            ..TrackBuilder::default()
+        };
+        Self {
+            builder,
+            begins_s: None,
+            cells: [0.0; COLUMNS.len()],
+        }
+    }
 }
 
 impl Recording {

@@ -15,6 +15,8 @@
     reason = "tests: where one panics it fails, and names say what they show"
 )]
 
+/// What fuzzing found, replayed without the fuzzer.
+mod corpus;
 /// The house: which crate and which module may use which.
 mod house;
 /// What goes over the wire: schema, golden bytes, strictness, what may leave a node.

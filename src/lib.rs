@@ -28,11 +28,15 @@ pub mod bounded;
 
 pub mod cbor;
 pub mod crypto;
+pub mod document;
 
 pub mod telemetry;
 pub mod accounting;
 pub mod workload;
 pub mod report;
+
+pub mod rules;
+pub mod licence;
 
 pub mod ledger;
 pub mod protocol;

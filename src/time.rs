@@ -105,6 +105,20 @@ impl<'de> serde::Deserialize<'de> for UnixSeconds {
     }
 }
 
+/// A span of seconds in the largest unit that a person would use: `9 days`, `26 hours`, `90 seconds`. Rounded down.
+#[must_use]
+pub fn span(seconds: i64) -> String {
+    let (unit, name) = match seconds.unsigned_abs() {
+        0..120 => (1, "second"),
+        120..7_200 => (60, "minute"),
+        7_200..172_800 => (3_600, "hour"),
+        _ => (86_400, "day"),
+    };
+    let count = seconds.unsigned_abs().checked_div(unit).unwrap_or(0);
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {name}{s}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +141,14 @@ mod tests {
                 .to_string()
                 .contains("`yesterday`")
         );
+    }
+
+    #[test]
+    fn a_span_is_written_in_the_unit_that_a_person_would_use() {
+        assert_eq!(span(777_600), "9 days");
+        assert_eq!(span(1), "1 second");
+        assert_eq!(span(86_400), "24 hours");
+        assert_eq!(span(3_599), "59 minutes");
     }
 
     #[test]

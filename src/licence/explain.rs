@@ -1,0 +1,153 @@
+//! A licence in plain sentences, for those who must live by it.
+
+use super::Licence;
+use crate::rules::Limits;
+use crate::unit::Grouped;
+
+impl Licence {
+    /// What the licence says, sentence by sentence, and what this version does not evaluate.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        let mut text = self.sentences().join("\n");
+        text.push('\n');
+        text
+    }
+
+    fn sentences(&self) -> Vec<String> {
+        let mut lines = vec![
+            format!(
+                "Licence {}, serial {}, issued by {} to {}.",
+                self.licence_id, self.serial, self.issuer, self.consignee
+            ),
+            match self.valid.to {
+                Some(to) => format!(
+                    "It holds from {} until just before {}; bare dates are days in {}.",
+                    self.valid.from, to, self.zone
+                ),
+                None => format!("It holds from {}.", self.valid.from),
+            },
+            format!(
+                "Limits that it leaves out come from the rule set {}.",
+                self.ruleset_id
+            ),
+        ];
+        for site in &self.sites {
+            let devices = self.manifest(&site.id).count();
+            lines.push(match &site.country {
+                Some(country) => format!(
+                    "Site {} lies in {country}; {devices} devices may stand there.",
+                    site.id
+                ),
+                None => format!(
+                    "Site {} is named without its country; {devices} devices may stand there.",
+                    site.id
+                ),
+            });
+        }
+        if !self.countries_allowed.is_empty() {
+            lines.push(format!(
+                "Sites may lie in {} (LOC-01).",
+                self.countries_allowed.join(", ")
+            ));
+        }
+        if let Some(tpp) = self.licensed_tpp {
+            lines.push(format!(
+                "Accelerators of class 3A090.a at one site may add up to {tpp} TPP (CAP-01)."
+            ));
+        }
+        for model in &self.models {
+            lines.push(format!(
+                "At most {} of model {} may stand at one site (CAP-02).",
+                Grouped(u128::from(model.count)),
+                model.catalogue_id
+            ));
+        }
+        if let Some(t) = self.training {
+            lines.push(format!(
+                "At most {} TPP-hours may go into training within one {} (TRN-04).",
+                t.most, t.period
+            ));
+        }
+        lines.extend(limit_sentences(&self.limits));
+        lines.push(format!(
+            "Each node reports every {} s and keeps its windows for {} days.",
+            self.report_seconds, self.windows_kept_days
+        ));
+        if self.trial {
+            lines.push("This is a trial: every report and every finding says so.".to_owned());
+        }
+        for w in &self.waivers {
+            lines.push(format!(
+                "{} is waived until just before {}: {}.",
+                w.condition, w.until, w.reason
+            ));
+        }
+        lines.extend(self.not_evaluated());
+        lines
+    }
+
+    fn not_evaluated(&self) -> Vec<String> {
+        let mut unread = Vec::new();
+        if self.training_share_max.is_some() {
+            unread.push("`training_share_max` (TRN-03)");
+        }
+        if !self.evidence_required.is_empty() {
+            unread.push("`evidence_required` (EVI-01)");
+        }
+        if !self.remote_access_countries.is_empty() {
+            unread.push("`remote_access_countries` (TEN-05)");
+        }
+        if self.manifest_digest.is_some() {
+            unread.push("`manifest_digest`");
+        }
+        if self.profiles.iter().any(|p| p != "all") {
+            unread.push("`profiles` other than all");
+        }
+        unread
+            .into_iter()
+            .map(|key| format!("This version keeps {key} and does not evaluate it."))
+            .collect()
+    }
+}
+
+fn limit_sentences(limits: &Limits) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut say = |text: Option<String>| lines.extend(text);
+    say(limits
+        .missing_after
+        .map(|s| format!("A device may stay unseen for {} (INV-02).", crate::time::span(s))));
+    say(limits
+        .missing_escalates_after
+        .map(|s| format!("After {} unseen, the site fails (INV-02).", crate::time::span(s))));
+    say(limits
+        .coverage_min
+        .map(|p| format!("At least {p} of the devices on the manifest must report (OPS-01).")));
+    say(limits
+        .observation_min
+        .map(|p| format!("At least {p} of device time must be covered by samples (OPS-02).")));
+    say(limits.freshness_max.map(|s| {
+        format!(
+            "The newest report of a node may be {} old (OPS-03).",
+            crate::time::span(s)
+        )
+    }));
+    say(limits
+        .finding_window
+        .map(|s| format!("What was seen once stays a finding for {}.", crate::time::span(s))));
+    say(limits
+        .clock_tolerance
+        .map(|s| format!("A node's clock may be off by {}.", crate::time::span(s))));
+    say(limits.ops_limit.map(|o| {
+        format!(
+            "No model may be trained with {} operations or more (TRN-01).",
+            Grouped(o.0)
+        )
+    }));
+    say(limits
+        .ops_window
+        .map(|s| format!("Operations are summed over {}.", crate::time::span(s))));
+    say(limits
+        .key_protection_min
+        .map(|k| format!("A node's key may be held by a {k} at least (SEC-04).")));
+    lines
+}

@@ -1,0 +1,173 @@
+//! The licence: what the supplier has allowed, to whom, where, and what must be shown.
+//!
+//! Decides: what a licence text says. Trusts the text it is given: that it is signed by an issuer whom the checker
+//! trusts, and is the newest serial, is checked before, over exactly these bytes (DSSE payload type
+//! [`PAYLOAD_TYPE`]). Does not establish that a limit is the law; a limit that is left out comes from the rule set.
+//!
+//! `docs/examples/licence.toml` shows every key.
+
+mod explain;
+mod manifest;
+mod read;
+
+pub use manifest::{LicensedDevice, LicensedModel, PciPair, RowMatch, Site};
+
+use crate::document::{Document, Mistakes, Zone};
+use crate::id::Digest;
+use crate::rules::{Limits, Validity};
+use crate::time::UnixSeconds;
+use crate::unit::{MicroTppHours, Ppm, Tpp};
+
+/// The DSSE payload type of a licence.
+pub const PAYLOAD_TYPE: &str = "application/vnd.weighbridge.licence+toml";
+
+/// The shortest report that an ordinary licence may ask for, in seconds.
+pub const REPORT_SECONDS_MIN: u64 = 60;
+/// The longest report that a licence may ask for, in seconds.
+pub const REPORT_SECONDS_MAX: u64 = 900;
+/// Length of a report where the licence sets none, in seconds.
+pub const REPORT_SECONDS: u32 = 300;
+/// Days for which nodes keep their windows where the licence sets none.
+pub const WINDOWS_KEPT_DAYS: u32 = 30;
+
+crate::code! {
+    /// The time over which an allowance is counted.
+    pub enum AllowancePeriod {
+        /// A calendar day.
+        Day = 0 => "day",
+        /// A calendar month.
+        Month = 1 => "month",
+        /// A calendar quarter.
+        Quarter = 2 => "quarter",
+        /// A calendar year.
+        Year = 3 => "year",
+        /// The whole term of the licence.
+        Term = 4 => "term",
+    }
+}
+
+/// Compute that may go into training within a period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrainingAllowance {
+    /// At most this much.
+    pub most: MicroTppHours,
+    /// Within this time.
+    pub period: AllowancePeriod,
+}
+
+/// A condition that the issuer waives for a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiver {
+    /// The condition, such as `INV-11`.
+    pub condition: String,
+    /// The first second after it ends.
+    pub until: UnixSeconds,
+    /// Why.
+    pub reason: String,
+}
+
+/// An attestation that must be on file (EVI-01, which this version does not evaluate).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvidenceRequired {
+    /// Its kind, such as `iso-27001`.
+    pub kind: String,
+    /// How old it may be, in seconds.
+    pub max_age: Option<i64>,
+    /// Who may issue it.
+    pub issuers: Vec<String>,
+}
+
+/// A licence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Licence {
+    /// Its id.
+    pub licence_id: String,
+    /// Its serial; a newer one replaces all older ones of the same id.
+    pub serial: u64,
+    /// Who issued it.
+    pub issuer: String,
+    /// To whom.
+    pub consignee: String,
+    /// When it holds.
+    pub valid: Validity,
+    /// The zone in which its calendar days are counted.
+    pub zone: Zone,
+    /// The rule set that applies.
+    pub ruleset_id: String,
+    /// SHA-256 of the rule set's file, where the licence pins it.
+    pub ruleset_digest: Option<Digest>,
+    /// Profiles of conditions beyond `all`.
+    pub profiles: Vec<String>,
+    /// Sites.
+    pub sites: Vec<Site>,
+    /// Countries in which its sites may lie.
+    pub countries_allowed: Vec<String>,
+    /// Most TPP of class 3A090.a at one site (CAP-01).
+    pub licensed_tpp: Option<Tpp>,
+    /// Models and their numbers (CAP-02).
+    pub models: Vec<LicensedModel>,
+    /// The manifest (INV-01, INV-02).
+    pub devices: Vec<LicensedDevice>,
+    /// SHA-256 of a manifest that is delivered apart. This version reads only the one in the licence.
+    pub manifest_digest: Option<Digest>,
+    /// Limits that it sets itself.
+    pub limits: Limits,
+    /// Training allowance (TRN-04).
+    pub training: Option<TrainingAllowance>,
+    /// Most share of training in device time (TRN-03, which this version does not evaluate).
+    pub training_share_max: Option<Ppm>,
+    /// Length of a report, in seconds.
+    pub report_seconds: u32,
+    /// Whether this is a trial.
+    pub trial: bool,
+    /// Days for which nodes keep their windows.
+    pub windows_kept_days: u32,
+    /// NVML libraries that are approved beside the system's own (SEC-09).
+    pub approved_nvml: Vec<Digest>,
+    /// Attestations that must be on file.
+    pub evidence_required: Vec<EvidenceRequired>,
+    /// Countries from which remote users may come (TEN-05, which this version does not evaluate).
+    pub remote_access_countries: Vec<String>,
+    /// Waivers.
+    pub waivers: Vec<Waiver>,
+    /// SHA-256 of the text.
+    pub digest: Digest,
+}
+
+impl Licence {
+    /// Reads a licence.
+    ///
+    /// # Errors
+    /// Every mistake, with its line, its cause and the nearest right word.
+    pub fn parse(text: &str) -> Result<Self, Mistakes> {
+        let document = Document::open(text);
+        let mut root = document.root();
+        let licence = read::licence(&mut root, crate::crypto::sha256(text.as_bytes()));
+        root.finish();
+        document.finish(licence)
+    }
+
+    /// The site of this id.
+    #[must_use]
+    pub fn site(&self, id: &str) -> Option<&Site> {
+        self.sites.iter().find(|s| s.id == id)
+    }
+
+    /// The manifest's rows for a site.
+    pub fn manifest<'a>(&'a self, site: &'a str) -> impl Iterator<Item = &'a LicensedDevice> {
+        self.devices
+            .iter()
+            .filter(move |d| d.site.as_deref().is_none_or(|s| s == site))
+    }
+
+    /// The waiver of a condition that holds at a time.
+    #[must_use]
+    pub fn waiver(&self, condition: &str, at: UnixSeconds) -> Option<&Waiver> {
+        self.waivers
+            .iter()
+            .find(|w| w.condition == condition && at < w.until)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! From text to licence.
+
+use super::{
+    AllowancePeriod, EvidenceRequired, Licence, LicensedDevice, LicensedModel, PciPair, REPORT_SECONDS,
+    REPORT_SECONDS_MAX, REPORT_SECONDS_MIN, Site, TrainingAllowance, WINDOWS_KEPT_DAYS, Waiver,
+};
+use crate::document::{DayEnd, Field, Section, Zone};
+use crate::id::{DeviceUuid, Digest};
+use crate::rules::{Limits, Validity, coded};
+use crate::unit::{MicroTppHours, Tpp};
+
+/// More sites than one consignee has under one licence.
+const MAX_SITES: usize = 1_000;
+
+pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest) -> Option<Licence> {
+    let licence_id = root.required("licence_id", Field::text);
+    let serial = root.required("serial", |f| f.integer(1..=u64::from(u32::MAX)));
+    let issuer = root.required("issuer", Field::text);
+    let consignee = root.required("consignee", Field::text);
+    let zone = root.optional("time_zone", Field::zone).unwrap_or_default();
+    let valid_from = root.required("valid_from", |f| f.moment(zone, DayEnd::Start));
+    let valid_to = root.required("valid_to", |f| f.moment(zone, DayEnd::Included));
+    if let (Some(from), Some(to)) = (valid_from, valid_to)
+        && to <= from
+    {
+        root.mistake_at("valid_to", "`valid_to` does not lie after `valid_from`");
+    }
+    let ruleset_id = root.required("ruleset_id", Field::text);
+    let ruleset_digest = root.optional("ruleset_digest", Field::digest);
+    let profiles = root
+        .optional("profiles", |f| f.list(Field::text))
+        .unwrap_or_default();
+    let sites = sites(root);
+    let countries_allowed = root
+        .optional("countries_allowed", |f| f.list(Field::country))
+        .unwrap_or_default();
+    let licensed_tpp = root
+        .optional("licensed_tpp", |f| f.integer(0..=u64::MAX))
+        .map(Tpp);
+    let models = root.tables("models", model);
+    let devices = root.tables("device", |s| device(s, zone));
+    repeated(root, &devices);
+    for site in devices.iter().filter_map(|d| d.site.as_deref()) {
+        if !sites.iter().any(|s| s.id == site) {
+            root.mistake_at(
+                "device",
+                format!("a device stands at site `{site}`, which the licence does not name"),
+            );
+        }
+    }
+    let manifest_digest = root.optional("manifest_digest", Field::digest);
+    let limits = Limits::read(root);
+    let training = training(root);
+    let training_share_max = root.optional("training_share_max", Field::share);
+    let trial = root.optional("trial", Field::flag).unwrap_or(false);
+    let report_seconds = report_seconds(root, trial);
+    let windows_kept_days = root
+        .optional("windows_kept_days", |f| f.integer(1..=3_660))
+        .and_then(|n| u32::try_from(n).ok());
+    let approved_nvml = root
+        .optional("approved_nvml", |f| f.list(Field::digest))
+        .unwrap_or_default();
+    let evidence_required = root.tables("evidence_required", evidence);
+    let remote_access_countries = root
+        .optional("remote_access_countries", |f| f.list(Field::country))
+        .unwrap_or_default();
+    let waivers = root.tables("waivers", |s| waiver(s, zone));
+    Some(Licence {
+        licence_id: licence_id?,
+        serial: serial?,
+        issuer: issuer?,
+        consignee: consignee?,
+        valid: Validity {
+            from: valid_from?,
+            to: Some(valid_to?),
+        },
+        zone,
+        ruleset_id: ruleset_id?,
+        ruleset_digest,
+        profiles,
+        sites,
+        countries_allowed,
+        licensed_tpp,
+        models,
+        devices,
+        manifest_digest,
+        limits,
+        training,
+        training_share_max,
+        report_seconds,
+        trial,
+        windows_kept_days: windows_kept_days.unwrap_or(WINDOWS_KEPT_DAYS),
+        approved_nvml,
+        evidence_required,
+        remote_access_countries,
+        waivers,
+        digest,
+    })
+}
+
+/// Sites stand as `site_ids = […]`, as `[[site]]` tables with a country, or as both, which then must agree.
+fn sites(root: &mut Section<'_, '_>) -> Vec<Site> {
+    let ids = root.optional("site_ids", |f| f.list(Field::text));
+    let mut sites = root.tables("site", |s| {
+        let id = s.required("id", Field::text);
+        let country = s.required("country", Field::country);
+        let address = s.optional("address", Field::text);
+        Some(Site {
+            id: id?,
+            country: Some(country?),
+            address,
+        })
+    });
+    for id in ids.iter().flatten() {
+        if !sites.iter().any(|s| s.id == *id) {
+            sites.push(Site {
+                id: id.clone(),
+                country: None,
+                address: None,
+            });
+        }
+    }
+    if let Some(ids) = &ids {
+        for site in sites.iter().filter(|s| !ids.contains(&s.id)) {
+            root.mistake_at(
+                "site_ids",
+                format!("`site_ids` lacks `{}`, which stands in a [[site]]", site.id),
+            );
+        }
+    }
+    if sites.is_empty() {
+        root.mistake("no site is named: write [[site]] with `id` and `country`, or `site_ids`");
+    }
+    if sites.len() > MAX_SITES {
+        root.mistake(format!("more than {MAX_SITES} sites are named"));
+    }
+    sites
+}
+
+fn model(s: &mut Section<'_, '_>) -> Option<LicensedModel> {
+    let catalogue_id = s.required("catalogue_id", Field::text);
+    let count = s.required("count", |f| f.integer(0..=u64::from(u32::MAX)));
+    Some(LicensedModel {
+        catalogue_id: catalogue_id?,
+        count: count?,
+    })
+}
+
+fn device(s: &mut Section<'_, '_>, zone: Zone) -> Option<LicensedDevice> {
+    let uuid = s.optional("uuid", |f| {
+        DeviceUuid::parse_nvml(&f.text()?)
+            .map_err(|_| "must be a UUID such as GPU-1653b042-3c11-4d21-9a00-0123456789ab".to_owned())
+    });
+    let row = LicensedDevice {
+        uuid,
+        serial: s.optional("serial", Field::text),
+        pci: s.optional("pci", |f| pci(&f.text()?)),
+        model: s.optional("model", Field::text),
+        site: s.optional("site", Field::text),
+        in_service: s.optional("in_service", |f| f.moment(zone, DayEnd::Start)),
+    };
+    if row.uuid.is_none() && row.serial.is_none() {
+        s.mistake("a device needs `uuid`, `serial` or both");
+        return None;
+    }
+    Some(row)
+}
+
+fn pci(text: &str) -> Result<PciPair, String> {
+    text.split_once(':')
+        .filter(|(v, d)| v.len() == 4 && d.len() == 4)
+        .and_then(|(v, d)| {
+            Some(PciPair {
+                vendor: u16::from_str_radix(v, 16).ok()?,
+                device: u16::from_str_radix(d, 16).ok()?,
+            })
+        })
+        .ok_or_else(|| "must be PCI vendor and device, such as \"10de:2330\"".to_owned())
+}
+
+fn repeated(root: &Section<'_, '_>, devices: &[LicensedDevice]) {
+    let mut uuids: Vec<_> = devices.iter().filter_map(|d| d.uuid).collect();
+    uuids.sort();
+    for pair in uuids.windows(2) {
+        if let [a, b] = pair
+            && a == b
+        {
+            root.mistake_at("device", format!("{} stands twice on the manifest", a.nvml()));
+        }
+    }
+    let mut serials: Vec<_> = devices.iter().filter_map(|d| d.serial.as_deref()).collect();
+    serials.sort_unstable();
+    for pair in serials.windows(2) {
+        if let [a, b] = pair
+            && a == b
+        {
+            root.mistake_at(
+                "device",
+                format!("serial number {a} stands twice on the manifest"),
+            );
+        }
+    }
+}
+
+fn training(root: &mut Section<'_, '_>) -> Option<TrainingAllowance> {
+    let most = root
+        .optional("tpp_hours_max", Field::large)
+        .map(|hours| MicroTppHours(hours.saturating_mul(1_000_000)));
+    let period = root.optional("tpp_hours_period", |f| {
+        coded(f, AllowancePeriod::ALL, AllowancePeriod::text)
+    });
+    if most.is_some() != period.is_some() {
+        root.mistake("`tpp_hours_max` and `tpp_hours_period` belong together, and one of them is missing");
+    }
+    Some(TrainingAllowance {
+        most: most?,
+        period: period?,
+    })
+}
+
+fn report_seconds(root: &mut Section<'_, '_>, trial: bool) -> u32 {
+    let seconds = root.optional("report_seconds", |f| f.integer(1..=REPORT_SECONDS_MAX));
+    if seconds.is_some_and(|s| s < REPORT_SECONDS_MIN) && !trial {
+        root.mistake_at(
+            "report_seconds",
+            format!("`report_seconds` below {REPORT_SECONDS_MIN} needs `trial = true`, and every finding then says trial"),
+        );
+    }
+    seconds
+        .and_then(|s| u32::try_from(s).ok())
+        .unwrap_or(REPORT_SECONDS)
+}
+
+fn evidence(s: &mut Section<'_, '_>) -> Option<EvidenceRequired> {
+    let kind = s.required("type", Field::text);
+    let max_age = s.optional("max_age", Field::span);
+    let issuers = s.optional("issuers", |f| f.list(Field::text)).unwrap_or_default();
+    Some(EvidenceRequired {
+        kind: kind?,
+        max_age,
+        issuers,
+    })
+}
+
+fn waiver(s: &mut Section<'_, '_>, zone: Zone) -> Option<Waiver> {
+    let condition = s.required("condition", Field::text);
+    let until = s.required("until", |f| f.moment(zone, DayEnd::Included));
+    let reason = s.required("reason", Field::text);
+    if let Some(id) = &condition
+        && !is_condition_id(id)
+    {
+        s.mistake_at(
+            "condition",
+            format!("`{id}` is not the id of a condition, such as INV-11"),
+        );
+    }
+    Some(Waiver {
+        condition: condition?,
+        until: until?,
+        reason: reason?,
+    })
+}
+
+/// Three capital letters, a hyphen, two digits.
+fn is_condition_id(id: &str) -> bool {
+    id.len() == 6
+        && id.split_once('-').is_some_and(|(family, number)| {
+            family.len() == 3
+                && family.bytes().all(|b| b.is_ascii_uppercase())
+                && number.bytes().all(|b| b.is_ascii_digit())
+        })
+}

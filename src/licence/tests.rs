@@ -1,0 +1,78 @@
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../docs/examples/licence.toml");
+
+#[test]
+fn the_example_is_clean_and_says_what_it_means() {
+    let licence = match Licence::parse(EXAMPLE) {
+        Ok(l) => l,
+        Err(mistakes) => panic!("{mistakes}"),
+    };
+    assert_eq!(licence.licence_id, "HX-2026-0042");
+    assert_eq!(licence.limits.ops_limit.unwrap().0, 10u128.pow(26));
+    assert_eq!(licence.manifest("harbour-1").count(), 2);
+    let text = licence.explain();
+    assert!(
+        text.contains("Site harbour-1 lies in SG; 2 devices may stand there."),
+        "{text}"
+    );
+    assert!(text.contains("within one quarter (TRN-04)"), "{text}");
+    assert!(text.contains("does not evaluate"), "{text}");
+}
+
+#[test]
+fn a_manifest_of_the_largest_site_is_read() {
+    let mut text = EXAMPLE.to_owned();
+    for i in 0..4_000 {
+        text.push_str(&format!("[[device]]\nserial = \"S{i}\"\nsite = \"harbour-1\"\n"));
+    }
+    assert_eq!(Licence::parse(&text).unwrap().devices.len(), 4_002);
+}
+
+#[test]
+fn each_mistake_is_named_with_its_line() {
+    let text = "licence_id = \"x\"\nserial = 0\nissuer = \"a\"\nconsignee = \"b\"\nvalid_from = 2026-11-01\n\
+                valid_to = 2026-10-01\nruleset_id = \"r\"\nfreshnes_max = \"24 h\"\nops_limit = 1e26\nreport_seconds = 5\n\
+                tpp_hours_max = 10\n[[site]]\nid = \"s\"\ncountry = \"Singapore\"\n[[device]]\nmodel = \"x\"\n\
+                [[waivers]]\ncondition = \"inv-1\"\nuntil = 2027-01-01\nreason = \"r\"\n";
+    let found = Licence::parse(text).unwrap_err().to_string();
+    for expected in [
+        "line 2: `serial` is 0, and must be 1 to 4294967295",
+        "line 6: `valid_to` does not lie after `valid_from`",
+        "line 8: `freshnes_max` is not a key: did you mean `freshness_max`?",
+        "line 9: `ops_limit` must stand in quotation marks to stay exact: write \"1e26\"",
+        "line 10: `report_seconds` below 60 needs `trial = true`",
+        "`tpp_hours_max` and `tpp_hours_period` belong together",
+        "line 14: `site.country` is `Singapore`, and must be a country as two capital letters",
+        "line 15: a device needs `uuid`, `serial` or both",
+        "line 18: `inv-1` is not the id of a condition",
+    ] {
+        assert!(found.contains(expected), "{expected}\nnot in\n{found}");
+    }
+}
+
+#[test]
+fn a_trial_may_report_often_and_a_word_too_near_is_suggested() {
+    let short = EXAMPLE.replace("report_seconds = 300", "report_seconds = 5");
+    assert!(Licence::parse(&short).is_err());
+    let trial = short.replace("trial = false", "trial = true");
+    assert_eq!(Licence::parse(&trial).unwrap().report_seconds, 5);
+    let plural = EXAMPLE.replace("[[waivers]]", "[[waiver]]");
+    assert!(
+        Licence::parse(&plural)
+            .unwrap_err()
+            .to_string()
+            .contains("did you mean `waivers`?")
+    );
+}
+
+#[test]
+fn a_device_that_stands_twice_on_the_manifest_is_a_mistake() {
+    let text = format!("{EXAMPLE}\n[[device]]\nserial = \"1650123000117\"\n");
+    assert!(
+        Licence::parse(&text)
+            .unwrap_err()
+            .to_string()
+            .contains("serial number 1650123000117 stands twice")
+    );
+}

@@ -1,0 +1,92 @@
+//! Limits: the numbers that can fail a site, as a licence or a rule set writes them.
+
+use crate::document::{Field, Section};
+use crate::report::KeyProtection;
+use crate::unit::{Operations, Ppm};
+
+/// Limits under their names. One that is absent is not set here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// `missing_after`: how long a device may stay unseen, in seconds (INV-02).
+    pub missing_after: Option<i64>,
+    /// `missing_escalates_after`: how long until its absence fails the site, in seconds (INV-02).
+    pub missing_escalates_after: Option<i64>,
+    /// `coverage_min`: least share of manifest devices that report (OPS-01).
+    pub coverage_min: Option<Ppm>,
+    /// `observation_min`: least share of device time that samples cover (OPS-02).
+    pub observation_min: Option<Ppm>,
+    /// `freshness_max`: greatest age of a node's newest report, in seconds (OPS-03); also the window of OPS-01.
+    pub freshness_max: Option<i64>,
+    /// `finding_window`: how long something that was seen once stays a finding, in seconds.
+    pub finding_window: Option<i64>,
+    /// `clock_tolerance`: how far a node's clock may be off, in seconds.
+    pub clock_tolerance: Option<i64>,
+    /// `ops_limit`: operations that no model may be trained with (TRN-01).
+    pub ops_limit: Option<Operations>,
+    /// `ops_window`: the time over which operations are summed, in seconds (TRN-01).
+    pub ops_window: Option<i64>,
+    /// `key_protection_min`: what must hold the node's key at least (SEC-04).
+    pub key_protection_min: Option<KeyProtection>,
+}
+
+impl Limits {
+    /// The names, in the order of the fields.
+    pub const NAMES: &'static [&'static str] = &[
+        "missing_after",
+        "missing_escalates_after",
+        "coverage_min",
+        "observation_min",
+        "freshness_max",
+        "finding_window",
+        "clock_tolerance",
+        "ops_limit",
+        "ops_window",
+        "key_protection_min",
+    ];
+
+    /// Reads those that stand in a section.
+    #[must_use]
+    pub fn read(section: &mut Section<'_, '_>) -> Self {
+        let limits = Self {
+            missing_after: section.optional("missing_after", Field::span),
+            missing_escalates_after: section.optional("missing_escalates_after", Field::span),
+            coverage_min: section.optional("coverage_min", Field::share),
+            observation_min: section.optional("observation_min", Field::share),
+            freshness_max: section.optional("freshness_max", Field::span),
+            finding_window: section.optional("finding_window", Field::span),
+            clock_tolerance: section.optional("clock_tolerance", Field::span),
+            ops_limit: section.optional("ops_limit", Field::large).map(Operations),
+            ops_window: section.optional("ops_window", Field::span),
+            key_protection_min: section.optional("key_protection_min", |f| {
+                super::coded(f, KeyProtection::ALL, KeyProtection::text)
+            }),
+        };
+        if let (Some(after), Some(escalates)) = (limits.missing_after, limits.missing_escalates_after)
+            && escalates < after
+        {
+            section.mistake_at(
+                "missing_escalates_after",
+                "`missing_escalates_after` is shorter than `missing_after`",
+            );
+        }
+        limits
+    }
+
+    /// Whether the limit of this name is set.
+    #[must_use]
+    pub fn is_set(&self, name: &str) -> bool {
+        match name {
+            "missing_after" => self.missing_after.is_some(),
+            "missing_escalates_after" => self.missing_escalates_after.is_some(),
+            "coverage_min" => self.coverage_min.is_some(),
+            "observation_min" => self.observation_min.is_some(),
+            "freshness_max" => self.freshness_max.is_some(),
+            "finding_window" => self.finding_window.is_some(),
+            "clock_tolerance" => self.clock_tolerance.is_some(),
+            "ops_limit" => self.ops_limit.is_some(),
+            "ops_window" => self.ops_window.is_some(),
+            "key_protection_min" => self.key_protection_min.is_some(),
+            _ => false,
+        }
+    }
+}

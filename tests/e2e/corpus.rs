@@ -1,5 +1,5 @@
-//! The fuzz targets on the inputs that are kept: the golden messages, and what the fuzzer once found. So every `cargo test`
-//! tries them again, without the fuzzer.
+//! The fuzz targets on the inputs that are kept: messages and documents that are right, and what the fuzzer once found. So
+//! every `cargo test` tries them again, without the fuzzer.
 
 #[expect(
     unreachable_pub,
@@ -19,10 +19,13 @@ fn every_target_survives_every_input_that_is_kept() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     for (name, target) in targets::TARGETS {
         let mut tried = 0;
-        for folder in [
+        let folders = [
             tests.join("fuzz/corpus").join(name),
             tests.join("e2e/wire/golden"),
-        ] {
+            tests.join("../docs/examples"),
+            tests.join("../src/rules/data"),
+        ];
+        for folder in folders {
             // A target without a corpus has not found anything yet.
             for entry in fs::read_dir(&folder).into_iter().flatten() {
                 let path = entry.unwrap().path();
@@ -34,7 +37,7 @@ fn every_target_survives_every_input_that_is_kept() {
         }
         assert!(
             tried > 0,
-            "nothing was tried on `{name}`: the golden messages have moved"
+            "nothing was tried on `{name}`: the folders above have moved"
         );
     }
 }

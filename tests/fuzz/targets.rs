@@ -8,11 +8,13 @@
 use weighbridge::cbor::{self, Wire};
 use weighbridge::crypto::{PublicKey, dsse};
 use weighbridge::ledger::{Checkpoint, LedgerKey};
+use weighbridge::licence::Licence;
 use weighbridge::protocol::{
     EnrolAnswer, EnrolRequest, EnrolmentToken, Head, Receipt, RenewAnswer, RenewRequest, SignedRefusal,
     SignedRequest,
 };
 use weighbridge::report::{AcceleratorSubmodule, Bundle, OpenedReport, TokenClaims};
+use weighbridge::rules::RuleSet;
 
 /// What a target does with its bytes.
 pub type Target = fn(&[u8]);
@@ -22,6 +24,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("bundle", bundle),
     ("report", report),
     ("message", message),
+    ("licence", licence),
     ("dsse", dsse),
     ("checkpoint", checkpoint),
 ];
@@ -62,6 +65,21 @@ pub fn message(bytes: &[u8]) {
         && let Ok(token) = EnrolmentToken::parse(line)
     {
         assert_eq!(EnrolmentToken::parse(&token.to_line()), Ok(token));
+    }
+}
+
+/// A licence or a rule set as `licence lint` reads them. Whatever was read can be explained, and so can what was not.
+pub fn licence(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let said = match Licence::parse(text) {
+        Ok(licence) => licence.explain(),
+        Err(mistakes) => mistakes.to_string(),
+    };
+    assert!(!said.is_empty());
+    if let Err(mistakes) = RuleSet::parse(text) {
+        assert!(!mistakes.to_string().is_empty());
     }
 }
 

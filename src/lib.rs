@@ -30,6 +30,7 @@ pub mod cbor;
 pub mod crypto;
 pub mod document;
 
+pub mod accelerator;
 pub mod telemetry;
 pub mod accounting;
 pub mod workload;

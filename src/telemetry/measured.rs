@@ -26,27 +26,29 @@ crate::row! {
 
 crate::record! {
     /// Time for which a pipe was busy, in milliseconds: the integral of its share over the covered time.
+    ///
+    /// A pipe that the driver does not tell apart is missing, not zero.
     pub struct PipeTimes {
         /// SMs.
-        0 => sm: u64,
+        0 => sm: Reading<u64>,
         /// Any tensor pipe.
-        1 => tensor: u64,
+        1 => tensor: Reading<u64>,
         /// FP64 tensor.
-        2 => dfma: u64,
+        2 => dfma: Reading<u64>,
         /// Half-precision tensor.
-        3 => hmma: u64,
+        3 => hmma: Reading<u64>,
         /// Integer tensor.
-        4 => imma: u64,
+        4 => imma: Reading<u64>,
         /// DRAM.
-        5 => dram: u64,
+        5 => dram: Reading<u64>,
         /// FP64.
-        6 => fp64: u64,
+        6 => fp64: Reading<u64>,
         /// FP32.
-        7 => fp32: u64,
+        7 => fp32: Reading<u64>,
         /// FP16.
-        8 => fp16: u64,
+        8 => fp16: Reading<u64>,
         /// Integer.
-        9 => integer: u64,
+        9 => integer: Reading<u64>,
     }
 }
 

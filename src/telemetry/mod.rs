@@ -7,6 +7,8 @@ mod inventory;
 mod measured;
 mod reading;
 mod sample;
+mod track;
+mod window;
 
 pub use inventory::{
     AcceleratorIdentity, BusDevice, BusDriver, ConfidentialCompute, Fabric, HostDriver, Inventory,
@@ -15,6 +17,8 @@ pub use inventory::{
 pub use measured::{Measured, PipeTimes, Spread, Traffic};
 pub use reading::{LossReason, Reading};
 pub use sample::{Activity, DeviceSample, Frame, Notice, NoticeKind, Tick, TickKind};
+pub use track::{Ends, Step, Track};
+pub use window::Window;
 
 crate::code! {
     /// The state of one device, as the node last knew it.

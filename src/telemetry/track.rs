@@ -1,0 +1,221 @@
+//! From one sample of a device to the next: what the stretch between them is worth.
+//!
+//! Decides: whether a stretch is covered, what each cumulative counter gained over it, and how much of it a mean of
+//! activity speaks for. Trusts the sampler's boot times. Does not fill in anything: a stretch that is too long, or that
+//! ends or begins without a reading, is a gap; its counters still count, because they are cumulative.
+
+use super::{Activity, DeviceSample, DeviceState, GapReason, Reading, Traffic};
+use crate::time::BootNanos;
+use crate::unit::Ppm;
+
+/// The lowest and highest of two neighbouring samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends<T> {
+    /// The lower.
+    pub low: T,
+    /// The higher.
+    pub high: T,
+}
+
+impl<T: Ord + Copy> Ends<T> {
+    fn of(a: T, b: T) -> Self {
+        Self {
+            low: a.min(b),
+            high: a.max(b),
+        }
+    }
+}
+
+/// The stretch between two samples of one device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The earlier sample; the later one itself where it is the first of its device.
+    pub from: BootNanos,
+    /// The later sample.
+    pub to: BootNanos,
+    /// Why the stretch is not covered; `None` where it is.
+    pub gap: Option<GapReason>,
+    /// Energy gained, in millijoules.
+    pub energy_mj: Reading<u64>,
+    /// NVLink bytes gained.
+    pub nvlink: Reading<Traffic>,
+    /// PCIe bytes gained.
+    pub pcie: Reading<Traffic>,
+    /// Counters that started anew in the stretch.
+    pub resets: u32,
+    /// Power at both ends, in milliwatts.
+    pub power_mw: Reading<Ends<u32>>,
+    /// SM clock at both ends, in megahertz.
+    pub sm_clock_mhz: Reading<Ends<u32>>,
+    /// Utilisation at both ends.
+    pub utilisation: Reading<Ends<Ppm>>,
+    /// Mean activity up to the later sample.
+    pub activity: Reading<Activity>,
+    /// For how many nanoseconds of covered time that mean speaks; it may reach back over earlier steps.
+    pub activity_ns: u64,
+}
+
+impl Step {
+    /// Length in nanoseconds.
+    #[must_use]
+    pub fn length_ns(&self) -> u64 {
+        self.to.since(self.from)
+    }
+
+    /// Length in nanoseconds if it is covered, else zero.
+    #[must_use]
+    pub fn covered_ns(&self) -> u64 {
+        if self.gap.is_none() { self.length_ns() } else { 0 }
+    }
+}
+
+/// A cumulative counter and its last good value.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counter {
+    last: Option<u64>,
+}
+
+impl Counter {
+    /// What it gained since its last good value. A decrease is a counter that started anew: what it lost is not known,
+    /// so nothing is added, and `resets` says so. A value that was lost in between costs nothing.
+    fn gain(&mut self, now: &Reading<u64>, resets: &mut u32) -> Reading<u64> {
+        now.map(|value| {
+            let before = self.last.replace(value).unwrap_or(value);
+            value.checked_sub(before).unwrap_or_else(|| {
+                *resets = resets.saturating_add(1);
+                0
+            })
+        })
+    }
+}
+
+/// Follows one device through its samples. Holds one sample, whatever the length of the run.
+#[derive(Clone, Debug)]
+pub struct Track {
+    nominal_ns: u64,
+    last: Option<DeviceSample>,
+    without_activity_ns: u64,
+    energy: Counter,
+    nvlink: [Counter; 2],
+    pcie: [Counter; 2],
+}
+
+impl Track {
+    /// Follows a device that is sampled every `nominal_ns` at least; a stretch longer than one and a half times that is
+    /// a gap.
+    #[must_use]
+    pub fn new(nominal_ns: u64) -> Self {
+        Self {
+            nominal_ns,
+            last: None,
+            without_activity_ns: 0,
+            energy: Counter::default(),
+            nvlink: [Counter::default(); 2],
+            pcie: [Counter::default(); 2],
+        }
+    }
+
+    /// When the last sample was taken.
+    #[must_use]
+    pub fn last_at(&self) -> Option<BootNanos> {
+        self.last.as_ref().map(|s| s.at)
+    }
+
+    /// The longest stretch that is no gap, in nanoseconds.
+    #[must_use]
+    pub fn longest_ns(&self) -> u64 {
+        let half = self.nominal_ns.checked_div(2).unwrap_or(0);
+        self.nominal_ns.saturating_add(half)
+    }
+
+    /// Takes the next sample. `None` where it is not later than the last one: such a sample says nothing new.
+    pub fn push(&mut self, sample: &DeviceSample) -> Option<Step> {
+        let before = self.last.as_ref();
+        if before.is_some_and(|b| sample.at <= b.at) {
+            return None;
+        }
+        let from = before.map_or(sample.at, |b| b.at);
+        let length = sample.at.since(from);
+        let gap = before
+            .and_then(unreadable)
+            .or_else(|| unreadable(sample))
+            .or_else(|| (length > self.longest_ns()).then_some(GapReason::SamplerLate));
+        let ends = |get: fn(&DeviceSample) -> &Reading<u32>| {
+            let now = get(sample);
+            let then = before.and_then(|b| get(b).value().copied());
+            now.map(|n| Ends::of(then.unwrap_or(n), n))
+        };
+        let power_mw = ends(|s| &s.power_mw);
+        let sm_clock_mhz = ends(|s| &s.sm_clock_mhz);
+        let busy_before = before.and_then(|b| b.utilisation.value().copied());
+        let utilisation = sample.utilisation.map(|n| Ends::of(busy_before.unwrap_or(n), n));
+
+        let mut resets = 0;
+        let energy_mj = self.energy.gain(&sample.energy_mj, &mut resets);
+        let mut pair = |counters: &mut [Counter; 2], tx: &Reading<u64>, rx: &Reading<u64>| {
+            let [sent, received] = counters;
+            both(sent.gain(tx, &mut resets), received.gain(rx, &mut resets))
+        };
+        let nvlink = pair(&mut self.nvlink, &sample.nvlink_tx_bytes, &sample.nvlink_rx_bytes);
+        let pcie = pair(&mut self.pcie, &sample.pcie_tx_bytes, &sample.pcie_rx_bytes);
+
+        let mut activity_ns = 0;
+        if gap.is_some() {
+            self.without_activity_ns = 0;
+        } else {
+            self.without_activity_ns = self.without_activity_ns.saturating_add(length);
+            if let Reading::Value(a) = &sample.activity {
+                activity_ns = a.interval_ns.min(self.without_activity_ns);
+                self.without_activity_ns = 0;
+            }
+        }
+        self.last = Some(sample.clone());
+        Some(Step {
+            from,
+            to: sample.at,
+            gap,
+            energy_mj,
+            nvlink,
+            pcie,
+            resets,
+            power_mw,
+            sm_clock_mhz,
+            utilisation,
+            activity: sample.activity.clone(),
+            activity_ns,
+        })
+    }
+}
+
+/// Both directions, or why one is missing.
+fn both(tx: Reading<u64>, rx: Reading<u64>) -> Reading<Traffic> {
+    match (tx, rx) {
+        (Reading::Value(tx), Reading::Value(rx)) => Reading::Value(Traffic { tx, rx }),
+        (Reading::Lost(why), _) | (_, Reading::Lost(why)) => Reading::Lost(why),
+        _ => Reading::Unsupported,
+    }
+}
+
+/// Why a sample cannot stand at the end of a covered stretch, if it cannot.
+fn unreadable(sample: &DeviceSample) -> Option<GapReason> {
+    let nothing = sample.energy_mj.value().is_none()
+        && sample.power_mw.value().is_none()
+        && sample.utilisation.value().is_none()
+        && sample.activity.value().is_none();
+    GapReason::of_state(sample.state).or_else(|| nothing.then_some(GapReason::ReadFailed))
+}
+
+impl GapReason {
+    /// The reason that a device's state gives for a stretch without samples; `None` where the device answers.
+    #[must_use]
+    pub fn of_state(state: DeviceState) -> Option<Self> {
+        match state {
+            DeviceState::Present => None,
+            DeviceState::Lost => Some(Self::DeviceLost),
+            DeviceState::Hung => Some(Self::DriverHung),
+            DeviceState::Released => Some(Self::Released),
+            DeviceState::Unmanaged | DeviceState::PassedThrough => Some(Self::Reconfigured),
+            DeviceState::DriverUnavailable => Some(Self::DriverUnavailable),
+        }
+    }
+}

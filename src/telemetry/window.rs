@@ -1,0 +1,300 @@
+//! Sums over a window: streaming, of fixed size, and the same whichever order windows are added in.
+//!
+//! Decides: what a window or a report says was measured. A stretch counts in the window in which it ends, so that over
+//! consecutive windows each stretch counts once. Sums of counters and integrals of samples stay apart. Does not
+//! extrapolate over gaps.
+
+use super::{Activity, DeviceSample, Measured, PipeTimes, Reading, Spread, Step, Traffic};
+use crate::telemetry::LossReason;
+
+/// A sum of readings: missing until the first value, and then the reason for the last miss is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Total {
+    sum: u128,
+    missing: Reading<()>,
+}
+
+impl Default for Total {
+    fn default() -> Self {
+        Self {
+            sum: 0,
+            missing: Reading::Lost(LossReason::Failed),
+        }
+    }
+}
+
+impl Total {
+    fn add(&mut self, amount: Reading<u128>) {
+        match amount {
+            Reading::Value(v) => {
+                self.sum = self.sum.saturating_add(v);
+                self.missing = Reading::Value(());
+            }
+            // A value once seen stays a value; `Unsupported` outranks the blank that a new window begins with.
+            Reading::Unsupported | Reading::Lost(_) => {
+                if self.missing.value().is_none() {
+                    self.missing = self.missing.outranked_by(amount.map(|_| ()));
+                }
+            }
+        }
+    }
+
+    fn absorb(&mut self, other: &Self) {
+        let amount = other.missing.map(|()| other.sum);
+        self.add(amount);
+    }
+
+    /// The sum divided by `unit`, rounded down.
+    fn read(&self, unit: u128) -> Reading<u64> {
+        self.missing.map(|()| {
+            let whole = self.sum.checked_div(unit).unwrap_or(0);
+            u64::try_from(whole).unwrap_or(u64::MAX)
+        })
+    }
+}
+
+impl Reading<()> {
+    /// Of two reasons for a missing value the one to tell, whichever came first: a device that does not offer a value
+    /// never had one to lose, and a named loss says more than a failure.
+    fn outranked_by(self, other: Self) -> Self {
+        let rank = |r: &Self| match r {
+            Self::Value(()) => 7,
+            Self::Unsupported => 6,
+            Self::Lost(LossReason::Failed) => 0,
+            Self::Lost(why) => 5u8.saturating_sub(why.code().min(4)),
+        };
+        if rank(&other) > rank(&self) { other } else { self }
+    }
+}
+
+/// Mean and extremes: the mean weighs each covered stretch by its length, the extremes are those of the samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct SpreadSum {
+    weighted: u128,
+    weight: u128,
+    extremes: Option<(u32, u32)>,
+    missing: Total,
+}
+
+impl SpreadSum {
+    fn add(&mut self, now: Reading<u32>, mean: u32, ns: u64) {
+        self.missing.add(now.map(|_| 0));
+        if let Reading::Value(v) = now {
+            let (low, high) = self.extremes.unwrap_or((v, v));
+            self.extremes = Some((low.min(v), high.max(v)));
+            self.weighted = self.weighted.saturating_add(product(mean, ns));
+            self.weight = self.weight.saturating_add(u128::from(ns));
+        }
+    }
+
+    fn absorb(&mut self, other: &Self) {
+        self.missing.absorb(&other.missing);
+        self.weighted = self.weighted.saturating_add(other.weighted);
+        self.weight = self.weight.saturating_add(other.weight);
+        self.extremes = match (self.extremes, other.extremes) {
+            (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
+            (one, None) => one,
+            (None, other) => other,
+        };
+    }
+
+    fn read(&self) -> Reading<Spread> {
+        match (self.missing.missing, self.extremes) {
+            (Reading::Value(()), Some((min, max))) => {
+                let mean = self.weighted.checked_div(self.weight);
+                let mean = mean.and_then(|m| u32::try_from(m).ok()).unwrap_or(min);
+                Reading::Value(Spread {
+                    mean: mean.clamp(min, max),
+                    min,
+                    max,
+                })
+            }
+            (Reading::Lost(why), _) => Reading::Lost(why),
+            _ => Reading::Unsupported,
+        }
+    }
+}
+
+/// The sums of one device over one window. [`Window::absorb`] makes a report of windows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    covered_ns: u64,
+    samples: u32,
+    resets: u32,
+    energy: Total,
+    power_integral: Total,
+    busy: Total,
+    pipes: [Total; 10],
+    activity: Total,
+    power: SpreadSum,
+    clock: SpreadSum,
+    memory: SpreadSum,
+    temperature: Option<i32>,
+    temperature_missing: Total,
+    clock_events: u64,
+    clock_events_missing: Total,
+    nvlink: [Total; 2],
+    pcie: [Total; 2],
+}
+
+impl Window {
+    /// Adds a step and the sample at its end.
+    pub fn add(&mut self, step: &Step, sample: &DeviceSample) {
+        self.samples = self.samples.saturating_add(1);
+        self.resets = self.resets.saturating_add(step.resets);
+        self.energy.add(step.energy_mj.map(u128::from));
+        add_traffic(&mut self.nvlink, &step.nvlink);
+        add_traffic(&mut self.pcie, &step.pcie);
+
+        let ns = step.covered_ns();
+        self.covered_ns = self.covered_ns.saturating_add(ns);
+        let power = step.power_mw.map(|e| e.low.midpoint(e.high));
+        let clock = step.sm_clock_mhz.map(|e| e.low.midpoint(e.high));
+        self.power_integral.add(power.map(|p| product(p, ns)));
+        let busy = step.utilisation.map(|e| e.low.0.midpoint(e.high.0));
+        self.busy.add(busy.map(|b| product(b, ns)));
+        self.power
+            .add(sample.power_mw, power.value().copied().unwrap_or(0), ns);
+        self.clock
+            .add(sample.sm_clock_mhz, clock.value().copied().unwrap_or(0), ns);
+        let memory = sample.memory_used_mib;
+        self.memory.add(memory, memory.value().copied().unwrap_or(0), ns);
+
+        self.temperature_missing.add(sample.temperature_c.map(|_| 0));
+        self.temperature = self.temperature.max(sample.temperature_c.value().copied());
+        self.clock_events_missing.add(sample.clock_events.map(|_| 0));
+        self.clock_events |= sample.clock_events.value().copied().unwrap_or(0);
+
+        self.activity.add(match &step.activity {
+            Reading::Value(_) => Reading::Value(u128::from(step.activity_ns)),
+            Reading::Unsupported => Reading::Unsupported,
+            Reading::Lost(why) => Reading::Lost(*why),
+        });
+        if let Reading::Value(activity) = &step.activity {
+            for (total, share) in self.pipes.iter_mut().zip(pipes(activity)) {
+                total.add(share.map(|p| product(p.0, step.activity_ns)));
+            }
+        }
+    }
+
+    /// Adds the sums of another window of the same device.
+    pub fn absorb(&mut self, other: &Self) {
+        self.covered_ns = self.covered_ns.saturating_add(other.covered_ns);
+        self.samples = self.samples.saturating_add(other.samples);
+        self.resets = self.resets.saturating_add(other.resets);
+        self.energy.absorb(&other.energy);
+        self.power_integral.absorb(&other.power_integral);
+        self.busy.absorb(&other.busy);
+        self.activity.absorb(&other.activity);
+        self.power.absorb(&other.power);
+        self.clock.absorb(&other.clock);
+        self.memory.absorb(&other.memory);
+        self.temperature = self.temperature.max(other.temperature);
+        self.temperature_missing.absorb(&other.temperature_missing);
+        self.clock_events |= other.clock_events;
+        self.clock_events_missing.absorb(&other.clock_events_missing);
+        let mine = self
+            .pipes
+            .iter_mut()
+            .chain(&mut self.nvlink)
+            .chain(&mut self.pcie);
+        let theirs = other.pipes.iter().chain(&other.nvlink).chain(&other.pcie);
+        for (a, b) in mine.zip(theirs) {
+            a.absorb(b);
+        }
+    }
+
+    /// Covered time in milliseconds.
+    #[must_use]
+    pub fn covered_ms(&self) -> u32 {
+        let ms = self.covered_ns.checked_div(NS_PER_MS).unwrap_or(0);
+        u32::try_from(ms).unwrap_or(u32::MAX)
+    }
+
+    /// Samples taken.
+    #[must_use]
+    pub fn samples(&self) -> u32 {
+        self.samples
+    }
+
+    /// The sums as a report carries them.
+    #[must_use]
+    pub fn measured(&self) -> Measured {
+        // Millionths of a nanosecond to milliseconds.
+        const SHARE: u128 = 1_000_000_000_000;
+        let [sm, tensor, dfma, hmma, imma, dram, fp64, fp32, fp16, integer] =
+            self.pipes.map(|p| p.read(SHARE));
+        Measured {
+            energy_mj: self.energy.read(1),
+            power_integral_mj: self.power_integral.read(1_000_000_000),
+            busy_ms: self.busy.read(SHARE),
+            pipes: self.activity.missing.map(|()| PipeTimes {
+                sm,
+                tensor,
+                dfma,
+                hmma,
+                imma,
+                dram,
+                fp64,
+                fp32,
+                fp16,
+                integer,
+            }),
+            power_mw: self.power.read(),
+            sm_clock_mhz: self.clock.read(),
+            memory_used_mib: self.memory.read(),
+            temperature_max_c: self
+                .temperature_missing
+                .missing
+                .map(|()| self.temperature.unwrap_or(0)),
+            clock_events: self.clock_events_missing.missing.map(|()| self.clock_events),
+            nvlink: read_traffic(&self.nvlink),
+            pcie: read_traffic(&self.pcie),
+            counter_resets: self.resets,
+        }
+    }
+}
+
+/// Nanoseconds in a millisecond.
+const NS_PER_MS: u64 = 1_000_000;
+
+/// The shares of an activity in the order of [`PipeTimes`].
+fn pipes(a: &Activity) -> [Reading<crate::unit::Ppm>; 10] {
+    [
+        a.sm,
+        a.tensor_any,
+        a.dfma,
+        a.hmma,
+        a.imma,
+        a.dram,
+        a.fp64,
+        a.fp32,
+        a.fp16,
+        a.integer,
+    ]
+}
+
+fn product(value: u32, ns: u64) -> u128 {
+    u128::from(value).saturating_mul(u128::from(ns))
+}
+
+fn add_traffic(totals: &mut [Total; 2], gained: &Reading<Traffic>) {
+    let [tx, rx] = totals;
+    let bytes = |get: fn(&Traffic) -> u64| match gained {
+        Reading::Value(t) => Reading::Value(u128::from(get(t))),
+        Reading::Unsupported => Reading::Unsupported,
+        Reading::Lost(why) => Reading::Lost(*why),
+    };
+    tx.add(bytes(|t| t.tx));
+    rx.add(bytes(|t| t.rx));
+}
+
+fn read_traffic(totals: &[Total; 2]) -> Reading<Traffic> {
+    let [tx, rx] = totals.map(|t| t.read(1));
+    match (tx, rx) {
+        (Reading::Value(tx), Reading::Value(rx)) => Reading::Value(Traffic { tx, rx }),
+        (Reading::Lost(why), _) => Reading::Lost(why),
+        (_, Reading::Lost(why)) => Reading::Lost(why),
+        _ => Reading::Unsupported,
+    }
+}

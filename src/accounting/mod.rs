@@ -4,7 +4,11 @@
 //! part, and the driver for activity and clocks. Does not establish that the driver told the truth: only the unconditional
 //! upper bound holds against a driver that lies.
 
-use crate::unit::MicroTppHours;
+mod account;
+
+use crate::unit::{Interval, MicroTppHours};
+
+pub use account::{Account, ISSUE_MARGIN, Peak, TILE_CAUTION};
 
 crate::code! {
     /// What the lower bound and the point of a compute figure rest on.
@@ -33,5 +37,25 @@ crate::record! {
         3 => upper_unconditional: MicroTppHours,
         /// What it rests on.
         4 => method: ComputeMethod,
+    }
+}
+
+impl Compute {
+    /// Linear sum, as limits require: each bound with its own kind. The method is the weaker of the two.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            lower: self.lower.plus(other.lower),
+            counter: self.counter.plus(other.counter),
+            upper: self.upper.plus(other.upper),
+            upper_unconditional: self.upper_unconditional.plus(other.upper_unconditional),
+            method: self.method.max(other.method),
+        }
+    }
+
+    /// The bounds that hold if the driver's inputs are true.
+    #[must_use]
+    pub fn interval(&self) -> Interval<MicroTppHours> {
+        Interval::new(self.lower, self.upper)
     }
 }

@@ -3,6 +3,12 @@
 //! Decides: how much more likely a window is under one class of work than under the others, or that it cannot be told. One window accuses
 //! nobody. Does not establish what a tenant meant to do.
 
+mod feature;
+mod score;
+
+pub use feature::{Features, Instant, Series};
+pub use score::{Rules, RulesError, Scored, model_digest};
+
 crate::record! {
     /// First workload scores of the report's windows.
     pub struct WorkloadScores {

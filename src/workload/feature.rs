@@ -1,0 +1,351 @@
+//! Features of a window: ratios, symmetry, synchrony, periodicity.
+//!
+//! Decides: which numbers a window is scored by. Every feature is a ratio or a correlation, so that it means the same on
+//! every part; rates of watts or bytes enter only relative to themselves. A feature that cannot be computed is missing.
+//! Arithmetic is IEEE 754 with additions, products, quotients and square roots only, which are exactly rounded: every
+//! machine computes the same bits.
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "signal arithmetic on f64, which saturates and never traps; results are clamped before they become integers"
+)]
+
+use crate::telemetry::{Activity, Reading, Step};
+use crate::unit::Ppm;
+
+/// The most points that a window holds; a window has sixty of a second each.
+const MAX_POINTS: usize = 128;
+
+/// The most instants of bursts that a window holds; sixty seconds at ten a second are six hundred.
+const MAX_BURST: usize = 1_024;
+
+/// Traffic at or above this counts as traffic, in bytes per second: links at rest still exchange housekeeping.
+const LINK_AT_REST: f64 = 1_048_576.0;
+
+/// Lags of a period, in points: from two, because neighbouring points are alike in any slow series.
+const LEAST_LAG: usize = 2;
+
+/// The means over one point of about a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Point {
+    pipes: Option<[f64; PIPES]>,
+    busy: Option<f64>,
+    power: Option<f64>,
+    link: Option<[f64; 2]>,
+}
+
+/// SM, tensor, DRAM, FP64, FP32, integer.
+const PIPES: usize = 6;
+
+/// What the open point has gathered.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gathering {
+    ns: f64,
+    pipe_ns: f64,
+    pipes: [f64; PIPES],
+    busy: Option<f64>,
+    power: Option<f64>,
+    link: Option<[f64; 2]>,
+}
+
+/// One instant of a burst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instant {
+    /// Milliseconds after the start of the window.
+    pub at_ms: u32,
+    /// Power, in milliwatts.
+    pub power_mw: Reading<u32>,
+    /// NVLink kibibytes sent since the instant before.
+    pub tx_kib: Reading<u32>,
+    /// NVLink kibibytes received since the instant before.
+    pub rx_kib: Reading<u32>,
+}
+
+/// The series of one device over one window, of bounded length.
+#[derive(Clone, Debug, Default)]
+pub struct Series {
+    open: Gathering,
+    points: Vec<Point>,
+    burst: Vec<Instant>,
+}
+
+impl Series {
+    /// Adds a covered step to the open point. A gap adds nothing.
+    pub fn add(&mut self, step: &Step) {
+        let ns = step.covered_ns() as f64;
+        if ns <= 0.0 {
+            return;
+        }
+        let open = &mut self.open;
+        open.ns += ns;
+        if let Reading::Value(a) = &step.activity {
+            let span = step.activity_ns as f64;
+            open.pipe_ns += span;
+            for (sum, share) in open.pipes.iter_mut().zip(shares(a)) {
+                *sum += share * span;
+            }
+        }
+        let weigh = |sum: &mut Option<f64>, value: Option<f64>| {
+            if let Some(v) = value {
+                *sum = Some(sum.unwrap_or(0.0) + v * ns);
+            }
+        };
+        let busy = step
+            .utilisation
+            .value()
+            .map(|e| f64::from(e.low.0.midpoint(e.high.0)) / PPM);
+        weigh(&mut open.busy, busy);
+        let power = step.power_mw.value().map(|e| f64::from(e.low.midpoint(e.high)));
+        weigh(&mut open.power, power);
+        if let Reading::Value(t) = &step.nvlink {
+            let [tx, rx] = open.link.unwrap_or_default();
+            open.link = Some([tx + t.tx as f64, rx + t.rx as f64]);
+        }
+    }
+
+    /// Closes the open point. All devices of a node close theirs together, so that points at one place are of one time.
+    pub fn close_point(&mut self) {
+        let open = std::mem::take(&mut self.open);
+        if self.points.len() >= MAX_POINTS {
+            return;
+        }
+        let mean = |sum: Option<f64>| sum.filter(|_| open.ns > 0.0).map(|s| s / open.ns);
+        self.points.push(Point {
+            pipes: (open.pipe_ns > 0.0).then(|| open.pipes.map(|p| p / open.pipe_ns)),
+            busy: mean(open.busy),
+            power: mean(open.power),
+            link: open
+                .link
+                .filter(|_| open.ns > 0.0)
+                .map(|both| both.map(|bytes| bytes * 1e9 / open.ns)),
+        });
+    }
+
+    /// Adds an instant of a burst.
+    pub fn add_instant(&mut self, instant: Instant) {
+        if self.burst.len() < MAX_BURST {
+            self.burst.push(instant);
+        }
+    }
+
+    /// The instants of bursts.
+    #[must_use]
+    pub fn burst(&self) -> &[Instant] {
+        &self.burst
+    }
+
+    /// Points in the window.
+    #[must_use]
+    pub fn points(&self) -> usize {
+        self.points.len()
+    }
+
+    /// How alike the movements of two devices are: Pearson correlation of the differences from point to point, of power
+    /// or of NVLink traffic, whichever is higher. `None` where either stands still.
+    #[must_use]
+    pub fn likeness(&self, other: &Self) -> Option<f64> {
+        let pairs = |get: fn(&Point) -> Option<f64>| -> Option<f64> {
+            let both: Vec<(f64, f64)> = self
+                .points
+                .iter()
+                .zip(&other.points)
+                .filter_map(|(a, b)| Some((get(a)?, get(b)?)))
+                .collect();
+            let moves: Vec<(f64, f64)> = both
+                .windows(2)
+                .filter_map(|w| match w {
+                    [a, b] => Some((b.0 - a.0, b.1 - a.1)),
+                    _ => None,
+                })
+                .collect();
+            pearson(&moves)
+        };
+        let power = pairs(|p| p.power);
+        let link = pairs(|p| p.link.map(|[tx, rx]| tx + rx));
+        match (power, link) {
+            (Some(a), Some(b)) => Some(a.max(b)),
+            (one, None) => one,
+            (None, other) => other,
+        }
+    }
+
+    /// The features, given the mean likeness to the other devices of the node.
+    #[must_use]
+    pub fn features(&self, synchrony: Option<f64>) -> Features {
+        let pipe = |i: usize| mean(self.points.iter().filter_map(|p| p.pipes?.get(i).copied()));
+        let (sm, tensor) = (pipe(0), pipe(1));
+        let power: Vec<f64> = self.points.iter().filter_map(|p| p.power).collect();
+        let link: Vec<[f64; 2]> = self.points.iter().filter_map(|p| p.link).collect();
+        let busy_points = link.iter().filter(|[tx, rx]| tx + rx >= LINK_AT_REST).count();
+        let link_active = (!link.is_empty()).then(|| busy_points as f64 / link.len() as f64);
+        let linked = link_active.is_some_and(|share| share > 0.0);
+        let (sent, received) = link.iter().fold((0.0, 0.0), |(a, b), [tx, rx]| (a + tx, b + rx));
+        let link_symmetry = linked.then(|| sent.min(received) / sent.max(received));
+        let (periodicity, period_ms) = self.period(linked, &power, &link);
+        Features {
+            points: u32::try_from(self.points.len()).unwrap_or(u32::MAX),
+            sm: ppm(sm),
+            busy: ppm(mean(self.points.iter().filter_map(|p| p.busy))),
+            tensor: ppm(tensor),
+            tensor_per_sm: ppm(sm.zip(tensor).filter(|(sm, _)| *sm > 0.005).map(|(sm, t)| t / sm)),
+            dram: ppm(pipe(2)),
+            fp64: ppm(pipe(3)),
+            fp32: ppm(pipe(4)),
+            integer: ppm(pipe(5)),
+            link_active: ppm(link_active),
+            link_symmetry: ppm(link_symmetry),
+            power_variation: ppm(variation(&power)),
+            periodicity: ppm(periodicity),
+            period_ms,
+            synchrony: ppm(synchrony.map(|s| s.max(0.0))),
+        }
+    }
+
+    /// Height and lag of the highest peak of the autocorrelation, of a burst where there is one, of NVLink where it is
+    /// used, else of power.
+    fn period(&self, linked: bool, power: &[f64], link: &[[f64; 2]]) -> (Option<f64>, Option<u32>) {
+        let burst: Vec<f64> = self
+            .burst
+            .iter()
+            .filter_map(|i| {
+                if linked {
+                    Some(f64::from(*i.tx_kib.value()?) + f64::from(*i.rx_kib.value()?))
+                } else {
+                    i.power_mw.value().copied().map(f64::from)
+                }
+            })
+            .collect();
+        let sums: Vec<f64> = link.iter().map(|[tx, rx]| tx + rx).collect();
+        let (series, step_ms) = if burst.len() >= 100 {
+            (burst.as_slice(), 100u32)
+        } else if linked {
+            (sums.as_slice(), 1_000)
+        } else {
+            (power, 1_000)
+        };
+        match autocorrelation_peak(series) {
+            Some((height, lag)) => {
+                let lag = u32::try_from(lag).unwrap_or(u32::MAX);
+                (Some(height), Some(lag.saturating_mul(step_ms)))
+            }
+            None => (None, None),
+        }
+    }
+}
+
+crate::record! {
+    /// Features of a window; parts per million where nothing else is said.
+    pub struct Features {
+        /// Points of about a second.
+        0 => points: u32,
+        /// SMs busy.
+        1 => sm: Option<Ppm>,
+        /// A kernel resident.
+        2 => busy: Option<Ppm>,
+        /// Any tensor pipe.
+        3 => tensor: Option<Ppm>,
+        /// Tensor activity for each SM activity.
+        4 => tensor_per_sm: Option<Ppm>,
+        /// DRAM.
+        5 => dram: Option<Ppm>,
+        /// FP64, tensor or not.
+        6 => fp64: Option<Ppm>,
+        /// FP32.
+        7 => fp32: Option<Ppm>,
+        /// Integer.
+        8 => integer: Option<Ppm>,
+        /// Points with NVLink traffic.
+        9 => link_active: Option<Ppm>,
+        /// The lesser direction of NVLink traffic, of the greater.
+        10 => link_symmetry: Option<Ppm>,
+        /// Standard deviation of power, of its mean.
+        11 => power_variation: Option<Ppm>,
+        /// Highest peak of the autocorrelation.
+        12 => periodicity: Option<Ppm>,
+        /// Its lag, in milliseconds.
+        13 => period_ms: Option<u32>,
+        /// Mean likeness of movement to the node's other devices; a negative one counts as none.
+        14 => synchrony: Option<Ppm>,
+    }
+}
+
+const PPM: f64 = 1_000_000.0;
+
+/// SM, tensor, DRAM, FP64 (tensor or not), FP32, integer; zero where the driver does not tell it apart.
+fn shares(a: &Activity) -> [f64; PIPES] {
+    let share = |r: &Reading<Ppm>| r.value().map_or(0.0, |p| f64::from(p.0) / PPM);
+    [
+        share(&a.sm),
+        share(&a.tensor_any).max(share(&a.hmma)).max(share(&a.imma)),
+        share(&a.dram),
+        share(&a.fp64).max(share(&a.dfma)),
+        share(&a.fp32),
+        share(&a.integer),
+    ]
+}
+
+fn ppm(share: Option<f64>) -> Option<Ppm> {
+    let scaled = (share? * PPM).round();
+    scaled
+        .is_finite()
+        .then(|| Ppm(scaled.clamp(0.0, f64::from(u32::MAX)) as u32))
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = values.fold((0.0, 0u32), |(s, n), v| (s + v, n.saturating_add(1)));
+    (count > 0).then(|| sum / f64::from(count))
+}
+
+fn variation(series: &[f64]) -> Option<f64> {
+    let centre = mean(series.iter().copied()).filter(|m| *m > 0.0)?;
+    let square = mean(series.iter().map(|v| (v - centre) * (v - centre)))?;
+    Some(square.sqrt() / centre)
+}
+
+/// Pearson correlation; `None` for fewer than eight pairs, or where one side does not move.
+fn pearson(pairs: &[(f64, f64)]) -> Option<f64> {
+    if pairs.len() < 8 {
+        return None;
+    }
+    let (ma, mb) = (mean(pairs.iter().map(|p| p.0))?, mean(pairs.iter().map(|p| p.1))?);
+    let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
+    for (a, b) in pairs {
+        let (a, b) = (a - ma, b - mb);
+        ab += a * b;
+        aa += a * a;
+        bb += b * b;
+    }
+    (aa > 0.0 && bb > 0.0).then(|| ab / (aa.sqrt() * bb.sqrt()))
+}
+
+/// The highest local peak of the normalised autocorrelation up to a third of the series, and its lag in points.
+fn autocorrelation_peak(series: &[f64]) -> Option<(f64, usize)> {
+    let longest = series.len() / 3;
+    if longest <= LEAST_LAG {
+        return None;
+    }
+    let centre = mean(series.iter().copied())?;
+    let centred: Vec<f64> = series.iter().map(|v| v - centre).collect();
+    let energy: f64 = centred.iter().map(|v| v * v).sum();
+    if energy <= 0.0 {
+        return None;
+    }
+    let at = |lag: usize| -> f64 {
+        let product: f64 = centred
+            .iter()
+            .zip(centred.iter().skip(lag))
+            .map(|(a, b)| a * b)
+            .sum();
+        product / energy
+    };
+    let heights: Vec<f64> = (LEAST_LAG - 1..=longest + 1).map(at).collect();
+    heights
+        .windows(3)
+        .enumerate()
+        .filter_map(|(i, w)| match w {
+            [before, here, after] if here >= before && here >= after => Some((*here, i + LEAST_LAG)),
+            _ => None,
+        })
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+}

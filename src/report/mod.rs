@@ -11,8 +11,11 @@
 mod accelerator;
 mod chain;
 mod claims;
+mod device;
 mod envelope;
 mod host;
+mod leaf;
+pub mod meter;
 
 pub use accelerator::{AcceleratorClaims, AcceleratorSubmodule, Delivered};
 pub use chain::{ChainLink, Continuity, continuity};
@@ -21,3 +24,5 @@ pub use claims::{
 };
 pub use envelope::{Bundle, Envelope, EnvelopeError, OpenedReport, SubmoduleDigest, VerifiedReport, sign};
 pub use host::{ClockSource, HostClaims, HostSubmodule, KeyProtection};
+pub use leaf::{ClosedWindow, Leaf, LeafError, LeafField, LeafProof, WindowSums, leaf_proof, open_leaf};
+pub use meter::{Finished, Meter, MeterSettings, Salts};

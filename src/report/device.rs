@@ -1,0 +1,353 @@
+//! One device in the meter: what is followed from sample to sample, its open window, and the report's sums so far.
+//!
+//! Decides: what a closed window of a device holds, and what its claims say. See [`super::meter`] for what is trusted.
+
+use super::leaf::{ClosedWindow, Leaf, LeafField, WindowSums};
+use super::meter::Salts;
+use super::{AcceleratorClaims, Delivered};
+use crate::accounting::{Account, Compute, Peak};
+use crate::cbor;
+use crate::crypto::merkle;
+use crate::id::Digest;
+use crate::telemetry::{
+    AcceleratorIdentity, DeviceSample, DeviceState, Gap, GapReason, Reading, Step, TickKind, Track, Window,
+};
+use crate::time::BootNanos;
+use crate::workload::{Class, Instant, Rules, Scored, Series, WorkloadScores};
+
+/// A stretch that the reporter explained.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Noted {
+    /// Place of the device, `None` for all.
+    pub(super) device: Option<usize>,
+    pub(super) reason: GapReason,
+    pub(super) from: BootNanos,
+    pub(super) to: BootNanos,
+}
+
+/// One device: what is followed from sample to sample, the open window, and the sums of the report so far.
+#[derive(Debug)]
+pub(super) struct Device {
+    pub(super) identity: AcceleratorIdentity,
+    pub(super) peak: Option<Peak>,
+    pub(super) state: DeviceState,
+    track: Track,
+    /// Up to here time is covered or named as a gap.
+    settled: BootNanos,
+    window: Window,
+    account: Account,
+    pub(super) series: Series,
+    report: Sums,
+}
+
+/// What the closed windows of a report add up to.
+#[derive(Debug, Default)]
+struct Sums {
+    window: Window,
+    account: Account,
+    /// Windows found to be training.
+    training: Account,
+    /// Windows that the scores do not rule out as training, and the covered time of those that they do.
+    possible: Account,
+    excluded_ns: u64,
+    centinats: [i64; Class::ALL.len()],
+    scored: u32,
+    classes: [u16; Class::ALL.len()],
+    untold: u16,
+    gaps: Vec<Stretch>,
+    leaves: Vec<Digest>,
+}
+
+impl Device {
+    pub(super) fn new(
+        identity: AcceleratorIdentity,
+        peak: Option<Peak>,
+        nominal_ns: u64,
+        start: BootNanos,
+    ) -> Self {
+        Self {
+            identity,
+            peak,
+            state: DeviceState::Present,
+            track: Track::new(nominal_ns),
+            settled: start,
+            window: Window::default(),
+            account: Account::default(),
+            series: Series::default(),
+            report: Sums::default(),
+        }
+    }
+
+    pub(super) fn push(
+        &mut self,
+        sample: &DeviceSample,
+        kind: TickKind,
+        window_start: BootNanos,
+        place: usize,
+        noted: &[Noted],
+    ) {
+        let first = self.track.last_at().is_none();
+        let Some(step) = self.track.push(sample) else {
+            return;
+        };
+        let from = self.settled;
+        if first && step.to.since(from) > self.track.longest_ns() {
+            let reason = GapReason::of_state(self.state).unwrap_or(GapReason::SamplerLate);
+            self.add_gap(from, step.to, explained(noted, place, reason, from, step.to));
+        } else if let Some(reason) = step.gap {
+            let from = from.max(step.from);
+            let stated = GapReason::of_state(self.state).filter(|_| reason == GapReason::SamplerLate);
+            let reason = explained(noted, place, stated.unwrap_or(reason), from, step.to);
+            self.add_gap(from, step.to, reason);
+        }
+        self.settled = step.to;
+        self.state = sample.state;
+        self.window.add(&step, sample);
+        if let Some(peak) = &self.peak {
+            self.account.add(&step, peak);
+        }
+        self.series.add(&step);
+        self.add_instant(&step, sample, kind, window_start);
+    }
+
+    /// Gathers what a burst shows. Bytes of regular ticks between two instants go to the later one.
+    fn add_instant(&mut self, step: &Step, sample: &DeviceSample, kind: TickKind, window_start: BootNanos) {
+        if kind != TickKind::Burst || step.gap.is_some() {
+            return;
+        }
+        let kib = |bytes: u64| u32::try_from(bytes.checked_div(1_024).unwrap_or(0)).unwrap_or(u32::MAX);
+        let at_ms = sample.at.since(window_start).checked_div(1_000_000).unwrap_or(0);
+        self.series.add_instant(Instant {
+            at_ms: u32::try_from(at_ms).unwrap_or(u32::MAX),
+            power_mw: sample.power_mw,
+            tx_kib: step.nvlink.clone().map(|t| kib(t.tx)),
+            rx_kib: step.nvlink.clone().map(|t| kib(t.rx)),
+        });
+    }
+
+    /// Lists a gap; one that continues the last with the same reason lengthens it, and beyond the most that a report
+    /// lists, its length is added to the last.
+    pub(super) fn add_gap(&mut self, from: BootNanos, to: BootNanos, reason: GapReason) {
+        if to <= from {
+            return;
+        }
+        let full = self.report.gaps.len() >= Delivered::MAX_GAPS;
+        match self.report.gaps.last_mut() {
+            Some(last) if last.reason == reason && last.to >= from => last.to = last.to.max(to),
+            Some(last) if full => last.to = last.to.plus(to.since(from)),
+            _ => self.report.gaps.push(Stretch { from, to, reason }),
+        }
+    }
+
+    /// Gives gaps that were only known to be late samples the reason that the reporter has for them.
+    pub(super) fn explain(&mut self, noted: &Noted) {
+        for gap in &mut self.report.gaps {
+            if gap.reason == GapReason::SamplerLate && noted.explains(gap.from, gap.to) {
+                gap.reason = noted.reason;
+            }
+        }
+    }
+
+    pub(super) fn close_window(
+        &mut self,
+        start: BootNanos,
+        end: BootNanos,
+        synchrony: Option<f64>,
+        rules: &Rules,
+        salts: Salts<'_>,
+    ) -> ClosedWindow {
+        let window = std::mem::take(&mut self.window);
+        let account = std::mem::take(&mut self.account);
+        let mut series = std::mem::take(&mut self.series);
+        series.close_point();
+        let features = series.features(synchrony);
+        let scored = rules.score(&features);
+        let sums = WindowSums {
+            covered_ms: window.covered_ms(),
+            measured: window.measured(),
+            compute: self.peak.map(|p| account.compute(&p, end.since(start))),
+            features,
+            centinats: scored.centinats.to_vec(),
+            class: scored.class,
+        };
+        self.report.add(&window, &account, &scored);
+
+        let first_leaf = count(self.report.leaves.len());
+        let mut leaves = Vec::new();
+        let mut leaf = |field, count, sums, values| {
+            let leaf = Leaf {
+                salt: salts(),
+                device: self.identity.uuid,
+                start,
+                end,
+                field,
+                count,
+                sums,
+                values,
+            };
+            leaves.push(cbor::encode(&leaf));
+        };
+        leaf(LeafField::Sums, window.samples(), Some(sums.clone()), None);
+        let burst = series.burst();
+        if !burst.is_empty() {
+            let mut values = |field, get: fn(&Instant) -> Reading<u32>| {
+                leaf(
+                    field,
+                    count(burst.len()),
+                    None,
+                    Some(burst.iter().map(get).collect()),
+                );
+            };
+            values(LeafField::BurstTimes, |i| Reading::Value(i.at_ms));
+            values(LeafField::BurstPower, |i| i.power_mw);
+            values(LeafField::BurstNvlinkTx, |i| i.tx_kib);
+            values(LeafField::BurstNvlinkRx, |i| i.rx_kib);
+        }
+        self.report
+            .leaves
+            .extend(leaves.iter().map(|l| merkle::leaf_hash(l)));
+        ClosedWindow {
+            index: self.identity.index,
+            device: self.identity.uuid,
+            start,
+            end,
+            samples: window.samples(),
+            sums,
+            first_leaf,
+            leaves,
+        }
+    }
+
+    /// The claims for the report's time, after its last window was closed.
+    pub(super) fn finish(
+        &mut self,
+        start: BootNanos,
+        end: BootNanos,
+        place: usize,
+        noted: &[Noted],
+        salts: Salts<'_>,
+    ) -> AcceleratorClaims {
+        // A last stretch no longer than a late tick belongs to the next report, in which it ends.
+        if end.since(self.settled) > self.track.longest_ns() {
+            let reason = GapReason::of_state(self.state).unwrap_or(GapReason::SamplerLate);
+            let from = self.settled;
+            self.add_gap(from, end, explained(noted, place, reason, from, end));
+            self.settled = end;
+        }
+        let sums = std::mem::take(&mut self.report);
+        let whole_ns = end.since(start);
+        AcceleratorClaims {
+            salt: salts(),
+            identity: self.identity.clone(),
+            state: self.state,
+            delivered: Delivered {
+                covered_ms: sums.window.covered_ms(),
+                samples: sums.window.samples(),
+                gaps: sums.gaps.iter().map(|g| g.since(start)).collect(),
+                measured: sums.window.measured(),
+                compute: self.peak.map(|p| sums.account.compute(&p, whole_ns)),
+                training: self.peak.map(|p| sums.training(&p, whole_ns)),
+                workload: sums.scores(),
+                windows_root: merkle::root(&sums.leaves),
+                windows_leaves: count(sums.leaves.len()),
+            },
+        }
+    }
+}
+
+impl Sums {
+    fn add(&mut self, window: &Window, account: &Account, scored: &Scored) {
+        self.window.absorb(window);
+        self.account = self.account.plus(*account);
+        if scored.class == Some(Class::Training) {
+            self.training = self.training.plus(*account);
+        }
+        if scored.rules_out(Class::Training) {
+            self.excluded_ns = self.excluded_ns.saturating_add(account.covered_ns());
+        } else {
+            self.possible = self.possible.plus(*account);
+        }
+        match scored.class {
+            Some(class) => {
+                if let Some(n) = self.classes.get_mut(usize::from(class.code())) {
+                    *n = n.saturating_add(1);
+                }
+            }
+            None => self.untold = self.untold.saturating_add(1),
+        }
+        if scored.centinats.iter().any(|c| *c != 0) {
+            self.scored = self.scored.saturating_add(1);
+            for (sum, c) in self.centinats.iter_mut().zip(scored.centinats) {
+                *sum = sum.saturating_add(i64::from(c));
+            }
+        }
+    }
+
+    /// From below, what windows found to be training delivered; from above, what windows that are not ruled out as
+    /// training may have delivered, and every gap at peak, whatever window it lies in.
+    fn training(&self, peak: &Peak, whole_ns: u64) -> Compute {
+        let least = self.training.compute(peak, self.training.covered_ns());
+        let most = self
+            .possible
+            .compute(peak, whole_ns.saturating_sub(self.excluded_ns));
+        let upper_unconditional = peak.over(whole_ns).max(most.upper_unconditional);
+        Compute {
+            lower: least.lower.min(most.upper),
+            counter: least.counter.min(most.upper),
+            upper: most.upper,
+            upper_unconditional,
+            method: self.account.method(),
+        }
+    }
+
+    fn scores(&self) -> WorkloadScores {
+        let mean = |sum: &i64| {
+            let mean = sum.checked_div(i64::from(self.scored)).unwrap_or(0);
+            i16::try_from(mean).unwrap_or(if mean < 0 { i16::MIN } else { i16::MAX })
+        };
+        WorkloadScores {
+            centinats: self.centinats.iter().map(mean).collect(),
+            windows: self.classes.iter().copied().chain([self.untold]).collect(),
+        }
+    }
+}
+
+/// A stretch without samples.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    from: BootNanos,
+    to: BootNanos,
+    reason: GapReason,
+}
+
+impl Stretch {
+    fn since(&self, start: BootNanos) -> Gap {
+        let ms = |ns: u64| u32::try_from(ns.checked_div(1_000_000).unwrap_or(0)).unwrap_or(u32::MAX);
+        Gap {
+            start_ms: ms(self.from.since(start)),
+            length_ms: ms(self.to.since(self.from.max(start))),
+            reason: self.reason,
+        }
+    }
+}
+
+impl Noted {
+    /// Whether it covers at least half of a stretch.
+    fn explains(&self, from: BootNanos, to: BootNanos) -> bool {
+        let common = self.to.min(to).since(self.from.max(from));
+        common > 0 && common >= to.since(from).div_ceil(2)
+    }
+}
+
+/// The reason for a stretch: the reporter's latest explanation if it has one, else `reason`.
+fn explained(noted: &[Noted], place: usize, reason: GapReason, from: BootNanos, to: BootNanos) -> GapReason {
+    noted
+        .iter()
+        .rev()
+        .find(|n| n.device.is_none_or(|d| d == place) && n.explains(from, to))
+        .map_or(reason, |n| n.reason)
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,273 @@
+//! The meter: takes ticks, makes windows, and sums them to what each accelerator delivered in a report's time.
+//!
+//! ```text
+//! Meter::new(&inventory, start, MeterSettings { nominal_ns, window_ns }, catalogue, rules)
+//! push_tick(&tick)            each tick, regular or burst
+//! push_notice(&notice)        each notice of the sampler
+//! push_gap(device, reason, from, to)   what the reporter knows about a stretch (suspended, stopped, hung)
+//! mark(device, state, at)     what the supervisor knows about a device (hung, released)
+//! set_inventory(&inventory)   when the sampler sends a new one
+//! window_end()                when to call close_window
+//! close_window(end, salts) -> Vec<ClosedWindow>
+//! finish(end, salts)       -> Finished { accelerators, windows }
+//! ```
+//!
+//! Decides: which stretch counts in which window, why time was not covered, and what was training. Trusts boot time
+//! alone: wall time, which can be set, plays no part. Does not establish that the driver told the truth. Holds windows,
+//! never samples, so its size does not grow with time.
+
+use super::AcceleratorClaims;
+use super::device::{Device, Noted};
+use super::leaf::ClosedWindow;
+use crate::accelerator::Catalogue;
+use crate::accounting::Peak;
+use crate::report::Submodules;
+use crate::telemetry::{DeviceState, GapReason, Inventory, Notice, NoticeKind, Tick};
+use crate::time::BootNanos;
+use crate::workload::Rules;
+
+/// The most stretches that the reporter may explain within one report; later ones replace the oldest.
+const MAX_NOTED: usize = 64;
+
+/// A source of random salts, one for each call.
+pub type Salts<'a> = &'a mut dyn FnMut() -> [u8; 16];
+
+/// How the meter is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MeterSettings {
+    /// Time between regular ticks, in nanoseconds.
+    pub nominal_ns: u64,
+    /// Length of a window, in nanoseconds.
+    pub window_ns: u64,
+}
+
+/// What a finished report's time gave.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// One entry for each device seen since the meter began, in the order in which they were first seen.
+    pub accelerators: Vec<AcceleratorClaims>,
+    /// The windows that were still open.
+    pub windows: Vec<ClosedWindow>,
+}
+
+/// Meters the devices of one node.
+#[derive(Debug)]
+pub struct Meter {
+    settings: MeterSettings,
+    catalogue: Catalogue,
+    rules: Rules,
+    start: BootNanos,
+    window_start: BootNanos,
+    last_point: BootNanos,
+    /// Place of each entry of the last inventory in `devices`.
+    places: Vec<usize>,
+    devices: Vec<Device>,
+    noted: Vec<Noted>,
+}
+
+impl Meter {
+    /// A meter whose first report begins at `start`.
+    #[must_use]
+    pub fn new(
+        inventory: &Inventory,
+        start: BootNanos,
+        settings: MeterSettings,
+        catalogue: Catalogue,
+        rules: Rules,
+    ) -> Self {
+        let mut meter = Self {
+            settings,
+            catalogue,
+            rules,
+            start,
+            window_start: start,
+            last_point: start,
+            places: Vec::new(),
+            devices: Vec::new(),
+            noted: Vec::new(),
+        };
+        meter.set_inventory(inventory);
+        meter
+    }
+
+    /// Takes a new inventory. Devices keep their place by UUID; one that is no longer there stays in the list, as lost
+    /// unless a better reason is known.
+    pub fn set_inventory(&mut self, inventory: &Inventory) {
+        for device in &mut self.devices {
+            let gone = !inventory.devices.iter().any(|d| d.uuid == device.identity.uuid);
+            if gone && device.state == DeviceState::Present {
+                device.state = DeviceState::Lost;
+            }
+        }
+        self.places.clear();
+        for identity in &inventory.devices {
+            let known = self.devices.iter().position(|d| d.identity.uuid == identity.uuid);
+            let place = known.unwrap_or(self.devices.len());
+            let peak = self
+                .catalogue
+                .find(&identity.pci, &identity.name)
+                .model()
+                .and_then(|m| Peak::of(m, &identity.max_sm_clock_mhz));
+            if let Some(device) = self.devices.get_mut(place) {
+                device.identity = identity.clone();
+                device.peak = peak;
+                device.state = DeviceState::Present;
+            } else if self.devices.len() < Submodules::MAX_ACCELERATORS {
+                let settled = self.start.max(inventory.at);
+                let mut device = Device::new(identity.clone(), peak, self.settings.nominal_ns, self.start);
+                if settled > self.start && !self.devices.is_empty() {
+                    device.add_gap(self.start, settled, GapReason::Reconfigured);
+                }
+                self.devices.push(device);
+            }
+            self.places.push(place);
+        }
+    }
+
+    /// Takes a tick.
+    pub fn push_tick(&mut self, tick: &Tick) {
+        for sample in &tick.devices {
+            let Some(place) = self.places.get(usize::from(sample.device)).copied() else {
+                continue;
+            };
+            let Some(device) = self.devices.get_mut(place) else {
+                continue;
+            };
+            device.push(sample, tick.kind, self.window_start, place, &self.noted);
+        }
+        // Points are closed for all devices at once, at three quarters of a tick, so that jitter never joins two.
+        let quarter = self.settings.nominal_ns.checked_div(4).unwrap_or(0);
+        if tick.at.since(self.last_point) >= self.settings.nominal_ns.saturating_sub(quarter) {
+            self.last_point = tick.at;
+            for device in &mut self.devices {
+                device.series.close_point();
+            }
+        }
+    }
+
+    /// Takes a notice.
+    pub fn push_notice(&mut self, notice: &Notice) {
+        match notice.kind {
+            NoticeKind::DriverUnavailable => self.mark(None, DeviceState::DriverUnavailable),
+            NoticeKind::Released => self.mark(None, DeviceState::Released),
+            NoticeKind::Resumed => self.mark(None, DeviceState::Present),
+            NoticeKind::DeviceLost => self.mark(notice.device, DeviceState::Lost),
+            NoticeKind::LibraryChanged | NoticeKind::Calling => {}
+        }
+    }
+
+    /// Notes the state of a device (`None`: of all), by its index in the last inventory. It explains the gap that
+    /// follows; a sample that says otherwise overrules it. A device that is lost or hung stays so when all are marked
+    /// present.
+    pub fn mark(&mut self, device: Option<u16>, state: DeviceState) {
+        match device {
+            Some(index) => {
+                if let Some(device) = self.place(index).and_then(|p| self.devices.get_mut(p)) {
+                    device.state = state;
+                }
+            }
+            None => {
+                for device in &mut self.devices {
+                    if !matches!(device.state, DeviceState::Lost | DeviceState::Hung) {
+                        device.state = state;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Explains a stretch for a device (`None`: for all), by its index in the last inventory. Only time that no sample
+    /// covers becomes a gap; where samples cover it, the explanation is not needed.
+    pub fn push_gap(&mut self, device: Option<u16>, reason: GapReason, from: BootNanos, to: BootNanos) {
+        let device = match device {
+            Some(index) => match self.place(index) {
+                Some(place) => Some(place),
+                None => return,
+            },
+            None => None,
+        };
+        let noted = Noted {
+            device,
+            reason,
+            from,
+            to,
+        };
+        if self.noted.len() >= MAX_NOTED {
+            self.noted.remove(0);
+        }
+        self.noted.push(noted);
+        for (place, known) in self.devices.iter_mut().enumerate() {
+            if device.is_none_or(|d| d == place) {
+                known.explain(&noted);
+            }
+        }
+    }
+
+    /// When the open window ends.
+    #[must_use]
+    pub fn window_end(&self) -> BootNanos {
+        self.window_start.plus(self.settings.window_ns)
+    }
+
+    /// The time that the report in the making began.
+    #[must_use]
+    pub fn start(&self) -> BootNanos {
+        self.start
+    }
+
+    /// Closes the open window of every device at `end`. What comes back stays on the node.
+    pub fn close_window(&mut self, end: BootNanos, salts: Salts<'_>) -> Vec<ClosedWindow> {
+        let start = self.window_start;
+        if end <= start {
+            return Vec::new();
+        }
+        self.window_start = end;
+        self.last_point = end;
+        let synchrony: Vec<Option<f64>> = (0..self.devices.len()).map(|i| self.synchrony(i)).collect();
+        self.devices
+            .iter_mut()
+            .zip(synchrony)
+            .map(|(device, synchrony)| device.close_window(start, end, synchrony, &self.rules, salts))
+            .collect()
+    }
+
+    /// Ends the report's time at `end`: closes the open windows, and gives the claims of every device. The next
+    /// report's time begins at `end`.
+    pub fn finish(&mut self, end: BootNanos, salts: Salts<'_>) -> Finished {
+        let windows = self.close_window(end, salts);
+        let start = self.start;
+        let accelerators = self
+            .devices
+            .iter_mut()
+            .enumerate()
+            .map(|(place, device)| device.finish(start, end, place, &self.noted, salts))
+            .collect();
+        self.start = end;
+        self.window_start = end;
+        self.last_point = end;
+        self.noted.retain(|n| n.to > end);
+        Finished {
+            accelerators,
+            windows,
+        }
+    }
+
+    fn place(&self, index: u16) -> Option<usize> {
+        self.places.get(usize::from(index)).copied()
+    }
+
+    /// Mean likeness of a device's movement to that of the others.
+    fn synchrony(&self, place: usize) -> Option<f64> {
+        let own = self.devices.get(place)?;
+        let (mut sum, mut count) = (0.0, 0u32);
+        for (i, other) in self.devices.iter().enumerate() {
+            if i != place
+                && let Some(likeness) = own.series.likeness(&other.series)
+            {
+                sum += likeness;
+                count = count.saturating_add(1);
+            }
+        }
+        (count > 0).then(|| sum / f64::from(count))
+    }
+}

@@ -16,3 +16,4 @@
 )]
 
 pub mod fixture;
+pub mod node;

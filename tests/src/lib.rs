@@ -16,4 +16,6 @@
 )]
 
 pub mod fixture;
+pub mod licence;
 pub mod node;
+pub mod process;

@@ -1,0 +1,20 @@
+//! An adversary changes a byte on the way.
+
+use super::Stage;
+use weighbridge::protocol::RefusalCode;
+
+#[tokio::test]
+async fn an_edited_byte_is_refused_wherever_it_stands() {
+    let stage = Stage::new();
+    let mut node = stage.node().await;
+    let (bytes, _) = node.seal();
+    let mut seen = std::collections::BTreeSet::new();
+    // Every part: tags, header, audience, claims, signature, a device's claims. A step that shares no factor with the layout.
+    for at in (0..bytes.len()).step_by(37) {
+        let mut edited = bytes.clone();
+        edited[at] ^= 0x04;
+        seen.insert(node.deliver(edited).await.refused().code);
+    }
+    assert!(seen.contains(&RefusalCode::Signature) && seen.contains(&RefusalCode::Field), "{seen:?}");
+    node.deliver(bytes).await.accepted();
+}

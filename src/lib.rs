@@ -38,6 +38,7 @@ pub mod report;
 
 pub mod rules;
 pub mod licence;
+pub mod appraisal;
 
 pub mod ledger;
 pub mod protocol;

@@ -1,0 +1,143 @@
+//! What is kept of a node's clock: how it stood to the verifier's, to boot time and to itself.
+//!
+//! Magnitudes are kept, no limit is applied: how far off is too far stands in the licence.
+
+use crate::id::{BootId, Digest};
+use crate::report::TokenClaims;
+use crate::time::{BootNanos, SECOND, UnixSeconds};
+
+/// The most events that are kept.
+const KEPT: usize = 32;
+/// Differences up to this many seconds are rounding: wall time is written in whole seconds.
+const ROUNDING: i64 = 2;
+
+crate::code! {
+    /// How a clock was odd.
+    pub enum ClockOddity {
+        /// A report speaks of a time after the verifier received it.
+        Ahead = 0 => "ran ahead of the verifier's clock",
+        /// A report was signed, by the node's clock, before the one that it follows.
+        Back = 1 => "went back between two reports",
+        /// The node itself saw its wall clock step against boot time.
+        Stepped = 2 => "was stepped, as the node itself says",
+        /// Wall time moved against boot time, and the node did not say so.
+        Slipped = 3 => "moved against boot time without the node saying so",
+        /// A report speaks of time that the report before it has spoken of.
+        Overlap = 4 => "let two reports speak of the same time",
+    }
+}
+
+crate::row! {
+    /// Something odd about the clock.
+    pub struct ClockEvent {
+        /// What.
+        kind: ClockOddity,
+        /// By how many seconds, at most.
+        seconds: u64,
+        /// When it was last seen, by the verifier's clock.
+        at: UnixSeconds,
+        /// How many reports show it; those of one kind and day are counted together.
+        count: u32,
+        /// The last of these.
+        report: Digest,
+    }
+}
+
+crate::record! {
+    /// Where the clocks stood in the newest report.
+    pub struct BootMark {
+        /// The boot.
+        0 => boot: BootId,
+        /// Boot time at the report's end.
+        1 => end: BootNanos,
+        /// Wall time at the report's end.
+        2 => wall: UnixSeconds,
+        /// Wall time of signing.
+        3 => issued: UnixSeconds,
+    }
+}
+
+crate::record! {
+    /// A node's clock.
+    #[derive(Default)]
+    pub struct ClockFacts {
+        /// The newest report's clocks.
+        0 => mark: Option<BootMark>,
+        /// What was odd, oldest first.
+        1 => events: Vec<ClockEvent>,
+    }
+}
+
+impl ClockFacts {
+    pub(super) fn absorb(&mut self, claims: &TokenClaims, digest: Digest, received: UnixSeconds) {
+        let time = &claims.report.time;
+        let mut seen = |kind, seconds: i64| {
+            if seconds > ROUNDING {
+                self.event(kind, seconds.unsigned_abs(), received, digest);
+            }
+        };
+        seen(ClockOddity::Ahead, time.wall_end.since(received));
+        if time.wall_steps > 0 {
+            seen(
+                ClockOddity::Stepped,
+                i64::try_from(time.wall_step_seconds).unwrap_or(i64::MAX),
+            );
+        }
+        if let Some(mark) = self.mark.clone() {
+            let mut seen = |kind, seconds: i64| {
+                if seconds > ROUNDING {
+                    self.event(kind, seconds.unsigned_abs(), received, digest);
+                }
+            };
+            seen(ClockOddity::Back, mark.issued.since(claims.issued_at));
+            if mark.boot == claims.report.boot {
+                let boot = seconds(time.end).saturating_sub(seconds(mark.end));
+                let slip = time.wall_end.since(mark.wall).saturating_sub(boot);
+                if time.wall_steps == 0 {
+                    seen(ClockOddity::Slipped, slip.saturating_abs());
+                }
+                seen(
+                    ClockOddity::Overlap,
+                    seconds(mark.end).saturating_sub(seconds(time.start)),
+                );
+            }
+        }
+        self.mark = Some(BootMark {
+            boot: claims.report.boot,
+            end: time.end,
+            wall: time.wall_end,
+            issued: claims.issued_at,
+        });
+    }
+
+    fn event(&mut self, kind: ClockOddity, seconds: u64, at: UnixSeconds, report: Digest) {
+        let same = self
+            .events
+            .iter_mut()
+            .rev()
+            .find(|e| e.kind == kind && e.at.day() == at.day());
+        if let Some(event) = same {
+            event.seconds = event.seconds.max(seconds);
+            event.at = event.at.max(at);
+            event.count = event.count.saturating_add(1);
+            event.report = report;
+            return;
+        }
+        if self.events.len() >= KEPT {
+            self.events.remove(0);
+        }
+        self.events.push(ClockEvent {
+            kind,
+            seconds,
+            at,
+            count: 1,
+            report,
+        });
+    }
+}
+
+fn seconds(at: BootNanos) -> i64 {
+    at.0.checked_div(SECOND)
+        .and_then(|s| i64::try_from(s).ok())
+        .unwrap_or(i64::MAX)
+}

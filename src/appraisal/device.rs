@@ -1,0 +1,166 @@
+//! What is kept of one device at one node.
+
+use crate::id::Digest;
+use crate::report::AcceleratorClaims;
+use crate::telemetry::{AcceleratorIdentity, DeviceState};
+use crate::time::UnixSeconds;
+
+/// The most stretches of presence that are kept.
+const SPANS: usize = 16;
+/// The most changes of identity that are kept.
+const CHANGES: usize = 8;
+/// Reports that follow each other meet within this many seconds; wall time is written in whole ones.
+const JOIN_SECONDS: i64 = 5;
+
+crate::row! {
+    /// A stretch of wall time, by the node's clock.
+    pub struct Span {
+        /// Its start.
+        from: UnixSeconds,
+        /// Its end.
+        to: UnixSeconds,
+    }
+}
+
+impl Span {
+    /// Seconds that both stretches share.
+    #[must_use]
+    pub fn overlap(&self, other: &Self) -> i64 {
+        self.to.min(other.to).since(self.from.max(other.from)).max(0)
+    }
+}
+
+crate::code! {
+    /// An identifier that belongs to a device for good.
+    pub enum IdentityField {
+        /// The board's serial number.
+        Serial = 0 => "serial number",
+        /// PCI identifiers.
+        Pci = 1 => "PCI id",
+        /// The name that the driver gives it.
+        Name = 2 => "name",
+    }
+}
+
+crate::row! {
+    /// An identifier that changed under one UUID.
+    pub struct IdentityChange {
+        /// When, by the verifier's clock.
+        at: UnixSeconds,
+        /// Which.
+        field: IdentityField,
+        /// The report that shows the new one.
+        report: Digest,
+    }
+}
+
+crate::record! {
+    /// A device, as one node knew it.
+    pub struct DeviceFacts {
+        /// Who it says it is, in the newest report.
+        0 => identity: AcceleratorIdentity,
+        /// Its state in the newest report that names it.
+        1 => state: DeviceState,
+        /// End of the first report in which it answered.
+        2 => first_seen: Option<UnixSeconds>,
+        /// End of the last report in which it answered.
+        3 => last_seen: Option<UnixSeconds>,
+        /// That report.
+        4 => last_report: Digest,
+        /// When it answered, oldest first.
+        5 => presence: Vec<Span>,
+        /// Identifiers that changed, oldest first.
+        6 => changes: Vec<IdentityChange>,
+        /// When one report last named two devices of this UUID.
+        7 => doubled: Option<UnixSeconds>,
+    }
+}
+
+impl DeviceFacts {
+    pub(super) fn new(claims: &AcceleratorClaims, report: Digest) -> Self {
+        Self {
+            identity: claims.identity.clone(),
+            state: claims.state,
+            first_seen: None,
+            last_seen: None,
+            last_report: report,
+            presence: Vec::new(),
+            changes: Vec::new(),
+            doubled: None,
+        }
+    }
+
+    pub(super) fn absorb(
+        &mut self,
+        claims: &AcceleratorClaims,
+        report: Digest,
+        span: &Span,
+        received: UnixSeconds,
+        late: bool,
+    ) {
+        if !late {
+            for field in changed(&self.identity, &claims.identity) {
+                if self.changes.len() >= CHANGES {
+                    self.changes.remove(0);
+                }
+                self.changes.push(IdentityChange {
+                    at: received,
+                    field,
+                    report,
+                });
+            }
+            if self.identity != claims.identity {
+                self.identity = claims.identity.clone();
+            }
+            self.state = claims.state;
+        }
+        if claims.state != DeviceState::Present && claims.delivered.covered_ms == 0 {
+            return;
+        }
+        if self.last_seen.is_none_or(|t| t <= span.to) {
+            self.last_seen = Some(span.to);
+            self.last_report = report;
+        }
+        self.first_seen = Some(self.first_seen.map_or(span.to, |t| t.min(span.to)));
+        self.present(span);
+    }
+
+    /// Adds a stretch, joined with those that it touches.
+    fn present(&mut self, span: &Span) {
+        // The ordinary case: it continues the newest one.
+        if let Some(last) = self.presence.last_mut()
+            && span.from <= last.to.plus(JOIN_SECONDS)
+            && last.from <= span.from
+        {
+            last.to = last.to.max(span.to);
+            return;
+        }
+        let at = self.presence.partition_point(|s| s.from <= span.from);
+        self.presence.insert(at, span.clone());
+        let mut joined: Vec<Span> = Vec::with_capacity(self.presence.len());
+        for next in self.presence.drain(..) {
+            match joined.last_mut() {
+                Some(last) if next.from <= last.to.plus(JOIN_SECONDS) => last.to = last.to.max(next.to),
+                _ => joined.push(next),
+            }
+        }
+        let excess = joined.len().saturating_sub(SPANS);
+        drop(joined.drain(..excess));
+        self.presence = joined;
+    }
+}
+
+fn changed(old: &AcceleratorIdentity, new: &AcceleratorIdentity) -> Vec<IdentityField> {
+    let mut fields = Vec::new();
+    // A serial number that could not be read this time is missing, not changed.
+    if old.serial.is_some() && new.serial.is_some() && old.serial != new.serial {
+        fields.push(IdentityField::Serial);
+    }
+    if old.pci != new.pci {
+        fields.push(IdentityField::Pci);
+    }
+    if old.name != new.name {
+        fields.push(IdentityField::Name);
+    }
+    fields
+}

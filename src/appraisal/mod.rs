@@ -1,0 +1,96 @@
+//! How sure each fact is, and what is kept of each node's reports.
+//!
+//! Decides: what a verified report adds to the facts about its node, device by device and day by day. Folding the same
+//! reports in the same order gives the same bytes, so that anyone who holds the reports can make the facts again. Trusts
+//! that a report is [`VerifiedReport`](crate::report::VerifiedReport): signed by the enrolled key. Does not establish
+//! that its claims are true: almost all are `driver-reported` or `host-observed`, and [`Grade`] says which. No limit
+//! stands here: what counts as too late, too far or too long is for the conditions, with the licence's numbers.
+
+mod chain;
+mod clock;
+mod day;
+mod device;
+mod node;
+
+pub use chain::{ChainFacts, ChainFork, ChainGap, ChainHead, ChainOpening, OpeningKind};
+pub use clock::{BootMark, ClockEvent, ClockFacts, ClockOddity};
+pub use day::{DeviceDay, NodeDay};
+pub use device::{DeviceFacts, IdentityChange, IdentityField, Span};
+pub use node::{LibraryFacts, Newest, NodeFacts, NodeRecord, RefusalCount, Stranger, day_of};
+
+use crate::id::{DeviceUuid, NodeId};
+use crate::time::UnixSeconds;
+
+crate::code! {
+    /// What a fact rests on, the surest first.
+    pub enum Grade {
+        /// The GPU, switch or TPM signed it.
+        DeviceSigned = 0 => "device-signed",
+        /// The driver said it.
+        DriverReported = 1 => "driver-reported",
+        /// The agent saw it on the host.
+        HostObserved = 2 => "host-observed",
+        /// It was computed from other facts.
+        Derived = 3 => "derived",
+        /// Someone declared it.
+        Declared = 4 => "declared",
+    }
+}
+
+/// What the verifier knows of a node beside its reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// The name under which people know it.
+    pub name: String,
+    /// When it was approved; absent while it is pending.
+    pub approved: Option<UnixSeconds>,
+    /// From when its key is revoked.
+    pub revoked_from: Option<UnixSeconds>,
+    /// Whether enrolment proved that hardware holds its key (credential activation).
+    pub key_certified: bool,
+}
+
+impl NodeStatus {
+    /// Whether it is expected to report at this time.
+    #[must_use]
+    pub fn is_active(&self, at: UnixSeconds) -> bool {
+        self.approved.is_some_and(|t| t <= at) && self.revoked_from.is_none_or(|t| at < t)
+    }
+}
+
+/// A node of a site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeAtSite {
+    /// What is known of it beside its reports.
+    pub status: NodeStatus,
+    /// What its reports say.
+    pub record: NodeRecord,
+}
+
+/// A device that was seen at another site of the same verifier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// The node there.
+    pub node: NodeId,
+    /// The node's name.
+    pub node_name: String,
+    /// The site.
+    pub site: String,
+    /// The device.
+    pub uuid: DeviceUuid,
+    /// Its serial number.
+    pub serial: Option<String>,
+    /// When it was there.
+    pub presence: Vec<Span>,
+}
+
+/// Everything that conditions may look at for one site.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SiteFacts {
+    /// The site's id.
+    pub site: String,
+    /// Its nodes, in any order.
+    pub nodes: Vec<NodeAtSite>,
+    /// Its devices, as far as they were seen at other sites.
+    pub elsewhere: Vec<Sighting>,
+}

@@ -1,0 +1,397 @@
+//! What is kept of one node, folded report by report.
+
+use super::{ChainFacts, ClockFacts, DeviceFacts, NodeDay, Span};
+use crate::id::{Digest, NodeId, PciId};
+use crate::report::{ClockSource, Continuity, HostClaims, KeyProtection, VerifiedReport};
+use crate::telemetry::{BusDevice, DeviceState, HostDriver, LibraryOrigin};
+use crate::time::{DAY_SECONDS, UnixSeconds};
+use std::collections::BTreeMap;
+
+/// The most devices that are kept for a node; a report holds 64.
+const DEVICES: usize = 256;
+/// The most strangers on the bus that are kept.
+const STRANGERS: usize = 32;
+/// The most libraries that are kept.
+const LIBRARIES: usize = 16;
+/// The most refusal codes that are counted.
+const CODES: usize = 16;
+/// The most days that are kept: a year and a month.
+const DAYS: usize = 400;
+
+crate::record! {
+    /// The newest report.
+    pub struct Newest {
+        /// When the verifier received it.
+        0 => received: UnixSeconds,
+        /// The end of its time, by the node's clock, never later than its receipt.
+        1 => end: UnixSeconds,
+        /// Its length, in milliseconds.
+        2 => length_ms: u64,
+        /// Its digest.
+        3 => digest: Digest,
+        /// Whether it says trial.
+        4 => trial: bool,
+        /// What holds the key, as the node says.
+        5 => key_protection: KeyProtection,
+        /// The accelerators on its bus.
+        6 => bus: Vec<BusDevice>,
+        /// Whether a driver was in use.
+        7 => driver: bool,
+        /// Whether the driver was released on request.
+        8 => released: bool,
+        /// The agent's version.
+        9 => agent_version: String,
+        /// SHA-256 of the agent's binary.
+        10 => agent_digest: Digest,
+        /// SHA-256 of the catalogue that the agent computed with.
+        11 => catalogue_digest: Digest,
+        /// Where its wall clock takes its time from.
+        12 => clock_source: ClockSource,
+    }
+}
+
+crate::row! {
+    /// Accelerators on the bus that no reporting driver held.
+    pub struct Stranger {
+        /// PCI identifiers.
+        id: PciId,
+        /// Their state: unmanaged or passed through.
+        state: DeviceState,
+        /// How many at most.
+        count: u16,
+        /// End of the first report that shows them.
+        first_seen: UnixSeconds,
+        /// End of the last report that shows them.
+        last_seen: UnixSeconds,
+        /// That report.
+        report: Digest,
+    }
+}
+
+crate::row! {
+    /// A driver library that was loaded.
+    pub struct LibraryFacts {
+        /// SHA-256 of its bytes.
+        digest: Digest,
+        /// Where it lay.
+        origin: LibraryOrigin,
+        /// Whether the file was replaced or altered while it was loaded.
+        changed: bool,
+        /// The driver's version, as it says.
+        driver_version: String,
+        /// End of the last report that names it.
+        last_seen: UnixSeconds,
+        /// That report.
+        report: Digest,
+    }
+}
+
+crate::row! {
+    /// Refusals of one kind.
+    pub struct RefusalCount {
+        /// The code, such as `E-FIELD`.
+        code: String,
+        /// How many.
+        count: u64,
+        /// When the last one happened, by the verifier's clock.
+        last: UnixSeconds,
+    }
+}
+
+crate::record! {
+    /// A node, as its reports show it.
+    pub struct NodeFacts {
+        /// The node.
+        0 => node: NodeId,
+        /// Reports folded.
+        1 => reports: u64,
+        /// Start of the earliest time that a report speaks of.
+        2 => earliest: Option<UnixSeconds>,
+        /// The newest report.
+        3 => newest: Option<Newest>,
+        /// Its chains.
+        4 => chain: ChainFacts,
+        /// Its clock.
+        5 => clock: ClockFacts,
+        /// Its devices, in the order of their UUIDs.
+        6 => devices: Vec<DeviceFacts>,
+        /// Devices that could not be kept for want of room.
+        7 => devices_unkept: u32,
+        /// Accelerators that no reporting driver held.
+        8 => strangers: Vec<Stranger>,
+        /// Libraries that were loaded.
+        9 => libraries: Vec<LibraryFacts>,
+        /// Refusals.
+        10 => refusals: Vec<RefusalCount>,
+        /// How often the sampler was started anew.
+        11 => sampler_restarts: u64,
+        /// How often the agent was started.
+        12 => agent_starts: u64,
+    }
+}
+
+impl NodeFacts {
+    /// A node without reports.
+    #[must_use]
+    pub fn new(node: NodeId) -> Self {
+        Self {
+            node,
+            reports: 0,
+            earliest: None,
+            newest: None,
+            chain: ChainFacts::default(),
+            clock: ClockFacts::default(),
+            devices: Vec::new(),
+            devices_unkept: 0,
+            strangers: Vec::new(),
+            libraries: Vec::new(),
+            refusals: Vec::new(),
+            sampler_restarts: 0,
+            agent_starts: 0,
+        }
+    }
+
+    /// Counts a refusal of something that this node's key signed or its certificate brought.
+    pub fn refuse(&mut self, code: &str, at: UnixSeconds) {
+        if let Some(found) = self.refusals.iter_mut().find(|r| r.code == code) {
+            found.count = found.count.saturating_add(1);
+            found.last = found.last.max(at);
+        } else if self.refusals.len() < CODES {
+            self.refusals.push(RefusalCount {
+                code: code.chars().take(32).collect(),
+                count: 1,
+                last: at,
+            });
+        }
+    }
+
+    /// Folds a report in, and its sums into `day`, which must be the day of [`day_of`].
+    fn absorb(
+        &mut self,
+        report: &VerifiedReport,
+        span: &Span,
+        received: UnixSeconds,
+        late: bool,
+        day: &mut NodeDay,
+    ) {
+        let claims = report.claims();
+        let digest = report.digest();
+        let length_ms = length_ms(report);
+        self.reports = self.reports.saturating_add(1);
+        self.earliest = Some(self.earliest.map_or(span.from, |t| t.min(span.from)));
+        let host = &claims.submods.host.host;
+        self.sampler_restarts = self
+            .sampler_restarts
+            .saturating_add(u64::from(host.sampler_restarts));
+        self.agent_starts = self
+            .agent_starts
+            .saturating_add(u64::from(claims.report.agent_starts));
+        if !late {
+            self.clock.absorb(claims, digest, received);
+            self.newest(report, host, span, received, length_ms);
+        }
+        if let Some(driver) = &host.driver {
+            self.library(driver, span.to, digest);
+        }
+        for bus in &host.bus {
+            self.stranger(bus, span.to, digest);
+        }
+        for (i, accelerator) in report.accelerators().enumerate() {
+            let uuid = accelerator.identity.uuid;
+            let twice = report
+                .accelerators()
+                .take(i)
+                .any(|other| other.identity.uuid == uuid);
+            let at = match self.devices.binary_search_by(|d| d.identity.uuid.cmp(&uuid)) {
+                Ok(at) => at,
+                Err(_) if self.devices.len() >= DEVICES => {
+                    self.devices_unkept = self.devices_unkept.saturating_add(1);
+                    continue;
+                }
+                Err(at) => {
+                    self.devices.insert(at, DeviceFacts::new(accelerator, digest));
+                    at
+                }
+            };
+            if let Some(device) = self.devices.get_mut(at) {
+                if twice {
+                    device.doubled = Some(span.to);
+                }
+                device.absorb(accelerator, digest, span, received, late);
+            }
+            day.absorb(accelerator, length_ms);
+        }
+    }
+
+    fn newest(
+        &mut self,
+        report: &VerifiedReport,
+        host: &HostClaims,
+        span: &Span,
+        received: UnixSeconds,
+        length_ms: u64,
+    ) {
+        self.newest = Some(Newest {
+            received,
+            end: span.to,
+            length_ms,
+            digest: report.digest(),
+            trial: report.claims().report.trial,
+            key_protection: host.key_protection,
+            bus: host.bus.clone(),
+            driver: host.driver.is_some(),
+            released: host.released,
+            agent_version: host.agent_version.clone(),
+            agent_digest: host.agent_digest,
+            catalogue_digest: host.catalogue_digest,
+            clock_source: host.clock_source,
+        });
+    }
+
+    fn library(&mut self, driver: &HostDriver, end: UnixSeconds, report: Digest) {
+        let same = self.libraries.iter_mut().find(|l| {
+            l.digest == driver.library_digest
+                && l.origin == driver.library_origin
+                && l.changed == driver.library_changed
+        });
+        if let Some(library) = same {
+            if library.last_seen <= end {
+                library.last_seen = end;
+                library.report = report;
+                if library.driver_version != driver.driver_version {
+                    library.driver_version.clone_from(&driver.driver_version);
+                }
+            }
+            return;
+        }
+        if self.libraries.len() >= LIBRARIES {
+            forget_oldest(&mut self.libraries, |l| l.last_seen);
+        }
+        self.libraries.push(LibraryFacts {
+            digest: driver.library_digest,
+            origin: driver.library_origin,
+            changed: driver.library_changed,
+            driver_version: driver.driver_version.clone(),
+            last_seen: end,
+            report,
+        });
+    }
+
+    fn stranger(&mut self, bus: &BusDevice, end: UnixSeconds, report: Digest) {
+        let unheld = bus.count.saturating_sub(bus.reporting);
+        let strange = matches!(bus.state, DeviceState::Unmanaged | DeviceState::PassedThrough);
+        if unheld == 0 || !strange {
+            return;
+        }
+        let same = self
+            .strangers
+            .iter_mut()
+            .find(|s| s.id == bus.id && s.state == bus.state);
+        if let Some(stranger) = same {
+            stranger.count = stranger.count.max(unheld);
+            stranger.first_seen = stranger.first_seen.min(end);
+            if stranger.last_seen <= end {
+                stranger.last_seen = end;
+                stranger.report = report;
+            }
+            return;
+        }
+        if self.strangers.len() >= STRANGERS {
+            forget_oldest(&mut self.strangers, |s| s.last_seen);
+        }
+        self.strangers.push(Stranger {
+            id: bus.id,
+            state: bus.state,
+            count: unheld,
+            first_seen: end,
+            last_seen: end,
+            report,
+        });
+    }
+}
+
+/// A node's facts and the days that belong to them.
+///
+/// The two are kept apart so that a report costs the same however long a node has been reporting: it changes the facts
+/// and one day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeRecord {
+    /// The facts.
+    pub facts: NodeFacts,
+    /// Days by number; those of a licence's period must be here when conditions are evaluated.
+    pub days: BTreeMap<i64, NodeDay>,
+}
+
+impl NodeRecord {
+    /// A node without reports.
+    #[must_use]
+    pub fn new(node: NodeId) -> Self {
+        Self {
+            facts: NodeFacts::new(node),
+            days: BTreeMap::new(),
+        }
+    }
+
+    /// Folds a report in, and returns the day whose sums it changed. A repeated report changes nothing; one that forks the
+    /// chain is kept as proof and its sums do not count. The caller loads that day before (see [`day_of`]) and stores it
+    /// with the facts after.
+    pub fn absorb(
+        &mut self,
+        report: &VerifiedReport,
+        received: UnixSeconds,
+        continuity: Continuity,
+    ) -> Option<i64> {
+        if continuity == Continuity::Repeated {
+            return None;
+        }
+        let claims = &report.claims().report;
+        self.facts
+            .chain
+            .absorb(claims, report.digest(), received, continuity);
+        if matches!(continuity, Continuity::Fork { .. }) {
+            return None;
+        }
+        let span = span_of(report, received);
+        let day = span.to.day();
+        let sums = self.days.entry(day).or_insert_with(|| NodeDay::new(day));
+        let late = continuity == Continuity::Late;
+        self.facts.absorb(report, &span, received, late, sums);
+        while self.days.len() > DAYS {
+            drop(self.days.pop_first());
+        }
+        Some(day)
+    }
+}
+
+/// The day on which a report counts.
+#[must_use]
+pub fn day_of(report: &VerifiedReport, received: UnixSeconds) -> i64 {
+    span_of(report, received).to.day()
+}
+
+/// The wall time that a report speaks of. Its end is the node's, but never later than the receipt.
+fn span_of(report: &VerifiedReport, received: UnixSeconds) -> Span {
+    let to = report.claims().report.time.wall_end.min(received);
+    let seconds = length_ms(report).checked_div(1_000).unwrap_or(0);
+    Span {
+        from: to.plus(i64::try_from(seconds).unwrap_or(DAY_SECONDS).saturating_neg()),
+        to,
+    }
+}
+
+/// The length of a report's time in milliseconds, at most a day.
+fn length_ms(report: &VerifiedReport) -> u64 {
+    const DAY_MS: u64 = 86_400_000;
+    let time = &report.claims().report.time;
+    time.end
+        .since(time.start)
+        .checked_div(1_000_000)
+        .unwrap_or(0)
+        .min(DAY_MS)
+}
+
+fn forget_oldest<T>(kept: &mut Vec<T>, last_seen: impl Fn(&T) -> UnixSeconds) {
+    if let Some((at, _)) = kept.iter().enumerate().min_by_key(|(_, item)| last_seen(item)) {
+        drop(kept.remove(at));
+    }
+}

@@ -1,0 +1,74 @@
+//! What stands in the node: accelerators behind one trait, the PCI bus, the host.
+//!
+//! Decides: which devices there are, and how an answer of a driver becomes a reading. Trusts nothing that a driver
+//! says beyond its bounds: counts, lengths and numbers are checked, and a refusal is kept apart from a zero. Does not
+//! establish that an answer is true; the grade of everything here is `driver-reported` or `host-observed`.
+
+pub mod host;
+pub mod library;
+pub mod nvml;
+pub mod pci;
+pub mod system;
+
+use weighbridge::telemetry::{Inventory, Notice, Tick, TickKind};
+
+/// The most devices that one host is believed to have; a driver that claims more is not used.
+pub const MAX_DEVICES: u32 = 64;
+
+/// What the thread that owns the driver is doing, told before it does it: a call that hangs can only be named from
+/// outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// No call into the driver.
+    None,
+    /// A call that concerns the driver as a whole, such as its start.
+    Driver,
+    /// Finding or identifying the device with this driver index, which may have to wake it.
+    Identify(u16),
+    /// Reading the device with this driver index.
+    Sample(u16),
+}
+
+/// A survey: what was found, and what stood in the way.
+#[derive(Debug)]
+pub struct Survey {
+    /// Devices, driver and bus. Without a usable driver it still holds the bus, and the devices known from before.
+    pub inventory: Inventory,
+    /// Why the driver, or part of what it said, could not be used: a sentence for the operator.
+    pub trouble: Option<String>,
+}
+
+/// A driver and the devices behind it. One thread owns it.
+pub trait DeviceSource {
+    /// Enumerates driver, devices and bus, opening the driver where it is not open.
+    fn survey(&mut self, calling: &mut dyn FnMut(Call)) -> Survey;
+
+    /// Reads every device once.
+    ///
+    /// A [`TickKind::Regular`] tick holds every reading. A [`TickKind::Burst`] tick holds energy, power, NVLink and
+    /// PCIe bytes and, every other time, activity; readings that it does not ask for are `Unsupported` in it. The
+    /// activity of each kind covers the time since the last activity of the same kind, so that either kind is whole
+    /// by itself. `DeviceSample::device` is the position in the last inventory.
+    fn sample(&mut self, kind: TickKind, calling: &mut dyn FnMut(Call)) -> Tick;
+
+    /// Looks for what changes seldom: the library on disk, the bus, MIG. True where a new survey is due.
+    fn check(&mut self, calling: &mut dyn FnMut(Call)) -> bool;
+
+    /// Takes the notices that have gathered.
+    fn notices(&mut self) -> Vec<Notice>;
+
+    /// Devices of an earlier inventory of this boot: one that does not answer is listed as lost, not forgotten.
+    fn remember(&mut self, known: &Inventory);
+
+    /// From now on, makes no call to the device with this driver index.
+    fn avoid(&mut self, device: u16);
+
+    /// Calls the device again, from the next survey on.
+    fn readmit(&mut self, device: u16);
+
+    /// Whether the driver is open and answers.
+    fn usable(&self) -> bool;
+
+    /// Lets go of the driver: frees what it holds and closes it. A later survey opens it anew.
+    fn release(&mut self);
+}

@@ -1,0 +1,159 @@
+//! Reading one device.
+//!
+//! Decides: what a regular tick asks of a device, and what a burst does. Trusts the driver within bounds. Does not
+//! establish that the values of one sample belong to one instant: they are read one after another, within microseconds.
+
+use super::fault::{Answer, Fault, reading};
+use super::fields::Questions;
+use super::identity;
+use super::pipes::{Extent, Meter, Request};
+use super::session::{Handle, Session};
+use crate::clock::Clock;
+use nvml_wrapper::enum_wrappers::device::{Clock as ClockDomain, TemperatureSensor};
+use std::sync::Arc;
+use weighbridge::telemetry::{DeviceSample, DeviceState, LossReason, Reading, TickKind};
+use weighbridge::time::BootNanos;
+use weighbridge::unit::Ppm;
+
+/// What is held of the driver for one device.
+#[derive(Debug)]
+pub(super) struct Access {
+    pub(super) handle: Handle,
+    questions: Questions,
+    meter: Option<Meter>,
+    pub(super) extent: Extent,
+}
+
+impl Access {
+    /// Finds out what the device answers, and takes what is needed to ask it.
+    pub(super) fn open(
+        session: &Session,
+        handle: Handle,
+        extent: Extent,
+        with_meter: bool,
+        now: impl Fn() -> BootNanos,
+    ) -> Self {
+        let meter = with_meter
+            .then(|| Meter::open(session, handle, &extent, now).ok())
+            .flatten();
+        Self {
+            handle,
+            questions: Questions::find(session, handle),
+            meter,
+            extent,
+        }
+    }
+
+    /// Reads the device once. An error means that it did not answer at all.
+    pub(super) fn read(
+        &mut self,
+        session: &Session,
+        kind: TickKind,
+        with_activity: bool,
+        request: &mut Request,
+        clock: &Arc<dyn Clock>,
+    ) -> Answer<DeviceSample> {
+        let counters = self.questions.read(session, self.handle)?;
+        let device = session.device(self.handle);
+        let activity = match &mut self.meter {
+            Some(meter) if with_activity => {
+                meter.read(session, self.handle, kind, request, || clock.boot_now())
+            }
+            _ => Reading::Unsupported,
+        };
+        let power = counters.power_mw.or_else(|fault| match fault {
+            // Drivers that do not know field 186 answer the older call.
+            Fault::Unsupported => device.power_usage().map(u64::from).map_err(Fault::from),
+            other => Err(other),
+        });
+        let mut sample = DeviceSample {
+            energy_mj: reading(counters.energy_mj),
+            power_mw: reading(power.and_then(narrow)),
+            nvlink_tx_bytes: reading(counters.nvlink_sent),
+            nvlink_rx_bytes: reading(counters.nvlink_received),
+            pcie_tx_bytes: reading(counters.pcie_sent),
+            pcie_rx_bytes: reading(counters.pcie_received),
+            activity,
+            ..blank(0, DeviceState::Present, BootNanos(0), Fault::Unsupported)
+        };
+        if kind == TickKind::Burst {
+            return Ok(sample);
+        }
+        let clock_of = |domain| reading(device.clock_info(domain).map_err(Fault::from));
+        sample.sm_clock_mhz = clock_of(ClockDomain::SM);
+        sample.memory_clock_mhz = clock_of(ClockDomain::Memory);
+        sample.utilisation = reading(
+            device
+                .utilization_rates()
+                .map(|u| Ppm::of(u64::from(u.gpu), 100))
+                .map_err(Fault::from),
+        );
+        sample.memory_used_mib = reading(
+            device
+                .memory_info()
+                .map_err(Fault::from)
+                .and_then(|m| narrow(m.used >> 20)),
+        );
+        sample.temperature_c = reading(
+            device
+                .temperature(TemperatureSensor::Gpu)
+                .map_err(Fault::from)
+                .and_then(narrow),
+        );
+        sample.clock_events = reading(session.clock_events(self.handle));
+        Ok(sample)
+    }
+
+    /// Whether MIG divides the device otherwise than at the last survey.
+    pub(super) fn redivided(&self, session: &Session) -> bool {
+        identity::extent(session, self.handle)
+            .is_ok_and(|now| now.is_some_and(|extent| extent != self.extent))
+    }
+
+    pub(super) fn close(self, session: &Session) {
+        if let Some(meter) = self.meter {
+            meter.close(session);
+        }
+    }
+}
+
+fn narrow<T, U: TryFrom<T>>(value: T) -> Answer<U> {
+    U::try_from(value).map_err(|_| Fault::Malformed)
+}
+
+/// The sample of a device that is not called.
+pub(super) fn unread(place: u16, state: DeviceState, at: BootNanos) -> DeviceSample {
+    let fault = match state {
+        DeviceState::Lost => Fault::DeviceLost,
+        _ => Fault::DriverGone,
+    };
+    blank(place, state, at, fault)
+}
+
+/// A sample in which every reading is the refusal `fault`.
+pub(super) fn blank(place: u16, state: DeviceState, at: BootNanos, fault: Fault) -> DeviceSample {
+    fn none<T>(state: DeviceState, fault: Fault) -> Reading<T> {
+        match state {
+            DeviceState::Hung => Reading::Lost(LossReason::Hung),
+            _ => reading(Err(fault)),
+        }
+    }
+    DeviceSample {
+        device: place,
+        state,
+        at,
+        energy_mj: none(state, fault),
+        power_mw: none(state, fault),
+        sm_clock_mhz: none(state, fault),
+        memory_clock_mhz: none(state, fault),
+        utilisation: none(state, fault),
+        memory_used_mib: none(state, fault),
+        temperature_c: none(state, fault),
+        clock_events: none(state, fault),
+        nvlink_tx_bytes: none(state, fault),
+        nvlink_rx_bytes: none(state, fault),
+        pcie_tx_bytes: none(state, fault),
+        pcie_rx_bytes: none(state, fault),
+        activity: none(state, fault),
+    }
+}

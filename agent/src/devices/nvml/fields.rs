@@ -1,0 +1,200 @@
+//! Cumulative counters and power, by one call per device.
+//!
+//! Decides: which NVLink fields a device answers, and how a counter that wraps is widened. Answers are matched with
+//! questions by position: ids were renumbered between drivers, and a library may answer with either number. Does not
+//! establish that a counter never restarted; whoever takes differences must look for that.
+
+use super::fault::{Answer, Fault};
+use super::session::{FieldValue, Handle, Session, field, number};
+
+/// Energy since the driver was loaded, in millijoules.
+const ENERGY: u32 = 83;
+/// Power now, in milliwatts.
+const POWER_INSTANT: u32 = 186;
+/// PCIe bytes; the header says that they may wrap.
+const PCIE_SENT: u32 = 197;
+const PCIE_RECEIVED: u32 = 198;
+/// NVLink data in KiB; with the scope of all links, up to Hopper.
+const NVLINK_SENT_KIB: u32 = 138;
+const NVLINK_RECEIVED_KIB: u32 = 139;
+/// NVLink bytes of one link, from Blackwell on.
+const NVLINK_SENT_LINK: u32 = 202;
+const NVLINK_RECEIVED_LINK: u32 = 204;
+
+/// The scope that stands for all links.
+const ALL_LINKS: u32 = u32::MAX;
+/// The most links of a device (`NVML_NVLINK_MAX_LINKS`).
+pub(super) const MAX_LINKS: u32 = 18;
+
+/// Questions that every device is asked stand before those about links.
+const HEAD: [u32; 4] = [ENERGY, POWER_INSTANT, PCIE_SENT, PCIE_RECEIVED];
+
+/// How a device tells of NVLink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Links {
+    /// Two fields for all links, in KiB.
+    Together,
+    /// Two fields for each link, in bytes.
+    Each,
+    /// Not at all.
+    Untold,
+}
+
+/// What one call gave.
+#[derive(Debug)]
+pub(super) struct Counters {
+    pub(super) energy_mj: Answer<u64>,
+    pub(super) power_mw: Answer<u64>,
+    pub(super) pcie_sent: Answer<u64>,
+    pub(super) pcie_received: Answer<u64>,
+    pub(super) nvlink_sent: Answer<u64>,
+    pub(super) nvlink_received: Answer<u64>,
+}
+
+/// The questions put to one device.
+pub(super) struct Questions {
+    asked: Vec<(u32, u32)>,
+    answers: Vec<FieldValue>,
+    links: Links,
+    pcie_sent: Widened,
+    pcie_received: Widened,
+}
+
+impl std::fmt::Debug for Questions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Questions")
+            .field("asked", &self.asked)
+            .field("links", &self.links)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Questions {
+    /// Finds out which questions the device answers.
+    pub(super) fn find(session: &Session, device: Handle) -> Self {
+        let mut together = Self::new(
+            Links::Together,
+            [(NVLINK_SENT_KIB, ALL_LINKS), (NVLINK_RECEIVED_KIB, ALL_LINKS)],
+        );
+        let asked = together.ask(session, device);
+        if asked.is_err() || together.link_answers().all(|a| a.is_ok()) {
+            return together;
+        }
+        let mut each = Self::new(
+            Links::Each,
+            (0..MAX_LINKS).flat_map(|link| [(NVLINK_SENT_LINK, link), (NVLINK_RECEIVED_LINK, link)]),
+        );
+        if each.ask(session, device).is_err() {
+            return together;
+        }
+        let answered: Vec<_> = each
+            .asked
+            .iter()
+            .skip(HEAD.len())
+            .zip(each.link_answers())
+            .filter_map(|(question, answer)| answer.is_ok().then_some(*question))
+            .collect();
+        if answered.is_empty() {
+            Self::new(Links::Untold, [])
+        } else {
+            Self::new(Links::Each, answered)
+        }
+    }
+
+    fn new(links: Links, of_links: impl IntoIterator<Item = (u32, u32)>) -> Self {
+        let asked: Vec<_> = HEAD.into_iter().map(|id| (id, 0)).chain(of_links).collect();
+        Self {
+            answers: Vec::with_capacity(asked.len()),
+            asked,
+            links,
+            pcie_sent: Widened::default(),
+            pcie_received: Widened::default(),
+        }
+    }
+
+    /// Puts the questions.
+    ///
+    /// # Errors
+    /// What the call as a whole answered; where it was answered, each counter has an answer of its own.
+    pub(super) fn read(&mut self, session: &Session, device: Handle) -> Answer<Counters> {
+        self.ask(session, device)?;
+        let at = |place: usize| self.answers.get(place).map_or(Err(Fault::Malformed), number);
+        let (sent, received) = (at(2), at(3));
+        Ok(Counters {
+            energy_mj: at(0).map(|(v, _)| v),
+            power_mw: at(1).map(|(v, _)| v),
+            nvlink_sent: self.link_sum(0),
+            nvlink_received: self.link_sum(1),
+            pcie_sent: sent.map(|(v, narrow)| self.pcie_sent.widen(v, narrow)),
+            pcie_received: received.map(|(v, narrow)| self.pcie_received.widen(v, narrow)),
+        })
+    }
+
+    fn ask(&mut self, session: &Session, device: Handle) -> Answer<()> {
+        self.answers.clear();
+        self.answers
+            .extend(self.asked.iter().map(|(id, scope)| field(*id, *scope)));
+        session.fields(device, &mut self.answers)
+    }
+
+    fn link_answers(&self) -> impl Iterator<Item = Answer<u64>> {
+        self.answers
+            .iter()
+            .skip(HEAD.len())
+            .map(|a| number(a).map(|(v, _)| v))
+    }
+
+    /// The sum over the links in bytes: questions about sent (0) and received (1) alternate.
+    fn link_sum(&self, direction: usize) -> Answer<u64> {
+        let of_direction = || self.link_answers().skip(direction).step_by(2);
+        match self.links {
+            Links::Together => of_direction()
+                .next()
+                .unwrap_or(Err(Fault::Unsupported))
+                .map(|kib| kib.saturating_mul(1024)),
+            Links::Each => {
+                of_direction().try_fold(0u64, |sum, answer| answer.map(|bytes| sum.saturating_add(bytes)))
+            }
+            Links::Untold => Err(Fault::Unsupported),
+        }
+    }
+}
+
+/// A counter that the driver keeps in 32 bits, continued in 64.
+///
+/// A second reading that is smaller than the first is taken for one turn of the counter. At more than 4 GiB between
+/// two readings turns are missed: the sum is a lower bound then.
+#[derive(Clone, Copy, Debug, Default)]
+struct Widened {
+    last: u64,
+    turns: u64,
+}
+
+impl Widened {
+    fn widen(&mut self, value: u64, narrow: bool) -> u64 {
+        if !narrow {
+            return value;
+        }
+        if value < self.last {
+            self.turns = self.turns.saturating_add(1);
+        }
+        self.last = value;
+        self.turns.saturating_mul(1 << 32).saturating_add(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_narrow_counter_goes_on_where_it_wraps_and_a_wide_one_is_left_alone() {
+        let mut counter = Widened::default();
+        assert_eq!(counter.widen(4_000_000_000, true), 4_000_000_000);
+        assert_eq!(counter.widen(5, true), (1 << 32) + 5);
+        assert_eq!(counter.widen(6, true), (1 << 32) + 6);
+        let mut wide = Widened::default();
+        assert_eq!(wide.widen(900, false), 900);
+        assert_eq!(wide.widen(3, false), 3);
+    }
+}

@@ -1,0 +1,254 @@
+//! Activity per pipe between two moments, by GPU performance monitoring (GPM, Hopper and later).
+//!
+//! Decides: how pairs of samples become shares of an interval, and how the shares of MIG instances become those of the
+//! device. Trusts the driver's percentages within their range. Does not establish how many operations a busy pipe did.
+
+use super::fault::{Answer, Fault, reading};
+use super::session::{GpmSample, Handle, Metrics, Session, metrics};
+use weighbridge::telemetry::{Activity, Reading, TickKind};
+use weighbridge::time::{BootNanos, SECOND};
+use weighbridge::unit::Ppm;
+
+/// GPM metric ids in the order of the fields of [`Activity`].
+const METRICS: [u32; 10] = [2, 5, 6, 7, 9, 10, 11, 12, 13, 4];
+
+/// Compute slices of a whole device.
+const SLICES: u32 = 7;
+
+/// A GPU instance: its id, and its compute slices.
+pub(super) type Instance = (u32, u32);
+
+/// What of a device GPM looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All of it.
+    Whole,
+    /// Its GPU instances, one by one, because MIG is on.
+    Instances(Vec<Instance>),
+}
+
+/// The request for metrics: some kilobytes, made once and used for every device.
+#[derive(Debug)]
+pub(super) struct Request(Box<Metrics>);
+
+impl Request {
+    pub(super) fn new() -> Self {
+        let mut request = metrics();
+        request.version = 1;
+        request.numMetrics = u32::try_from(METRICS.len()).unwrap_or(0);
+        Self(request)
+    }
+
+    /// The shares between two samples, each with an answer of its own.
+    fn shares(&mut self, session: &Session, from: &GpmSample, to: &GpmSample) -> Answer<[Answer<Ppm>; 10]> {
+        for (metric, id) in self.0.metrics.iter_mut().zip(METRICS) {
+            metric.metricId = id;
+            metric.nvmlReturn = u32::MAX;
+            metric.value = f64::NAN;
+        }
+        session.gpm_metrics(from, to, &mut self.0)?;
+        let mut shares = [Err(Fault::Malformed); 10];
+        for (share, metric) in shares.iter_mut().zip(&self.0.metrics) {
+            *share = Fault::check(metric.nvmlReturn).and_then(|()| percent(metric.value));
+        }
+        Ok(shares)
+    }
+}
+
+/// Two samples of one device or instance, the older of which may not be filled yet.
+#[derive(Debug)]
+struct Pair {
+    instance: Option<u32>,
+    slices: u32,
+    older: GpmSample,
+    newer: GpmSample,
+    older_at: Option<BootNanos>,
+}
+
+/// The pairs of one device. Regular ticks and bursts have pairs of their own, so that either is whole by itself.
+#[derive(Debug)]
+pub(super) struct Meter {
+    regular: Vec<Pair>,
+    burst: Vec<Pair>,
+}
+
+impl Meter {
+    /// Allocates the pairs, and fills the older sample of the regular ones.
+    pub(super) fn open(
+        session: &Session,
+        device: Handle,
+        extent: &Extent,
+        now: impl Fn() -> BootNanos,
+    ) -> Answer<Self> {
+        let parts: Vec<(Option<u32>, u32)> = match extent {
+            Extent::Whole => vec![(None, SLICES)],
+            Extent::Instances(all) => all.iter().map(|(id, slices)| (Some(*id), *slices)).collect(),
+        };
+        let mut meter = Self {
+            regular: Vec::new(),
+            burst: Vec::new(),
+        };
+        for (instance, slices) in parts {
+            let made = pair(session, instance, slices).and_then(|regular| {
+                meter.regular.push(regular);
+                pair(session, instance, slices)
+            });
+            match made {
+                Ok(burst) => meter.burst.push(burst),
+                Err(fault) => {
+                    meter.close(session);
+                    return Err(fault);
+                }
+            }
+        }
+        for pair in &mut meter.regular {
+            if session.gpm_take(device, pair.instance, &mut pair.older).is_ok() {
+                pair.older_at = Some(now());
+            }
+        }
+        Ok(meter)
+    }
+
+    /// Activity since the last call for ticks of this kind.
+    pub(super) fn read(
+        &mut self,
+        session: &Session,
+        device: Handle,
+        kind: TickKind,
+        request: &mut Request,
+        now: impl Fn() -> BootNanos,
+    ) -> Reading<Activity> {
+        let pairs = match kind {
+            TickKind::Regular => &mut self.regular,
+            TickKind::Burst => &mut self.burst,
+        };
+        if pairs.is_empty() {
+            return Reading::Unsupported;
+        }
+        let mut sums = [Ok(0u32); 10];
+        let mut interval_ns = None;
+        for pair in pairs.iter_mut() {
+            if kind == TickKind::Burst && pair.older_at.is_some_and(|at| now().since(at) > SECOND) {
+                // It is of the burst before, and the time between the two is the regular ticks'.
+                pair.older_at = None;
+            }
+            let read = pair.advance(session, device, request, &now);
+            let (length, shares) = match read {
+                Ok(read) => read,
+                Err(fault) => return reading(Err(fault)),
+            };
+            interval_ns.get_or_insert(length);
+            for (sum, share) in sums.iter_mut().zip(shares) {
+                *sum = weighted(*sum, share, pair.slices);
+            }
+        }
+        let [sm, any, dfma, hmma, imma, dram, fp64, fp32, fp16, integer] =
+            sums.map(|sum| reading(sum.map(|s| Ppm(s.checked_div(SLICES).unwrap_or(0).min(Ppm::ONE.0)))));
+        Reading::Value(Activity {
+            interval_ns: interval_ns.unwrap_or(0),
+            sm,
+            tensor_any: any,
+            dfma,
+            hmma,
+            imma,
+            dram,
+            fp64,
+            fp32,
+            fp16,
+            integer,
+        })
+    }
+
+    /// Gives the samples back.
+    pub(super) fn close(self, session: &Session) {
+        for pair in self.regular.into_iter().chain(self.burst) {
+            session.gpm_free(pair.older);
+            session.gpm_free(pair.newer);
+        }
+    }
+}
+
+impl Pair {
+    /// Takes the newer sample, compares, and makes it the older one.
+    fn advance(
+        &mut self,
+        session: &Session,
+        device: Handle,
+        request: &mut Request,
+        now: impl Fn() -> BootNanos,
+    ) -> Answer<(u64, [Answer<Ppm>; 10])> {
+        let since = self.older_at.take();
+        session.gpm_take(device, self.instance, &mut self.newer)?;
+        let at = now();
+        let read = match since {
+            Some(since) => request
+                .shares(session, &self.older, &self.newer)
+                .map(|shares| (at.since(since), shares)),
+            // NOT_READY: there is nothing to compare with yet.
+            None => Err(Fault::Failed(27)),
+        };
+        std::mem::swap(&mut self.older, &mut self.newer);
+        self.older_at = Some(at);
+        read
+    }
+}
+
+fn pair(session: &Session, instance: Option<u32>, slices: u32) -> Answer<Pair> {
+    let older = session.gpm_allocate()?;
+    match session.gpm_allocate() {
+        Ok(newer) => Ok(Pair {
+            instance,
+            slices,
+            older,
+            newer,
+            older_at: None,
+        }),
+        Err(fault) => {
+            session.gpm_free(older);
+            Err(fault)
+        }
+    }
+}
+
+/// Adds the share of one part, by its slices. A part whose share is not known makes the sum unknown.
+fn weighted(sum: Answer<u32>, share: Answer<Ppm>, slices: u32) -> Answer<u32> {
+    Ok(sum?.saturating_add(share?.0.saturating_mul(slices)))
+}
+
+/// A percentage as the driver gives it. Rounding puts it a little above a hundred at times; far above is no share.
+#[expect(
+    clippy::as_conversions,
+    reason = "the value was checked to lie between 0 and 110, so the product fits and its sign is known"
+)]
+fn percent(value: f64) -> Answer<Ppm> {
+    if !(0.0..=110.0).contains(&value) {
+        return Err(Fault::Malformed);
+    }
+    Ok(Ppm(((value.min(100.0)) * 10_000.0).round() as u32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_percentage_is_a_share() {
+        assert_eq!(percent(0.0), Ok(Ppm(0)));
+        assert_eq!(percent(58.25), Ok(Ppm(582_500)));
+        assert_eq!(percent(100.4), Ok(Ppm::ONE));
+        for wrong in [f64::NAN, f64::INFINITY, -0.1, 1e30] {
+            assert_eq!(percent(wrong), Err(Fault::Malformed));
+        }
+    }
+
+    #[test]
+    fn parts_count_by_their_slices_and_an_unknown_part_makes_the_whole_unknown() {
+        let three_of_seven = weighted(Ok(0), Ok(Ppm::ONE), 3);
+        assert_eq!(three_of_seven, Ok(3_000_000));
+        assert_eq!(weighted(three_of_seven, Ok(Ppm(500_000)), 4), Ok(5_000_000));
+        assert_eq!(
+            weighted(three_of_seven, Err(Fault::Unsupported), 4),
+            Err(Fault::Unsupported)
+        );
+    }
+}

@@ -1,0 +1,19 @@
+//! The sampler: a process of its own that owns the driver, and what stands on either end of its pipe.
+//!
+//! Decides: when devices are read, and what happens when a read does not return. The child process touches the driver
+//! and has neither network nor keys; the parent holds those and never opens a device. Typed frames pass through the
+//! pipe in one direction, a few words in the other. Trusts nothing that comes out of the child beyond its shape. Does
+//! not establish that what was read is true.
+
+mod avoided;
+pub mod child;
+pub mod in_process;
+pub mod pipe;
+pub mod schedule;
+pub mod supervisor;
+mod watch;
+
+pub use in_process::InProcess;
+pub use pipe::SamplerOptions;
+pub use schedule::Bursts;
+pub use supervisor::{SamplerEvent, Supervisor, SupervisorOptions};

@@ -1,0 +1,511 @@
+//! The parent's end: starts the sampler, listens, and abandons it when it hangs.
+//!
+//! Decides: that a sampler which says nothing for longer than a second and a call's deadline hangs or is dead, and how
+//! long to wait before the next try. A call that hangs in the driver cannot be cancelled: its process is killed, and
+//! left behind if the kernel does not let it die; a new one reads the other devices. Trusts nothing that comes through
+//! the pipe beyond its shape. Does not establish why a call hung.
+
+use super::avoided::Avoided;
+use super::pipe::{self, Command, PipeError, SamplerOptions, Start, Word};
+use crate::clock::Clock;
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, ChildStdout};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use weighbridge::telemetry::{Frame, Inventory, NoticeKind, TickKind};
+use weighbridge::time::BootNanos;
+
+/// How many events may wait for the reporter before the sampler is made to wait.
+const EVENTS: usize = 64;
+
+/// Waits between tries to start a sampler that died.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// A sampler that ticked this often works; the next wait is short again.
+const HEALTHY_TICKS: u32 = 60;
+
+/// How long a sampler may take to let go of the driver before it is killed; longer than it takes by itself.
+const LONGEST_GOODBYE: Duration = Duration::from_secs(5);
+
+/// How long a killed process is waited for before it is left behind.
+const LONGEST_DEATH: Duration = Duration::from_secs(2);
+
+/// The most processes left behind in hung calls before no further one is started.
+const MOST_ABANDONED: usize = 4;
+
+/// How a sampler is started.
+#[derive(Clone, Debug)]
+pub struct SupervisorOptions {
+    /// The agent's own binary, `/proc/self/exe` on a host.
+    pub program: PathBuf,
+    /// What makes it a sampler.
+    pub arguments: Vec<OsString>,
+    /// The whole environment of the child: nothing is inherited. See [`allowed_environment`].
+    pub environment: Vec<(OsString, OsString)>,
+    /// How it works.
+    pub sampler: SamplerOptions,
+}
+
+impl SupervisorOptions {
+    /// The running binary as a sampler.
+    #[must_use]
+    pub fn new(sampler: SamplerOptions, environment: Vec<(OsString, OsString)>) -> Self {
+        Self {
+            program: PathBuf::from("/proc/self/exe"),
+            arguments: vec!["sampler".into()],
+            environment,
+            sampler,
+        }
+    }
+}
+
+/// A variable that must not reach the sampler.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the variable {name} cannot be passed to the sampler: it steers the dynamic linker")]
+pub struct EnvironmentError {
+    /// Its name.
+    pub name: String,
+}
+
+/// Takes the variables of these names, where they are set, from this process for the sampler.
+///
+/// # Errors
+/// [`EnvironmentError`] for a variable by which other code could be put in front of the driver's library.
+pub fn allowed_environment(names: &[String]) -> Result<Vec<(OsString, OsString)>, EnvironmentError> {
+    if let Some(name) = names
+        .iter()
+        .find(|n| n.starts_with("LD_") || n.starts_with("GLIBC_"))
+    {
+        return Err(EnvironmentError { name: name.clone() });
+    }
+    Ok(names
+        .iter()
+        .filter_map(|name| Some((name.into(), std::env::var_os(name)?)))
+        .collect())
+}
+
+/// What the reporter hears of the sampler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SamplerEvent {
+    /// What the sampler said: an inventory, a tick or a notice.
+    Frame(Frame),
+    /// The sampler ended by itself, could not be started, or said what no sampler says.
+    Died {
+        /// When.
+        at: BootNanos,
+        /// Why, for the operator's log.
+        reason: String,
+    },
+    /// A call did not return; its process was abandoned.
+    Hung {
+        /// When the sampler was given up.
+        at: BootNanos,
+        /// The driver's index of the device, where it was in a call to one.
+        device: Option<u16>,
+    },
+    /// A sampler was started in place of one that died or hung.
+    Restarted {
+        /// When.
+        at: BootNanos,
+    },
+    /// The sampler let go of the driver on request, and ended.
+    Released {
+        /// When.
+        at: BootNanos,
+    },
+    /// A sampler was started after a release.
+    Resumed {
+        /// When.
+        at: BootNanos,
+    },
+}
+
+enum Order {
+    Release,
+    Resume,
+    Survey,
+    Shutdown,
+}
+
+/// A sampler under supervision.
+#[derive(Debug)]
+pub struct Supervisor {
+    orders: mpsc::Sender<Order>,
+    task: JoinHandle<()>,
+}
+
+impl Supervisor {
+    /// Starts a sampler. Its events come through the receiver; the sampler stops when that is dropped.
+    ///
+    /// Must be called within a tokio runtime.
+    #[must_use]
+    pub fn start(options: SupervisorOptions, clock: Arc<dyn Clock>) -> (Self, mpsc::Receiver<SamplerEvent>) {
+        let (orders, heard) = mpsc::channel(8);
+        let (events, receiver) = mpsc::channel(EVENTS);
+        let supervision = Supervision {
+            options,
+            clock,
+            events,
+            known: None,
+            avoided: Avoided::default(),
+            abandoned: Arc::default(),
+            wait: SHORTEST_WAIT,
+        };
+        let task = tokio::spawn(supervision.run(heard));
+        (Self { orders, task }, receiver)
+    }
+
+    /// Lets go of the driver: the sampler ends. [`SamplerEvent::Released`] follows.
+    pub async fn release(&self) {
+        self.tell(Order::Release).await;
+    }
+
+    /// Takes the driver up again after a release.
+    pub async fn resume(&self) {
+        self.tell(Order::Resume).await;
+    }
+
+    /// Surveys all devices now; an inventory follows.
+    pub async fn survey(&self) {
+        self.tell(Order::Survey).await;
+    }
+
+    /// Lets go of the driver and ends. The receiver must still be read, or be dropped, for this to return.
+    pub async fn shutdown(self) {
+        self.tell(Order::Shutdown).await;
+        // The task ends by itself; a panic in it has been printed, and there is nothing to add.
+        self.task.await.ok();
+    }
+
+    async fn tell(&self, order: Order) {
+        // It fails only when the supervision has ended, and then the order is carried out already.
+        self.orders.send(order).await.ok();
+    }
+}
+
+/// How a sampler's life ended.
+enum End {
+    Died(String),
+    Hung(Option<u16>),
+    Released,
+    Shutdown,
+}
+
+struct Supervision {
+    options: SupervisorOptions,
+    clock: Arc<dyn Clock>,
+    events: mpsc::Sender<SamplerEvent>,
+    known: Option<Inventory>,
+    avoided: Avoided,
+    abandoned: Arc<AtomicUsize>,
+    wait: Duration,
+}
+
+impl Supervision {
+    async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+        loop {
+            let end = match self.life(&mut orders).await {
+                Ok(end) => end,
+                Err(error) => End::Died(error.to_string()),
+            };
+            let at = self.clock.boot_now();
+            let event = match end {
+                End::Shutdown => return,
+                End::Released => {
+                    if self.tell(SamplerEvent::Released { at }).await.is_err() {
+                        return;
+                    }
+                    if !resumed(&mut orders).await {
+                        return;
+                    }
+                    let at = self.clock.boot_now();
+                    if self.tell(SamplerEvent::Resumed { at }).await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+                End::Died(reason) => SamplerEvent::Died { at, reason },
+                End::Hung(device) => SamplerEvent::Hung { at, device },
+            };
+            // Where one device hung the others are read on at once; anything else may happen again at once.
+            let hung = match event {
+                SamplerEvent::Hung { device, .. } => device,
+                _ => None,
+            };
+            if let Some(device) = hung {
+                self.avoided.add(device);
+            }
+            if self.tell(event).await.is_err() {
+                return;
+            }
+            if hung.is_none() || self.abandoned.load(Ordering::Relaxed) >= MOST_ABANDONED {
+                tokio::select! {
+                    () = sleep(self.wait) => {}
+                    order = orders.recv() => match order {
+                        Some(Order::Release | Order::Resume | Order::Survey) => {}
+                        Some(Order::Shutdown) | None => return,
+                    }
+                }
+                self.wait = self.wait.saturating_mul(2).min(LONGEST_WAIT);
+            }
+            let at = self.clock.boot_now();
+            if self.tell(SamplerEvent::Restarted { at }).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Starts one sampler and listens to it until it ends one way or another.
+    async fn life(&mut self, orders: &mut mpsc::Receiver<Order>) -> Result<End, io::Error> {
+        let mut child = tokio::process::Command::new(&self.options.program)
+            .args(&self.options.arguments)
+            .env_clear()
+            .envs(self.options.environment.iter().map(|(k, v)| (k, v)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()?;
+        let (Some(words), Some(frames)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        let mut talk = Talk {
+            words: Some(words),
+            frames,
+            buffer: Vec::with_capacity(8 << 10),
+        };
+        let start = Start {
+            options: self.options.sampler.clone(),
+            known: self.known.clone(),
+            avoid: self.avoided.now(),
+        };
+        talk.say(&Command::start(start)).await;
+        let end = self.listen(&mut talk, orders).await;
+        match end {
+            End::Released | End::Shutdown => self.say_goodbye(child, talk).await,
+            End::Hung(_) => {
+                self.abandon(child).await;
+            }
+            End::Died(reason) => {
+                let status = self.abandon(child).await;
+                return Ok(End::Died(match status {
+                    Some(status) => format!("{reason} ({status})"),
+                    None => reason,
+                }));
+            }
+        }
+        Ok(end)
+    }
+
+    async fn listen(&mut self, talk: &mut Talk, orders: &mut mpsc::Receiver<Order>) -> End {
+        let deadline = Duration::from_millis(u64::from(self.options.sampler.call_deadline_ms));
+        let silence = deadline.saturating_add(Duration::from_secs(1));
+        let mut asked = false;
+        let mut ticks = 0u32;
+        loop {
+            let limit = if asked { deadline } else { silence };
+            tokio::select! {
+                frame = talk.hear() => {
+                    let frame = match frame {
+                        Ok(frame) => frame,
+                        Err(PipeError::Closed) => return End::Died("the sampler's process ended".to_owned()),
+                        Err(error) => return End::Died(error.to_string()),
+                    };
+                    asked = false;
+                    if let Some(notice) = &frame.notice
+                        && notice.kind == NoticeKind::Calling
+                    {
+                        let age = Duration::from_nanos(self.clock.boot_now().since(notice.at));
+                        if age >= deadline {
+                            return End::Hung(notice.device);
+                        }
+                        continue;
+                    }
+                    if frame.tick.as_ref().is_some_and(|t| t.kind == TickKind::Regular) {
+                        ticks = ticks.saturating_add(1);
+                        if ticks == HEALTHY_TICKS {
+                            self.wait = SHORTEST_WAIT;
+                        }
+                        // While a process still hangs in a call, none is made to the device that it hangs in.
+                        let all_dead = self.abandoned.load(Ordering::Relaxed) == 0;
+                        for device in self.avoided.tick(all_dead) {
+                            talk.say(&Command::readmit(device)).await;
+                        }
+                    }
+                    if let Some(inventory) = &frame.inventory {
+                        self.known = Some(inventory.clone());
+                    }
+                    if self.tell(SamplerEvent::Frame(frame)).await.is_err() {
+                        return End::Shutdown;
+                    }
+                }
+                order = orders.recv() => match order {
+                    Some(Order::Release) => return End::Released,
+                    Some(Order::Survey) => talk.say(&Command::word(Word::Survey)).await,
+                    Some(Order::Resume) => {}
+                    Some(Order::Shutdown) | None => return End::Shutdown,
+                },
+                () = sleep(limit) => {
+                    if asked {
+                        // Not even the thread that only listens answers: the process is stopped, or starved.
+                        return End::Hung(None);
+                    }
+                    asked = true;
+                    talk.say(&Command::word(Word::WhereAreYou)).await;
+                }
+            }
+        }
+    }
+
+    /// Tells the sampler to let go, and waits until it has.
+    async fn say_goodbye(&self, mut child: Child, mut talk: Talk) {
+        talk.say(&Command::word(Word::Quit)).await;
+        talk.words = None;
+        let gone = async {
+            // What it still has to say is let pass, so that it is not kept by a full pipe.
+            while talk.hear().await.is_ok() {}
+            child.wait().await
+        };
+        if timeout(LONGEST_GOODBYE, gone).await.is_err() {
+            self.abandon(child).await;
+        }
+    }
+
+    /// Kills the sampler, and leaves it behind if it does not die.
+    async fn abandon(&self, mut child: Child) -> Option<std::process::ExitStatus> {
+        // It fails only when the process has ended already.
+        child.start_kill().ok();
+        match timeout(LONGEST_DEATH, child.wait()).await {
+            Ok(status) => status.ok(),
+            Err(_) => {
+                let abandoned = self.abandoned.clone();
+                abandoned.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(async move {
+                    child.wait().await.ok();
+                    abandoned.fetch_sub(1, Ordering::Relaxed);
+                });
+                None
+            }
+        }
+    }
+
+    async fn tell(&self, event: SamplerEvent) -> Result<(), ()> {
+        self.events.send(event).await.map_err(|_| ())
+    }
+}
+
+/// Waits until the driver shall be taken up again; false where that will not be.
+async fn resumed(orders: &mut mpsc::Receiver<Order>) -> bool {
+    loop {
+        match orders.recv().await {
+            Some(Order::Resume) => return true,
+            Some(Order::Release | Order::Survey) => {}
+            Some(Order::Shutdown) | None => return false,
+        }
+    }
+}
+
+/// Both ends of the conversation with one sampler.
+struct Talk {
+    words: Option<ChildStdin>,
+    frames: ChildStdout,
+    buffer: Vec<u8>,
+}
+
+impl Talk {
+    /// The next frame. Nothing is lost when the wait for it is given up.
+    async fn hear(&mut self) -> Result<Frame, PipeError> {
+        loop {
+            if let Some(frame) = pipe::take(&mut self.buffer)? {
+                return Ok(frame);
+            }
+            self.buffer.reserve(8 << 10);
+            if self.frames.read_buf(&mut self.buffer).await? == 0 {
+                return Err(PipeError::Closed);
+            }
+        }
+    }
+
+    /// Says something. A sampler that does not hear any more is found out by its silence.
+    async fn say(&mut self, command: &Command) {
+        let mut bytes = Vec::with_capacity(256);
+        pipe::put(command, &mut bytes);
+        if let Some(words) = &mut self.words {
+            let said = timeout(SHORTEST_WAIT, words.write_all(&bytes)).await;
+            if !matches!(said, Ok(Ok(()))) {
+                self.words = None;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    fn script(text: &str) -> SupervisorOptions {
+        SupervisorOptions {
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".into(), text.into()],
+            environment: Vec::new(),
+            sampler: SamplerOptions::default(),
+        }
+    }
+
+    async fn first_event(text: &str) -> SamplerEvent {
+        let (supervisor, mut events) = Supervisor::start(script(text), Arc::new(SystemClock));
+        let event = events.recv().await.unwrap();
+        drop(events);
+        supervisor.shutdown().await;
+        event
+    }
+
+    #[tokio::test]
+    async fn a_sampler_that_ends_is_dead_with_its_status() {
+        let SamplerEvent::Died { reason, .. } = first_event("exit 3").await else {
+            panic!("not told that it died");
+        };
+        assert!(reason.contains("ended") && reason.contains('3'), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn a_sampler_that_talks_garbage_is_dead() {
+        let event = first_event("printf 'not a frame at all'; sleep 60").await;
+        let SamplerEvent::Died { reason, .. } = event else {
+            panic!("not told that it died: {event:?}");
+        };
+        assert!(reason.contains("bytes came through"), "{reason}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sampler_that_says_nothing_hangs_and_another_is_started() {
+        let (supervisor, mut events) = Supervisor::start(script("exec sleep 600"), Arc::new(SystemClock));
+        assert!(matches!(
+            events.recv().await,
+            Some(SamplerEvent::Hung { device: None, .. })
+        ));
+        assert!(matches!(
+            events.recv().await,
+            Some(SamplerEvent::Restarted { .. })
+        ));
+        drop(events);
+        supervisor.shutdown().await;
+    }
+
+    #[test]
+    fn what_steers_the_linker_is_not_passed_on() {
+        let names = |n: &str| vec![n.to_owned()];
+        assert!(allowed_environment(&names("LD_PRELOAD")).is_err());
+        assert_eq!(allowed_environment(&names("NO_SUCH_VARIABLE")), Ok(Vec::new()));
+        assert_eq!(allowed_environment(&names("PATH")).unwrap().len(), 1);
+    }
+}

@@ -264,3 +264,172 @@ fn shares(ns: u64, activity: u64, clock: u64) -> u128 {
         .saturating_mul(u128::from(activity))
         .saturating_mul(u128::from(clock))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accelerator::Catalogue;
+    use crate::id::PciId;
+    use crate::telemetry::{DeviceSample, Track, blank};
+    use crate::time::{BootNanos, SECOND};
+    use proptest::prelude::*;
+
+    fn peak(device: u16) -> Peak {
+        let id = PciId {
+            vendor: 0x10de,
+            device,
+            ..PciId::default()
+        };
+        let catalogue = Catalogue::embedded().unwrap();
+        Peak::of(catalogue.find(&id, "").model().unwrap(), &Reading::Value(1_980)).unwrap()
+    }
+
+    fn activity(hmma: u32, imma: u32, dfma: u32) -> Activity {
+        let value = |ppm| Reading::Value(Ppm(ppm));
+        Activity {
+            interval_ns: SECOND,
+            sm: value(900_000),
+            tensor_any: value((hmma + imma + dfma).min(1_000_000)),
+            dfma: value(dfma),
+            hmma: value(hmma),
+            imma: value(imma),
+            dram: value(0),
+            fp64: value(0),
+            fp32: value(0),
+            fp16: value(0),
+            integer: value(0),
+        }
+    }
+
+    fn sample(second: u64, clock: u32, activity: Reading<Activity>) -> DeviceSample {
+        DeviceSample {
+            sm_clock_mhz: Reading::Value(clock),
+            utilisation: Reading::Value(Ppm(950_000)),
+            activity,
+            ..blank(BootNanos(second * SECOND))
+        }
+    }
+
+    fn account(peak: &Peak, samples: &[DeviceSample]) -> Account {
+        let (mut track, mut account) = (Track::new(SECOND), Account::default());
+        for step in samples.iter().filter_map(|s| track.push(s)) {
+            account.add(&step, peak);
+        }
+        account
+    }
+
+    #[test]
+    fn an_hour_at_peak_is_the_tpp_of_the_part_and_the_boost_clock_adds_nothing() {
+        let peak = peak(0x2330);
+        for clock in [1_830, 1_980] {
+            let samples: Vec<_> = (0..=3_600)
+                .map(|t| sample(t, clock, Reading::Value(activity(1_000_000, 0, 0))))
+                .collect();
+            let compute = account(&peak, &samples).compute(&peak, 3_600 * SECOND);
+            assert_eq!(compute.counter, MicroTppHours(15_832_000_000));
+            assert_eq!(compute.lower, MicroTppHours(14_248_800_000));
+            assert_eq!(compute.upper, compute.upper_unconditional);
+        }
+    }
+
+    #[test]
+    fn the_fp64_pipe_counts_a_quarter_and_less_where_the_maker_cut_it() {
+        let hour = |device| {
+            let peak = peak(device);
+            let samples: Vec<_> = (0..=3_600)
+                .map(|t| sample(t, 1_830, Reading::Value(activity(0, 0, 1_000_000))))
+                .collect();
+            account(&peak, &samples).compute(&peak, 3_600 * SECOND).counter
+        };
+        assert_eq!(hour(0x2330), MicroTppHours(3_958_000_000));
+        // H800: one tera-operation of FP64, 64 TPP; a share in parts per million rounds.
+        let h800 = hour(0x2324).0;
+        assert!((63_900_000..=64_000_000).contains(&h800), "{h800}");
+    }
+
+    #[test]
+    fn tensor_activity_that_is_not_told_apart_bounds_from_below_as_fp64() {
+        let peak = peak(0x2330);
+        let any = Activity {
+            hmma: Reading::Unsupported,
+            imma: Reading::Unsupported,
+            dfma: Reading::Unsupported,
+            ..activity(400_000, 0, 0)
+        };
+        let samples: Vec<_> = (0..=3_600)
+            .map(|t| sample(t, 1_830, Reading::Value(any.clone())))
+            .collect();
+        let compute = account(&peak, &samples).compute(&peak, 3_600 * SECOND);
+        assert_eq!(compute.counter, MicroTppHours(1_583_200_000));
+        assert!(compute.upper > MicroTppHours(6_332_800_000));
+    }
+
+    proptest! {
+        /// What a device really did lies between the bounds: whatever samples are lost, however the clock moved between
+        /// them, and however activity reads within its error.
+        #[test]
+        fn the_truth_lies_between_the_bounds(
+            seconds in prop::collection::vec(
+                (0u32..=500_000, 0u32..=300_000, 0u32..=200_000, 345u32..=1_980, 0u32..=1_000, any::<bool>()),
+                2..60,
+            ),
+            lost in prop::collection::vec(any::<bool>(), 60),
+            offset in 0u64..1_000,
+        ) {
+            let peak = peak(0x2330);
+            let mut truth = 0u128;
+            let mut samples = Vec::new();
+            let mut before = None;
+            for (t, (hmma, imma, dfma, clock, error, reads)) in seconds.iter().enumerate() {
+                // The clock ran somewhere between its values at both ends; the very first second is not sampled.
+                if let Some(earlier) = before {
+                    let f = u64::from((*clock).min(earlier)) + offset * u64::from(clock.abs_diff(earlier)) / 1_000;
+                    let share = u64::from(*hmma) + u64::from(*imma) + u64::from(*dfma) / 4;
+                    let delivered = share.min(1_000_000) * f.min(1_830) / 1_830;
+                    // Between nine tenths of what is counted, and a twentieth more, at most the peak.
+                    let factor = 900 + u64::from(*error) * 152 / 1_000;
+                    let delivered = (delivered * factor / 1_000).min(f.min(1_830) * 1_000_000 / 1_830);
+                    truth += u128::from(delivered) * 15_832_000_000 / 3_600 / 1_000_000;
+                }
+                before = Some(*clock);
+                if t == 0 || !lost[t] {
+                    let reading = if *reads {
+                        Reading::Value(activity(*hmma, *imma, *dfma))
+                    } else {
+                        Reading::Lost(crate::telemetry::LossReason::Failed)
+                    };
+                    samples.push(sample(u64::try_from(t).unwrap(), *clock, reading));
+                }
+            }
+            let whole = u64::try_from(seconds.len() - 1).unwrap() * SECOND;
+            let compute = account(&peak, &samples).compute(&peak, whole);
+            let slack = 2 * u128::from(whole / SECOND);
+            prop_assert!(compute.lower.0 <= truth + slack, "{compute:?} against {truth}");
+            prop_assert!(truth <= compute.upper.0 + slack, "{compute:?} against {truth}");
+            prop_assert!(compute.lower <= compute.counter && compute.counter <= compute.upper);
+            prop_assert!(compute.upper <= compute.upper_unconditional);
+        }
+
+        #[test]
+        fn accounts_add_up_to_the_same_in_any_order(
+            parts in prop::collection::vec((0u32..=1_000_000, 300u32..2_000), 2..30),
+            turn in 0usize..30,
+        ) {
+            let peak = peak(0x2330);
+            let mut track = Track::new(SECOND);
+            let mut accounts: Vec<Account> = parts.iter().enumerate().filter_map(|(t, (share, clock))| {
+                let s = sample(u64::try_from(t).unwrap(), *clock, Reading::Value(activity(*share, 0, 0)));
+                let mut account = Account::default();
+                account.add(&track.push(&s)?, &peak);
+                Some(account)
+            }).collect();
+            let total = |accounts: &[Account]| {
+                accounts.iter().fold(Account::default(), |sum, a| sum.plus(*a)).compute(&peak, 60 * SECOND)
+            };
+            let before = total(&accounts);
+            let turn = turn % accounts.len();
+            accounts.rotate_left(turn);
+            prop_assert_eq!(before, total(&accounts));
+        }
+    }
+}

@@ -33,7 +33,7 @@ pub(super) struct Device {
     pub(super) state: DeviceState,
     track: Track,
     /// Up to here time is covered or named as a gap.
-    settled: BootNanos,
+    pub(super) settled: BootNanos,
     window: Window,
     account: Account,
     pub(super) series: Series,
@@ -110,15 +110,15 @@ impl Device {
         self.add_instant(&step, sample, kind, window_start);
     }
 
-    /// Gathers what a burst shows. Bytes of regular ticks between two instants go to the later one.
+    /// Gathers what a burst shows. The step into a burst is left out: it is as long as a regular one.
     fn add_instant(&mut self, step: &Step, sample: &DeviceSample, kind: TickKind, window_start: BootNanos) {
-        if kind != TickKind::Burst || step.gap.is_some() {
+        let long = step.length_ns() > self.track.longest_ns().checked_div(2).unwrap_or(0);
+        if kind != TickKind::Burst || step.gap.is_some() || long {
             return;
         }
         let kib = |bytes: u64| u32::try_from(bytes.checked_div(1_024).unwrap_or(0)).unwrap_or(u32::MAX);
-        let at_ms = sample.at.since(window_start).checked_div(1_000_000).unwrap_or(0);
         self.series.add_instant(Instant {
-            at_ms: u32::try_from(at_ms).unwrap_or(u32::MAX),
+            at_ms: milliseconds(sample.at.since(window_start)),
             power_mw: sample.power_mw,
             tx_kib: step.nvlink.clone().map(|t| kib(t.tx)),
             rx_kib: step.nvlink.clone().map(|t| kib(t.rx)),
@@ -158,9 +158,7 @@ impl Device {
     ) -> ClosedWindow {
         let window = std::mem::take(&mut self.window);
         let account = std::mem::take(&mut self.account);
-        let mut series = std::mem::take(&mut self.series);
-        series.close_point();
-        let features = series.features(synchrony);
+        let features = self.series.features(synchrony);
         let scored = rules.score(&features);
         let sums = WindowSums {
             covered_ms: window.covered_ms(),
@@ -188,7 +186,7 @@ impl Device {
             leaves.push(cbor::encode(&leaf));
         };
         leaf(LeafField::Sums, window.samples(), Some(sums.clone()), None);
-        let burst = series.burst();
+        let burst = self.series.burst();
         if !burst.is_empty() {
             let mut values = |field, get: fn(&Instant) -> Reading<u32>| {
                 leaf(
@@ -241,7 +239,8 @@ impl Device {
             identity: self.identity.clone(),
             state: self.state,
             delivered: Delivered {
-                covered_ms: sums.window.covered_ms(),
+                // A stretch that began before the report's time ends in it, and counts in it whole.
+                covered_ms: sums.window.covered_ms().min(milliseconds(whole_ns)),
                 samples: sums.window.samples(),
                 gaps: sums.gaps.iter().map(|g| g.since(start)).collect(),
                 measured: sums.window.measured(),
@@ -322,10 +321,9 @@ struct Stretch {
 
 impl Stretch {
     fn since(&self, start: BootNanos) -> Gap {
-        let ms = |ns: u64| u32::try_from(ns.checked_div(1_000_000).unwrap_or(0)).unwrap_or(u32::MAX);
         Gap {
-            start_ms: ms(self.from.since(start)),
-            length_ms: ms(self.to.since(self.from.max(start))),
+            start_ms: milliseconds(self.from.since(start)),
+            length_ms: milliseconds(self.to.since(self.from.max(start))),
             reason: self.reason,
         }
     }
@@ -350,4 +348,23 @@ fn explained(noted: &[Noted], place: usize, reason: GapReason, from: BootNanos, 
 
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+/// Whole milliseconds.
+fn milliseconds(ns: u64) -> u32 {
+    u32::try_from(ns.checked_div(1_000_000).unwrap_or(0)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_devices_in_the_middle_of_a_burst_take_less_than_a_mebibyte() {
+        let device = size_of::<Device>() + Series::MOST_BYTES;
+        // A thousand leaves are more than a report of 900 s has.
+        let leaves = 1_000 * size_of::<Digest>();
+        let gaps = Delivered::MAX_GAPS * size_of::<Stretch>();
+        assert!(8 * (device + leaves + gaps) < 1 << 20);
+    }
 }

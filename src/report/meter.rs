@@ -24,7 +24,7 @@ use crate::accounting::Peak;
 use crate::report::Submodules;
 use crate::telemetry::{DeviceState, GapReason, Inventory, Notice, NoticeKind, Tick};
 use crate::time::BootNanos;
-use crate::workload::Rules;
+use crate::workload::{Rules, synchrony};
 
 /// The most stretches that the reporter may explain within one report; later ones replace the oldest.
 const MAX_NOTED: usize = 64;
@@ -99,6 +99,7 @@ impl Meter {
                 device.state = DeviceState::Lost;
             }
         }
+        let appeared_late = !self.devices.is_empty();
         self.places.clear();
         for identity in &inventory.devices {
             let known = self.devices.iter().position(|d| d.identity.uuid == identity.uuid);
@@ -115,8 +116,10 @@ impl Meter {
             } else if self.devices.len() < Submodules::MAX_ACCELERATORS {
                 let settled = self.start.max(inventory.at);
                 let mut device = Device::new(identity.clone(), peak, self.settings.nominal_ns, self.start);
-                if settled > self.start && !self.devices.is_empty() {
+                // One that appears among others was plugged in or reconfigured; the first of all were always awaited.
+                if settled > self.start && appeared_late {
                     device.add_gap(self.start, settled, GapReason::Reconfigured);
+                    device.settled = settled;
                 }
                 self.devices.push(device);
             }
@@ -222,7 +225,6 @@ impl Meter {
             return Vec::new();
         }
         self.window_start = end;
-        self.last_point = end;
         let synchrony: Vec<Option<f64>> = (0..self.devices.len()).map(|i| self.synchrony(i)).collect();
         self.devices
             .iter_mut()
@@ -244,7 +246,6 @@ impl Meter {
             .collect();
         self.start = end;
         self.window_start = end;
-        self.last_point = end;
         self.noted.retain(|n| n.to > end);
         Finished {
             accelerators,
@@ -256,18 +257,13 @@ impl Meter {
         self.places.get(usize::from(index)).copied()
     }
 
-    /// Mean likeness of a device's movement to that of the others.
     fn synchrony(&self, place: usize) -> Option<f64> {
         let own = self.devices.get(place)?;
-        let (mut sum, mut count) = (0.0, 0u32);
-        for (i, other) in self.devices.iter().enumerate() {
-            if i != place
-                && let Some(likeness) = own.series.likeness(&other.series)
-            {
-                sum += likeness;
-                count = count.saturating_add(1);
-            }
-        }
-        (count > 0).then(|| sum / f64::from(count))
+        let others = self.devices.iter().enumerate().filter(|(i, _)| *i != place);
+        synchrony(
+            others
+                .filter_map(|(_, other)| own.series.likeness(&other.series))
+                .collect(),
+        )
     }
 }

@@ -26,3 +26,8 @@ pub use envelope::{Bundle, Envelope, EnvelopeError, OpenedReport, SubmoduleDiges
 pub use host::{ClockSource, HostClaims, HostSubmodule, KeyProtection};
 pub use leaf::{ClosedWindow, Leaf, LeafError, LeafField, LeafProof, WindowSums, leaf_proof, open_leaf};
 pub use meter::{Finished, Meter, MeterSettings, Salts};
+
+#[cfg(test)]
+mod meter_tests;
+#[cfg(test)]
+mod trace_tests;

@@ -16,6 +16,8 @@ pub use inventory::{
 };
 pub use measured::{Measured, PipeTimes, Spread, Traffic};
 pub use reading::{LossReason, Reading};
+#[cfg(test)]
+pub(crate) use sample::tests::blank;
 pub use sample::{Activity, DeviceSample, Frame, Notice, NoticeKind, Tick, TickKind};
 pub use track::{Ends, Step, Track};
 pub use window::Window;

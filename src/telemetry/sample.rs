@@ -140,3 +140,30 @@ crate::record! {
         2 => notice: Option<Notice>,
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A sample of a device that answers and offers nothing.
+    pub(crate) fn blank(at: BootNanos) -> DeviceSample {
+        DeviceSample {
+            device: 0,
+            state: DeviceState::Present,
+            at,
+            energy_mj: Reading::Unsupported,
+            power_mw: Reading::Unsupported,
+            sm_clock_mhz: Reading::Unsupported,
+            memory_clock_mhz: Reading::Unsupported,
+            utilisation: Reading::Unsupported,
+            memory_used_mib: Reading::Unsupported,
+            temperature_c: Reading::Unsupported,
+            clock_events: Reading::Unsupported,
+            nvlink_tx_bytes: Reading::Unsupported,
+            nvlink_rx_bytes: Reading::Unsupported,
+            pcie_tx_bytes: Reading::Unsupported,
+            pcie_rx_bytes: Reading::Unsupported,
+            activity: Reading::Unsupported,
+        }
+    }
+}

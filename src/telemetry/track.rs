@@ -219,3 +219,130 @@ impl GapReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{LossReason, Window, blank};
+    use crate::time::SECOND;
+    use proptest::prelude::*;
+
+    fn at(ms: u64, energy: Reading<u64>) -> DeviceSample {
+        DeviceSample {
+            energy_mj: energy,
+            power_mw: Reading::Value(100_000),
+            ..blank(BootNanos(ms * 1_000_000))
+        }
+    }
+
+    fn sum(samples: &[DeviceSample]) -> (Window, Vec<Option<GapReason>>) {
+        let (mut track, mut window, mut gaps) = (Track::new(SECOND), Window::default(), Vec::new());
+        for s in samples {
+            if let Some(step) = track.push(s) {
+                window.add(&step, s);
+                gaps.push(step.gap);
+            }
+        }
+        (window, gaps)
+    }
+
+    #[test]
+    fn a_counter_counts_across_a_gap_and_a_sampled_integral_does_not() {
+        let (window, gaps) = sum(&[
+            at(0, Reading::Value(5_000)),
+            at(1_000, Reading::Value(5_100)),
+            at(2_500, Reading::Value(5_250)),
+            at(10_000, Reading::Value(6_000)),
+        ]);
+        assert_eq!(gaps, [None, None, None, Some(GapReason::SamplerLate)]);
+        let measured = window.measured();
+        assert_eq!(measured.energy_mj, Reading::Value(1_000));
+        assert_eq!(measured.power_integral_mj, Reading::Value(250_000));
+        assert_eq!(window.covered_ms(), 2_500);
+    }
+
+    #[test]
+    fn a_value_lost_once_costs_nothing_and_a_counter_started_anew_adds_nothing() {
+        let (window, _) = sum(&[
+            at(0, Reading::Value(900)),
+            at(1_000, Reading::Lost(LossReason::Failed)),
+            at(2_000, Reading::Value(1_000)),
+            at(3_000, Reading::Value(10)),
+            at(4_000, Reading::Value(30)),
+        ]);
+        let measured = window.measured();
+        assert_eq!(
+            (measured.energy_mj, measured.counter_resets),
+            (Reading::Value(120), 1)
+        );
+    }
+
+    #[test]
+    fn what_a_device_does_not_offer_is_missing_and_not_zero() {
+        let (window, _) = sum(&[at(0, Reading::Unsupported), at(1_000, Reading::Unsupported)]);
+        let measured = window.measured();
+        assert_eq!(measured.energy_mj, Reading::Unsupported);
+        assert_eq!(measured.pipes, Reading::Unsupported);
+        assert_eq!(measured.temperature_max_c, Reading::Unsupported);
+        assert_eq!(
+            Window::default().measured().energy_mj,
+            Reading::Lost(LossReason::Failed)
+        );
+    }
+
+    #[test]
+    fn a_sample_without_any_value_or_of_a_lost_device_covers_nothing() {
+        let lost = DeviceSample {
+            state: DeviceState::Lost,
+            ..at(1_000, Reading::Value(1))
+        };
+        let (window, gaps) = sum(&[
+            at(0, Reading::Value(1)),
+            lost,
+            blank(BootNanos(2 * SECOND)),
+            at(3_000, Reading::Value(1)),
+        ]);
+        let (lost, failed) = (Some(GapReason::DeviceLost), Some(GapReason::ReadFailed));
+        assert_eq!(gaps, [None, lost, lost, failed]);
+        assert_eq!(window.covered_ms(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn windows_add_up_to_the_same_in_any_order(
+            values in prop::collection::vec((1u64..4_000, 0u64..1_000_000, 0u32..4), 1..60),
+            cut in 1usize..20,
+            turn in 0usize..20,
+        ) {
+            let mut ms = 0;
+            let samples: Vec<DeviceSample> = values.iter().map(|(dt, energy, kind)| {
+                ms += dt;
+                let reading = match kind {
+                    0 => Reading::Lost(LossReason::Hung),
+                    1 => Reading::Unsupported,
+                    _ => Reading::Value(*energy),
+                };
+                at(ms, reading)
+            }).collect();
+            let (whole, _) = sum(&samples);
+            let mut track = Track::new(SECOND);
+            let mut parts: Vec<Window> = samples.chunks(cut).map(|chunk| {
+                let mut window = Window::default();
+                for s in chunk {
+                    if let Some(step) = track.push(s) {
+                        window.add(&step, s);
+                    }
+                }
+                window
+            }).collect();
+            let turn = turn % parts.len();
+            parts.rotate_left(turn);
+            let mut total = Window::default();
+            for part in &parts {
+                total.absorb(part);
+            }
+            prop_assert_eq!(total.measured(), whole.measured());
+            prop_assert_eq!(total.covered_ms(), whole.covered_ms());
+        }
+    }
+}

@@ -13,9 +13,10 @@
 
 use crate::telemetry::{Activity, Reading, Step};
 use crate::unit::Ppm;
+use std::collections::VecDeque;
 
-/// The most points that a window holds; a window has sixty of a second each.
-const MAX_POINTS: usize = 128;
+/// Points that a series keeps: the last minute, so that periods and likeness can be told where windows are shorter.
+const MAX_POINTS: usize = 60;
 
 /// The most instants of bursts that a window holds; sixty seconds at ten a second are six hundred.
 const MAX_BURST: usize = 1_024;
@@ -62,15 +63,20 @@ pub struct Instant {
     pub rx_kib: Reading<u32>,
 }
 
-/// The series of one device over one window, of bounded length.
+/// The series of one device, of bounded length: the points of the last minute, and the bursts of the open window.
 #[derive(Clone, Debug, Default)]
 pub struct Series {
     open: Gathering,
-    points: Vec<Point>,
+    points: VecDeque<Point>,
+    /// Points that belong to the open window.
+    own: usize,
     burst: Vec<Instant>,
 }
 
 impl Series {
+    /// The most memory that a series takes beside itself, in bytes.
+    pub const MOST_BYTES: usize = MAX_POINTS * size_of::<Point>() + MAX_BURST * size_of::<Instant>();
+
     /// Adds a covered step to the open point. A gap adds nothing.
     pub fn add(&mut self, step: &Step) {
         let ns = step.covered_ns() as f64;
@@ -108,10 +114,11 @@ impl Series {
     pub fn close_point(&mut self) {
         let open = std::mem::take(&mut self.open);
         if self.points.len() >= MAX_POINTS {
-            return;
+            self.points.pop_front();
         }
+        self.own = self.own.saturating_add(1).min(MAX_POINTS);
         let mean = |sum: Option<f64>| sum.filter(|_| open.ns > 0.0).map(|s| s / open.ns);
-        self.points.push(Point {
+        self.points.push_back(Point {
             pipes: (open.pipe_ns > 0.0).then(|| open.pipes.map(|p| p / open.pipe_ns)),
             busy: mean(open.busy),
             power: mean(open.power),
@@ -135,31 +142,28 @@ impl Series {
         &self.burst
     }
 
-    /// Points in the window.
-    #[must_use]
-    pub fn points(&self) -> usize {
-        self.points.len()
+    /// Begins the next window: bursts are forgotten, points of the last minute stay.
+    pub fn next_window(&mut self) {
+        self.own = 0;
+        self.burst = Vec::new();
     }
 
     /// How alike the movements of two devices are: Pearson correlation of the differences from point to point, of power
-    /// or of NVLink traffic, whichever is higher. `None` where either stands still.
+    /// or of NVLink traffic, whichever is higher. Large movements are cut to the ninth decile, so that one common start
+    /// or stop does not pass for a common rhythm. `None` where either stands still.
     #[must_use]
     pub fn likeness(&self, other: &Self) -> Option<f64> {
         let pairs = |get: fn(&Point) -> Option<f64>| -> Option<f64> {
+            // From the latest backwards: the latest points are of one time, whenever a device was first seen.
             let both: Vec<(f64, f64)> = self
                 .points
                 .iter()
-                .zip(&other.points)
+                .rev()
+                .zip(other.points.iter().rev())
                 .filter_map(|(a, b)| Some((get(a)?, get(b)?)))
                 .collect();
-            let moves: Vec<(f64, f64)> = both
-                .windows(2)
-                .filter_map(|w| match w {
-                    [a, b] => Some((b.0 - a.0, b.1 - a.1)),
-                    _ => None,
-                })
-                .collect();
-            pearson(&moves)
+            let (a, b): (Vec<f64>, Vec<f64>) = both.into_iter().unzip();
+            pearson(&movements(&a), &movements(&b))
         };
         let power = pairs(|p| p.power);
         let link = pairs(|p| p.link.map(|[tx, rx]| tx + rx));
@@ -170,11 +174,13 @@ impl Series {
         }
     }
 
-    /// The features, given the mean likeness to the other devices of the node.
+    /// The features. Activity and power are means over the window's own points; links, period and `synchrony` (from
+    /// [`synchrony`]) are told from the last minute.
     #[must_use]
     pub fn features(&self, synchrony: Option<f64>) -> Features {
-        let pipe = |i: usize| mean(self.points.iter().filter_map(|p| p.pipes?.get(i).copied()));
-        let (sm, tensor) = (pipe(0), pipe(1));
+        let own = || self.points.iter().rev().take(self.own);
+        let pipe = |i: usize| mean(own().filter_map(|p| p.pipes?.get(i).copied()));
+        let (sm, tensor, dram) = (pipe(0), pipe(1), pipe(2));
         let power: Vec<f64> = self.points.iter().filter_map(|p| p.power).collect();
         let link: Vec<[f64; 2]> = self.points.iter().filter_map(|p| p.link).collect();
         let busy_points = link.iter().filter(|[tx, rx]| tx + rx >= LINK_AT_REST).count();
@@ -186,10 +192,11 @@ impl Series {
         Features {
             points: u32::try_from(self.points.len()).unwrap_or(u32::MAX),
             sm: ppm(sm),
-            busy: ppm(mean(self.points.iter().filter_map(|p| p.busy))),
+            busy: ppm(mean(own().filter_map(|p| p.busy))),
             tensor: ppm(tensor),
             tensor_per_sm: ppm(sm.zip(tensor).filter(|(sm, _)| *sm > 0.005).map(|(sm, t)| t / sm)),
-            dram: ppm(pipe(2)),
+            tensor_per_dram: ppm(dram.zip(tensor).filter(|(d, _)| *d > 0.005).map(|(d, t)| t / d)),
+            dram: ppm(dram),
             fp64: ppm(pipe(3)),
             fp32: ppm(pipe(4)),
             integer: ppm(pipe(5)),
@@ -237,7 +244,7 @@ impl Series {
 crate::record! {
     /// Features of a window; parts per million where nothing else is said.
     pub struct Features {
-        /// Points of about a second.
+        /// Points of about a second, at most those of the last minute.
         0 => points: u32,
         /// SMs busy.
         1 => sm: Option<Ppm>,
@@ -247,26 +254,28 @@ crate::record! {
         3 => tensor: Option<Ppm>,
         /// Tensor activity for each SM activity.
         4 => tensor_per_sm: Option<Ppm>,
+        /// Tensor activity for each DRAM activity.
+        5 => tensor_per_dram: Option<Ppm>,
         /// DRAM.
-        5 => dram: Option<Ppm>,
+        6 => dram: Option<Ppm>,
         /// FP64, tensor or not.
-        6 => fp64: Option<Ppm>,
+        7 => fp64: Option<Ppm>,
         /// FP32.
-        7 => fp32: Option<Ppm>,
+        8 => fp32: Option<Ppm>,
         /// Integer.
-        8 => integer: Option<Ppm>,
+        9 => integer: Option<Ppm>,
         /// Points with NVLink traffic.
-        9 => link_active: Option<Ppm>,
+        10 => link_active: Option<Ppm>,
         /// The lesser direction of NVLink traffic, of the greater.
-        10 => link_symmetry: Option<Ppm>,
+        11 => link_symmetry: Option<Ppm>,
         /// Standard deviation of power, of its mean.
-        11 => power_variation: Option<Ppm>,
+        12 => power_variation: Option<Ppm>,
         /// Highest peak of the autocorrelation.
-        12 => periodicity: Option<Ppm>,
+        13 => periodicity: Option<Ppm>,
         /// Its lag, in milliseconds.
-        13 => period_ms: Option<u32>,
-        /// Mean likeness of movement to the node's other devices; a negative one counts as none.
-        14 => synchrony: Option<Ppm>,
+        14 => period_ms: Option<u32>,
+        /// Likeness of movement to the node's other devices; a negative one counts as none.
+        15 => synchrony: Option<Ppm>,
     }
 }
 
@@ -303,20 +312,42 @@ fn variation(series: &[f64]) -> Option<f64> {
     Some(square.sqrt() / centre)
 }
 
+/// Differences from value to value, cut to their ninth decile.
+fn movements(series: &[f64]) -> Vec<f64> {
+    let moves: Vec<f64> = series
+        .iter()
+        .zip(series.iter().skip(1))
+        .map(|(a, b)| b - a)
+        .collect();
+    let mut sizes: Vec<f64> = moves.iter().map(|m| m.abs()).collect();
+    sizes.sort_by(f64::total_cmp);
+    let most = sizes.get(sizes.len() * 9 / 10).copied().unwrap_or(0.0);
+    moves.into_iter().map(|m| m.clamp(-most, most)).collect()
+}
+
 /// Pearson correlation; `None` for fewer than eight pairs, or where one side does not move.
-fn pearson(pairs: &[(f64, f64)]) -> Option<f64> {
-    if pairs.len() < 8 {
+fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
+    if a.len() < 8 {
         return None;
     }
-    let (ma, mb) = (mean(pairs.iter().map(|p| p.0))?, mean(pairs.iter().map(|p| p.1))?);
+    let (ma, mb) = (mean(a.iter().copied())?, mean(b.iter().copied())?);
     let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
-    for (a, b) in pairs {
+    for (a, b) in a.iter().zip(b) {
         let (a, b) = (a - ma, b - mb);
         ab += a * b;
         aa += a * a;
         bb += b * b;
     }
     (aa > 0.0 && bb > 0.0).then(|| ab / (aa.sqrt() * bb.sqrt()))
+}
+
+/// The mean of the upper third of likenesses, three of seven: a job on half of the devices still shows, and a single
+/// chance likeness does not.
+#[must_use]
+pub fn synchrony(mut likenesses: Vec<f64>) -> Option<f64> {
+    likenesses.sort_by(|a, b| b.total_cmp(a));
+    let upper = likenesses.len().div_ceil(3);
+    mean(likenesses.into_iter().take(upper))
 }
 
 /// The highest local peak of the normalised autocorrelation up to a third of the series, and its lag in points.

@@ -6,7 +6,7 @@
 mod feature;
 mod score;
 
-pub use feature::{Features, Instant, Series};
+pub use feature::{Features, Instant, Series, synchrony};
 pub use score::{Rules, RulesError, Scored, model_digest};
 
 crate::record! {

@@ -189,10 +189,17 @@ impl Rules {
             let own = sums.get(i).copied().unwrap_or(0);
             let others = sums.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, s)| *s);
             let lead = own.saturating_sub(others.max().unwrap_or(0));
+            // Without per-pipe activity, only that nothing runs can be told.
+            let tellable = features.tensor.is_some() || *class == Class::Idle;
             *centinats = i16::try_from(lead).unwrap_or(if lead < 0 { i16::MIN } else { i16::MAX });
-            *ruled_out = lead <= self.rule_out.saturating_neg();
-            if lead >= self.decide {
+            *ruled_out = tellable && lead <= self.rule_out.saturating_neg();
+            if tellable && lead >= self.decide {
                 scored.class = Some(*class);
+            }
+        }
+        if scored.class == Some(Class::Idle) {
+            for (class, ruled_out) in Class::ALL.iter().zip(&mut scored.ruled_out) {
+                *ruled_out = *class != Class::Idle;
             }
         }
         scored
@@ -206,6 +213,7 @@ impl Features {
         "busy",
         "tensor",
         "tensor_per_sm",
+        "tensor_per_dram",
         "dram",
         "fp64",
         "fp32",
@@ -223,6 +231,7 @@ impl Features {
             "busy" => self.busy,
             "tensor" => self.tensor,
             "tensor_per_sm" => self.tensor_per_sm,
+            "tensor_per_dram" => self.tensor_per_dram,
             "dram" => self.dram,
             "fp64" => self.fp64,
             "fp32" => self.fp32,

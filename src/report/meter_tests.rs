@@ -1,0 +1,488 @@
+//! The meter under synthetic devices.
+
+use super::{
+    AcceleratorClaims, ClosedWindow, Delivered, Finished, LeafError, Meter, MeterSettings, leaf_proof,
+    open_leaf,
+};
+use crate::accelerator::Catalogue;
+use crate::accounting::ComputeMethod;
+use crate::id::{DeviceUuid, PciId};
+use crate::telemetry::blank;
+use crate::telemetry::{
+    AcceleratorIdentity, Activity, DeviceSample, DeviceState, GapReason, Inventory, Reading, Tick, TickKind,
+};
+use crate::time::{BootNanos, SECOND};
+use crate::unit::Ppm;
+use crate::workload::{Class, Rules};
+
+/// An H100, number `index`.
+pub(super) fn identity(index: u16) -> AcceleratorIdentity {
+    AcceleratorIdentity {
+        index,
+        uuid: DeviceUuid([u8::try_from(index).unwrap() + 1; 16]),
+        serial: None,
+        pci: PciId {
+            vendor: 0x10de,
+            device: 0x2330,
+            ..PciId::default()
+        },
+        name: "NVIDIA H100 80GB HBM3".into(),
+        board_part: None,
+        vbios: None,
+        gsp_firmware: None,
+        memory_mib: Reading::Value(81_559),
+        cores: Reading::Value(16_896),
+        max_sm_clock_mhz: Reading::Value(1_980),
+        power_limit_mw: Reading::Value(700_000),
+        pdi: None,
+        module_id: None,
+        fabric: None,
+        nvlink_links: Some(18),
+        mig: None,
+        ecc: Some(true),
+        pipe_activity: true,
+    }
+}
+
+pub(super) fn inventory(at: BootNanos, devices: impl Iterator<Item = u16>) -> Inventory {
+    Inventory {
+        at,
+        driver: None,
+        devices: devices.map(identity).collect(),
+        bus: Vec::new(),
+    }
+}
+
+/// A sample with nothing but a clock and its time.
+pub(super) fn sample(device: u16, at_ns: u64) -> DeviceSample {
+    DeviceSample {
+        device,
+        sm_clock_mhz: Reading::Value(1_830),
+        ..blank(BootNanos(at_ns))
+    }
+}
+
+/// A meter, and salts that count.
+pub(super) struct Site {
+    pub(super) meter: Meter,
+    salt: u128,
+}
+
+impl Site {
+    pub(super) fn new(gpus: u16, window_s: u64) -> Self {
+        let settings = MeterSettings {
+            nominal_ns: SECOND,
+            window_ns: window_s * SECOND,
+        };
+        let meter = Meter::new(
+            &inventory(BootNanos(0), 0..gpus),
+            BootNanos(0),
+            settings,
+            Catalogue::embedded().unwrap(),
+            Rules::embedded().unwrap(),
+        );
+        Self { meter, salt: 0 }
+    }
+
+    pub(super) fn close(&mut self, end: BootNanos) -> Vec<ClosedWindow> {
+        let salt = &mut self.salt;
+        self.meter.close_window(end, &mut || {
+            *salt += 1;
+            salt.to_be_bytes()
+        })
+    }
+
+    pub(super) fn finish(&mut self, end: BootNanos) -> Finished {
+        let salt = &mut self.salt;
+        self.meter.finish(end, &mut || {
+            *salt += 1;
+            salt.to_be_bytes()
+        })
+    }
+}
+
+/// Pushes a tick, and closes the window where it is due.
+pub(super) fn feed(
+    site: &mut Site,
+    at: BootNanos,
+    kind: TickKind,
+    devices: Vec<DeviceSample>,
+) -> Option<Vec<ClosedWindow>> {
+    site.meter.push_tick(&Tick { at, kind, devices });
+    (at >= site.meter.window_end()).then(|| site.close(at))
+}
+
+/// What a synthetic device does in second `t`: SM, tensor and DRAM in percent, watts, and bytes over NVLink each way.
+type Act = fn(device: u16, t: u64) -> (u32, u32, u32, u32, [u64; 2]);
+
+/// A noise of its own for each device and second, 0 to 99.
+fn noise(device: u16, t: u64) -> u32 {
+    let x =
+        (u64::from(device) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ t.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    u32::try_from((x >> 40) % 100).unwrap()
+}
+
+/// Steps in common every five seconds, gradients over NVLink both ways at the end of each.
+fn trains(device: u16, t: u64) -> (u32, u32, u32, u32, [u64; 2]) {
+    let exchange = t % 5 == 4;
+    let watts = if exchange { 450 } else { 650 } + noise(0, t) / 4 + noise(device, t) / 20;
+    let bytes = if exchange { 8_000_000_000 } else { 0 };
+    (80, if exchange { 5 } else { 55 }, 35, watts, [bytes; 2])
+}
+
+/// Requests as they come, each device on its own.
+fn serves(device: u16, t: u64) -> (u32, u32, u32, u32, [u64; 2]) {
+    let load = 20 + noise(device, t) / 4;
+    (load, load / 8, load / 2, 200 + load, [0; 2])
+}
+
+fn rests(_: u16, _: u64) -> (u32, u32, u32, u32, [u64; 2]) {
+    (0, 0, 0, 70, [0; 2])
+}
+
+/// Devices that each do their own thing, once a second, with counters that begin at an odd value.
+struct Players {
+    acts: Vec<Act>,
+    energy: Vec<u64>,
+    link: Vec<[u64; 2]>,
+}
+
+impl Players {
+    fn new(acts: Vec<Act>) -> Self {
+        Self {
+            energy: vec![77_000; acts.len()],
+            link: vec![[123; 2]; acts.len()],
+            acts,
+        }
+    }
+
+    fn at(&mut self, t: u64) -> Vec<DeviceSample> {
+        let mut devices = Vec::new();
+        for (i, act) in self.acts.iter().enumerate() {
+            let device = u16::try_from(i).unwrap();
+            let (sm, tensor, dram, watts, bytes) = act(device, t);
+            self.energy[i] += u64::from(watts) * 1_000;
+            for (sum, gained) in self.link[i].iter_mut().zip(bytes) {
+                *sum += gained;
+            }
+            let share = |percent: u32| Reading::Value(Ppm(percent * 10_000));
+            devices.push(DeviceSample {
+                energy_mj: Reading::Value(self.energy[i]),
+                power_mw: Reading::Value(watts * 1_000),
+                utilisation: share(sm),
+                nvlink_tx_bytes: Reading::Value(self.link[i][0]),
+                nvlink_rx_bytes: Reading::Value(self.link[i][1]),
+                activity: Reading::Value(Activity {
+                    interval_ns: SECOND,
+                    sm: share(sm),
+                    tensor_any: share(tensor),
+                    dfma: share(0),
+                    hmma: share(tensor),
+                    imma: share(0),
+                    dram: share(dram),
+                    fp64: share(0),
+                    fp32: share(0),
+                    fp16: share(0),
+                    integer: share(0),
+                }),
+                ..sample(device, t * SECOND)
+            });
+        }
+        devices
+    }
+
+    /// Plays the seconds of a range, and gives the windows that were closed.
+    fn play(&mut self, site: &mut Site, seconds: std::ops::RangeInclusive<u64>) -> Vec<ClosedWindow> {
+        seconds
+            .filter_map(|t| feed(site, BootNanos(t * SECOND), TickKind::Regular, self.at(t)))
+            .flatten()
+            .collect()
+    }
+}
+
+fn second(t: u64) -> BootNanos {
+    BootNanos(t * SECOND)
+}
+
+#[test]
+fn synthetic_training_serving_and_rest_are_told_apart_device_by_device() {
+    let mut site = Site::new(8, 60);
+    let mut acts: Vec<Act> = vec![trains; 4];
+    acts.extend([serves as Act, serves, rests, rests]);
+    let mut players = Players::new(acts);
+    let closed = players.play(&mut site, 0..=300);
+    assert_eq!(closed.len(), 5 * 8);
+    for w in &closed {
+        let class = w.sums.class;
+        match w.index {
+            0..4 => assert_eq!(class, Some(Class::Training), "{:?}", w.sums),
+            4..6 => assert!(
+                !matches!(class, Some(Class::Training | Class::Idle)),
+                "{:?}",
+                w.sums
+            ),
+            _ => assert_eq!(class, Some(Class::Idle), "{:?}", w.sums),
+        }
+    }
+    let claims = site.finish(second(300)).accelerators;
+    let training = |i: usize| claims[i].delivered.training.clone().unwrap();
+    let compute = |i: usize| claims[i].delivered.compute.clone().unwrap();
+    assert!(training(0).lower.0 > 0 && training(0).lower <= compute(0).lower);
+    assert_eq!(training(4).lower.0, 0);
+    assert_eq!(
+        training(7).upper.0,
+        0,
+        "rest leaves nothing that may have been training"
+    );
+    assert_eq!(claims[0].delivered.workload.windows, [0, 5, 0, 0, 0, 0, 0, 0]);
+    let bytes: usize = claims.iter().map(|c| crate::cbor::encode(c).len()).sum();
+    assert!(bytes < 8 * 500, "eight devices take {bytes} bytes of a report");
+}
+
+#[test]
+fn compute_of_a_known_activity_lies_between_its_bounds() {
+    // Half of the tensor pipes at the tensor clock for 300 s: 0.5 x 15,832 x 300 / 3600 TPP-hours.
+    let mut site = Site::new(1, 60);
+    let mut players = Players::new(vec![|_, _| (60, 50, 30, 500, [0; 2])]);
+    players.play(&mut site, 0..=300);
+    let compute = site.finish(second(300)).accelerators[0]
+        .delivered
+        .compute
+        .clone()
+        .unwrap();
+    let truth = 15_832_000_000u128 * 150 / 3_600;
+    assert_eq!(compute.counter.0, truth);
+    assert_eq!(compute.lower.0, 15_832_000_000u128 * 135 / 3_600);
+    assert!(compute.upper.0 > truth && compute.upper.0 < truth * 107 / 100);
+    assert_eq!(
+        compute.upper_unconditional.0,
+        (15_832_000_000u128 * 300).div_ceil(3_600)
+    );
+    assert_eq!(compute.method, ComputeMethod::PipeActivity);
+}
+
+#[test]
+fn consecutive_reports_count_every_joule_once() {
+    let mut site = Site::new(1, 10);
+    let mut players = Players::new(vec![trains]);
+    let mut first = None;
+    let mut sum = 0;
+    for report in 0..4u64 {
+        for t in report * 25..report * 25 + 25 {
+            let tick = players.at(t);
+            first = first.or(tick[0].energy_mj.value().copied());
+            feed(&mut site, second(t), TickKind::Regular, tick);
+        }
+        // The report ends between two ticks.
+        let end = BootNanos((report * 25 + 24) * SECOND + SECOND / 2);
+        let claims = site.finish(end).accelerators;
+        sum += claims[0].delivered.measured.energy_mj.value().unwrap();
+        assert_eq!(claims[0].delivered.gaps, []);
+    }
+    assert_eq!(sum, players.energy[0] - first.unwrap());
+}
+
+#[test]
+fn a_gap_has_the_reason_that_is_known_and_counts_at_peak() {
+    let mut site = Site::new(1, 300);
+    let mut players = Players::new(vec![rests]);
+    players.play(&mut site, 0..=100);
+    // Suspended for 50 s: boot time goes on. The reporter says so after the fact.
+    players.play(&mut site, 150..=200);
+    site.meter
+        .push_gap(None, GapReason::HostSuspended, second(100), second(150));
+    // Released for 20 s.
+    site.meter.mark(None, DeviceState::Released);
+    players.play(&mut site, 220..=260);
+    // Late by 3 s, nobody knows why; then a sampler that died for 20 s.
+    players.play(&mut site, 263..=280);
+    site.meter
+        .push_gap(Some(0), GapReason::DriverHung, second(280), second(299));
+    let claims = site.finish(second(300)).accelerators;
+    let delivered = &claims[0].delivered;
+    let seen: Vec<_> = delivered
+        .gaps
+        .iter()
+        .map(|g| (g.start_ms, g.length_ms, g.reason))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (100_000, 50_000, GapReason::HostSuspended),
+            (200_000, 20_000, GapReason::Released),
+            (260_000, 3_000, GapReason::SamplerLate),
+            (280_000, 20_000, GapReason::DriverHung),
+        ]
+    );
+    assert_eq!(delivered.covered_ms, 300_000 - 93_000);
+    let compute = delivered.compute.as_ref().unwrap();
+    assert_eq!(compute.lower.0, 0);
+    assert_eq!(compute.upper.0, (15_832_000_000u128 * 93).div_ceil(3_600));
+    // The next report begins without that gap, though it goes on.
+    players.play(&mut site, 310..=320);
+    let next = site.finish(second(330)).accelerators;
+    let gaps: Vec<_> = next[0]
+        .delivered
+        .gaps
+        .iter()
+        .map(|g| (g.start_ms, g.length_ms))
+        .collect();
+    assert_eq!(gaps, [(0, 10_000), (20_000, 10_000)]);
+}
+
+#[test]
+fn a_device_that_is_lost_stays_in_the_list_and_says_so() {
+    let mut site = Site::new(2, 60);
+    let mut players = Players::new(vec![trains, serves]);
+    players.play(&mut site, 0..=30);
+    // Device 0 falls off the bus: the driver lists one device, now at place 0.
+    site.meter.set_inventory(&inventory(second(31), 1..2));
+    for t in 31..=60 {
+        let mut tick = players.at(t);
+        tick.remove(0);
+        tick[0].device = 0;
+        feed(&mut site, second(t), TickKind::Regular, tick);
+    }
+    let claims = site.finish(second(60)).accelerators;
+    assert_eq!(claims.len(), 2);
+    assert_eq!(
+        (claims[0].identity.index, claims[0].state),
+        (0, DeviceState::Lost)
+    );
+    assert_eq!(claims[0].delivered.gaps.len(), 1);
+    assert_eq!(claims[0].delivered.gaps[0].reason, GapReason::DeviceLost);
+    assert_eq!(
+        (claims[1].state, claims[1].delivered.covered_ms),
+        (DeviceState::Present, 60_000)
+    );
+    // It comes back.
+    site.meter.set_inventory(&inventory(second(70), 0..2));
+    players.play(&mut site, 71..=120);
+    let claims = site.finish(second(120)).accelerators;
+    assert_eq!(claims[0].state, DeviceState::Present);
+    assert_eq!(claims[0].delivered.gaps[0].length_ms, 11_000);
+}
+
+#[test]
+fn every_window_is_under_the_root_and_nothing_else_is() {
+    let mut site = Site::new(2, 10);
+    let mut players = Players::new(vec![trains, serves]);
+    let mut closed = players.play(&mut site, 0..=20);
+    // A burst of five seconds.
+    for tenth in 201..=250u64 {
+        let mut tick = players.at(20);
+        for sample in &mut tick {
+            sample.at = BootNanos(tenth * SECOND / 10);
+        }
+        feed(&mut site, BootNanos(tenth * SECOND / 10), TickKind::Burst, tick);
+    }
+    let finished = site.finish(second(25));
+    closed.extend(finished.windows);
+    for claims in &finished.accelerators {
+        let own = closed.iter().filter(|w| w.device == claims.identity.uuid);
+        let leaves: Vec<Vec<u8>> = own.clone().flat_map(|w| w.leaves.clone()).collect();
+        let root = &claims.delivered.windows_root;
+        assert_eq!(
+            usize::try_from(claims.delivered.windows_leaves).unwrap(),
+            leaves.len()
+        );
+        assert_eq!(leaves.len(), 3 + 4, "three windows, and four series of the burst");
+        for (i, bytes) in leaves.iter().enumerate() {
+            let proof = leaf_proof(&leaves, i).unwrap();
+            let leaf = open_leaf(bytes, &proof, root).unwrap();
+            assert_eq!(leaf.device, claims.identity.uuid);
+            assert_eq!(
+                leaf.values.as_ref().map(Vec::len),
+                leaf.values.as_ref().map(|_| 50)
+            );
+            let mut altered = bytes.clone();
+            altered[10] ^= 1;
+            assert!(matches!(
+                open_leaf(&altered, &proof, root),
+                Err(LeafError::Proof(_))
+            ));
+        }
+        assert!(leaf_proof(&leaves, leaves.len()).is_none());
+        let firsts: Vec<u32> = own.map(|w| w.first_leaf).collect();
+        assert_eq!(firsts, [0, 1, 2]);
+    }
+    // Two windows with the same content have different leaves, by their salt.
+    assert_ne!(closed[0].leaves, closed[1].leaves);
+}
+
+#[test]
+fn ticks_that_make_no_sense_are_harmless() {
+    let mut site = Site::new(1, 60);
+    let mut players = Players::new(vec![trains]);
+    players.play(&mut site, 0..=10);
+    let mut stray = players.at(11);
+    stray[0].device = 9;
+    site.meter.push_tick(&Tick {
+        at: second(11),
+        kind: TickKind::Regular,
+        devices: stray,
+    });
+    // Time that runs backwards.
+    players.play(&mut site, 3..=5);
+    assert!(site.close(BootNanos(0)).is_empty());
+    players.play(&mut site, 12..=20);
+    let claims = site.finish(second(20)).accelerators;
+    assert_eq!(claims[0].delivered.measured.counter_resets, 0);
+    assert_eq!(claims[0].delivered.gaps.len(), 1, "second 11 was not sampled");
+}
+
+#[test]
+fn a_card_without_per_pipe_activity_has_a_lower_bound_of_zero_and_a_time_bound() {
+    // Busy for a fifth of the time, as utilisation says; that bounds compute from above only.
+    let mut site = Site::new(1, 60);
+    let mut players = Players::new(vec![|_, _| (20, 0, 0, 300, [0; 2])]);
+    for t in 0..=60 {
+        let mut tick = players.at(t);
+        tick[0].activity = Reading::Unsupported;
+        feed(&mut site, second(t), TickKind::Regular, tick);
+    }
+    let delivered = &site.finish(second(60)).accelerators[0].delivered;
+    let compute = delivered.compute.as_ref().unwrap();
+    assert_eq!((compute.lower.0, compute.method), (0, ComputeMethod::BusyTime));
+    assert_eq!(compute.upper.0, (15_832_000_000u128 * 12).div_ceil(3_600));
+    assert_eq!(
+        delivered.workload.windows,
+        [0, 0, 0, 0, 0, 0, 0, 1],
+        "cannot tell"
+    );
+    assert_eq!(delivered.measured.pipes, Reading::Unsupported);
+}
+
+#[test]
+fn a_model_that_the_catalogue_does_not_know_has_no_compute() {
+    let mut site = Site::new(1, 60);
+    let mut foreign = inventory(BootNanos(0), 0..1);
+    foreign.devices[0].pci.device = 0xffff;
+    foreign.devices[0].name = "NVIDIA Something".into();
+    site.meter.set_inventory(&foreign);
+    let mut players = Players::new(vec![trains]);
+    players.play(&mut site, 0..=60);
+    let delivered = &site.finish(second(60)).accelerators[0].delivered;
+    assert_eq!((&delivered.compute, &delivered.training), (&None, &None));
+    assert!(delivered.measured.energy_mj.value().is_some());
+}
+
+#[test]
+fn claims_with_every_gap_that_fits_are_read_back_and_the_rest_is_not_lost() {
+    let mut site = Site::new(1, 1_000);
+    let mut players = Players::new(vec![rests]);
+    for t in (0..500u64).filter(|t| t % 10 < 7) {
+        feed(&mut site, second(t), TickKind::Regular, players.at(t));
+    }
+    let claims = site.finish(second(497)).accelerators.remove(0);
+    let gaps = &claims.delivered.gaps;
+    assert_eq!(gaps.len(), Delivered::MAX_GAPS);
+    assert_eq!(gaps.iter().map(|g| g.length_ms).sum::<u32>(), 49 * 4_000);
+    let bytes = crate::cbor::encode(&claims);
+    assert_eq!(
+        crate::cbor::decode_strict::<AcceleratorClaims>(&bytes).unwrap(),
+        claims
+    );
+    assert!(bytes.len() < 1_000, "{} bytes", bytes.len());
+}

@@ -39,6 +39,7 @@ pub mod report;
 pub mod rules;
 pub mod licence;
 pub mod appraisal;
+pub mod conditions;
 
 pub mod ledger;
 pub mod protocol;

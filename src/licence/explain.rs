@@ -137,6 +137,9 @@ fn limit_sentences(limits: &Limits) -> Vec<String> {
     say(limits
         .clock_tolerance
         .map(|s| format!("A node's clock may be off by {}.", crate::time::span(s))));
+    say(limits
+        .memory_tolerance
+        .map(|p| format!("A device's memory may be {p} from its model's (INV-06).")));
     say(limits.ops_limit.map(|o| {
         format!(
             "No model may be trained with {} operations or more (TRN-01).",

@@ -21,6 +21,8 @@ pub struct Limits {
     pub finding_window: Option<i64>,
     /// `clock_tolerance`: how far a node's clock may be off, in seconds.
     pub clock_tolerance: Option<i64>,
+    /// `memory_tolerance`: how far a device's memory may be from its model's nominal size, as a share (INV-06).
+    pub memory_tolerance: Option<Ppm>,
     /// `ops_limit`: operations that no model may be trained with (TRN-01).
     pub ops_limit: Option<Operations>,
     /// `ops_window`: the time over which operations are summed, in seconds (TRN-01).
@@ -39,6 +41,7 @@ impl Limits {
         "freshness_max",
         "finding_window",
         "clock_tolerance",
+        "memory_tolerance",
         "ops_limit",
         "ops_window",
         "key_protection_min",
@@ -55,6 +58,7 @@ impl Limits {
             freshness_max: section.optional("freshness_max", Field::span),
             finding_window: section.optional("finding_window", Field::span),
             clock_tolerance: section.optional("clock_tolerance", Field::span),
+            memory_tolerance: section.optional("memory_tolerance", Field::share),
             ops_limit: section.optional("ops_limit", Field::large).map(Operations),
             ops_window: section.optional("ops_window", Field::span),
             key_protection_min: section.optional("key_protection_min", |f| {
@@ -83,6 +87,7 @@ impl Limits {
             "freshness_max" => self.freshness_max.is_some(),
             "finding_window" => self.finding_window.is_some(),
             "clock_tolerance" => self.clock_tolerance.is_some(),
+            "memory_tolerance" => self.memory_tolerance.is_some(),
             "ops_limit" => self.ops_limit.is_some(),
             "ops_window" => self.ops_window.is_some(),
             "key_protection_min" => self.key_protection_min.is_some(),

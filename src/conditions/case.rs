@@ -1,0 +1,280 @@
+//! The case: everything that a condition may look at, and the questions that many of them ask.
+
+use super::finding::{Verdict, count, few};
+use crate::accelerator::{Catalogue, Match, Model};
+use crate::appraisal::{DeviceFacts, NodeAtSite, NodeFacts, SiteFacts};
+use crate::id::Digest;
+use crate::licence::Licence;
+use crate::rules::{Limits, RuleSet};
+use crate::time::{UnixSeconds, span};
+use crate::unit::Ppm;
+
+/// A limit, and which document sets it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Term<T> {
+    pub(super) value: T,
+    /// `the licence` or `the rule set`.
+    pub(super) from: &'static str,
+}
+
+/// Licence, rules, catalogue, facts and time of one evaluation.
+#[derive(Debug)]
+pub struct Case<'a> {
+    pub(super) licence: &'a Licence,
+    /// Absent where the rule set given is not the one that the licence names.
+    pub(super) rules: Option<&'a RuleSet>,
+    pub(super) catalogue: &'a Catalogue,
+    pub(super) facts: &'a SiteFacts,
+    pub(super) now: UnixSeconds,
+    nodes: Vec<&'a NodeAtSite>,
+}
+
+/// A device where it was seen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen<'a> {
+    pub(super) node: &'a NodeAtSite,
+    pub(super) device: &'a DeviceFacts,
+    pub(super) last: UnixSeconds,
+}
+
+impl Seen<'_> {
+    /// How a sentence names it.
+    pub(super) fn label(&self) -> String {
+        let identity = &self.device.identity;
+        match &identity.serial {
+            Some(serial) => format!(
+                "{} (serial {serial}, {}) at {}",
+                identity.uuid.nvml(),
+                identity.name,
+                self.node.status.name
+            ),
+            None => format!(
+                "{} ({}) at {}",
+                identity.uuid.nvml(),
+                identity.name,
+                self.node.status.name
+            ),
+        }
+    }
+
+    /// How the list of subjects names it.
+    pub(super) fn subject(&self) -> String {
+        self.device.identity.uuid.nvml()
+    }
+}
+
+impl<'a> Case<'a> {
+    pub(super) fn new(
+        licence: &'a Licence,
+        rules: &'a RuleSet,
+        catalogue: &'a Catalogue,
+        facts: &'a SiteFacts,
+        now: UnixSeconds,
+    ) -> Self {
+        let same = rules.id == licence.ruleset_id
+            && licence.ruleset_digest.is_none_or(|pinned| pinned == rules.digest);
+        let mut nodes: Vec<_> = facts.nodes.iter().collect();
+        nodes.sort_by_key(|n| n.record.facts.node);
+        Self {
+            licence,
+            rules: same.then_some(rules),
+            catalogue,
+            facts,
+            now,
+            nodes,
+        }
+    }
+
+    /// Why no condition can be met at all under this licence, if so.
+    pub(super) fn void(&self) -> Option<String> {
+        if self.now < self.licence.valid.from {
+            return Some(format!("the licence holds only from {}", self.licence.valid.from));
+        }
+        if !self.licence.valid.holds(self.now) {
+            let to = self.licence.valid.to.unwrap_or(self.licence.valid.from);
+            return Some(format!("the licence ended before {to}"));
+        }
+        if self.licence.site(&self.facts.site).is_none() {
+            return Some(format!("the licence does not name site {}", self.facts.site));
+        }
+        if self.rules.is_none() {
+            return Some(format!(
+                "the rule set given is not {}, which the licence names",
+                self.licence.ruleset_id
+            ));
+        }
+        None
+    }
+
+    /// A limit: the licence's, else the rule set's.
+    pub(super) fn term<T>(&self, pick: impl Fn(&Limits) -> Option<T>) -> Option<Term<T>> {
+        if let Some(value) = pick(&self.licence.limits) {
+            return Some(Term {
+                value,
+                from: "the licence",
+            });
+        }
+        let value = pick(&self.rules?.limits)?;
+        Some(Term {
+            value,
+            from: "the rule set",
+        })
+    }
+
+    /// The nodes, in the order of their ids.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &'a NodeAtSite> + '_ {
+        self.nodes.iter().copied()
+    }
+
+    /// Nodes that are expected to report.
+    pub(super) fn active(&self) -> impl Iterator<Item = &'a NodeAtSite> + '_ {
+        self.nodes().filter(|n| n.status.is_active(self.now))
+    }
+
+    /// Start of the time in which what was seen once still counts: not before the licence.
+    pub(super) fn since(&self) -> UnixSeconds {
+        let from = self.licence.valid.from;
+        match self.term(|l| l.finding_window) {
+            Some(window) => from.max(self.now.plus(window.value.saturating_neg())),
+            None => from,
+        }
+    }
+
+    /// Devices that answered since a time, in the order of node and UUID.
+    pub(super) fn seen_since(&self, since: UnixSeconds) -> Vec<Seen<'a>> {
+        self.nodes()
+            .flat_map(|node| {
+                node.record.facts.devices.iter().filter_map(move |device| {
+                    let last = device.last_seen?;
+                    (last >= since).then_some(Seen { node, device, last })
+                })
+            })
+            .collect()
+    }
+
+    /// The same, each UUID once, as it was seen last.
+    pub(super) fn unique_since(&self, since: UnixSeconds) -> Vec<Seen<'a>> {
+        let mut seen = self.seen_since(since);
+        seen.sort_by_key(|s| (s.device.identity.uuid, std::cmp::Reverse(s.last)));
+        seen.dedup_by_key(|s| s.device.identity.uuid);
+        seen
+    }
+
+    /// What the catalogue says of a device.
+    pub(super) fn matched(&self, device: &DeviceFacts) -> Match<'a> {
+        self.catalogue.find(&device.identity.pci, &device.identity.name)
+    }
+
+    /// The model of a device that was seen.
+    pub(super) fn model(&self, device: &DeviceFacts) -> Option<&'a Model> {
+        self.matched(device).model()
+    }
+
+    /// The model that a licence calls by this name.
+    pub(super) fn model_named(&self, name: &str) -> Option<&'a Model> {
+        self.catalogue.models().iter().find(|m| is_called(m, name))
+    }
+
+    /// Digests of the newest reports.
+    pub(super) fn newest_reports(&self) -> Vec<Digest> {
+        self.nodes()
+            .filter_map(|n| n.record.facts.newest.as_ref())
+            .map(|n| n.digest)
+            .collect()
+    }
+
+    /// The share of nodes expected to report whose newest report is fresh.
+    pub(super) fn fresh_share(&self) -> Ppm {
+        let all = self.active().count();
+        let fresh = self
+            .active()
+            .filter(|n| self.blindness(&n.record.facts).is_none())
+            .count();
+        Ppm::of(
+            u64::try_from(fresh).unwrap_or(0),
+            u64::try_from(all).unwrap_or(u64::MAX),
+        )
+    }
+
+    /// Why what a node holds cannot be told, if so: evidence that is missing must not improve a result.
+    fn blindness(&self, facts: &NodeFacts) -> Option<String> {
+        let Some(newest) = &facts.newest else {
+            return Some("has never reported".to_owned());
+        };
+        let Some(limit) = self.term(|l| l.freshness_max) else {
+            return Some("may be silent for a time that neither licence nor rule set limits".to_owned());
+        };
+        let age = self.now.since(newest.end);
+        if age > limit.value {
+            return Some(format!("has been silent for {}", span(age)));
+        }
+        let missing = facts.chain.missing_since(self.since());
+        if missing > 0 {
+            return Some(format!(
+                "has not delivered {}",
+                count(usize::try_from(missing).unwrap_or(usize::MAX), "report")
+            ));
+        }
+        None
+    }
+
+    /// A verdict that nothing bad was seen, held back to `cannot tell` unless everything was seen that should have been.
+    pub(super) fn settle(&self, verdict: Verdict) -> Verdict {
+        let verdict = verdict
+            .window(self.since(), self.now)
+            .coverage(self.fresh_share())
+            .evidence(self.newest_reports());
+        if !self.nodes().any(|n| n.record.facts.newest.is_some()) {
+            return no_report(verdict);
+        }
+        let blind: Vec<_> = self
+            .active()
+            .filter_map(|n| Some((n, self.blindness(&n.record.facts)?)))
+            .collect();
+        let unkept = self.nodes().any(|n| n.record.facts.devices_unkept > 0);
+        if blind.is_empty() && !unkept {
+            return verdict;
+        }
+        let mut reasons: Vec<String> = blind
+            .iter()
+            .map(|(n, why)| format!("node {} {why}", n.status.name))
+            .collect();
+        if unkept {
+            reasons.push("a node named more devices than are kept".to_owned());
+        }
+        let sentence = format!(
+            "{}, as far as was seen; but {}, so that what is there cannot be told",
+            verdict.sentence,
+            few(&reasons)
+        );
+        let names = blind.iter().map(|(n, _)| n.record.facts.node.to_string());
+        Verdict {
+            outcome: super::Outcome::CannotTell,
+            message: "not-all-seen",
+            sentence,
+            ..verdict
+        }
+        .subjects(names)
+    }
+}
+
+/// The verdict of any condition while no node has reported.
+pub(super) fn no_report(verdict: Verdict) -> Verdict {
+    Verdict {
+        outcome: super::Outcome::CannotTell,
+        message: "no-report",
+        sentence: "no node of this site has reported, so nothing was seen".to_owned(),
+        measured: None,
+        ..verdict
+    }
+}
+
+/// Whether a model goes by this name: the catalogue's, with or without its maker, or one that its driver reports.
+pub(super) fn is_called(model: &Model, name: &str) -> bool {
+    let bare = name
+        .strip_prefix(&model.vendor)
+        .map_or(name, |rest| rest.trim_start());
+    model.name.eq_ignore_ascii_case(bare)
+        || model.name.eq_ignore_ascii_case(name)
+        || model.driver_names.iter().any(|n| n.eq_ignore_ascii_case(name))
+}

@@ -1,0 +1,546 @@
+//! Inventory: which devices stand at the site, and whether they are the ones that were supplied.
+
+use super::case::{Case, Seen, is_called, no_report};
+use super::finding::{Quantity, Verdict, count, few};
+use crate::accelerator::{Confidence, Match, Model};
+use crate::appraisal::{Grade, Span};
+use crate::licence::RowMatch;
+use crate::telemetry::{BusDevice, DeviceState};
+use crate::time::{UnixSeconds, span};
+use std::collections::BTreeMap;
+
+/// INV-01: every device that was seen is on the manifest.
+pub(super) fn on_the_manifest(case: &Case<'_>) -> Verdict {
+    let site = case.facts.site.as_str();
+    if case.licence.manifest(site).next().is_none() {
+        return Verdict::cannot_tell(
+            "no-manifest",
+            "the licence lists no device for this site, so a device can be neither on the manifest nor off it",
+        )
+        .grade(Grade::Declared);
+    }
+    let seen = case.unique_since(case.since());
+    let offenders: Vec<(&Seen<'_>, String)> = seen
+        .iter()
+        .filter_map(|s| Some((s, off_the_manifest(case, s)?)))
+        .collect();
+    if offenders.is_empty() {
+        let sentence = format!(
+            "each of {} that reported is on the manifest",
+            count(seen.len(), "device")
+        );
+        return case.settle(
+            Verdict::met("all-on-manifest", sentence)
+                .measured(Quantity::exactly(0, "devices off the manifest")),
+        );
+    }
+    let words: Vec<String> = offenders
+        .iter()
+        .map(|(s, why)| format!("{} {why}, last seen {}", s.label(), s.last))
+        .collect();
+    Verdict::not_met(
+        "off-the-manifest",
+        format!(
+            "{} reported that {} not on the manifest of this site: {}",
+            count(offenders.len(), "device"),
+            if offenders.len() == 1 { "is" } else { "are" },
+            few(&words)
+        ),
+    )
+    .measured(Quantity::at_least(offenders.len(), "devices off the manifest"))
+    .limit(Quantity::at_most(0, "devices off the manifest"))
+    .window(case.since(), case.now)
+    .coverage(case.fresh_share())
+    .subjects(offenders.iter().map(|(s, _)| s.subject()))
+    .evidence(offenders.iter().map(|(s, _)| s.device.last_report))
+}
+
+/// Why a device is not on the manifest of its site, in words that follow its name.
+fn off_the_manifest(case: &Case<'_>, seen: &Seen<'_>) -> Option<String> {
+    let site = case.facts.site.as_str();
+    let identity = &seen.device.identity;
+    let mut why = "stands nowhere on the manifest".to_owned();
+    for row in &case.licence.devices {
+        let here = row.site.as_deref().is_none_or(|s| s == site);
+        match row.compare(identity) {
+            RowMatch::Same if here => return None,
+            RowMatch::Same => {
+                why = format!(
+                    "is licensed for site {}",
+                    row.site.as_deref().unwrap_or("another")
+                );
+            }
+            RowMatch::Differs(what) => {
+                why = format!(
+                    "agrees with {} on the manifest, but not in its {what}",
+                    row.label()
+                );
+            }
+            RowMatch::Other => {}
+        }
+    }
+    Some(why)
+}
+
+/// INV-02: every device of the manifest was seen within the allowed silence.
+pub(super) fn seen_in_time(case: &Case<'_>) -> Verdict {
+    let Some(allowed) = case.term(|l| l.missing_after) else {
+        return Verdict::no_limit("how long a device may stay unseen");
+    };
+    let escalates = case.term(|l| l.missing_escalates_after);
+    let site = case.facts.site.as_str();
+    let all_seen = case.unique_since(UnixSeconds(i64::MIN));
+    let (mut rows, mut longest) = (0usize, 0i64);
+    let (mut missing, mut lost, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
+    let mut subjects = Vec::new();
+    for row in case.licence.manifest(site) {
+        let start = row
+            .in_service
+            .unwrap_or(case.licence.valid.from)
+            .max(case.licence.valid.from);
+        if start > case.now {
+            continue;
+        }
+        rows = rows.saturating_add(1);
+        let found = all_seen
+            .iter()
+            .filter(|s| row.compare(&s.device.identity) == RowMatch::Same)
+            .max_by_key(|s| s.last);
+        let silence = case.now.since(found.map_or(start, |s| s.last.max(start)));
+        longest = longest.max(silence);
+        evidence.extend(found.map(|s| s.device.last_report));
+        let words = match found {
+            Some(_) => format!("{} has not been seen for {}", row.label(), span(silence)),
+            None => format!(
+                "{} has never been seen, {} after it was due",
+                row.label(),
+                span(silence)
+            ),
+        };
+        if escalates.is_some_and(|e| silence > e.value) {
+            lost.push(words);
+        } else if found.is_none() || silence > allowed.value {
+            missing.push(words);
+        } else {
+            continue;
+        }
+        subjects.push(row.label());
+    }
+    let limit = Quantity::at_most(allowed.value, "seconds unseen");
+    let verdict = if rows == 0 {
+        Verdict::cannot_tell("no-manifest", "the licence lists no device for this site")
+            .grade(Grade::Declared)
+    } else if !case.nodes().any(|n| n.record.facts.newest.is_some()) {
+        no_report(Verdict::met("", ""))
+    } else if !lost.is_empty() {
+        Verdict::not_met(
+            "missing-too-long",
+            format!(
+                "{}; after {} {} no longer leaves it open",
+                few(&lost),
+                escalates.map_or_else(String::new, |e| span(e.value)),
+                allowed.from
+            ),
+        )
+    } else if !missing.is_empty() {
+        Verdict::cannot_tell(
+            "missing",
+            format!(
+                "{}; {} allows {}, a record of return or repair would settle it",
+                few(&missing),
+                allowed.from,
+                span(allowed.value)
+            ),
+        )
+    } else {
+        Verdict::met(
+            "all-seen",
+            format!(
+                "each of {} on the manifest was seen within {}, which {} allows",
+                count(rows, "device"),
+                span(allowed.value),
+                allowed.from
+            ),
+        )
+    };
+    verdict
+        .measured(Quantity::at_most(longest, "seconds unseen"))
+        .limit(limit)
+        .window(case.now.plus(allowed.value.saturating_neg()), case.now)
+        .coverage(case.fresh_share())
+        .subjects(subjects)
+        .evidence(evidence)
+}
+
+/// INV-03: no device is at two nodes, or at two sites, at one time, and none is there twice.
+pub(super) fn in_one_place(case: &Case<'_>) -> Verdict {
+    let Some(tolerance) = case.term(|l| l.clock_tolerance) else {
+        return Verdict::no_limit(
+            "how far a node's clock may be off, so that times of two nodes cannot be compared",
+        );
+    };
+    let since = case.since();
+    let mut places: BTreeMap<String, Vec<Place<'_>>> = BTreeMap::new();
+    let mut doubled = Vec::new();
+    let seen = case.seen_since(since);
+    for s in &seen {
+        let identity = &s.device.identity;
+        let place = Place {
+            node: s.node.record.facts.node.to_string(),
+            name: format!("node {}", s.node.status.name),
+            presence: &s.device.presence,
+        };
+        for key in keys(&identity.uuid.nvml(), identity.serial.as_deref()) {
+            places.entry(key).or_default().push(place.clone());
+        }
+        if s.device.doubled.is_some_and(|t| t >= since) {
+            doubled.push(format!(
+                "{} was named twice in one report of node {}",
+                s.subject(),
+                s.node.status.name
+            ));
+        }
+    }
+    for s in &case.facts.elsewhere {
+        let place = Place {
+            node: s.node.to_string(),
+            name: format!("node {} of site {}", s.node_name, s.site),
+            presence: &s.presence,
+        };
+        for key in keys(&s.uuid.nvml(), s.serial.as_deref()) {
+            if let Some(found) = places.get_mut(&key) {
+                found.push(place.clone());
+            }
+        }
+    }
+    let mut words = doubled;
+    let mut subjects = Vec::new();
+    for (device, found) in &places {
+        if let Some(clash) = clash(found, since, tolerance.value) {
+            words.push(format!("{device} was seen on {clash}"));
+            subjects.push(device.clone());
+        }
+    }
+    if words.is_empty() {
+        return case.settle(Verdict::met(
+            "each-in-one-place",
+            format!(
+                "none of {} was seen in two places at once for more than {}",
+                count(case.unique_since(since).len(), "device"),
+                span(tolerance.value)
+            ),
+        ));
+    }
+    Verdict::not_met("two-places", few(&words))
+        .measured(Quantity::at_least(words.len(), "devices in two places"))
+        .limit(Quantity::at_most(0, "devices in two places"))
+        .window(since, case.now)
+        .coverage(case.fresh_share())
+        .evidence(
+            seen.iter()
+                .filter(|s| {
+                    keys(&s.subject(), s.device.identity.serial.as_deref()).any(|k| subjects.contains(&k))
+                })
+                .map(|s| s.device.last_report),
+        )
+        .subjects(subjects)
+}
+
+/// Where a device was, and when.
+#[derive(Clone)]
+struct Place<'a> {
+    node: String,
+    name: String,
+    presence: &'a [Span],
+}
+
+/// What makes two sightings the same device: the UUID, or the serial number of the board.
+fn keys(uuid: &str, serial: Option<&str>) -> impl Iterator<Item = String> {
+    [Some(uuid.to_owned()), serial.map(|s| format!("serial {s}"))]
+        .into_iter()
+        .flatten()
+}
+
+/// The first pair of places that share more time than clocks may be off, in words.
+fn clash(places: &[Place<'_>], since: UnixSeconds, tolerance: i64) -> Option<String> {
+    for (i, a) in places.iter().enumerate() {
+        for b in places.iter().skip(i.saturating_add(1)) {
+            for x in a.presence {
+                for y in b.presence {
+                    let (from, to) = (x.from.max(y.from), x.to.min(y.to));
+                    // Two boards of one node may not share a serial number either.
+                    if x.overlap(y) > tolerance && to >= since {
+                        let second = if a.node == b.node { "again there" } else { &b.name };
+                        return Some(format!("{} and {second}, from {from} to {to}", a.name));
+                    }
+                }
+            }
+        }
+    }
+    None
+}
+
+/// INV-06: name, PCI id, memory and cores are those of one model, the manifest's, and do not change.
+pub(super) fn identifiers_agree(case: &Case<'_>) -> Verdict {
+    let Some(tolerance) = case.term(|l| l.memory_tolerance) else {
+        return Verdict::no_limit("how far a device's memory may be from its model's");
+    };
+    let since = case.since();
+    let (mut wrong, mut unsure) = (Vec::new(), Vec::new());
+    let mut concerned = Vec::new();
+    let seen = case.unique_since(since);
+    for s in &seen {
+        match agreement(case, s, tolerance.value.0, since) {
+            Agreement::Holds => continue,
+            Agreement::Fails(why) => wrong.push(format!("{} {why}", s.label())),
+            Agreement::Open(why) => unsure.push(format!("{} {why}", s.label())),
+        }
+        concerned.push(s);
+    }
+    let verdict = if !wrong.is_empty() {
+        Verdict::not_met("identifiers-disagree", few(&wrong))
+    } else if !unsure.is_empty() {
+        Verdict::cannot_tell("model-unknown", few(&unsure))
+    } else {
+        return case.settle(Verdict::met(
+            "identifiers-agree",
+            format!(
+                "name, PCI id, memory and cores of each of {} are those of one model of the catalogue",
+                count(seen.len(), "device")
+            ),
+        ));
+    };
+    verdict
+        .measured(Quantity::at_least(concerned.len(), "devices"))
+        .limit(Quantity::at_most(0, "devices"))
+        .window(since, case.now)
+        .coverage(case.fresh_share())
+        .subjects(concerned.iter().map(|s| s.subject()))
+        .evidence(concerned.iter().map(|s| s.device.last_report))
+}
+
+enum Agreement {
+    Holds,
+    Fails(String),
+    Open(String),
+}
+
+fn agreement(case: &Case<'_>, seen: &Seen<'_>, memory_tolerance: u32, since: UnixSeconds) -> Agreement {
+    let identity = &seen.device.identity;
+    if let Some(change) = seen.device.changes.iter().rev().find(|c| c.at >= since) {
+        return Agreement::Fails(format!(
+            "changed its {} under one UUID on {}",
+            change.field, change.at
+        ));
+    }
+    let model = match case.matched(seen.device) {
+        Match::Pci(model) => model,
+        Match::Disagree { pci, name } => {
+            return Agreement::Fails(format!(
+                "is a {} by its PCI id and a {} by its name",
+                pci.name, name.name
+            ));
+        }
+        Match::Name(_) | Match::Unknown => {
+            return Agreement::Open(format!(
+                "has PCI id {}, which the catalogue does not know",
+                identity.pci
+            ));
+        }
+    };
+    // An entry that is itself unsure cannot convict a device.
+    let doubt = |why: String| match model.confidence {
+        Confidence::High => Agreement::Fails(why),
+        Confidence::Medium | Confidence::Low => {
+            Agreement::Open(format!("{why}; the catalogue's entry is not sure"))
+        }
+    };
+    let licensed = case
+        .licence
+        .manifest(&case.facts.site)
+        .find(|row| row.compare(identity) == RowMatch::Same)
+        .and_then(|row| row.model.as_deref());
+    if let Some(name) = licensed
+        && !is_called(model, name)
+    {
+        return Agreement::Fails(format!("is a {}, and the manifest calls it {name}", model.name));
+    }
+    if let Some(mib) = identity.memory_mib.value()
+        && !memory_agrees(model, *mib, memory_tolerance)
+    {
+        return doubt(format!("shows {mib} MiB of memory, which no {} has", model.name));
+    }
+    if let (Some(cores), Some(sms)) = (identity.cores.value(), model.sm_count)
+        && !cores_agree(*cores, sms)
+    {
+        return doubt(format!(
+            "shows {cores} cores, which no {} with {sms} SMs has",
+            model.name
+        ));
+    }
+    Agreement::Holds
+}
+
+/// Makers count memory in round numbers of gigabytes, of which some are kept for error correction.
+fn memory_agrees(model: &Model, mib: u64, tolerance_ppm: u32) -> bool {
+    model.memory_gb.is_empty()
+        || model.memory_gb.iter().any(|gb| {
+            let nominal = gb.saturating_mul(1_024);
+            let allowed = u128::from(nominal)
+                .saturating_mul(u128::from(tolerance_ppm))
+                .div_ceil(1_000_000);
+            u128::from(nominal.abs_diff(mib)) <= allowed
+        })
+}
+
+/// NVML counts FP32 lanes: 64 on an SM of Volta, Turing and GA100, 128 on the others.
+fn cores_agree(cores: u32, sms: u32) -> bool {
+    [64, 128]
+        .iter()
+        .any(|lanes| sms.checked_mul(*lanes) == Some(cores))
+}
+
+/// INV-10: no accelerator of a maker that is presumed to break the rules.
+pub(super) fn none_presumed(case: &Case<'_>) -> Verdict {
+    let makers: Vec<_> = case
+        .rules
+        .iter()
+        .flat_map(|r| &r.presumed)
+        .filter(|m| m.validity.holds(case.now))
+        .collect();
+    if makers.is_empty() {
+        return Verdict::not_applicable("no-list", "the rule set presumes no maker to break the rules")
+            .grade(Grade::Declared);
+    }
+    let since = case.since();
+    let maker = |vendor: u16| {
+        makers
+            .iter()
+            .find(|m| m.vendor == vendor)
+            .map(|m| m.name.as_str())
+    };
+    let (mut words, mut subjects, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
+    for node in case.nodes() {
+        let facts = &node.record.facts;
+        let newest = facts
+            .newest
+            .iter()
+            .flat_map(|n| n.bus.iter().map(move |b| (b.id, b.count, n.end, n.digest)));
+        let strangers = facts
+            .strangers
+            .iter()
+            .map(|s| (s.id, s.count, s.last_seen, s.report));
+        let devices = facts
+            .devices
+            .iter()
+            .filter_map(|d| Some((d.identity.pci, 1, d.last_seen?, d.last_report)));
+        let mut found: Vec<_> = newest
+            .chain(strangers)
+            .chain(devices)
+            .filter(|f| f.2 >= since)
+            .collect();
+        found.sort_by_key(|f| (f.0, std::cmp::Reverse(f.2)));
+        found.dedup_by_key(|f| f.0);
+        for (id, number, last, report) in found {
+            if let Some(name) = maker(id.vendor) {
+                words.push(format!(
+                    "{number} of {name} (PCI {:04x}:{:04x}) on the bus of node {}, last seen {last}",
+                    id.vendor, id.device, node.status.name
+                ));
+                subjects.push(facts.node.to_string());
+                evidence.push(report);
+            }
+        }
+    }
+    if words.is_empty() {
+        let names: Vec<String> = makers.iter().map(|m| m.name.clone()).collect();
+        return case.settle(
+            Verdict::met(
+                "none-on-the-bus",
+                format!("no accelerator of {} was seen on a bus", few(&names)),
+            )
+            .grade(Grade::HostObserved),
+        );
+    }
+    Verdict::not_met("presumed-maker", few(&words))
+        .grade(Grade::HostObserved)
+        .measured(Quantity::at_least(words.len(), "kinds of such devices"))
+        .limit(Quantity::at_most(0, "kinds of such devices"))
+        .window(since, case.now)
+        .coverage(case.fresh_share())
+        .subjects(subjects)
+        .evidence(evidence)
+}
+
+/// INV-11: every accelerator on a bus reports.
+pub(super) fn none_unmanaged(case: &Case<'_>) -> Verdict {
+    let since = case.since();
+    let (mut strange, mut silent) = (Vec::new(), Vec::new());
+    let (mut subjects, mut evidence) = (Vec::new(), Vec::new());
+    for node in case.nodes() {
+        let facts = &node.record.facts;
+        let (before, silent_before) = (strange.len(), silent.len());
+        for s in facts.strangers.iter().filter(|s| s.last_seen >= since) {
+            strange.push(format!(
+                "{} (PCI {:04x}:{:04x}) on node {}, {}, last seen {}",
+                count(usize::from(s.count), "accelerator"),
+                s.id.vendor,
+                s.id.device,
+                node.status.name,
+                s.state,
+                s.last_seen
+            ));
+            evidence.push(s.report);
+        }
+        for newest in facts.newest.iter().filter(|n| n.end >= since) {
+            for (bus, unheld) in newest.bus.iter().filter_map(|b| Some((b, failing(b)?))) {
+                silent.push(format!(
+                    "{} (PCI {:04x}:{:04x}) on node {}: {}",
+                    count(usize::from(unheld), "accelerator"),
+                    bus.id.vendor,
+                    bus.id.device,
+                    node.status.name,
+                    bus.state
+                ));
+                evidence.push(newest.digest);
+            }
+        }
+        if (before, silent_before) != (strange.len(), silent.len()) {
+            subjects.push(facts.node.to_string());
+        }
+    }
+    let verdict = if !strange.is_empty() {
+        let sentence = format!(
+            "accelerators stand on a bus and no driver that reports holds them: {}",
+            few(&strange)
+        );
+        Verdict::not_met("unmanaged", sentence)
+            .measured(Quantity::at_least(
+                strange.len(),
+                "kinds of unmanaged accelerators",
+            ))
+            .limit(Quantity::at_most(0, "kinds of unmanaged accelerators"))
+    } else if !silent.is_empty() {
+        let sentence = format!(
+            "accelerators on a bus do not answer, and why is known only from the host: {}",
+            few(&silent)
+        );
+        Verdict::cannot_tell("not-answering", sentence)
+    } else {
+        let sentence = "every accelerator on the bus of every node reports";
+        return case.settle(Verdict::met("all-report", sentence).grade(Grade::HostObserved));
+    };
+    verdict
+        .grade(Grade::HostObserved)
+        .window(since, case.now)
+        .coverage(case.fresh_share())
+        .subjects(subjects)
+        .evidence(evidence)
+}
+
+/// How many of a row do not answer although a reporting driver should hold them.
+fn failing(bus: &BusDevice) -> Option<u16> {
+    let unheld = bus.count.saturating_sub(bus.reporting);
+    let strange = matches!(bus.state, DeviceState::Unmanaged | DeviceState::PassedThrough);
+    (unheld > 0 && !strange).then_some(unheld)
+}

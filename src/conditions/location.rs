@@ -1,0 +1,76 @@
+//! Location: where the site is said to lie.
+
+use super::case::Case;
+use super::finding::Verdict;
+use crate::appraisal::Grade;
+
+/// LOC-01: the declared country is licensed and not barred. Nothing here measures where the site is.
+pub(super) fn licensed_country(case: &Case<'_>) -> Verdict {
+    judge(case)
+        .grade(Grade::Declared)
+        .window(case.licence.valid.from, case.now)
+        .subjects([case.facts.site.clone()])
+}
+
+fn judge(case: &Case<'_>) -> Verdict {
+    let site = &case.facts.site;
+    let Some(country) = case.licence.site(site).and_then(|s| s.country.as_deref()) else {
+        return Verdict::cannot_tell(
+            "no-country",
+            format!("no country is declared for site {site}: a [[site]] with `country` would say it"),
+        );
+    };
+    let has_lists = case.rules.is_some_and(|r| !r.countries.is_empty());
+    let barred = case.rules.and_then(|r| r.list("barred", case.now));
+    if let Some(list) = barred
+        && list.members.iter().any(|m| m == country)
+    {
+        return Verdict::not_met(
+            "barred-country",
+            format!(
+                "site {site} is declared to lie in {country}, which is in {} on {}",
+                list.title, case.now
+            ),
+        );
+    }
+    let allowed = &case.licence.countries_allowed;
+    if allowed.is_empty() {
+        return Verdict::no_limit("in which countries a site may lie (`countries_allowed`)");
+    }
+    if !allowed.iter().any(|a| a == country) {
+        return Verdict::not_met(
+            "unlicensed-country",
+            format!(
+                "site {site} is declared to lie in {country}; the licence allows {}",
+                allowed.join(", ")
+            ),
+        );
+    }
+    if has_lists && barred.is_none() {
+        return Verdict::cannot_tell(
+            "no-list",
+            format!(
+                "the rule set has no list of barred countries that holds on {}",
+                case.now
+            ),
+        );
+    }
+    let needs_licence = case
+        .rules
+        .and_then(|r| r.list("licence-required", case.now))
+        .is_some_and(|l| l.members.iter().any(|m| m == country));
+    let remark = match (barred, needs_licence) {
+        (Some(list), true) => format!(
+            " and outside {}; devices of class 3A090.a need an export licence for it",
+            list.title
+        ),
+        (Some(list), false) => format!(" and outside {}", list.title),
+        (None, _) => String::new(),
+    };
+    Verdict::met(
+        "licensed-country",
+        format!(
+            "site {site} is declared to lie in {country}, which the licence allows{remark}; nothing has measured it"
+        ),
+    )
+}

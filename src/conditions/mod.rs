@@ -1,0 +1,240 @@
+//! Conditions: facts in, finding out.
+//!
+//! Decides: for each condition, whether the evidence shows that it holds, that it does not, or neither. Trusts the
+//! licence and the rule set it is given, and each fact no further than its grade. Does not establish compliance: a
+//! finding is a statement about evidence, within a window, with a coverage.
+//!
+//! To find the line that decides a finding: look up its condition in [`REGISTRY`]; the function named there is short and
+//! stands in the file of its family. Three rules bind all of them. Missing evidence is `cannot tell`, never `met`. A
+//! limit is the licence's, else its rule set's, else the condition cannot be told. The same inputs give the same
+//! findings, byte for byte.
+//!
+//! Conditions of the catalogue that stand in no family here are not evaluated in this version and not listed.
+
+mod capacity;
+mod case;
+mod finding;
+mod inventory;
+mod location;
+mod operations;
+mod security;
+mod training;
+
+pub use case::Case;
+pub use finding::{Finding, Outcome, Quantity, Severity, Verdict, Window};
+
+use crate::accelerator::Catalogue;
+use crate::appraisal::SiteFacts;
+use crate::licence::Licence;
+use crate::rules::RuleSet;
+use crate::time::UnixSeconds;
+
+/// A condition: what it asks, what depends on it, where it comes from, and the function that decides it.
+#[derive(Clone, Copy, Debug)]
+pub struct Condition {
+    /// Its id, stable for ever.
+    pub id: &'static str,
+    /// What it asks, in a sentence.
+    pub title: &'static str,
+    /// What depends on it.
+    pub severity: Severity,
+    /// Where it comes from.
+    pub source: &'static str,
+    /// The function that decides it.
+    pub judge: fn(&Case<'_>) -> Verdict,
+}
+
+/// Every condition that this version evaluates.
+pub const REGISTRY: &[Condition] = &[
+    Condition {
+        id: "INV-01",
+        title: "Every accelerator reporting at the site is on the licensed manifest",
+        severity: Severity::Critical,
+        source: "BIS diversion guidance of May 2025; Supp. 10 to 15 CFR part 748, paragraphs 4 and 10",
+        judge: inventory::on_the_manifest,
+    },
+    Condition {
+        id: "INV-02",
+        title: "Every device on the manifest is seen within the allowed silence",
+        severity: Severity::Critical,
+        source: "BIS diversion guidance of May 2025; reporting duty of the Chip Security Act bill",
+        judge: inventory::seen_in_time,
+    },
+    Condition {
+        id: "INV-03",
+        title: "No device is seen at two sites or on two hosts at once",
+        severity: Severity::Critical,
+        source: "BIS diversion guidance of May 2025; cases of swapped serial numbers, 2024 to 2026",
+        judge: inventory::in_one_place,
+    },
+    Condition {
+        id: "INV-06",
+        title: "A device's identifiers agree with each other and with the catalogue",
+        severity: Severity::Major,
+        source: "NIST SP 800-53 CM-8, SR-11",
+        judge: inventory::identifiers_agree,
+    },
+    Condition {
+        id: "INV-10",
+        title: "No accelerator is present that is presumed to break the rules",
+        severity: Severity::Critical,
+        source: "BIS guidance on General Prohibition 10, May 2025",
+        judge: inventory::none_presumed,
+    },
+    Condition {
+        id: "INV-11",
+        title: "No accelerator on a managed host stays unmanaged",
+        severity: Severity::Major,
+        source: "NIST SP 800-53 CM-8(3)",
+        judge: inventory::none_unmanaged,
+    },
+    Condition {
+        id: "CAP-01",
+        title: "The TPP of class 3A090.a at the site is within the licence",
+        severity: Severity::Critical,
+        source: "licence term; Supp. 10 to 15 CFR part 748, paragraphs 6 and 10",
+        judge: capacity::tpp_within_licence,
+    },
+    Condition {
+        id: "CAP-02",
+        title: "Only licensed models stand at the site, in licensed numbers",
+        severity: Severity::Critical,
+        source: "licence term; 15 CFR 748.15",
+        judge: capacity::models_within_licence,
+    },
+    Condition {
+        id: "LOC-01",
+        title: "The site lies in a licensed country, and not in country group D:5 or Macau",
+        severity: Severity::Critical,
+        source: "15 CFR 742.6(a)(6)(iii)",
+        judge: location::licensed_country,
+    },
+    Condition {
+        id: "TRN-01",
+        title: "The site cannot reach the operation limit within the window at all",
+        severity: Severity::PassOnly,
+        source: "ECCN 4E091; arithmetic",
+        judge: training::capacity_bound,
+    },
+    Condition {
+        id: "TRN-04",
+        title: "Training stays within its allowance of TPP-hours",
+        severity: Severity::Major,
+        source: "licence term",
+        judge: training::allowance,
+    },
+    Condition {
+        id: "SEC-04",
+        title: "Reports are signed by an unrevoked key that hardware holds",
+        severity: Severity::Critical,
+        source: "NIST SP 800-53 IA-3, SC-12, AU-10",
+        judge: security::key_protected,
+    },
+    Condition {
+        id: "SEC-06",
+        title: "The chain of reports is unbroken",
+        severity: Severity::Critical,
+        source: "NIST SP 800-53 AU-9(3), AU-10",
+        judge: security::chain_unbroken,
+    },
+    Condition {
+        id: "SEC-09",
+        title: "The NVML library loaded is the system's own or an approved one",
+        severity: Severity::Major,
+        source: "NIST SP 800-53 SI-7",
+        judge: security::library_genuine,
+    },
+    Condition {
+        id: "OPS-01",
+        title: "The devices on the manifest report",
+        severity: Severity::Major,
+        source: "NIST SP 800-53 CA-7",
+        judge: operations::coverage,
+    },
+    Condition {
+        id: "OPS-02",
+        title: "Device time is covered by signed samples",
+        severity: Severity::Major,
+        source: "NIST SP 800-53 CA-7, AU-12",
+        judge: operations::observation,
+    },
+    Condition {
+        id: "OPS-03",
+        title: "The newest report of each node is fresh",
+        severity: Severity::Major,
+        source: "NIST SP 800-53 SI-4, AU-8",
+        judge: operations::freshness,
+    },
+    Condition {
+        id: "OPS-05",
+        title: "Reports carry only allowed fields",
+        severity: Severity::Major,
+        source: "data minimisation; protection of the operator",
+        judge: operations::allowed_fields,
+    },
+];
+
+/// Evaluates every condition for one site. What needs a person comes first.
+///
+/// Reads nothing but its arguments: the same inputs give the same findings.
+#[must_use]
+pub fn evaluate(
+    licence: &Licence,
+    rules: &RuleSet,
+    catalogue: &Catalogue,
+    facts: &SiteFacts,
+    now: UnixSeconds,
+) -> Vec<Finding> {
+    let case = Case::new(licence, rules, catalogue, facts, now);
+    let mut findings: Vec<_> = REGISTRY.iter().map(|c| decide(&case, c)).collect();
+    findings.sort_by_key(|f| {
+        let urgent = !f.needs_a_person();
+        (
+            urgent,
+            if urgent { Severity::Critical } else { f.severity },
+            f.outcome,
+            f.condition,
+        )
+    });
+    findings
+}
+
+fn decide(case: &Case<'_>, condition: &'static Condition) -> Finding {
+    let mut verdict = (condition.judge)(case);
+    if let Some(void) = case.void()
+        && verdict.outcome != Outcome::NotMet
+    {
+        verdict.outcome = Outcome::CannotTell;
+        verdict.message = "licence-does-not-hold";
+        verdict.sentence = format!("{void}, so that it cannot be told whether this condition holds");
+    }
+    if matches!(verdict.outcome, Outcome::NotMet | Outcome::CannotTell)
+        && let Some(waiver) = case.licence.waiver(condition.id, case.now)
+    {
+        verdict.sentence = format!(
+            "{} ({}); waived until just before {}: {}",
+            verdict.sentence, verdict.outcome, waiver.until, waiver.reason
+        );
+        verdict.outcome = Outcome::Waived;
+    }
+    if case.licence.trial {
+        verdict.sentence.push_str(" (trial licence)");
+    }
+    Finding {
+        condition: condition.id,
+        outcome: verdict.outcome,
+        grade: verdict.grade,
+        measured: verdict.measured,
+        limit: verdict.limit,
+        window: verdict.window,
+        coverage: verdict.coverage,
+        subjects: verdict.subjects,
+        evidence: verdict.evidence,
+        sentence: verdict.sentence,
+        message_id: format!("{}.{}", condition.id, verdict.message),
+        severity: condition.severity,
+        citation: condition.source,
+        rule_set: case.licence.ruleset_id.clone(),
+        trial: case.licence.trial,
+    }
+}

@@ -1,0 +1,282 @@
+//! Operations: whether there is enough evidence at all, whether it is new, and whether it holds only what it may.
+
+use super::case::{Case, no_report};
+use super::finding::{Quantity, Verdict, count, decimal, few};
+use crate::appraisal::{ClockOddity, Grade, NodeAtSite};
+use crate::licence::{LicensedDevice, RowMatch};
+use crate::time::{DAY_SECONDS, UnixSeconds, span};
+use crate::unit::Ppm;
+
+/// OPS-01: the share of manifest devices that reported within the freshness limit.
+pub(super) fn coverage(case: &Case<'_>) -> Verdict {
+    let Some(least) = case.term(|l| l.coverage_min) else {
+        return Verdict::no_limit("the least share of devices that must report");
+    };
+    let Some(window) = case.term(|l| l.freshness_max) else {
+        return Verdict::no_limit("how old a report may be");
+    };
+    let since = case.now.plus(window.value.saturating_neg());
+    let seen = case.unique_since(since);
+    let rows: Vec<_> = in_service(case).collect();
+    let silent: Vec<String> = rows
+        .iter()
+        .filter(|row| {
+            !seen
+                .iter()
+                .any(|s| row.compare(&s.device.identity) == RowMatch::Same)
+        })
+        .map(|row| row.label())
+        .collect();
+    let reporting = rows.len().saturating_sub(silent.len());
+    let share = Ppm::of(number(reporting), number(rows.len()));
+    let sentence = format!(
+        "{reporting} of {} on the manifest reported within {} ({share}); {} asks for {}",
+        count(rows.len(), "device"),
+        span(window.value),
+        least.from,
+        least.value
+    );
+    let verdict = if rows.is_empty() {
+        Verdict::cannot_tell("no-manifest", "the licence lists no device for this site")
+            .grade(Grade::Declared)
+    } else if !case.nodes().any(|n| n.record.facts.newest.is_some()) {
+        no_report(Verdict::met("", ""))
+    } else if share < least.value {
+        Verdict::not_met("too-few-report", format!("{sentence}; silent: {}", few(&silent)))
+    } else if silent.is_empty() {
+        Verdict::met("enough-report", sentence)
+    } else {
+        Verdict::met("enough-report", format!("{sentence}; silent: {}", few(&silent)))
+    };
+    verdict
+        .measured(Quantity::exactly(decimal(share), "share of manifest devices"))
+        .limit(Quantity::at_least(
+            decimal(least.value),
+            "share of manifest devices",
+        ))
+        .window(since, case.now)
+        .coverage(share)
+        .subjects(silent)
+        .evidence(seen.iter().map(|s| s.device.last_report))
+}
+
+/// OPS-02: the share of the manifest's device time that signed samples cover. The two reports under way are left out.
+pub(super) fn observation(case: &Case<'_>) -> Verdict {
+    let Some(least) = case.term(|l| l.observation_min) else {
+        return Verdict::no_limit("the least share of device time that samples must cover");
+    };
+    let since = case.since();
+    let until = case
+        .now
+        .plus(i64::from(case.licence.report_seconds).saturating_mul(-2));
+    let (mut due, mut covered) = (0u64, 0u64);
+    let mut worst: Vec<(u64, String)> = Vec::new();
+    for row in in_service(case) {
+        let start = row.in_service.unwrap_or(since).max(since);
+        let row_due = milliseconds(until.since(start));
+        let row_covered = covered_ms(case, row, start).min(row_due);
+        due = due.saturating_add(row_due);
+        covered = covered.saturating_add(row_covered);
+        let gap = row_due.saturating_sub(row_covered);
+        if gap > 0 {
+            worst.push((gap, row.label()));
+        }
+    }
+    worst.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    let gaps: Vec<String> = worst
+        .iter()
+        .map(|(ms, label)| {
+            let seconds = i64::try_from(ms.checked_div(1_000).unwrap_or(0)).unwrap_or(i64::MAX);
+            format!("{label} for {}", span(seconds))
+        })
+        .collect();
+    let share = Ppm::of(covered, due);
+    let sentence = format!(
+        "samples cover {share} of the device time since {since}; {} asks for {}",
+        least.from, least.value
+    );
+    let verdict = if !case.nodes().any(|n| n.record.facts.newest.is_some()) {
+        no_report(Verdict::met("", ""))
+    } else if due == 0 {
+        Verdict::cannot_tell(
+            "nothing-due",
+            "no device of the manifest was due to be observed yet",
+        )
+    } else if share < least.value {
+        Verdict::not_met(
+            "too-little-observed",
+            format!("{sentence}; longest unobserved: {}", few(&gaps)),
+        )
+        .subjects(worst.iter().map(|(_, label)| label.clone()))
+    } else {
+        Verdict::met("observed", sentence)
+    };
+    verdict
+        .measured(Quantity::exactly(decimal(share), "share of device time"))
+        .limit(Quantity::at_least(decimal(least.value), "share of device time"))
+        .window(since, until)
+        .coverage(share)
+        .evidence(case.newest_reports())
+}
+
+/// Time since `start` that samples of a manifest device cover, on whatever node it stood.
+fn covered_ms(case: &Case<'_>, row: &LicensedDevice, start: UnixSeconds) -> u64 {
+    let mut total = 0u64;
+    for node in case.nodes() {
+        let facts = &node.record.facts;
+        let same = facts
+            .devices
+            .iter()
+            .filter(|d| row.compare(&d.identity) == RowMatch::Same);
+        for device in same {
+            for (number, day) in node.record.days.range(start.day()..) {
+                let day_end = UnixSeconds(number.saturating_add(1).saturating_mul(DAY_SECONDS));
+                let most = milliseconds(day_end.since(start).min(DAY_SECONDS));
+                let covered = day
+                    .device(&device.identity.uuid)
+                    .map_or(0, |sums| sums.covered_ms.min(most));
+                total = total.saturating_add(covered);
+            }
+        }
+    }
+    total
+}
+
+/// OPS-03: the age of each node's newest report, unless its clock is too odd to tell.
+pub(super) fn freshness(case: &Case<'_>) -> Verdict {
+    let Some(limit) = case.term(|l| l.freshness_max) else {
+        return Verdict::no_limit("how old a node's newest report may be");
+    };
+    let Some(tolerance) = case.term(|l| l.clock_tolerance) else {
+        return Verdict::no_limit("how far a node's clock may be off");
+    };
+    let (mut stale, mut open, mut subjects, mut evidence) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut oldest, mut judged) = (0i64, 0usize);
+    for node in case.active() {
+        let name = &node.status.name;
+        let Some(newest) = &node.record.facts.newest else {
+            open.push(format!("node {name} has never reported"));
+            subjects.push(node.record.facts.node.to_string());
+            continue;
+        };
+        judged = judged.saturating_add(1);
+        evidence.push(newest.digest);
+        let age = case.now.since(newest.end);
+        oldest = oldest.max(age);
+        if age > limit.value {
+            stale.push(format!("the newest report of node {name} is {} old", span(age)));
+        } else if let Some(oddity) = odd_clock(case, node, tolerance.value) {
+            open.push(oddity);
+        } else {
+            continue;
+        }
+        subjects.push(node.record.facts.node.to_string());
+    }
+    let rule = format!("{} allows {}", limit.from, span(limit.value));
+    let verdict = if judged == 0 {
+        no_report(Verdict::met("", ""))
+    } else if !stale.is_empty() {
+        Verdict::not_met("stale", format!("{}; {rule}", few(&stale)))
+    } else if !open.is_empty() {
+        Verdict::cannot_tell("age-unknown", format!("{}; {rule}", few(&open)))
+    } else {
+        let sentence = format!(
+            "the newest report of each of {} is at most {} old; {rule}",
+            count(judged, "node"),
+            span(oldest)
+        );
+        Verdict::met("fresh", sentence)
+    };
+    verdict
+        .grade(Grade::HostObserved)
+        .measured(Quantity::at_most(oldest, "seconds"))
+        .limit(Quantity::at_most(limit.value, "seconds"))
+        .window(case.now.plus(limit.value.saturating_neg()), case.now)
+        .coverage(case.fresh_share())
+        .subjects(subjects)
+        .evidence(evidence)
+}
+
+/// Why the age of a node's reports cannot be told from its clock, if so.
+fn odd_clock(case: &Case<'_>, node: &NodeAtSite, tolerance: i64) -> Option<String> {
+    let tolerance = tolerance.unsigned_abs();
+    let since = case.since();
+    node.record
+        .facts
+        .clock
+        .events
+        .iter()
+        .rev()
+        .filter(|e| e.kind != ClockOddity::Overlap && e.at >= since && e.seconds > tolerance)
+        .map(|e| {
+            format!(
+                "the clock of node {} {} by {} s (report received {}), so the age of its reports cannot be told",
+                node.status.name, e.kind, e.seconds, e.at
+            )
+        })
+        .next()
+}
+
+/// OPS-05: no report was refused for a field that the schema does not know.
+pub(super) fn allowed_fields(case: &Case<'_>) -> Verdict {
+    const CODE: &str = "E-FIELD";
+    let since = case.since();
+    let (mut refused, mut subjects, mut number_refused) = (Vec::new(), Vec::new(), 0u64);
+    for node in case.nodes() {
+        let facts = &node.record.facts;
+        for r in facts
+            .refusals
+            .iter()
+            .filter(|r| r.code == CODE && r.last >= since)
+        {
+            refused.push(format!(
+                "{} of node {} refused with {CODE}, the last on {}",
+                count(usize::try_from(r.count).unwrap_or(usize::MAX), "report"),
+                node.status.name,
+                r.last
+            ));
+            number_refused = number_refused.saturating_add(r.count);
+            subjects.push(facts.node.to_string());
+        }
+    }
+    let reports = case
+        .nodes()
+        .fold(0u64, |n, a| n.saturating_add(a.record.facts.reports));
+    let verdict = if !refused.is_empty() {
+        Verdict::not_met(
+            "unknown-field",
+            format!("{}; nothing of them was kept", few(&refused)),
+        )
+    } else if reports == 0 {
+        no_report(Verdict::met("", ""))
+    } else {
+        let sentence = format!(
+            "each of {} holds only fields of the published schema, which intake checks",
+            count(usize::try_from(reports).unwrap_or(usize::MAX), "report")
+        );
+        Verdict::met("allowed-fields", sentence)
+    };
+    verdict
+        .grade(Grade::Derived)
+        .measured(Quantity::exactly(number_refused, "reports refused"))
+        .limit(Quantity::at_most(0, "reports refused"))
+        .window(since, case.now)
+        .subjects(subjects)
+        .evidence(case.newest_reports())
+}
+
+/// Rows of the manifest that are due to report by now.
+fn in_service<'a>(case: &Case<'a>) -> impl Iterator<Item = &'a LicensedDevice> {
+    let now = case.now;
+    case.licence
+        .manifest(&case.facts.site)
+        .filter(move |row| row.in_service.is_none_or(|t| t <= now))
+}
+
+fn milliseconds(seconds: i64) -> u64 {
+    u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000)
+}
+
+fn number(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}

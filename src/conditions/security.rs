@@ -1,0 +1,235 @@
+//! Security: who signed, whether anything is missing in between, and through what the driver was asked.
+
+use super::case::{Case, no_report};
+use super::finding::{Quantity, Verdict, count, few};
+use crate::appraisal::{ClockOddity, Grade, NodeAtSite, OpeningKind};
+use crate::report::KeyProtection;
+use crate::telemetry::LibraryOrigin;
+
+/// SEC-04: every node's key is held as the licence demands, and is not revoked.
+///
+/// A key in a file can be copied, so it does not meet the condition unless the licence accepts files. A node that says
+/// "TPM" is believed only as far as enrolment proved it.
+pub(super) fn key_protected(case: &Case<'_>) -> Verdict {
+    let Some(least) = case.term(|l| l.key_protection_min) else {
+        return Verdict::no_limit("what must hold a node's key");
+    };
+    let (mut wrong, mut open, mut subjects, mut evidence) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut judged = 0usize;
+    for node in case.nodes() {
+        let facts = &node.record.facts;
+        let name = &node.status.name;
+        let Some(newest) = &facts.newest else {
+            if node.status.is_active(case.now) {
+                open.push(format!("node {name} has never reported"));
+                subjects.push(facts.node.to_string());
+            }
+            continue;
+        };
+        judged = judged.saturating_add(1);
+        let revoked = node.status.revoked_from.filter(|t| *t <= newest.received);
+        if let Some(from) = revoked {
+            wrong.push(format!(
+                "node {name} reported after its key was revoked from {from}"
+            ));
+        } else if node.status.approved.is_none() {
+            open.push(format!("node {name} reports and is not approved"));
+        } else if least.value == KeyProtection::File {
+            continue;
+        } else if newest.key_protection == KeyProtection::File {
+            wrong.push(format!(
+                "the key of node {name} lies in a file and could be copied"
+            ));
+        } else if !node.status.key_certified {
+            open.push(format!(
+                "node {name} says that a TPM holds its key, and enrolment did not prove it"
+            ));
+        } else {
+            continue;
+        }
+        subjects.push(facts.node.to_string());
+        evidence.push(newest.digest);
+    }
+    let demand = format!("{} asks for at least a {}", least.from, least.value);
+    let verdict = if judged == 0 {
+        no_report(Verdict::met("", ""))
+    } else if !wrong.is_empty() {
+        Verdict::not_met("key-not-protected", format!("{}; {demand}", few(&wrong)))
+    } else if !open.is_empty() {
+        Verdict::cannot_tell("key-not-proven", format!("{}; {demand}", few(&open)))
+    } else {
+        let accepted = match least.value {
+            KeyProtection::File => ", which may lie in a file",
+            KeyProtection::Tpm => ", which a TPM holds",
+        };
+        let sentence = format!(
+            "the reports of {} are signed by an approved key{accepted}; {demand}",
+            count(judged, "node")
+        );
+        Verdict::met("key-protected", sentence).evidence(case.newest_reports())
+    };
+    verdict
+        .grade(Grade::HostObserved)
+        .limit(Quantity::at_least(least.value, "holder of the key"))
+        .window(case.since(), case.now)
+        .subjects(subjects)
+        .evidence(evidence)
+}
+
+/// SEC-06: no hole, no fork, no unexplained beginning, and no time told twice.
+pub(super) fn chain_unbroken(case: &Case<'_>) -> Verdict {
+    let since = case.since();
+    let (mut broken, mut open, mut subjects, mut evidence) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut missing = 0u64;
+    for node in case.nodes() {
+        let (before, open_before) = (broken.len(), open.len());
+        breaks(case, node, &mut broken, &mut open, &mut evidence);
+        missing = missing.saturating_add(node.record.facts.chain.missing_since(since));
+        if (before, open_before) != (broken.len(), open.len()) {
+            subjects.push(node.record.facts.node.to_string());
+        }
+    }
+    let verdict = if !broken.is_empty() {
+        Verdict::not_met("chain-broken", few(&broken))
+    } else if !open.is_empty() {
+        Verdict::cannot_tell("state-lost", few(&open))
+    } else {
+        let reports = case
+            .nodes()
+            .fold(0u64, |n, a| n.saturating_add(a.record.facts.reports));
+        return case.settle(
+            Verdict::met(
+                "chain-unbroken",
+                format!(
+                    "each of {} follows the one before it, without a hole, a fork or a new beginning",
+                    count(usize::try_from(reports).unwrap_or(usize::MAX), "report")
+                ),
+            )
+            .grade(Grade::HostObserved),
+        );
+    };
+    verdict
+        .grade(Grade::HostObserved)
+        .measured(Quantity::at_least(missing, "reports missing"))
+        .limit(Quantity::at_most(0, "reports missing"))
+        .window(since, case.now)
+        .coverage(case.fresh_share())
+        .subjects(subjects)
+        .evidence(evidence)
+}
+
+fn breaks(
+    case: &Case<'_>,
+    node: &NodeAtSite,
+    broken: &mut Vec<String>,
+    open: &mut Vec<String>,
+    evidence: &mut Vec<crate::id::Digest>,
+) {
+    let since = case.since();
+    let name = &node.status.name;
+    let chain = &node.record.facts.chain;
+    for fork in chain.forks.iter().filter(|f| f.at >= since) {
+        broken.push(format!(
+            "node {name} signed two different reports for one place in its chain (received {})",
+            fork.at
+        ));
+        evidence.extend([fork.held, fork.offered]);
+    }
+    for opening in chain.openings.iter().filter(|o| o.at >= since) {
+        if opening.kind == OpeningKind::Successor {
+            open.push(format!(
+                "node {name} lost its state or was set back before {}, and began a new chain that cites the old one; whether \
+                 reports were made and lost cannot be told",
+                opening.at
+            ));
+        } else {
+            broken.push(format!(
+                "node {name} reported on a {} (received {})",
+                opening.kind, opening.at
+            ));
+        }
+        evidence.push(opening.report);
+    }
+    for gap in chain.gaps.iter().filter(|g| g.at >= since) {
+        broken.push(format!(
+            "{} of node {name} {} missing before the one received {}",
+            count(usize::try_from(gap.missing).unwrap_or(usize::MAX), "report"),
+            if gap.missing == 1 { "is" } else { "are" },
+            gap.at
+        ));
+        evidence.push(gap.report);
+    }
+    if chain.unkept > 0 {
+        broken.push(format!("node {name} broke its chain more often than is kept"));
+    }
+    for event in &node.record.facts.clock.events {
+        if event.kind == ClockOddity::Overlap && event.at >= since {
+            broken.push(format!(
+                "node {name} signed two reports that speak of the same {} s",
+                event.seconds
+            ));
+            evidence.push(event.report);
+        }
+    }
+}
+
+/// SEC-09: the library through which the driver was asked is the system's own, or an approved one.
+pub(super) fn library_genuine(case: &Case<'_>) -> Verdict {
+    let since = case.since();
+    let (mut wrong, mut subjects, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut with_driver, mut good) = (0usize, 0usize);
+    for node in case.nodes() {
+        let facts = &node.record.facts;
+        let loaded: Vec<_> = facts.libraries.iter().filter(|l| l.last_seen >= since).collect();
+        with_driver = with_driver.saturating_add(usize::from(!loaded.is_empty()));
+        for library in loaded {
+            let approved = case.licence.approved_nvml.contains(&library.digest);
+            let name = &node.status.name;
+            let version = &library.driver_version;
+            let why = match library.origin {
+                _ if library.changed => "was replaced or altered on disk while it was loaded",
+                LibraryOrigin::System => "",
+                _ if approved => "",
+                LibraryOrigin::Configured => "is not the system's own, and the licence does not approve it",
+                LibraryOrigin::Writable => {
+                    "lies where others than root may write, and the licence does not approve it"
+                }
+            };
+            if why.is_empty() {
+                good = good.saturating_add(1);
+                continue;
+            }
+            wrong.push(format!(
+                "the NVML library of node {name} (driver {version}, SHA-256 {}) {why}",
+                library.digest
+            ));
+            subjects.push(facts.node.to_string());
+            evidence.push(library.report);
+        }
+    }
+    let verdict = if !wrong.is_empty() {
+        Verdict::not_met("library-not-genuine", few(&wrong))
+            .measured(Quantity::at_least(wrong.len(), "libraries"))
+            .limit(Quantity::at_most(0, "libraries"))
+            .window(since, case.now)
+            .coverage(case.fresh_share())
+    } else if with_driver == 0 && case.nodes().any(|n| n.record.facts.newest.is_some()) {
+        Verdict::cannot_tell(
+            "no-library",
+            "no report of this site names a library through which a driver was asked",
+        )
+        .window(since, case.now)
+    } else {
+        case.settle(Verdict::met(
+            "library-genuine",
+            format!(
+                "each of {} that were loaded is the system's own or approved",
+                count(good, "NVML library")
+            ),
+        ))
+    };
+    verdict
+        .grade(Grade::HostObserved)
+        .subjects(subjects)
+        .evidence(evidence)
+}

@@ -1,0 +1,397 @@
+//! Training: what the site could compute at most, and what it computed in training.
+
+use super::capacity::Fleet;
+use super::case::{Case, Seen, no_report};
+use super::finding::{Quantity, Verdict, count, few, peak, scientific_up};
+use crate::accelerator::Model;
+use crate::appraisal::NodeAtSite;
+use crate::document::Zone;
+use crate::id::{DeviceUuid, Digest};
+use crate::licence::{AllowancePeriod, LicensedDevice, RowMatch};
+use crate::time::{DAY_SECONDS, UnixSeconds, span};
+use crate::unit::{Interval, MicroTppHours};
+use std::collections::{BTreeMap, BTreeSet};
+use time::{Month, OffsetDateTime};
+
+/// TRN-01: at the peak of their fastest precision, all devices together stay below the operation limit over the window.
+///
+/// Clears a site without looking at what it computes. That it fails means nothing.
+pub(super) fn capacity_bound(case: &Case<'_>) -> Verdict {
+    let Some(limit) = case.term(|l| l.ops_limit) else {
+        return Verdict::no_limit("how many operations a model may be trained with (`ops_limit`)");
+    };
+    let Some(window) = case.term(|l| l.ops_window) else {
+        return Verdict::no_limit("the time over which operations are summed (`ops_window`)");
+    };
+    let (mut rate, mut devices, mut unknown, evidence) = fleet_rate(case);
+    for row in unseen_rows(case) {
+        match row_model(case, row).and_then(fastest) {
+            Some(fastest) => {
+                rate = rate.saturating_add(u128::from(fastest));
+                devices = devices.saturating_add(1);
+            }
+            None => unknown.push(format!(
+                "{}, which was not seen and has no known model",
+                row.label()
+            )),
+        }
+    }
+    let seconds = u128::try_from(window.value).unwrap_or(u128::MAX);
+    let most = rate.saturating_mul(1_000_000_000).saturating_mul(seconds);
+    let sum = format!(
+        "{} at the peak of their fastest precision (dense) make at most {} operations in {}; {} sets {}",
+        count(usize::try_from(devices).unwrap_or(usize::MAX), "device"),
+        scientific_up(most),
+        span(window.value),
+        limit.from,
+        scientific_up(limit.value.0),
+    );
+    let bound = Quantity::at_most(limit.value.0, "operations");
+    let from = case.now.plus(window.value.saturating_neg());
+    let verdict = if !unknown.is_empty() {
+        Verdict::cannot_tell("unknown-device", format!("{sum}; not counted: {}", few(&unknown)))
+    } else if most >= limit.value.0 {
+        Verdict::cannot_tell(
+            "capacity-suffices",
+            format!("{sum}; capacity alone does not settle it, and this says nothing against the site"),
+        )
+        .measured(Quantity::at_most(most, "operations"))
+    } else {
+        let verdict = Verdict::met(
+            "out-of-reach",
+            format!("{sum}, so it is out of reach; no workload data was looked at"),
+        );
+        case.settle(verdict.measured(Quantity::at_most(most, "operations")))
+    };
+    if !case.nodes().any(|n| n.record.facts.newest.is_some()) {
+        return no_report(verdict).limit(bound).window(from, case.now);
+    }
+    verdict.limit(bound).window(from, case.now).evidence(evidence)
+}
+
+/// Operations per nanosecond of all devices seen, their number, those that are unknown, and the reports that show them.
+fn fleet_rate(case: &Case<'_>) -> (u128, u64, Vec<String>, Vec<Digest>) {
+    let fleet = Fleet::seen(case);
+    let mut unknown = fleet.unknown.clone();
+    let (mut rate, mut devices) = (0u128, 0u64);
+    for (model, number) in fleet.models.values() {
+        match fastest(model) {
+            Some(giga) => {
+                rate = rate.saturating_add(u128::from(giga).saturating_mul(u128::from(*number)));
+                devices = devices.saturating_add(*number);
+            }
+            None => unknown.push(format!("{number} of {}, whose rates are not public", model.name)),
+        }
+    }
+    (rate, devices, unknown, fleet.evidence)
+}
+
+/// The rate of a model's fastest precision, in giga-operations per second.
+fn fastest(model: &Model) -> Option<u64> {
+    model.rates.formats().map(|(_, rate)| rate).max()
+}
+
+/// Rows of the manifest that no device seen lately answers to. They count: they may stand there unheard.
+fn unseen_rows<'a>(case: &Case<'a>) -> Vec<&'a LicensedDevice> {
+    let seen = case.unique_since(case.since());
+    case.licence
+        .manifest(&case.facts.site)
+        .filter(|row| {
+            !seen
+                .iter()
+                .any(|s| row.compare(&s.device.identity) == RowMatch::Same)
+        })
+        .collect()
+}
+
+fn row_model<'a>(case: &Case<'a>, row: &LicensedDevice) -> Option<&'a Model> {
+    let named = row.model.as_deref().and_then(|name| case.model_named(name));
+    named.or_else(|| {
+        let pci = row.pci?;
+        let wanted = (pci.vendor, pci.device);
+        case.catalogue.models().iter().find(|m| m.pci.contains(&wanted))
+    })
+}
+
+/// TRN-04: training in the period stays within the allowance.
+///
+/// The upper bound takes unreported time at the peak rate, so that silence never lowers it.
+pub(super) fn allowance(case: &Case<'_>) -> Verdict {
+    let Some(allowance) = case.licence.training else {
+        return Verdict::no_limit("an allowance of training (`tpp_hours_max`)");
+    };
+    let from = period_start(allowance.period, case.licence.zone, case.now).max(case.licence.valid.from);
+    let sums = Sums::over(case, from);
+    let limit = Quantity::at_most(allowance.most, "TPP-hours");
+    let place = |verdict: Verdict| {
+        verdict
+            .limit(limit.clone())
+            .window(from, case.now)
+            .coverage(case.fresh_share())
+            .evidence(sums.evidence.iter().copied())
+    };
+    if !case.nodes().any(|n| n.record.facts.newest.is_some()) {
+        return place(no_report(Verdict::met("", "")));
+    }
+    let what = format!(
+        "training came to between {} and {} TPP-hours since {from}, of which {} are for time that no report speaks of, taken at \
+         peak; the licence allows {} within one {}",
+        sums.training.lower(),
+        sums.training.upper(),
+        sums.unreported,
+        allowance.most,
+        allowance.period
+    );
+    let measured = Quantity::between(sums.training.lower(), sums.training.upper(), "TPP-hours");
+    if sums.training.lower() > allowance.most {
+        return place(
+            Verdict::not_met(
+                "above-allowance",
+                format!("{what}; even the lower bound is above it"),
+            )
+            .measured(measured)
+            .subjects(sums.trainers()),
+        );
+    }
+    if !sums.unknown.is_empty() {
+        return place(
+            Verdict::cannot_tell(
+                "unknown-device",
+                format!("{what}; not bounded from above: {}", few(&sums.unknown)),
+            )
+            .measured(Quantity::at_least(sums.training.lower(), "TPP-hours")),
+        );
+    }
+    if sums.capacity <= allowance.most {
+        let sentence = format!(
+            "all devices together could have made at most {} TPP-hours since {from}, and the licence allows {} within one {}; no \
+             workload data was needed",
+            sums.capacity, allowance.most, allowance.period
+        );
+        return place(case.settle(
+            Verdict::met("out-of-reach", sentence).measured(Quantity::at_most(sums.capacity, "TPP-hours")),
+        ));
+    }
+    if sums.training.upper() <= allowance.most {
+        return place(
+            case.settle(
+                Verdict::met(
+                    "within-allowance",
+                    format!("{what}; the upper bound is as good as what the drivers report"),
+                )
+                .measured(measured),
+            ),
+        );
+    }
+    place(
+        Verdict::cannot_tell(
+            "bounds-straddle",
+            format!("{what}; the allowance lies between the bounds"),
+        )
+        .measured(measured)
+        .subjects(sums.trainers()),
+    )
+}
+
+/// Sums of training over a period, for all devices of the site.
+struct Sums {
+    training: Interval<MicroTppHours>,
+    /// The part of the upper bound that is for unreported time.
+    unreported: MicroTppHours,
+    /// What all devices could have made at their peak.
+    capacity: MicroTppHours,
+    /// Devices whose peak is not known, in words.
+    unknown: Vec<String>,
+    /// The least training of each device that surely trained.
+    by_device: BTreeMap<DeviceUuid, MicroTppHours>,
+    evidence: Vec<Digest>,
+}
+
+/// What the reports say of one device in the period.
+#[derive(Default)]
+struct Reported {
+    lower: MicroTppHours,
+    upper: MicroTppHours,
+    /// Time that reports speak of, each day at most a day.
+    reported_ms: u64,
+    /// Reported time without a bound, because the node did not know the model.
+    unbounded_ms: u64,
+}
+
+impl Sums {
+    fn over(case: &Case<'_>, from: UnixSeconds) -> Self {
+        let mut sums = Self {
+            training: Interval::default(),
+            unreported: MicroTppHours(0),
+            capacity: MicroTppHours(0),
+            unknown: Vec::new(),
+            by_device: BTreeMap::new(),
+            evidence: Vec::new(),
+        };
+        let mut seen: BTreeMap<DeviceUuid, Seen<'_>> = BTreeMap::new();
+        for s in case.unique_since(from) {
+            seen.insert(s.device.identity.uuid, s);
+        }
+        let mut reported = reported(case, from);
+        let mut rows_met = BTreeSet::new();
+        for (uuid, s) in &seen {
+            let start = case
+                .licence
+                .manifest(&case.facts.site)
+                .enumerate()
+                .find(|(_, row)| row.compare(&s.device.identity) == RowMatch::Same)
+                .map(|(i, row)| {
+                    rows_met.insert(i);
+                    row.in_service.unwrap_or(from)
+                });
+            // A device that is not on the manifest is counted from when it was first seen.
+            let start = start.or(s.device.first_seen).unwrap_or(from).max(from);
+            let found = reported.remove(uuid).unwrap_or_default();
+            sums.evidence.push(s.device.last_report);
+            sums.add(case, *uuid, s.label(), case.model(s.device), start, &found);
+        }
+        for (i, row) in case.licence.manifest(&case.facts.site).enumerate() {
+            let start = row.in_service.unwrap_or(from).max(from);
+            if !rows_met.contains(&i) && start <= case.now {
+                let uuid = row.uuid.unwrap_or(DeviceUuid([0; 16]));
+                sums.add(
+                    case,
+                    uuid,
+                    row.label(),
+                    row_model(case, row),
+                    start,
+                    &Reported::default(),
+                );
+            }
+        }
+        sums
+    }
+
+    fn add(
+        &mut self,
+        case: &Case<'_>,
+        uuid: DeviceUuid,
+        label: String,
+        model: Option<&Model>,
+        start: UnixSeconds,
+        found: &Reported,
+    ) {
+        let elapsed_ms = milliseconds(case.now.since(start));
+        let silent_ms = elapsed_ms.saturating_sub(found.reported_ms);
+        let unbounded_ms = silent_ms.saturating_add(found.unbounded_ms);
+        let tpp = model.and_then(Model::tpp);
+        let (silent, capacity) = match tpp {
+            Some(tpp) => (peak(tpp, unbounded_ms), peak(tpp, elapsed_ms)),
+            None => {
+                self.unknown.push(format!("{label}, whose peak is not known"));
+                (MicroTppHours(0), MicroTppHours(0))
+            }
+        };
+        self.unreported = self.unreported.plus(silent);
+        self.capacity = self.capacity.plus(capacity);
+        self.training = self.training.plus(Interval::new(
+            found.lower,
+            found.upper.plus(silent).max(found.lower),
+        ));
+        if found.lower > MicroTppHours(0) {
+            let entry = self.by_device.entry(uuid).or_default();
+            *entry = entry.plus(found.lower);
+        }
+    }
+
+    fn trainers(&self) -> impl Iterator<Item = String> + '_ {
+        self.by_device.keys().map(DeviceUuid::nvml)
+    }
+}
+
+/// Training by device, over the days of the period.
+fn reported(case: &Case<'_>, from: UnixSeconds) -> BTreeMap<DeviceUuid, Reported> {
+    let mut found: BTreeMap<DeviceUuid, Reported> = BTreeMap::new();
+    for node in case.nodes() {
+        for (number, day) in node.record.days.range(from.day()..) {
+            let whole = is_whole(node, *number, from);
+            for sums in &day.devices {
+                let entry = found.entry(sums.uuid).or_default();
+                entry.upper = entry.upper.plus(sums.training_upper);
+                // A day that began before the period may hold training from before it: no lower bound, and no report
+                // of the period for sure.
+                if whole {
+                    entry.lower = entry.lower.plus(sums.training_lower);
+                    let day_ms = milliseconds(DAY_SECONDS);
+                    entry.reported_ms = entry.reported_ms.saturating_add(sums.expected_ms.min(day_ms));
+                    entry.unbounded_ms = entry.unbounded_ms.saturating_add(sums.unbounded_ms);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Whether all that a node reported on a day lies within a period that starts at `from`.
+fn is_whole(node: &NodeAtSite, day: i64, from: UnixSeconds) -> bool {
+    let start = UnixSeconds(day.saturating_mul(DAY_SECONDS));
+    start >= from || node.record.facts.earliest.is_some_and(|t| t >= from)
+}
+
+fn milliseconds(seconds: i64) -> u64 {
+    u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000)
+}
+
+/// The start of the calendar period that holds `now`, in the licence's zone.
+fn period_start(period: AllowancePeriod, zone: Zone, now: UnixSeconds) -> UnixSeconds {
+    let first = |month: fn(Month) -> Month| -> Option<UnixSeconds> {
+        let local = OffsetDateTime::from_unix_timestamp(now.plus(zone.offset).0).ok()?;
+        let date = local
+            .date()
+            .replace_day(1)
+            .ok()?
+            .replace_month(month(local.month()))
+            .ok()?;
+        let start = UnixSeconds(date.midnight().assume_utc().unix_timestamp());
+        Some(start.plus(zone.offset.saturating_neg()))
+    };
+    let start = match period {
+        AllowancePeriod::Day => {
+            let day = now.plus(zone.offset).day().saturating_mul(DAY_SECONDS);
+            Some(UnixSeconds(day).plus(zone.offset.saturating_neg()))
+        }
+        AllowancePeriod::Month => first(|m| m),
+        AllowancePeriod::Quarter => first(|m| match m {
+            Month::January | Month::February | Month::March => Month::January,
+            Month::April | Month::May | Month::June => Month::April,
+            Month::July | Month::August | Month::September => Month::July,
+            Month::October | Month::November | Month::December => Month::October,
+        }),
+        AllowancePeriod::Year => first(|_| Month::January),
+        AllowancePeriod::Term => None,
+    };
+    // The term starts with the licence, which the caller applies.
+    start.unwrap_or(UnixSeconds(i64::MIN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn periods_start_with_the_calendar_of_the_zone() {
+        let now = UnixSeconds::parse("2026-11-30T20:00:00Z").unwrap();
+        let start = |period, hours: i64| {
+            period_start(
+                period,
+                Zone {
+                    offset: hours * 3_600,
+                },
+                now,
+            )
+            .to_string()
+        };
+        assert_eq!(start(AllowancePeriod::Day, 0), "2026-11-30T00:00:00Z");
+        assert_eq!(start(AllowancePeriod::Month, 0), "2026-11-01T00:00:00Z");
+        assert_eq!(start(AllowancePeriod::Quarter, 0), "2026-10-01T00:00:00Z");
+        assert_eq!(start(AllowancePeriod::Year, 0), "2026-01-01T00:00:00Z");
+        // In Singapore it is already December.
+        assert_eq!(start(AllowancePeriod::Day, 8), "2026-11-30T16:00:00Z");
+        assert_eq!(start(AllowancePeriod::Month, 8), "2026-11-30T16:00:00Z");
+    }
+}

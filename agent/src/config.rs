@@ -1,0 +1,430 @@
+//! Configuration: one TOML file, an environment variable and a flag for each key. The one place where the environment is read.
+//!
+//! Decides: what the agent was told, and that a key nobody knows is an error that names the nearest known one. A flag stands
+//! above its environment variable, that above the file, the file above the default. Trusts the operator. Does not establish that
+//! what is configured is allowed: a library that is configured, for one, is named as such in every report.
+
+use serde::Deserialize;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use weighbridge::bounded::{self, BoundedReadError, MAX_KEY_FILE};
+
+/// Where the file lies where no other is named.
+const DEFAULT_FILE: &str = "/etc/weighbridge/agent.toml";
+/// Days for which a receipted report is kept where no witness is configured.
+pub const REPORTS_KEPT_DAYS: u32 = 30;
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration {path} cannot be read")]
+    Read {
+        /// It.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: BoundedReadError,
+    },
+    /// The file is not TOML, or a value is of the wrong type.
+    #[error("the configuration {path} is wrong: {reason}")]
+    Form {
+        /// It.
+        path: PathBuf,
+        /// Where and why.
+        reason: String,
+    },
+    /// A key is not known.
+    #[error(
+        "the configuration {path} has a key `{found}` that is not known; the nearest known one is `{nearest}`"
+    )]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        found: String,
+        /// The nearest known key.
+        nearest: &'static str,
+    },
+    /// A value is outside its bounds.
+    #[error("`{key}` is {found}, but must lie within {bounds}")]
+    Bounds {
+        /// The key.
+        key: &'static str,
+        /// What stands there.
+        found: u64,
+        /// What is allowed.
+        bounds: &'static str,
+    },
+}
+
+/// What may be set, by flag, environment variable or file; an empty place means the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where the key, the report chain and what is not yet receipted are kept [default: /var/lib/weighbridge/agent]
+    #[arg(long, global = true, value_name = "DIR", env = "WEIGHBRIDGE_AGENT_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// NVML library to load instead of the system's; every report says so [default: the system's]
+    #[arg(
+        long = "nvml",
+        global = true,
+        value_name = "PATH",
+        env = "WEIGHBRIDGE_AGENT_NVML_PATH"
+    )]
+    pub nvml_path: Option<PathBuf>,
+    /// Where the kernel's device tree is mounted [default: /sys]
+    #[arg(long, global = true, value_name = "DIR", env = "WEIGHBRIDGE_AGENT_SYSFS_ROOT")]
+    pub sysfs_root: Option<PathBuf>,
+    /// HTTP proxy to reach the verifier through, by CONNECT [default: HTTPS_PROXY of the environment, heeding NO_PROXY]
+    #[arg(long, global = true, value_name = "URL", env = "WEIGHBRIDGE_AGENT_PROXY")]
+    pub proxy: Option<String>,
+    /// Most disk that reports and windows may take, in mebibytes; the oldest receipted go first [default: 1024]
+    #[arg(
+        long,
+        global = true,
+        value_name = "MIB",
+        env = "WEIGHBRIDGE_AGENT_SPOOL_MAX_MIB"
+    )]
+    pub spool_max_mib: Option<u64>,
+    /// Shortest report that the operator accepts, in seconds (60 to 900) [default: 60]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECONDS",
+        env = "WEIGHBRIDGE_AGENT_REPORT_SECONDS_MIN"
+    )]
+    pub report_seconds_min: Option<u32>,
+    /// Longest report that the operator accepts, in seconds (60 to 900) [default: 900]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECONDS",
+        env = "WEIGHBRIDGE_AGENT_REPORT_SECONDS_MAX"
+    )]
+    pub report_seconds_max: Option<u32>,
+    /// Whether a verifier may ask for a trial, with reports of 1 to 59 seconds [default: false]
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", env = "WEIGHBRIDGE_AGENT_ALLOW_TRIAL")]
+    pub allow_trial: Option<bool>,
+    /// Time from burst to burst, in seconds; 0 takes none [default: 600]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECONDS",
+        env = "WEIGHBRIDGE_AGENT_BURST_EVERY_SECONDS"
+    )]
+    pub burst_every_seconds: Option<u32>,
+    /// Length of a burst of ten samples a second, in seconds [default: 60]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECONDS",
+        env = "WEIGHBRIDGE_AGENT_BURST_SECONDS"
+    )]
+    pub burst_seconds: Option<u32>,
+    /// Environment variables, by name, that the sampler's process inherits; no other reaches the driver's library [default: none]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        env = "WEIGHBRIDGE_AGENT_SAMPLER_ENVIRONMENT"
+    )]
+    pub sampler_environment: Option<Vec<String>>,
+    /// What is logged to standard error: error, warn, info, debug, or a filter by module [default: info]
+    #[arg(long, global = true, value_name = "FILTER", env = "WEIGHBRIDGE_AGENT_LOG")]
+    pub log: Option<String>,
+}
+
+/// Every key of [`Settings`]; a test holds the two together.
+const KEYS: [&str; 12] = [
+    "state_dir",
+    "nvml_path",
+    "sysfs_root",
+    "proxy",
+    "spool_max_mib",
+    "report_seconds_min",
+    "report_seconds_max",
+    "allow_trial",
+    "burst_every_seconds",
+    "burst_seconds",
+    "sampler_environment",
+    "log",
+];
+
+impl Settings {
+    /// These, and where one is empty that of `below`.
+    #[must_use]
+    pub fn over(self, below: Self) -> Self {
+        Self {
+            state_dir: self.state_dir.or(below.state_dir),
+            nvml_path: self.nvml_path.or(below.nvml_path),
+            sysfs_root: self.sysfs_root.or(below.sysfs_root),
+            proxy: self.proxy.or(below.proxy),
+            spool_max_mib: self.spool_max_mib.or(below.spool_max_mib),
+            report_seconds_min: self.report_seconds_min.or(below.report_seconds_min),
+            report_seconds_max: self.report_seconds_max.or(below.report_seconds_max),
+            allow_trial: self.allow_trial.or(below.allow_trial),
+            burst_every_seconds: self.burst_every_seconds.or(below.burst_every_seconds),
+            burst_seconds: self.burst_seconds.or(below.burst_seconds),
+            sampler_environment: self.sampler_environment.or(below.sampler_environment),
+            log: self.log.or(below.log),
+        }
+    }
+
+    /// Reads a file's text; `path` is for the message.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let form = |e: toml::de::Error| ConfigError::Form {
+            path: path.to_owned(),
+            reason: e.to_string().trim_end().to_owned(),
+        };
+        let table: toml::Table = text.parse().map_err(form)?;
+        if let Some(found) = table.keys().find(|k| !KEYS.contains(&k.as_str())) {
+            return Err(ConfigError::UnknownKey {
+                path: path.to_owned(),
+                found: found.chars().take(60).collect(),
+                nearest: nearest(found),
+            });
+        }
+        toml::from_str(text).map_err(form)
+    }
+}
+
+/// How a proxy is to be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// Its URL.
+    pub url: String,
+    /// Hosts that are reached without it, as in `NO_PROXY`.
+    pub except: String,
+}
+
+/// What the agent goes by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// State directory.
+    pub state_dir: PathBuf,
+    /// NVML library, where it is not the system's.
+    pub nvml_path: Option<PathBuf>,
+    /// Root of sysfs.
+    pub sysfs_root: PathBuf,
+    /// Proxy.
+    pub proxy: Option<Proxy>,
+    /// Bound on the spool, in bytes.
+    pub spool_max_bytes: u64,
+    /// Shortest report accepted, in seconds.
+    pub report_seconds_min: u32,
+    /// Longest report accepted, in seconds.
+    pub report_seconds_max: u32,
+    /// Whether a trial is accepted.
+    pub allow_trial: bool,
+    /// Time from burst to burst, in seconds; 0 for none.
+    pub burst_every_seconds: u32,
+    /// Length of a burst, in seconds.
+    pub burst_seconds: u32,
+    /// Names of the environment variables that the sampler inherits.
+    pub sampler_environment: Vec<String>,
+    /// Log filter.
+    pub log: String,
+}
+
+impl Config {
+    /// Reads the file at `named`, or the default one if it is there, lays `flags` over it, and resolves.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load(named: Option<&Path>, flags: Settings) -> Result<Self, ConfigError> {
+        let path = named.unwrap_or_else(|| Path::new(DEFAULT_FILE));
+        let below = match File::open(path) {
+            Ok(file) => {
+                let text = bounded::read_text(file, MAX_KEY_FILE).map_err(|source| ConfigError::Read {
+                    path: path.to_owned(),
+                    source,
+                })?;
+                Settings::parse(&text, path)?
+            }
+            Err(e) if named.is_none() && e.kind() == std::io::ErrorKind::NotFound => Settings::default(),
+            Err(e) => {
+                return Err(ConfigError::Read {
+                    path: path.to_owned(),
+                    source: e.into(),
+                });
+            }
+        };
+        Self::resolve(flags.over(below), proxy_of_environment())
+    }
+
+    /// Fills in defaults and checks bounds.
+    ///
+    /// # Errors
+    /// [`ConfigError::Bounds`].
+    pub fn resolve(settings: Settings, environment: Option<Proxy>) -> Result<Self, ConfigError> {
+        let (shortest, longest) = (
+            settings.report_seconds_min.unwrap_or(60),
+            settings.report_seconds_max.unwrap_or(900),
+        );
+        for (key, found, bounds, holds) in [
+            (
+                "report_seconds_max",
+                longest,
+                "60 and 900",
+                (60..=900).contains(&longest),
+            ),
+            (
+                "report_seconds_min",
+                shortest,
+                "60 and report_seconds_max",
+                (60..=longest).contains(&shortest),
+            ),
+        ] {
+            if !holds {
+                return Err(ConfigError::Bounds {
+                    key,
+                    found: found.into(),
+                    bounds,
+                });
+            }
+        }
+        let mib = settings.spool_max_mib.unwrap_or(1024);
+        if !(8..=1_048_576).contains(&mib) {
+            return Err(ConfigError::Bounds {
+                key: "spool_max_mib",
+                found: mib,
+                bounds: "8 and 1048576",
+            });
+        }
+        let explicit = settings.proxy.filter(|url| !url.is_empty()).map(|url| Proxy {
+            url,
+            except: String::new(),
+        });
+        Ok(Self {
+            state_dir: settings
+                .state_dir
+                .unwrap_or_else(|| "/var/lib/weighbridge/agent".into()),
+            nvml_path: settings.nvml_path,
+            sysfs_root: settings.sysfs_root.unwrap_or_else(|| "/sys".into()),
+            proxy: explicit.or(environment),
+            spool_max_bytes: mib.saturating_mul(1 << 20),
+            report_seconds_min: shortest,
+            report_seconds_max: longest,
+            allow_trial: settings.allow_trial.unwrap_or(false),
+            burst_every_seconds: settings.burst_every_seconds.unwrap_or(600),
+            burst_seconds: settings.burst_seconds.unwrap_or(60),
+            sampler_environment: settings.sampler_environment.unwrap_or_default(),
+            log: settings.log.unwrap_or_else(|| "info".to_owned()),
+        })
+    }
+}
+
+/// The proxy that the environment names, as every other program on the host understands it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the environment enters here and nowhere else"
+)]
+fn proxy_of_environment() -> Option<Proxy> {
+    let read = |names: [&str; 2]| {
+        names
+            .iter()
+            .find_map(|name| std::env::var(name).ok())
+            .filter(|v| !v.is_empty())
+    };
+    Some(Proxy {
+        url: read(["HTTPS_PROXY", "https_proxy"])?,
+        // A verifier on the same machine is never behind a proxy.
+        except: ["localhost,127.0.0.1,::1".to_owned()]
+            .into_iter()
+            .chain(read(["NO_PROXY", "no_proxy"]))
+            .collect::<Vec<_>>()
+            .join(","),
+    })
+}
+
+/// The known key with the least edit distance; one that begins with what was typed comes first.
+fn nearest(found: &str) -> &'static str {
+    KEYS.iter()
+        .copied()
+        .min_by_key(|known| (!known.starts_with(found), distance(found, known)))
+        .unwrap_or("state_dir")
+}
+
+/// Levenshtein distance, row by row.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().take(200).enumerate() {
+        let mut left = i.saturating_add(1);
+        let mut next = vec![left];
+        for (cb, pair) in b.iter().zip(row.windows(2)) {
+            let [diagonal, above] = pair else { continue };
+            let swap = diagonal.saturating_add(usize::from(ca != *cb));
+            left = swap.min(above.saturating_add(1)).min(left.saturating_add(1));
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Settings, ConfigError> {
+        Settings::parse(text, Path::new("agent.toml"))
+    }
+
+    #[test]
+    fn a_misspelt_key_is_answered_with_the_nearest_known_one() {
+        for (typed, meant) in [
+            ("stat_dir = \"x\"", "`state_dir`"),
+            ("report_second_max = 300", "`report_seconds_max`"),
+            ("nvml = \"x\"", "`nvml_path`"),
+        ] {
+            let said = parse(typed).unwrap_err().to_string();
+            assert!(said.contains(meant), "{said}");
+        }
+    }
+
+    #[test]
+    fn every_key_of_the_settings_is_known_and_no_other() {
+        for key in KEYS {
+            let wrong_type = format!("{key} = 2020-01-01");
+            let said = parse(&wrong_type).unwrap_err().to_string();
+            assert!(said.contains("is wrong"), "{key}: {said}");
+        }
+        // The packaged file shows every key, commented, with its default.
+        let packaged = include_str!("../../packaging/agent.toml");
+        for key in KEYS {
+            assert!(
+                packaged.contains(&format!("# {key} = ")),
+                "{key} is missing in packaging/agent.toml"
+            );
+        }
+        assert_eq!(parse(packaged).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn a_flag_stands_above_the_file_and_the_file_above_the_default() {
+        let file = parse("state_dir = \"/a\"\nspool_max_mib = 64").unwrap();
+        let flags = Settings {
+            state_dir: Some("/b".into()),
+            ..Settings::default()
+        };
+        let config = Config::resolve(flags.over(file), None).unwrap();
+        assert_eq!(config.state_dir, Path::new("/b"));
+        assert_eq!(config.spool_max_bytes, 64 << 20);
+        assert_eq!(config.report_seconds_max, 900);
+    }
+
+    #[test]
+    fn bounds_are_named() {
+        let said = Config::resolve(parse("report_seconds_max = 30").unwrap(), None)
+            .unwrap_err()
+            .to_string();
+        assert!(said.contains("report_seconds") && said.contains("30"), "{said}");
+    }
+}

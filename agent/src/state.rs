@@ -1,0 +1,221 @@
+//! The state directory: what lies where, and how a file there is replaced.
+//!
+//! Decides: that a file of the agent's is there whole or not at all, whatever is killed when, and that others cannot read it. Trusts the
+//! file system to keep what `fsync` returned for. Does not establish that nobody restored an older copy: delivery finds that out
+//! from the verifier.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use weighbridge::bounded::{self, BoundedReadError, MAX_KEY_FILE};
+
+/// Why the state directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The directory cannot be made.
+    #[error("the state directory {path} cannot be made; make it, owned by the agent's user, mode 0700")]
+    Make {
+        /// It.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file cannot be written.
+    #[error("{path} cannot be written")]
+    Write {
+        /// It.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file cannot be read.
+    #[error("{path} cannot be read")]
+    Read {
+        /// It.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: BoundedReadError,
+    },
+    /// A private file is open to others.
+    #[error(
+        "{path} may be read by others (mode {mode:03o}): run `chmod 600 {path}`, and treat what it held as known"
+    )]
+    Open {
+        /// It.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+/// The state directory and the names in it.
+#[derive(Clone, Debug)]
+pub struct StateDir(PathBuf);
+
+impl StateDir {
+    /// Makes the directory if it is not there, for its owner alone.
+    ///
+    /// # Errors
+    /// [`StateError::Make`].
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|source| StateError::Make {
+                path: path.to_owned(),
+                source,
+            })?;
+        Ok(Self(path.to_owned()))
+    }
+
+    /// The node's key.
+    #[must_use]
+    pub fn key(&self) -> PathBuf {
+        self.0.join("node.key")
+    }
+
+    /// What the verifier answered at enrolment.
+    #[must_use]
+    pub fn enrolment(&self) -> PathBuf {
+        self.0.join("enrolment.cbor")
+    }
+
+    /// The chain and its reports.
+    #[must_use]
+    pub fn spool(&self) -> PathBuf {
+        self.0.join("spool.redb")
+    }
+
+    /// The socket through which the running agent is asked.
+    #[must_use]
+    pub fn control(&self) -> PathBuf {
+        self.0.join("control.sock")
+    }
+}
+
+/// Makes a private file that must not be there yet; atomically, so that a crash leaves all of it or nothing. Returns whether this
+/// call made it.
+///
+/// # Errors
+/// [`StateError::Write`].
+pub fn create_private(path: &Path, bytes: &[u8]) -> Result<bool, StateError> {
+    let staged = stage(path, bytes)?;
+    let made = match std::fs::hard_link(&staged, path) {
+        Ok(()) => true,
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => false,
+        Err(source) => return Err(write_error(path, source)),
+    };
+    std::fs::remove_file(&staged).map_err(|e| write_error(&staged, e))?;
+    sync_parent(path)?;
+    Ok(made)
+}
+
+/// Replaces a private file atomically.
+///
+/// # Errors
+/// [`StateError::Write`].
+pub fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+    let staged = stage(path, bytes)?;
+    std::fs::rename(&staged, path).map_err(|e| write_error(path, e))?;
+    sync_parent(path)
+}
+
+/// Reads a private file; `None` where there is none.
+///
+/// # Errors
+/// [`StateError::Open`] where others may read it, [`StateError::Read`].
+pub fn read_private(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
+    let wrong = |source| StateError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = match OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+    {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(wrong(e.into())),
+    };
+    let mode = file.metadata().map_err(|e| wrong(e.into()))?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(StateError::Open {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    bounded::read(file, MAX_KEY_FILE).map(Some).map_err(wrong)
+}
+
+/// Writes the bytes beside `path`, durably.
+fn stage(path: &Path, bytes: &[u8]) -> Result<PathBuf, StateError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let staged = path.with_file_name(name);
+    // A crash may have left one; only this user can write here.
+    match std::fs::remove_file(&staged) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(write_error(&staged, e)),
+        _ => {}
+    }
+    let write = || {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&staged)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(|e| write_error(&staged, e))?;
+    Ok(staged)
+}
+
+fn sync_parent(path: &Path) -> Result<(), StateError> {
+    let parent = path.parent().unwrap_or_else(|| Path::new("."));
+    File::open(parent)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|e| write_error(parent, e))
+}
+
+fn write_error(path: &Path, source: std::io::Error) -> StateError {
+    StateError::Write {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_file_is_made_once_and_replaced_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.key");
+        std::fs::write(dir.path().join("node.key.new"), "left by a crash").unwrap();
+        assert!(create_private(&path, b"one").unwrap());
+        assert!(!create_private(&path, b"two").unwrap());
+        assert_eq!(read_private(&path).unwrap().unwrap(), b"one");
+        replace_private(&path, b"three").unwrap();
+        assert_eq!(read_private(&path).unwrap().unwrap(), b"three");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_is_refused_with_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.key");
+        create_private(&path, b"one").unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+        let said = read_private(&path).unwrap_err().to_string();
+        assert!(said.contains("chmod 600"), "{said}");
+        assert!(read_private(&dir.path().join("absent")).unwrap().is_none());
+    }
+}

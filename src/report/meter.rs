@@ -206,6 +206,11 @@ impl Meter {
         }
     }
 
+    /// Sets the length of windows from now on, the open one included.
+    pub fn set_window(&mut self, window_ns: u64) {
+        self.settings.window_ns = window_ns;
+    }
+
     /// When the open window ends.
     #[must_use]
     pub fn window_end(&self) -> BootNanos {

@@ -10,5 +10,14 @@
 )]
 
 pub mod clock;
+pub mod config;
+pub mod delivery;
 pub mod devices;
+pub mod draft;
+pub mod enrolment;
+pub mod keys;
 pub mod sampler;
+pub mod sentence;
+pub mod service;
+pub mod spool;
+pub mod state;

@@ -1,0 +1,467 @@
+//! The reporter: from frames and the time to sealed reports in the spool.
+//!
+//! Decides: which stretch a report speaks of, and what the host says of itself in it. It reads no clock, opens no device and
+//! sends nothing: frames and the time come in as arguments, so that long traces run in-process on a clock of their own. Trusts the
+//! frames for their shape only. Does not establish that they are true.
+
+use super::kept::KeptLeaves;
+use crate::devices::host::HostFacts;
+use crate::draft::Draft;
+use crate::keys::NodeKey;
+use crate::sentence::Sentence;
+use crate::spool::{Life, Spool, SpoolError, Standing};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tracing::{error, info, warn};
+use weighbridge::accelerator::{Catalogue, CatalogueError};
+use weighbridge::crypto::{Entropy, KeyError, hmac_sha256};
+use weighbridge::id::{Digest, NodeId, VerifierId};
+use weighbridge::report::{
+    AcceleratorClaims, ChainLink, ClockSource, HostClaims, Meter, MeterSettings, ReportTime,
+};
+use weighbridge::telemetry::{DeviceState, Frame, GapReason, Inventory, NoticeKind};
+use weighbridge::time::{BootNanos, SECOND, UnixSeconds};
+use weighbridge::workload::{Rules, RulesError, model_digest};
+
+/// Time between regular ticks.
+const NOMINAL_NS: u64 = SECOND;
+/// Longest window, in seconds.
+const WINDOW_SECONDS: u32 = 60;
+/// How long frames may be on their way before a window is closed without them.
+const GRACE_NS: u64 = 2 * SECOND;
+/// A wall clock that moves this much against boot time has stepped.
+const STEP_SECONDS: i64 = 2;
+/// Reports that are kept in memory while the disk takes none.
+const MAX_UNSTORED: usize = 16;
+
+/// Why there is no reporter.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReporterError {
+    /// The catalogue that was built in.
+    #[error("the catalogue of accelerators that was built in is damaged; reinstall the agent")]
+    Catalogue(#[from] CatalogueError),
+    /// The rules that were built in.
+    #[error("the workload rules that were built in are damaged; reinstall the agent")]
+    Rules(#[from] RulesError),
+    /// No random bytes.
+    #[error(transparent)]
+    Entropy(#[from] KeyError),
+    /// The spool.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
+/// The time, as an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Boot time.
+    pub boot: BootNanos,
+    /// Wall time.
+    pub wall: UnixSeconds,
+    /// What disciplines the wall clock.
+    pub source: ClockSource,
+}
+
+/// Who reports to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The verifier.
+    pub verifier: VerifierId,
+    /// The node.
+    pub node: NodeId,
+}
+
+/// What happened since the last report, beside what the meter sums.
+#[derive(Clone, Copy, Debug, Default)]
+struct Incidents {
+    starts: u32,
+    sampler_restarts: u32,
+    released: bool,
+    wall_steps: u32,
+    wall_step_seconds: u64,
+}
+
+/// Makes reports of frames.
+#[derive(Debug)]
+pub struct Reporter {
+    spool: Arc<Spool>,
+    key: NodeKey,
+    identity: Identity,
+    facts: HostFacts,
+    catalogue: Digest,
+    salts: Salts,
+    meter: Meter,
+    inventory: Inventory,
+    surveyed: bool,
+    kept: Vec<KeptLeaves>,
+    standing: Standing,
+    incidents: Incidents,
+    released_now: bool,
+    library_changed: bool,
+    wall_offset: i64,
+    unstored: VecDeque<(Draft, Vec<u8>, Life)>,
+}
+
+impl Reporter {
+    /// A reporter whose first report begins at `now`. The start is noted in the spool: the report after it says how often the agent
+    /// was started, and whether the wall clock moved in between.
+    ///
+    /// # Errors
+    /// [`ReporterError`].
+    pub fn new(
+        spool: Arc<Spool>,
+        key: NodeKey,
+        identity: Identity,
+        facts: HostFacts,
+        entropy: &Entropy,
+        now: Now,
+    ) -> Result<Self, ReporterError> {
+        let catalogue = Catalogue::embedded()?;
+        let standing = spool.standing()?;
+        let (before, starts) = spool.started(facts.boot_id, now.boot, now.wall)?;
+        let inventory = Inventory {
+            at: now.boot,
+            driver: None,
+            devices: Vec::new(),
+            bus: Vec::new(),
+        };
+        let mut reporter = Self {
+            catalogue: catalogue.digest(),
+            meter: Meter::new(
+                &inventory,
+                now.boot,
+                settings(&standing),
+                catalogue,
+                Rules::embedded()?,
+            ),
+            spool,
+            key,
+            identity,
+            salts: Salts {
+                seed: entropy.draw()?,
+                drawn: 0,
+            },
+            inventory,
+            surveyed: false,
+            kept: Vec::new(),
+            standing,
+            incidents: Incidents {
+                starts,
+                ..Incidents::default()
+            },
+            released_now: false,
+            library_changed: false,
+            wall_offset: offset(now),
+            unstored: VecDeque::new(),
+            facts,
+        };
+        if let Some(life) = before.filter(|life| life.boot == reporter.facts.boot_id) {
+            let then = Now {
+                boot: life.at,
+                wall: life.wall,
+                source: now.source,
+            };
+            reporter.note_step(offset(now).saturating_sub(offset(then)));
+        }
+        Ok(reporter)
+    }
+
+    /// Takes a frame of the sampler's. A window or report that ends before it is closed first.
+    ///
+    /// # Errors
+    /// [`SpoolError`] where a report that fell due could not be stored; it is kept and stored later.
+    pub fn frame(&mut self, frame: &Frame, now: Now) -> Result<Option<ChainLink>, SpoolError> {
+        let mut sealed = None;
+        if let Some(inventory) = &frame.inventory {
+            self.take_inventory(inventory);
+        }
+        if let Some(tick) = &frame.tick {
+            // A tick cannot be of the future; one that claims to be would close windows before their time.
+            sealed = self.roll(tick.at.min(now.boot), now)?;
+            self.meter.push_tick(tick);
+        }
+        if let Some(notice) = &frame.notice {
+            if notice.kind != NoticeKind::Calling {
+                info!(device = notice.device, "{}: {}", notice.kind, notice.text);
+            }
+            match notice.kind {
+                NoticeKind::Released => self.set_released(true),
+                NoticeKind::Resumed => self.set_released(false),
+                NoticeKind::LibraryChanged => self.library_changed = true,
+                NoticeKind::DriverUnavailable | NoticeKind::DeviceLost | NoticeKind::Calling => {}
+            }
+            self.meter.push_notice(notice);
+        }
+        Ok(sealed)
+    }
+
+    /// Closes what has ended by `now`, with some grace for frames that are still on their way.
+    ///
+    /// # Errors
+    /// As [`Reporter::frame`].
+    pub fn advance(&mut self, now: Now) -> Result<Option<ChainLink>, SpoolError> {
+        let moved = offset(now).saturating_sub(self.wall_offset);
+        self.wall_offset = offset(now);
+        self.note_step(moved);
+        self.store_unstored()?;
+        self.roll(BootNanos(now.boot.0.saturating_sub(GRACE_NS)), now)
+    }
+
+    /// Ends the report in the making early, at `now`: it covers the shorter time. Nothing is sealed where no time has passed.
+    ///
+    /// # Errors
+    /// As [`Reporter::frame`].
+    pub fn finish(&mut self, now: Now) -> Result<Option<ChainLink>, SpoolError> {
+        let sealed = self.roll(now.boot, now)?;
+        if now.boot.since(self.meter.start()) < SECOND {
+            return Ok(sealed);
+        }
+        self.close_report(now.boot, now).map(Some)
+    }
+
+    /// The sampler's process was abandoned or died. A device whose call did not return is named.
+    pub fn sampler_restarted(&mut self, hung: Option<u16>) {
+        self.incidents.sampler_restarts = self.incidents.sampler_restarts.saturating_add(1);
+        if let Some(device) = hung {
+            self.meter.mark(Some(device), DeviceState::Hung);
+        }
+    }
+
+    /// A device (`None`: all) entered a state that the supervisor knows of.
+    pub fn mark(&mut self, device: Option<u16>, state: DeviceState) {
+        self.meter.mark(device, state);
+    }
+
+    /// The driver was let go of on request, or taken up again.
+    pub fn set_released(&mut self, released: bool) {
+        self.released_now = released;
+        self.incidents.released |= released;
+        let state = if released {
+            DeviceState::Released
+        } else {
+            DeviceState::Present
+        };
+        self.meter.mark(None, state);
+    }
+
+    /// Explains a stretch without samples.
+    pub fn gap(&mut self, device: Option<u16>, reason: GapReason, from: BootNanos, to: BootNanos) {
+        self.meter.push_gap(device, reason, from, to);
+    }
+
+    /// Takes over what the verifier said since: a length that changed holds from now on, for the report in the making too.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    pub fn follow_standing(&mut self) -> Result<(), SpoolError> {
+        self.standing = self.spool.standing()?;
+        self.meter.set_window(settings(&self.standing).window_ns);
+        Ok(())
+    }
+
+    /// What the sampler found last.
+    #[must_use]
+    pub fn inventory(&self) -> &Inventory {
+        &self.inventory
+    }
+
+    /// Whether the sampler has said at all what it found.
+    #[must_use]
+    pub fn surveyed(&self) -> bool {
+        self.surveyed
+    }
+
+    /// When the report in the making ends.
+    #[must_use]
+    pub fn report_end(&self) -> BootNanos {
+        let length = u64::from(self.standing.report_seconds.max(1)).saturating_mul(SECOND);
+        self.meter.start().plus(length)
+    }
+
+    /// Reports that could not be stored yet.
+    #[must_use]
+    pub fn unstored(&self) -> usize {
+        self.unstored.len()
+    }
+
+    fn take_inventory(&mut self, inventory: &Inventory) {
+        self.inventory = inventory.clone();
+        self.surveyed = true;
+        self.meter.set_inventory(inventory);
+        if self.released_now {
+            self.meter.mark(None, DeviceState::Released);
+        }
+        if inventory.driver.is_none() && !inventory.devices.is_empty() {
+            self.meter.mark(None, DeviceState::DriverUnavailable);
+        }
+    }
+
+    /// Closes every window and report that ends at or before `until`.
+    fn roll(&mut self, until: BootNanos, now: Now) -> Result<Option<ChainLink>, SpoolError> {
+        let mut sealed = None;
+        loop {
+            let report_end = self.report_end();
+            let window_end = self.meter.window_end().min(report_end);
+            if until < window_end {
+                return Ok(sealed);
+            }
+            if window_end < report_end {
+                let salts = &mut self.salts;
+                let closed = self.meter.close_window(window_end, &mut || salts.next());
+                KeptLeaves::add(&mut self.kept, closed);
+                continue;
+            }
+            // Where a whole report was slept through, one report speaks of all of that time, with the gap in it.
+            let slept = until.since(report_end) >= report_end.since(self.meter.start());
+            let end = if slept { until } else { report_end };
+            sealed = Some(self.close_report(end, now)?);
+        }
+    }
+
+    fn close_report(&mut self, end: BootNanos, now: Now) -> Result<ChainLink, SpoolError> {
+        let start = self.meter.start();
+        let salts = &mut self.salts;
+        let finished = self.meter.finish(end, &mut || salts.next());
+        KeptLeaves::add(&mut self.kept, finished.windows);
+        let since = now.boot.since(end).checked_div(SECOND).unwrap_or(0);
+        let wall_end = now.wall.plus(i64::try_from(since).unwrap_or(0).saturating_neg());
+        let draft = self.draft(start, end, wall_end, now.source, finished.accelerators);
+        let windows = KeptLeaves::encode(std::mem::take(&mut self.kept));
+        let life = Life {
+            boot: self.facts.boot_id,
+            at: end,
+            wall: wall_end,
+            starts: 0,
+        };
+        self.incidents = Incidents {
+            released: self.released_now,
+            ..Incidents::default()
+        };
+        if self.unstored.len() >= MAX_UNSTORED {
+            // The oldest goes; the verifier sees the hole between the times of the reports around it.
+            warn!("the disk takes no reports and memory holds no more: the oldest was dropped");
+            self.unstored.pop_front();
+        }
+        self.unstored.push_back((draft, windows, life));
+        let link = self.store_unstored()?;
+        self.follow_standing()?;
+        link.ok_or(SpoolError::Incomplete("report that was just sealed"))
+    }
+
+    /// Seals what waits in memory, oldest first. The place is taken only now, so a report that is never stored leaves no hole in the
+    /// numbers.
+    fn store_unstored(&mut self) -> Result<Option<ChainLink>, SpoolError> {
+        let mut last = None;
+        while let Some((draft, windows, life)) = self.unstored.front() {
+            let key = self.key.signer.as_ref();
+            match self.spool.append(life, windows, |place| draft.seal(place, key)) {
+                Ok(link) => last = Some(link),
+                Err(e) => {
+                    error!("a report is kept in memory: {}", Sentence(&e));
+                    return Err(e);
+                }
+            }
+            self.unstored.pop_front();
+        }
+        Ok(last)
+    }
+
+    fn draft(
+        &self,
+        start: BootNanos,
+        end: BootNanos,
+        wall_end: UnixSeconds,
+        clock_source: ClockSource,
+        accelerators: Vec<AcceleratorClaims>,
+    ) -> Draft {
+        let mut driver = self.inventory.driver.clone();
+        if let Some(driver) = &mut driver {
+            driver.library_changed |= self.library_changed;
+        }
+        Draft {
+            verifier: self.identity.verifier,
+            node: self.identity.node,
+            boot: self.facts.boot_id,
+            time: ReportTime {
+                start,
+                end,
+                wall_end,
+                wall_steps: self.incidents.wall_steps,
+                wall_step_seconds: self.incidents.wall_step_seconds,
+            },
+            agent_starts: self.incidents.starts,
+            report_seconds: self.standing.report_seconds,
+            trial: self.standing.trial,
+            host: HostClaims {
+                agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+                agent_digest: self.facts.agent_digest,
+                key_protection: self.key.protection,
+                kernel: self.facts.kernel.clone(),
+                cpus: self.facts.cpus,
+                memory_mib: self.facts.memory_mib,
+                driver,
+                bus: self.inventory.bus.clone(),
+                clock_source,
+                model_digest: model_digest(),
+                catalogue_digest: self.catalogue,
+                released: self.incidents.released,
+                sampler_restarts: self.incidents.sampler_restarts,
+            },
+            accelerators,
+        }
+    }
+
+    fn note_step(&mut self, moved: i64) {
+        if moved.saturating_abs() > STEP_SECONDS {
+            warn!(seconds = moved, "the wall clock stepped against boot time");
+            self.incidents.wall_steps = self.incidents.wall_steps.saturating_add(1);
+            self.incidents.wall_step_seconds = self
+                .incidents
+                .wall_step_seconds
+                .saturating_add(moved.unsigned_abs());
+        }
+    }
+}
+
+/// Wall time at boot, in seconds: it stays where it is unless the wall clock steps.
+fn offset(now: Now) -> i64 {
+    let up = now.boot.0.checked_div(SECOND).unwrap_or(0);
+    now.wall.0.saturating_sub(i64::try_from(up).unwrap_or(i64::MAX))
+}
+
+fn settings(standing: &Standing) -> MeterSettings {
+    let seconds = standing.report_seconds.clamp(1, WINDOW_SECONDS);
+    MeterSettings {
+        nominal_ns: NOMINAL_NS,
+        window_ns: u64::from(seconds).saturating_mul(SECOND),
+    }
+}
+
+/// Random salts from one random seed (HMAC-SHA-256 in counter mode), so that drawing one cannot fail half way through a report.
+struct Salts {
+    seed: [u8; 32],
+    drawn: u64,
+}
+
+impl std::fmt::Debug for Salts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Salts({} drawn)", self.drawn)
+    }
+}
+
+impl Salts {
+    fn next(&mut self) -> [u8; 16] {
+        self.drawn = self.drawn.saturating_add(1);
+        let Digest(block) = hmac_sha256(&self.seed, &self.drawn.to_be_bytes());
+        let mut salt = [0; 16];
+        for (to, from) in salt.iter_mut().zip(block) {
+            *to = from;
+        }
+        salt
+    }
+}
+
+#[cfg(test)]
+#[path = "reporter_tests.rs"]
+mod tests;

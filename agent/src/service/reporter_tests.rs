@@ -1,0 +1,352 @@
+use super::*;
+use crate::keys::NodeKey;
+use weighbridge::id::{BootId, DeviceUuid, PciId};
+use weighbridge::report::{OpenedReport, VerifiedReport};
+use weighbridge::telemetry::{
+    AcceleratorIdentity, DeviceSample, HostDriver, LibraryOrigin, Notice, Reading, Tick, TickKind,
+};
+
+/// A node with synthetic devices, in a directory.
+struct Node {
+    dir: tempfile::TempDir,
+    key: NodeKey,
+    wall_at_boot: i64,
+}
+
+impl Node {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let key = NodeKey::load_or_create(&dir.path().join("node.key"), &Entropy::system()).unwrap();
+        Self {
+            dir,
+            key,
+            wall_at_boot: 1_790_000_000,
+        }
+    }
+
+    fn spool(&self) -> Arc<Spool> {
+        let path = self.dir.path().join("spool.redb");
+        Arc::new(Spool::open(&path, 1 << 30, &Entropy::system()).unwrap().0)
+    }
+
+    fn now(&self, seconds: f64) -> Now {
+        Now {
+            boot: BootNanos((seconds * 1e9) as u64),
+            wall: UnixSeconds(self.wall_at_boot + seconds as i64),
+            source: ClockSource::Synchronised,
+        }
+    }
+
+    fn reporter(&self, spool: &Arc<Spool>, seconds: f64) -> Reporter {
+        let identity = Identity {
+            verifier: VerifierId([3; 32]),
+            node: NodeId([1; 17]),
+        };
+        let facts = HostFacts {
+            kernel: "6.12".to_owned(),
+            cpus: 4,
+            memory_mib: 1024,
+            boot_id: BootId([9; 16]),
+            agent_digest: Digest([8; 32]),
+        };
+        let entropy = Entropy::system();
+        Reporter::new(
+            Arc::clone(spool),
+            self.key.clone(),
+            identity,
+            facts,
+            &entropy,
+            self.now(seconds),
+        )
+        .unwrap()
+    }
+
+    fn reports(&self, spool: &Spool) -> Vec<VerifiedReport> {
+        let mut found = Vec::new();
+        let mut from = 0;
+        while let Some(waiting) = spool.next_waiting(from).unwrap() {
+            from = waiting.ordinal + 1;
+            let opened = OpenedReport::open(&waiting.bundle).unwrap();
+            found.push(opened.verify(self.key.signer.public_key()).unwrap());
+        }
+        found
+    }
+}
+
+fn inventory() -> Frame {
+    Frame {
+        inventory: Some(Inventory {
+            at: BootNanos(100 * SECOND),
+            driver: Some(HostDriver {
+                driver_version: "590.48.01".to_owned(),
+                nvml_version: "13".to_owned(),
+                cuda_version: None,
+                library_digest: Digest([7; 32]),
+                library_origin: LibraryOrigin::System,
+                library_changed: false,
+                confidential_compute: None,
+            }),
+            devices: vec![AcceleratorIdentity {
+                index: 0,
+                uuid: DeviceUuid([5; 16]),
+                serial: None,
+                pci: PciId {
+                    vendor: 0x10de,
+                    device: 0x2330,
+                    subsystem_vendor: 0x10de,
+                    subsystem_device: 0x16c1,
+                },
+                name: "NVIDIA H100 80GB HBM3".to_owned(),
+                board_part: None,
+                vbios: None,
+                gsp_firmware: None,
+                memory_mib: Reading::Value(81_559),
+                cores: Reading::Unsupported,
+                max_sm_clock_mhz: Reading::Value(1980),
+                power_limit_mw: Reading::Value(700_000),
+                pdi: None,
+                module_id: None,
+                fabric: None,
+                nvlink_links: None,
+                mig: None,
+                ecc: None,
+                pipe_activity: false,
+            }],
+            bus: Vec::new(),
+        }),
+        tick: None,
+        notice: None,
+    }
+}
+
+/// A tick at which the device has used 400 W since boot.
+fn tick(seconds: f64) -> Frame {
+    let at = BootNanos((seconds * 1e9) as u64);
+    Frame {
+        inventory: None,
+        tick: Some(Tick {
+            at,
+            kind: TickKind::Regular,
+            devices: vec![DeviceSample {
+                device: 0,
+                state: DeviceState::Present,
+                at,
+                energy_mj: Reading::Value((seconds * 400_000.0) as u64),
+                power_mw: Reading::Value(400_000),
+                sm_clock_mhz: Reading::Value(1755),
+                memory_clock_mhz: Reading::Value(2619),
+                utilisation: Reading::Value(weighbridge::unit::Ppm::ONE),
+                memory_used_mib: Reading::Value(40_000),
+                temperature_c: Reading::Value(50),
+                clock_events: Reading::Value(0),
+                nvlink_tx_bytes: Reading::Unsupported,
+                nvlink_rx_bytes: Reading::Unsupported,
+                pcie_tx_bytes: Reading::Unsupported,
+                pcie_rx_bytes: Reading::Unsupported,
+                activity: Reading::Unsupported,
+            }],
+        }),
+        notice: None,
+    }
+}
+
+/// Runs ticks once a second in `range`, each two milliseconds after the second.
+fn run(node: &Node, reporter: &mut Reporter, range: std::ops::Range<u32>) {
+    for second in range {
+        let at = f64::from(second) + 0.002;
+        reporter.frame(&tick(at), node.now(at + 0.01)).unwrap();
+        reporter.advance(node.now(at + 0.01)).unwrap();
+    }
+}
+
+#[test]
+fn a_chain_of_reports_covers_the_time_without_a_hole() {
+    let node = Node::new();
+    let spool = node.spool();
+    let mut reporter = node.reporter(&spool, 100.0);
+    reporter.frame(&inventory(), node.now(100.1)).unwrap();
+    run(&node, &mut reporter, 101..710);
+    let reports = node.reports(&spool);
+    assert_eq!(reports.len(), 2);
+    let (first, second) = (&reports[0].claims().report, &reports[1].claims().report);
+    assert_eq!(
+        (first.time.start, first.time.end),
+        (BootNanos(100 * SECOND), BootNanos(400 * SECOND))
+    );
+    assert_eq!(second.time.start, first.time.end);
+    assert_eq!((first.sequence, second.sequence), (1, 2));
+    assert_eq!(
+        (first.previous, second.previous),
+        (None, Some(reports[0].digest()))
+    );
+    assert_eq!((first.agent_starts, second.agent_starts), (1, 0));
+    assert_eq!(first.time.wall_end, UnixSeconds(1_790_000_400));
+    assert_eq!(
+        (first.time.wall_steps, first.report_seconds, first.trial),
+        (0, 300, false)
+    );
+    let device = reports[1].accelerators().next().unwrap();
+    assert_eq!(device.delivered.measured.energy_mj, Reading::Value(120_000_000));
+    assert_eq!(device.delivered.windows_leaves, 5);
+    assert!(
+        device.delivered.covered_ms >= 299_000,
+        "{}",
+        device.delivered.covered_ms
+    );
+}
+
+#[test]
+fn kept_windows_lead_to_the_root_in_the_report() {
+    let node = Node::new();
+    let spool = node.spool();
+    let mut reporter = node.reporter(&spool, 0.0);
+    reporter.frame(&inventory(), node.now(0.1)).unwrap();
+    run(&node, &mut reporter, 1..305);
+    let (_, bundle, windows) = spool.report_at(None, 1).unwrap().unwrap();
+    let report = OpenedReport::open(&bundle).unwrap();
+    let shown = KeptLeaves::show(&windows, &report, None).unwrap();
+    assert_eq!(shown.len(), 5);
+    assert_eq!(shown[4].leaf.end, BootNanos(300 * SECOND));
+    let other = Some(DeviceUuid([6; 16]));
+    assert!(KeptLeaves::show(&windows, &report, other).unwrap().is_empty());
+    let mut altered = windows;
+    let last = altered.len() - 1;
+    altered[last] ^= 1;
+    assert!(KeptLeaves::show(&altered, &report, None).is_err());
+}
+
+#[test]
+fn a_stop_seals_the_shorter_time_and_the_next_start_is_counted() {
+    let node = Node::new();
+    let spool = node.spool();
+    let mut reporter = node.reporter(&spool, 0.0);
+    reporter.frame(&inventory(), node.now(0.1)).unwrap();
+    run(&node, &mut reporter, 1..43);
+    reporter.finish(node.now(42.5)).unwrap();
+    drop(reporter);
+    let reports = node.reports(&spool);
+    assert_eq!(reports[0].claims().report.time.end, BootNanos(42_500_000_000));
+    drop(spool);
+    // Two starts that come to nothing, and one that reports.
+    let spool = node.spool();
+    drop(node.reporter(&spool, 50.0));
+    drop(node.reporter(&spool, 51.0));
+    let mut reporter = node.reporter(&spool, 52.0);
+    reporter.finish(node.now(60.0)).unwrap();
+    let reports = node.reports(&spool);
+    let second = &reports[1].claims().report;
+    assert_eq!((second.sequence, second.agent_starts), (2, 3));
+    assert_eq!(second.previous, Some(reports[0].digest()));
+}
+
+#[test]
+fn the_wall_clock_is_watched_while_running_and_across_a_restart() {
+    let mut node = Node::new();
+    let spool = node.spool();
+    let mut reporter = node.reporter(&spool, 0.0);
+    run(&node, &mut reporter, 1..10);
+    node.wall_at_boot += 3_600;
+    run(&node, &mut reporter, 10..20);
+    node.wall_at_boot -= 7_200;
+    run(&node, &mut reporter, 20..30);
+    reporter.finish(node.now(30.0)).unwrap();
+    drop(reporter);
+    node.wall_at_boot += 100;
+    let mut reporter = node.reporter(&spool, 40.0);
+    reporter.finish(node.now(50.0)).unwrap();
+    let steps: Vec<_> = node
+        .reports(&spool)
+        .iter()
+        .map(|r| {
+            let time = &r.claims().report.time;
+            (time.wall_steps, time.wall_step_seconds)
+        })
+        .collect();
+    assert_eq!(steps, [(2, 10_800), (1, 100)]);
+}
+
+#[test]
+fn what_befell_the_sampler_and_the_library_is_said() {
+    let node = Node::new();
+    let spool = node.spool();
+    let mut reporter = node.reporter(&spool, 0.0);
+    reporter.frame(&inventory(), node.now(0.1)).unwrap();
+    reporter.sampler_restarted(Some(0));
+    let notice = |kind| Frame {
+        inventory: None,
+        tick: None,
+        notice: Some(Notice {
+            at: BootNanos(SECOND),
+            kind,
+            device: None,
+            text: "for the log".to_owned(),
+        }),
+    };
+    reporter
+        .frame(&notice(NoticeKind::LibraryChanged), node.now(2.0))
+        .unwrap();
+    reporter.set_released(true);
+    reporter.finish(node.now(10.0)).unwrap();
+    reporter.finish(node.now(20.0)).unwrap();
+    reporter.set_released(false);
+    reporter.finish(node.now(30.0)).unwrap();
+    reporter.finish(node.now(40.0)).unwrap();
+    let said: Vec<_> = node
+        .reports(&spool)
+        .iter()
+        .map(|r| {
+            let host = &r.claims().submods.host.host;
+            let changed = host.driver.as_ref().unwrap().library_changed;
+            (host.released, host.sampler_restarts, changed)
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            (true, 1, true),
+            (true, 0, true),
+            (true, 0, true),
+            (false, 0, true)
+        ]
+    );
+}
+
+#[test]
+fn a_sleep_becomes_one_report_with_a_gap_and_a_shorter_length_holds_at_once() {
+    let node = Node::new();
+    let spool = node.spool();
+    let mut reporter = node.reporter(&spool, 0.0);
+    reporter.frame(&inventory(), node.now(0.1)).unwrap();
+    run(&node, &mut reporter, 1..100);
+    run(&node, &mut reporter, 100_000..100_010);
+    let standing = Standing {
+        report_seconds: 10,
+        trial: true,
+        ..spool.standing().unwrap()
+    };
+    spool.remember(&standing).unwrap();
+    reporter.follow_standing().unwrap();
+    run(&node, &mut reporter, 100_010..100_033);
+    let reports = node.reports(&spool);
+    assert_eq!(reports.len(), 4);
+    let device = reports[0].accelerators().next().unwrap();
+    assert!(!device.delivered.gaps.is_empty());
+    assert!(reports[0].claims().report.time.end.0 > 99_990 * SECOND);
+    assert!(reports[1].claims().report.trial);
+    for pair in reports.windows(2) {
+        let (a, b) = (&pair[0].claims().report.time, &pair[1].claims().report.time);
+        assert_eq!(a.end, b.start);
+        assert_eq!(b.end.since(b.start), 10 * SECOND);
+    }
+}
+
+#[test]
+fn without_devices_the_node_still_reports() {
+    let node = Node::new();
+    let spool = node.spool();
+    let mut reporter = node.reporter(&spool, 0.0);
+    reporter.advance(node.now(303.0)).unwrap();
+    let reports = node.reports(&spool);
+    assert_eq!(reports.len(), 1);
+    assert_eq!(reports[0].accelerators().count(), 0);
+}

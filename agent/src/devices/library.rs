@@ -11,6 +11,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use weighbridge::bounded;
 use weighbridge::id::Digest;
 use weighbridge::telemetry::LibraryOrigin;
@@ -144,9 +145,20 @@ impl Library {
     }
 
     /// A path by which the dynamic linker loads exactly the file that was read.
+    ///
+    /// The linker takes a path that it has seen before for the library it loaded then, and numbers of descriptors come
+    /// back. So no two paths are alike: a count is written into each, a bit as `./` or `/`.
     #[must_use]
     pub fn load_path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let mut path = String::from("/proc/self/fd/");
+        for bit in 0..u32::BITS {
+            let set = count.checked_shr(bit).unwrap_or(0) & 1 == 1;
+            path.push_str(if set { "./" } else { "/" });
+        }
+        path.push_str(&self.file.as_raw_fd().to_string());
+        PathBuf::from(path)
     }
 
     /// Where it was found.
@@ -317,7 +329,11 @@ mod tests {
         let (_dir, path) = sample();
         let library = Library::open(Some(&path)).unwrap();
         assert_eq!(library.digest(), weighbridge::crypto::sha256(b"first"));
-        assert!(File::open(library.load_path()).is_ok());
+        let paths = [library.load_path(), library.load_path()];
+        assert_ne!(paths[0], paths[1], "the linker would take one for the other");
+        for path in paths {
+            assert_eq!(bounded::read(File::open(path).unwrap(), 9).unwrap(), b"first");
+        }
     }
 
     #[test]

@@ -206,11 +206,11 @@ fn driver(path: &Path, vendor: u16) -> BusDriver {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A bus made of files, as the kernel lays it out.
-    fn place(root: &Path, address: &str, ids: [u16; 4], class: u32, driver: Option<&str>) {
+    pub(crate) fn place(root: &Path, address: &str, ids: [u16; 4], class: u32, driver: Option<&str>) {
         let dir = root.join("bus/pci/devices").join(address);
         fs::create_dir_all(&dir).unwrap();
         for (name, value) in ["vendor", "device", "subsystem_vendor", "subsystem_device"]

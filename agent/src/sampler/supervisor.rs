@@ -110,6 +110,8 @@ pub enum SamplerEvent {
         /// When the sampler was given up.
         at: BootNanos,
         /// The driver's index of the device, where it was in a call to one.
+        index: Option<u16>,
+        /// The position of that device in the last inventory, where it is in it.
         device: Option<u16>,
     },
     /// A sampler was started in place of one that died or hung.
@@ -234,11 +236,15 @@ impl Supervision {
                     continue;
                 }
                 End::Died(reason) => SamplerEvent::Died { at, reason },
-                End::Hung(device) => SamplerEvent::Hung { at, device },
+                End::Hung(index) => SamplerEvent::Hung {
+                    at,
+                    index,
+                    device: index.and_then(|i| self.position(i)),
+                },
             };
             // Where one device hung the others are read on at once; anything else may happen again at once.
             let hung = match event {
-                SamplerEvent::Hung { device, .. } => device,
+                SamplerEvent::Hung { index, .. } => index,
                 _ => None,
             };
             if let Some(device) = hung {
@@ -397,6 +403,11 @@ impl Supervision {
         }
     }
 
+    fn position(&self, index: u16) -> Option<u16> {
+        let devices = &self.known.as_ref()?.devices;
+        u16::try_from(devices.iter().position(|d| d.index == index)?).ok()
+    }
+
     async fn tell(&self, event: SamplerEvent) -> Result<(), ()> {
         self.events.send(event).await.map_err(|_| ())
     }
@@ -491,7 +502,7 @@ mod tests {
         let (supervisor, mut events) = Supervisor::start(script("exec sleep 600"), Arc::new(SystemClock));
         assert!(matches!(
             events.recv().await,
-            Some(SamplerEvent::Hung { device: None, .. })
+            Some(SamplerEvent::Hung { index: None, .. })
         ));
         assert!(matches!(
             events.recv().await,

@@ -49,17 +49,14 @@ impl Access {
         &mut self,
         session: &Session,
         kind: TickKind,
-        with_activity: bool,
         request: &mut Request,
         clock: &Arc<dyn Clock>,
     ) -> Answer<DeviceSample> {
         let counters = self.questions.read(session, self.handle)?;
         let device = session.device(self.handle);
         let activity = match &mut self.meter {
-            Some(meter) if with_activity => {
-                meter.read(session, self.handle, kind, request, || clock.boot_now())
-            }
-            _ => Reading::Unsupported,
+            Some(meter) => meter.read(session, self.handle, kind, request, || clock.boot_now()),
+            None => Reading::Unsupported,
         };
         let power = counters.power_mw.or_else(|fault| match fault {
             // Drivers that do not know field 186 answer the older call.

@@ -26,6 +26,7 @@ use session::{Handle, Session};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use weighbridge::id::DeviceUuid;
 use weighbridge::telemetry::{
     AcceleratorIdentity, BusDriver, ConfidentialCompute, DeviceState, HostDriver, Inventory, Notice,
     NoticeKind, Tick, TickKind,
@@ -52,8 +53,6 @@ pub struct NvmlSource {
     bus: Vec<BusFunction>,
     notices: Vec<Notice>,
     request: Request,
-    /// Position in a burst: activity is asked for at every other tick of it, because GPM refreshes every 100 ms.
-    burst_tick: u32,
 }
 
 /// An open driver.
@@ -107,7 +106,6 @@ impl NvmlSource {
             bus: Vec::new(),
             notices: Vec::new(),
             request: Request::new(),
-            burst_tick: 0,
         }
     }
 
@@ -176,17 +174,22 @@ impl NvmlSource {
             }
         }
         calling(Call::None);
-        before.sort_by_key(|d| d.identity.index);
-        for device in before {
-            self.keep(device);
-        }
+        let newly_lost: Vec<_> = before
+            .into_iter()
+            .filter_map(|device| self.keep(device))
+            .collect();
         self.devices.sort_by_key(|d| d.identity.index);
+        for uuid in newly_lost {
+            if let Some(place) = self.devices.iter().position(|d| d.identity.uuid == uuid) {
+                self.tell_lost(place);
+            }
+        }
         trouble
     }
 
     /// Keeps a device that the driver did not identify this time, in the state that explains it; one that was handed
-    /// to another driver is the bus's to tell.
-    fn keep(&mut self, mut device: Tracked) {
+    /// to another driver is the bus's to tell. Returns its UUID if it was not known to be lost before.
+    fn keep(&mut self, mut device: Tracked) -> Option<DeviceUuid> {
         let state = if self.avoided.contains(&device.identity.index) {
             DeviceState::Hung
         } else if self.driver.as_ref().is_none_or(|d| d.gone) {
@@ -209,21 +212,28 @@ impl NvmlSource {
             access.close(&driver.session);
         }
         if state == DeviceState::Lost && given_away {
-            return;
+            return None;
         }
-        if state == DeviceState::Lost && device.state != DeviceState::Lost {
-            self.tell_lost(device.identity.index);
-        }
+        let newly_lost = state == DeviceState::Lost && device.state != DeviceState::Lost;
+        let uuid = device.identity.uuid;
         device.state = state;
         self.devices.push(device);
+        newly_lost.then_some(uuid)
     }
 
-    fn tell_lost(&mut self, index: u16) {
+    fn tell_lost(&mut self, place: usize) {
+        let Some(device) = self.devices.get(place) else {
+            return;
+        };
         self.notices.push(Notice {
             at: self.clock.boot_now(),
             kind: NoticeKind::DeviceLost,
-            device: Some(index),
-            text: format!("GPU {index} is lost: the driver says that it does not answer any more"),
+            device: u16::try_from(place).ok(),
+            text: format!(
+                "GPU {} ({}) is lost: the driver says that it does not answer any more",
+                device.identity.index,
+                device.identity.uuid.nvml()
+            ),
         });
     }
 
@@ -293,14 +303,10 @@ impl DeviceSource for NvmlSource {
 
     fn sample(&mut self, kind: TickKind, calling: &mut dyn FnMut(Call)) -> Tick {
         let at = self.clock.boot_now();
-        match kind {
-            TickKind::Regular => self.burst_tick = 0,
-            TickKind::Burst => self.burst_tick = self.burst_tick.saturating_add(1),
-        }
         let mut samples = Vec::with_capacity(self.devices.len());
         let mut newly_lost = Vec::new();
-        for (place, device) in self.devices.iter_mut().enumerate() {
-            let place = u16::try_from(place).unwrap_or(u16::MAX);
+        for (position, device) in self.devices.iter_mut().enumerate() {
+            let place = u16::try_from(position).unwrap_or(u16::MAX);
             let index = device.identity.index;
             let readable = match (&mut self.driver, &mut device.access) {
                 (Some(driver), Some(access)) if !self.avoided.contains(&index) => Some((driver, access)),
@@ -311,14 +317,7 @@ impl DeviceSource for NvmlSource {
                 continue;
             };
             calling(Call::Sample(index));
-            let with_activity = kind == TickKind::Regular || self.burst_tick % 2 == 1;
-            let read = access.read(
-                &driver.session,
-                kind,
-                with_activity,
-                &mut self.request,
-                &self.clock,
-            );
+            let read = access.read(&driver.session, kind, &mut self.request, &self.clock);
             let state = match &read {
                 Err(Fault::DeviceLost) => DeviceState::Lost,
                 Err(Fault::DriverGone) => DeviceState::DriverUnavailable,
@@ -326,7 +325,7 @@ impl DeviceSource for NvmlSource {
             };
             driver.gone |= read.as_ref().err() == Some(&Fault::DriverGone);
             if state == DeviceState::Lost && device.state != DeviceState::Lost {
-                newly_lost.push(index);
+                newly_lost.push(position);
             }
             device.state = state;
             let at = self.clock.boot_now();
@@ -340,8 +339,8 @@ impl DeviceSource for NvmlSource {
             });
         }
         calling(Call::None);
-        for index in newly_lost {
-            self.tell_lost(index);
+        for place in newly_lost {
+            self.tell_lost(place);
         }
         Tick {
             at,
@@ -495,3 +494,6 @@ fn told(error: &dyn std::error::Error) -> String {
     }
     sentence
 }
+
+#[cfg(test)]
+mod tests;

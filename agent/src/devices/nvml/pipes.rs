@@ -15,6 +15,10 @@ const METRICS: [u32; 10] = [2, 5, 6, 7, 9, 10, 11, 12, 13, 4];
 /// Compute slices of a whole device.
 const SLICES: u32 = 7;
 
+/// In a burst a pair spans more than this, in nanoseconds: the header asks for more than the 100 ms of the hardware's own
+/// refresh. Ticks of 100 ms so give pairs of 200 ms.
+const SHORTEST_PAIR: u64 = 150_000_000;
+
 /// A GPU instance: its id, and its compute slices.
 pub(super) type Instance = (u32, u32);
 
@@ -128,9 +132,17 @@ impl Meter {
         let mut sums = [Ok(0u32); 10];
         let mut interval_ns = None;
         for pair in pairs.iter_mut() {
-            if kind == TickKind::Burst && pair.older_at.is_some_and(|at| now().since(at) > SECOND) {
-                // It is of the burst before, and the time between the two is the regular ticks'.
-                pair.older_at = None;
+            if kind == TickKind::Burst
+                && let Some(older) = pair.older_at
+            {
+                let since = now().since(older);
+                if since < SHORTEST_PAIR {
+                    return Reading::Unsupported;
+                }
+                if since > SECOND {
+                    // It is of the burst before, and the time between the two is the regular ticks'.
+                    pair.older_at = None;
+                }
             }
             let read = pair.advance(session, device, request, &now);
             let (length, shares) = match read {

@@ -10,7 +10,8 @@ use crate::cbor;
 use crate::crypto::merkle;
 use crate::id::Digest;
 use crate::telemetry::{
-    AcceleratorIdentity, DeviceSample, DeviceState, Gap, GapReason, Reading, Step, TickKind, Track, Window,
+    AcceleratorIdentity, DeviceSample, DeviceState, Gap, GapReason, Reading, Step, TickKind, Track, Traffic,
+    Window,
 };
 use crate::time::BootNanos;
 use crate::workload::{Class, Instant, Rules, Scored, Series, WorkloadScores};
@@ -37,6 +38,8 @@ pub(super) struct Device {
     window: Window,
     account: Account,
     pub(super) series: Series,
+    /// NVLink bytes of regular ticks within a burst, since its last instant.
+    between: Reading<Traffic>,
     report: Sums,
 }
 
@@ -74,6 +77,7 @@ impl Device {
             window: Window::default(),
             account: Account::default(),
             series: Series::default(),
+            between: Reading::Value(Traffic { tx: 0, rx: 0 }),
             report: Sums::default(),
         }
     }
@@ -110,18 +114,31 @@ impl Device {
         self.add_instant(&step, sample, kind, window_start);
     }
 
-    /// Gathers what a burst shows. The step into a burst is left out: it is as long as a regular one.
+    /// Gathers what a burst shows. Regular ticks go on during a burst; the bytes that they take from the counters are
+    /// given to the instant that follows, or a rhythm of once a second would appear that is the sampler's own.
     fn add_instant(&mut self, step: &Step, sample: &DeviceSample, kind: TickKind, window_start: BootNanos) {
-        let long = step.length_ns() > self.track.longest_ns().checked_div(2).unwrap_or(0);
-        if kind != TickKind::Burst || step.gap.is_some() || long {
+        if step.gap.is_some() || step.length_ns() > self.track.longest_ns().div_euclid(3) {
+            self.between = Reading::Value(Traffic { tx: 0, rx: 0 });
             return;
         }
-        let kib = |bytes: u64| u32::try_from(bytes.checked_div(1_024).unwrap_or(0)).unwrap_or(u32::MAX);
+        let sum = match (&self.between, &step.nvlink) {
+            (Reading::Value(a), Reading::Value(b)) => Reading::Value(Traffic {
+                tx: a.tx.saturating_add(b.tx),
+                rx: a.rx.saturating_add(b.rx),
+            }),
+            (_, missing) => missing.clone(),
+        };
+        if kind == TickKind::Regular {
+            self.between = sum;
+            return;
+        }
+        self.between = Reading::Value(Traffic { tx: 0, rx: 0 });
+        let kib = |bytes: u64| u32::try_from(bytes.div_euclid(1_024)).unwrap_or(u32::MAX);
         self.series.add_instant(Instant {
             at_ms: milliseconds(sample.at.since(window_start)),
             power_mw: sample.power_mw,
-            tx_kib: step.nvlink.clone().map(|t| kib(t.tx)),
-            rx_kib: step.nvlink.clone().map(|t| kib(t.rx)),
+            tx_kib: sum.clone().map(|t| kib(t.tx)),
+            rx_kib: sum.map(|t| kib(t.rx)),
         });
     }
 

@@ -5,7 +5,7 @@
 //! push_tick(&tick)            each tick, regular or burst
 //! push_notice(&notice)        each notice of the sampler
 //! push_gap(device, reason, from, to)   what the reporter knows about a stretch (suspended, stopped, hung)
-//! mark(device, state, at)     what the supervisor knows about a device (hung, released)
+//! mark(device, state)         what the supervisor knows about a device (hung, released)
 //! set_inventory(&inventory)   when the sampler sends a new one
 //! window_end()                when to call close_window
 //! close_window(end, salts) -> Vec<ClosedWindow>
@@ -91,12 +91,15 @@ impl Meter {
     }
 
     /// Takes a new inventory. Devices keep their place by UUID; one that is no longer there stays in the list, as lost
-    /// unless a better reason is known.
+    /// unless a better reason is known. An inventory without a driver says nothing about the devices themselves.
     pub fn set_inventory(&mut self, inventory: &Inventory) {
         for device in &mut self.devices {
             let gone = !inventory.devices.iter().any(|d| d.uuid == device.identity.uuid);
             if gone && device.state == DeviceState::Present {
-                device.state = DeviceState::Lost;
+                device.state = match inventory.driver {
+                    Some(_) => DeviceState::Lost,
+                    None => DeviceState::DriverUnavailable,
+                };
             }
         }
         let appeared_late = !self.devices.is_empty();

@@ -1,15 +1,16 @@
 //! The meter under synthetic devices.
 
 use super::{
-    AcceleratorClaims, ClosedWindow, Delivered, Finished, LeafError, Meter, MeterSettings, leaf_proof,
-    open_leaf,
+    AcceleratorClaims, ClosedWindow, Delivered, Finished, Leaf, LeafError, LeafField, Meter, MeterSettings,
+    leaf_proof, open_leaf,
 };
 use crate::accelerator::Catalogue;
 use crate::accounting::ComputeMethod;
-use crate::id::{DeviceUuid, PciId};
+use crate::id::{DeviceUuid, Digest, PciId};
 use crate::telemetry::blank;
 use crate::telemetry::{
-    AcceleratorIdentity, Activity, DeviceSample, DeviceState, GapReason, Inventory, Reading, Tick, TickKind,
+    AcceleratorIdentity, Activity, DeviceSample, DeviceState, GapReason, HostDriver, Inventory,
+    LibraryOrigin, Reading, Tick, TickKind,
 };
 use crate::time::{BootNanos, SECOND};
 use crate::unit::Ppm;
@@ -47,7 +48,15 @@ pub(super) fn identity(index: u16) -> AcceleratorIdentity {
 pub(super) fn inventory(at: BootNanos, devices: impl Iterator<Item = u16>) -> Inventory {
     Inventory {
         at,
-        driver: None,
+        driver: Some(HostDriver {
+            driver_version: "590.48.01".into(),
+            nvml_version: "13.590".into(),
+            cuda_version: None,
+            library_digest: Digest([0; 32]),
+            library_origin: LibraryOrigin::System,
+            library_changed: false,
+            confidential_compute: None,
+        }),
         devices: devices.map(identity).collect(),
         bus: Vec::new(),
     }
@@ -271,7 +280,7 @@ fn consecutive_reports_count_every_joule_once() {
     for report in 0..4u64 {
         for t in report * 25..report * 25 + 25 {
             let tick = players.at(t);
-            first = first.or(tick[0].energy_mj.value().copied());
+            first = first.or_else(|| tick[0].energy_mj.value().copied());
             feed(&mut site, second(t), TickKind::Regular, tick);
         }
         // The report ends between two ticks.
@@ -356,12 +365,24 @@ fn a_device_that_is_lost_stays_in_the_list_and_says_so() {
         (claims[1].state, claims[1].delivered.covered_ms),
         (DeviceState::Present, 60_000)
     );
-    // It comes back.
+    // The driver cannot be used for a while; that is not the device's fault.
+    site.meter.set_inventory(&Inventory {
+        driver: None,
+        ..inventory(second(61), 0..0)
+    });
+    let states: Vec<_> = site
+        .finish(second(65))
+        .accelerators
+        .iter()
+        .map(|c| c.state)
+        .collect();
+    assert_eq!(states, [DeviceState::Lost, DeviceState::DriverUnavailable]);
+    // Then both come back.
     site.meter.set_inventory(&inventory(second(70), 0..2));
     players.play(&mut site, 71..=120);
     let claims = site.finish(second(120)).accelerators;
     assert_eq!(claims[0].state, DeviceState::Present);
-    assert_eq!(claims[0].delivered.gaps[0].length_ms, 11_000);
+    assert_eq!(claims[0].delivered.gaps[0].length_ms, 6_000);
 }
 
 #[test]
@@ -407,6 +428,29 @@ fn every_window_is_under_the_root_and_nothing_else_is() {
         let firsts: Vec<u32> = own.map(|w| w.first_leaf).collect();
         assert_eq!(firsts, [0, 1, 2]);
     }
+    // Regular ticks that fall into a burst take nothing from its series.
+    let mut site = Site::new(1, 10);
+    let mut players = Players::new(vec![|_, _| (80, 40, 30, 500, [1_024_000; 2])]);
+    for tenth in 0..=50u64 {
+        for kind in [TickKind::Regular, TickKind::Burst] {
+            let late = u64::from(kind == TickKind::Burst);
+            if late == 1 || tenth % 10 == 0 {
+                let mut tick = players.at(tenth);
+                tick[0].at = BootNanos(tenth * SECOND / 10 + late);
+                feed(&mut site, BootNanos(tenth * SECOND / 10 + late), kind, tick);
+            }
+        }
+    }
+    let window = site.finish(second(6)).windows.remove(0);
+    let sent: Leaf = crate::cbor::decode_strict(&window.leaves[3]).unwrap();
+    assert_eq!(sent.field, LeafField::BurstNvlinkTx);
+    let values: u32 = sent
+        .values
+        .unwrap()
+        .iter()
+        .filter_map(|v| v.value().copied())
+        .sum();
+    assert_eq!(values, 1_000 * (51 + 6 - 1), "every byte after the first sample");
     // Two windows with the same content have different leaves, by their salt.
     assert_ne!(closed[0].leaves, closed[1].leaves);
 }

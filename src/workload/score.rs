@@ -70,7 +70,7 @@ pub struct Scored {
     pub centinats: [i16; Class::ALL.len()],
     /// The class that leads by enough; `None` is `cannot tell`.
     pub class: Option<Class>,
-    /// For each class, whether it trails by enough to be ruled out.
+    /// For each class, whether it trails the class that was called by enough to be ruled out.
     pub ruled_out: [bool; Class::ALL.len()],
 }
 
@@ -99,7 +99,7 @@ impl Scored {
 #[derive(Clone, Debug)]
 pub struct Rules {
     rows: Vec<Rule>,
-    decide: i64,
+    decide: [i64; Class::ALL.len()],
     rule_out: i64,
     points: i64,
     digest: Digest,
@@ -121,7 +121,7 @@ impl Rules {
     pub fn parse(text: &str) -> Result<Self, RulesError> {
         let mut rules = Self {
             rows: Vec::new(),
-            decide: i64::MAX,
+            decide: [i64::MAX; Class::ALL.len()],
             rule_out: i64::MAX,
             points: 0,
             digest: sha256(text.as_bytes()),
@@ -131,25 +131,33 @@ impl Rules {
             .from_reader(text.as_bytes());
         for row in reader.deserialize::<(String, String, i64, i64, i64, i64)>() {
             let (feature, class, low, high, at_low, at_high) = row?;
+            let unknown = |what, found: &str| RulesError::Unknown {
+                what,
+                found: found.chars().take(40).collect(),
+            };
+            let place = |class: &str| {
+                Class::ALL
+                    .iter()
+                    .position(|c| c.text() == class)
+                    .ok_or_else(|| unknown("class", class))
+            };
             match feature.as_str() {
-                "decide" => rules.decide = at_low,
+                "decide" if class.is_empty() => rules.decide = [at_low; Class::ALL.len()],
+                "decide" => {
+                    if let Some(margin) = rules.decide.get_mut(place(&class)?) {
+                        *margin = at_low;
+                    }
+                }
                 "rule_out" => rules.rule_out = at_low,
                 "points" => rules.points = at_low,
                 _ => {
                     if rules.rows.len() >= MAX_ROWS {
                         return Err(RulesError::TooMany);
                     }
-                    let unknown = |what, found: &str| RulesError::Unknown {
-                        what,
-                        found: found.chars().take(40).collect(),
-                    };
                     if !Features::NAMES.contains(&feature.as_str()) {
                         return Err(unknown("feature", &feature));
                     }
-                    let class = Class::ALL
-                        .iter()
-                        .position(|c| c.text() == class)
-                        .ok_or_else(|| unknown("class", &class))?;
+                    let class = place(&class)?;
                     rules.rows.push(Rule {
                         feature,
                         class,
@@ -184,22 +192,21 @@ impl Rules {
             }
         }
         let mut scored = Scored::cannot_tell();
-        let places = scored.centinats.iter_mut().zip(&mut scored.ruled_out);
-        for ((i, class), (centinats, ruled_out)) in Class::ALL.iter().enumerate().zip(places) {
+        let margins = scored.centinats.iter_mut().zip(self.decide);
+        for ((i, class), (centinats, decide)) in Class::ALL.iter().enumerate().zip(margins) {
             let own = sums.get(i).copied().unwrap_or(0);
             let others = sums.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, s)| *s);
             let lead = own.saturating_sub(others.max().unwrap_or(0));
+            *centinats = i16::try_from(lead).unwrap_or(if lead < 0 { i16::MIN } else { i16::MAX });
             // Without per-pipe activity, only that nothing runs can be told.
             let tellable = features.tensor.is_some() || *class == Class::Idle;
-            *centinats = i16::try_from(lead).unwrap_or(if lead < 0 { i16::MIN } else { i16::MAX });
-            *ruled_out = tellable && lead <= self.rule_out.saturating_neg();
-            if tellable && lead >= self.decide {
+            if tellable && lead >= decide {
                 scored.class = Some(*class);
             }
         }
-        if scored.class == Some(Class::Idle) {
-            for (class, ruled_out) in Class::ALL.iter().zip(&mut scored.ruled_out) {
-                *ruled_out = *class != Class::Idle;
+        if scored.class.is_some() {
+            for (centinats, ruled_out) in scored.centinats.iter().zip(&mut scored.ruled_out) {
+                *ruled_out = i64::from(*centinats) <= self.rule_out.saturating_neg();
             }
         }
         scored
@@ -244,5 +251,121 @@ impl Features {
             _ => None,
         };
         value.map(|p| i64::from(p.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unit::Ppm;
+
+    /// A device that multiplies half of the time, and nothing else that shows.
+    fn busy() -> Features {
+        let share = |ppm| Some(Ppm(ppm));
+        Features {
+            points: 60,
+            sm: share(900_000),
+            busy: share(1_000_000),
+            tensor: share(500_000),
+            tensor_per_sm: share(555_000),
+            tensor_per_dram: share(1_400_000),
+            dram: share(350_000),
+            fp64: share(0),
+            fp32: share(20_000),
+            integer: share(50_000),
+            link_active: share(0),
+            link_symmetry: None,
+            power_variation: share(20_000),
+            periodicity: share(100_000),
+            period_ms: Some(7_000),
+            synchrony: share(0),
+        }
+    }
+
+    #[test]
+    fn the_digest_names_the_rules_that_score() {
+        assert_eq!(Rules::embedded().unwrap().digest(), model_digest());
+    }
+
+    #[test]
+    fn devices_that_work_hard_apart_cannot_be_told() {
+        let scored = Rules::embedded().unwrap().score(&busy());
+        assert_eq!(scored.class, None, "{scored:?}");
+        assert!(!scored.rules_out(Class::Training));
+    }
+
+    #[test]
+    fn too_few_points_or_no_pipes_abstain() {
+        let rules = Rules::embedded().unwrap();
+        let few = Features { points: 5, ..busy() };
+        assert_eq!(rules.score(&few), Scored::cannot_tell());
+        let blind = Features {
+            sm: None,
+            tensor: None,
+            tensor_per_sm: None,
+            tensor_per_dram: None,
+            dram: None,
+            fp64: None,
+            fp32: None,
+            integer: None,
+            link_active: Some(Ppm(900_000)),
+            link_symmetry: Some(Ppm::ONE),
+            synchrony: Some(Ppm::ONE),
+            ..busy()
+        };
+        assert_eq!(rules.score(&blind).class, None);
+        let resting = Features {
+            busy: Some(Ppm(0)),
+            link_active: Some(Ppm(0)),
+            link_symmetry: None,
+            synchrony: None,
+            ..blind
+        };
+        assert_eq!(rules.score(&resting).class, Some(Class::Idle));
+    }
+
+    #[test]
+    fn double_precision_is_simulation_and_integers_are_neither() {
+        let rules = Rules::embedded().unwrap();
+        let plain = Features {
+            tensor: Some(Ppm(0)),
+            tensor_per_sm: Some(Ppm(0)),
+            tensor_per_dram: Some(Ppm(0)),
+            ..busy()
+        };
+        let simulation = Features {
+            fp64: Some(Ppm(400_000)),
+            ..plain
+        };
+        assert_eq!(rules.score(&simulation).class, Some(Class::Hpc));
+        let mining = Features {
+            integer: Some(Ppm(800_000)),
+            ..plain
+        };
+        assert_eq!(rules.score(&mining).class, Some(Class::Other));
+    }
+
+    #[test]
+    fn every_weight_is_a_straight_line_between_its_ends() {
+        let rule = Rule {
+            feature: "sm".into(),
+            class: 0,
+            low: 10,
+            high: 20,
+            at_low: 100,
+            at_high: -100,
+        };
+        assert_eq!(
+            [0, 10, 15, 20, 99].map(|v| rule.gain(v)),
+            [100, 100, 0, -100, -100]
+        );
+    }
+
+    #[test]
+    fn a_word_that_is_not_known_is_named() {
+        let table = "feature,class,low,high,at_low,at_high\nwatts,training,0,1,0,1\n";
+        assert!(Rules::parse(table).unwrap_err().to_string().contains("`watts`"));
+        let table = "feature,class,low,high,at_low,at_high\nsm,guilt,0,1,0,1\n";
+        assert!(Rules::parse(table).unwrap_err().to_string().contains("`guilt`"));
     }
 }

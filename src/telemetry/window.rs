@@ -4,8 +4,7 @@
 //! consecutive windows each stretch counts once. Sums of counters and integrals of samples stay apart. Does not
 //! extrapolate over gaps.
 
-use super::{Activity, DeviceSample, Measured, PipeTimes, Reading, Spread, Step, Traffic};
-use crate::telemetry::LossReason;
+use super::{Activity, DeviceSample, LossReason, Measured, PipeTimes, Reading, Spread, Step, Traffic};
 
 /// A sum of readings: missing until the first value, and then the reason for the last miss is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

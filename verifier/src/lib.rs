@@ -1,1 +1,33 @@
-//! Laid out in the commits that follow.
+//! The verifier: checks reports against a licence and keeps everything in a tamper-evident ledger.
+//!
+//! The way of a report: `api` takes the connection, `intake` judges who sent it and where it stands in its chain, `recorder` makes it
+//! durable as a leaf, and `store` keeps it. `enrolment` admits nodes. Each subcommand has a file of its own.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        reason = "a test that overflows fails, as it should"
+    )
+)]
+
+pub mod clock;
+pub mod config;
+pub mod identity;
+pub mod store;
+pub mod recorder;
+pub mod fleet;
+pub mod intake;
+pub mod enrolment;
+mod api;
+
+pub mod command;
+pub mod init;
+pub mod serve;
+pub mod token;
+pub mod node;
+pub mod key;
+
+#[cfg(test)]
+mod rehearsal;

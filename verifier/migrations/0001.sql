@@ -1,0 +1,87 @@
+-- The verifier's store. Times are seconds since 1970 in UTC; identities, keys and digests are raw bytes.
+
+-- One row: the tree as it stands. It moves by compare-and-swap, in the transaction that adds the leaves.
+CREATE TABLE ledger (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    origin TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    root BLOB NOT NULL
+) STRICT;
+
+-- One row per leaf, with the body that the leaf's salted digest stands for. A body may be deleted when its time is over; the
+-- leaf and its digest stay.
+CREATE TABLE entry (
+    leaf INTEGER PRIMARY KEY,
+    kind INTEGER NOT NULL,
+    salt BLOB NOT NULL,
+    digest BLOB NOT NULL,
+    at INTEGER NOT NULL,
+    node BLOB,
+    chain BLOB,
+    sequence INTEGER,
+    body BLOB
+) STRICT;
+-- kind 0 is a report: one statement for each place in a chain.
+CREATE UNIQUE INDEX entry_place ON entry (node, chain, sequence) WHERE kind = 0;
+CREATE INDEX entry_node ON entry (node, leaf) WHERE kind = 0;
+CREATE INDEX entry_kind ON entry (kind, leaf) WHERE kind <> 0;
+
+-- Hashes of the tree in tiles of 256, at levels 0, 8, 16, … (C2SP tlog-tiles). The last tile of a level may be partial.
+CREATE TABLE tile (
+    level INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    hashes BLOB NOT NULL,
+    PRIMARY KEY (level, place)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE node (
+    id BLOB PRIMARY KEY,
+    site TEXT NOT NULL,
+    state INTEGER NOT NULL,
+    key BLOB NOT NULL UNIQUE,
+    key_protection INTEGER NOT NULL,
+    token BLOB NOT NULL,
+    predecessor BLOB,
+    serials TEXT NOT NULL,
+    enrolled_at INTEGER NOT NULL,
+    approved_at INTEGER,
+    revoked_at INTEGER,
+    revoked_from INTEGER,
+    renewed_at INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX node_site ON node (site);
+
+CREATE TABLE token (
+    digest BLOB PRIMARY KEY,
+    site TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    used INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    serials TEXT NOT NULL,
+    approve INTEGER NOT NULL,
+    made_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Refusals to enrolled nodes: the first of a code is a leaf, repeats are counted here.
+CREATE TABLE refusal (
+    node BLOB NOT NULL,
+    code INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    first_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    PRIMARY KEY (node, code)
+) STRICT, WITHOUT ROWID;
+
+-- What a node's reports add up to, up to and including leaf `upto`. It can always be made again from the entries.
+CREATE TABLE facts (
+    node BLOB PRIMARY KEY,
+    upto INTEGER NOT NULL,
+    body BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Acts that an administrator's command has queued for the one writer of the ledger.
+CREATE TABLE pending_act (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    body BLOB NOT NULL,
+    outcome TEXT
+) STRICT;

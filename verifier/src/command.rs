@@ -1,0 +1,307 @@
+//! The command line: one verb per thing a person does.
+//!
+//! Decides: which exit status an outcome has. 0: done and everything holds; 1: done, and something does not hold or cannot be told; 2: could
+//! not be done, and why, in one line on standard error.
+
+use crate::clock::{Clock, HostClock};
+use crate::config::{Config, ConfigError, Flags};
+use crate::identity::{Identity, IdentityError};
+use crate::init::{InitError, init};
+use crate::key::{KeyCommand, key};
+use crate::node::NodeCommand;
+use crate::recorder::{Act, RecordError, Writer};
+use crate::serve::{LedgerLock, ServeError, notify, serve};
+use crate::store::{SqliteStore, Store, StoreError};
+use crate::token::TokenCommand;
+use clap::Parser;
+use comfy_table::{Table, presets};
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use weighbridge::bounded::BoundedReadError;
+use weighbridge::cbor;
+use weighbridge::crypto::{Entropy, KeyError};
+use weighbridge::id::NodeId;
+
+/// How long a command waits for a running verifier to carry it out.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Checks reports of compute against the licence under which accelerators were supplied, and keeps the ledger.
+#[derive(Debug, Parser)]
+#[command(name = "weighbridge-verifier", version)]
+struct CommandLine {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Make a verifier: its keys, its database and its ledger.
+    Init,
+    /// Take reports from agents, until stopped.
+    Serve,
+    /// Make enrolment tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// List, show, approve and revoke nodes.
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Make and show keys that sign documents.
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+/// For whom something is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// Whether everything holds.
+pub(crate) type Outcome = Result<bool, CommandError>;
+
+/// Why a command could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A verifier could not be made.
+    #[error(transparent)]
+    Init(#[from] InitError),
+    /// The verifier could not serve.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// Keys could not be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A key is not usable.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The database cannot be used.
+    #[error("the verifier's database cannot be used")]
+    Store(#[from] StoreError),
+    /// The ledger cannot be written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A file cannot be read.
+    #[error("{path} cannot be read", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: BoundedReadError,
+    },
+    /// An argument is not usable.
+    #[error("{what} cannot be used: {why}")]
+    Argument {
+        /// Which.
+        what: &'static str,
+        /// Why not.
+        why: &'static str,
+    },
+    /// There is no such node.
+    #[error("node {node} is not known; `weighbridge-verifier node list` shows all")]
+    NoNode {
+        /// The node.
+        node: NodeId,
+    },
+    /// The act was refused.
+    #[error("{why}")]
+    Refused {
+        /// Why.
+        why: String,
+    },
+    /// A running verifier did not answer.
+    #[error("the running verifier has not carried it out within {} s; it stays queued, see its log", PATIENCE.as_secs())]
+    Queued,
+    /// Output or input failed.
+    #[error("the output could not be written")]
+    Io(#[from] std::io::Error),
+    /// The log filter is not one.
+    #[error("`log` is not a filter such as `info` or `weighbridge_verifier=debug`")]
+    Log(#[from] tracing_subscriber::filter::ParseError),
+}
+
+/// Runs the command line; standard output and error are the process's own.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let parsed = match CommandLine::try_parse_from(arguments) {
+        Ok(parsed) => parsed,
+        Err(usage) => {
+            let status = if usage.use_stderr() { 2 } else { 0 };
+            return usage
+                .print()
+                .map_or_else(|_| ExitCode::from(2), |()| ExitCode::from(status));
+        }
+    };
+    match act(parsed) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            // Nothing is left to say where even standard error is gone.
+            drop(writeln!(
+                std::io::stderr(),
+                "weighbridge-verifier: {}",
+                with_causes(&error)
+            ));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// An error and its causes in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        let text = e.to_string();
+        if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = e.source();
+    }
+    line.replace('\n', " ")
+}
+
+fn act(parsed: CommandLine) -> Outcome {
+    let config = Config::load(parsed.flags)?;
+    let filter = tracing_subscriber::EnvFilter::builder().parse(&config.log)?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .finish();
+    // A second logger in one process is a test's doing; the first one stays.
+    drop(tracing::subscriber::set_global_default(log));
+    let runtime = match (&parsed.verb, config.threads) {
+        (Verb::Serve, threads) if threads > 1 => tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads.into())
+            .enable_all()
+            .build()?,
+        _ => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?,
+    };
+    runtime.block_on(perform(parsed.verb, config, &mut std::io::stdout()))
+}
+
+async fn perform(verb: Verb, config: Config, out: &mut dyn Write) -> Outcome {
+    let clock: Arc<dyn Clock> = Arc::new(HostClock);
+    match verb {
+        Verb::Init => {
+            let made = init(&config, clock).await?;
+            writeln!(out, "verifier {}\nledger   {}", made.verifier, made.origin)?;
+            Ok(true)
+        }
+        Verb::Serve => serve_until_told(config, clock, out).await,
+        Verb::Token(command) => Session::open(config, clock).await?.token(command, out).await,
+        Verb::Node(command) => Session::open(config, clock).await?.node(command, out).await,
+        Verb::Key(command) => key(command, out),
+    }
+}
+
+async fn serve_until_told(config: Config, clock: Arc<dyn Clock>, out: &mut dyn Write) -> Outcome {
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let server = serve(config, clock, stop.clone()).await?;
+    writeln!(
+        out,
+        "listening on https://{}\nverifier {}",
+        server.address, server.verifier
+    )?;
+    out.flush()?;
+    notify(sd_notify::NotifyState::Ready);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    notify(sd_notify::NotifyState::Stopping);
+    stop.cancel();
+    server.stopped().await;
+    Ok(true)
+}
+
+/// A command's view of the verifier's state. It may run while the verifier serves.
+#[derive(Debug)]
+pub struct Session {
+    pub(crate) config: Config,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Entropy,
+}
+
+impl Session {
+    /// Opens the state that `init` made.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Self, CommandError> {
+        let entropy = Entropy::system();
+        let identity = Arc::new(Identity::open(&config.state_dir, &entropy)?);
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.database()).await?);
+        Ok(Self {
+            config,
+            identity,
+            store,
+            clock,
+            entropy,
+        })
+    }
+
+    /// Has an act carried out by the ledger's one writer: the verifier that serves, or, where none does, this process.
+    pub(crate) async fn carry_out(&self, act: &Act) -> Result<(), CommandError> {
+        let id = self.store.queue_act(cbor::encode(act)).await?;
+        let waited = tokio::time::timeout(PATIENCE, async {
+            loop {
+                if let Some(_lock) = LedgerLock::take(&self.config.state_dir)? {
+                    self.write_queue().await?;
+                }
+                if let Some(why) = self.store.act_outcome(id).await? {
+                    return if why.is_empty() {
+                        Ok(())
+                    } else {
+                        Err(CommandError::Refused { why })
+                    };
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        waited.await.unwrap_or(Err(CommandError::Queued))
+    }
+
+    async fn write_queue(&self) -> Result<(), CommandError> {
+        let mut writer = Writer::open(
+            Arc::clone(&self.store),
+            Arc::clone(&self.identity),
+            Arc::clone(&self.clock),
+            self.entropy.clone(),
+            Duration::ZERO,
+            Box::new(|_| {}),
+        )
+        .await?;
+        while writer.drain_acts().await? > 0 {}
+        Ok(())
+    }
+}
+
+/// A table for people.
+pub(crate) fn table<const N: usize>(head: [&str; N]) -> Table {
+    let mut out = Table::new();
+    out.load_style(presets::NOTHING).set_header(head);
+    out
+}

@@ -1,0 +1,446 @@
+//! Intake: who sent a report, whether it is whole, and where it stands in its chain.
+//!
+//! Decides: accepted, held already, or refused, in a fixed order: size, form, node, signature, audience, chain. Gaps, restarts and odd
+//! clocks are accepted; they become findings. Trusts the key that was pinned at enrolment. Does not establish that what a report
+//! says is true: that is for appraisal and the conditions.
+
+mod refusal;
+mod standing;
+
+pub use refusal::{Reason, Refuser};
+pub use standing::NonceStanding;
+pub(crate) use standing::{Standing, Standings};
+
+use crate::clock::Clock;
+use crate::fleet::Terms;
+use crate::identity::Identity;
+use crate::recorder::{NewLeaf, Proof, RecordError, Recorder};
+use crate::store::{Change, HeldReport, Store, StoreError};
+use std::sync::Arc;
+use weighbridge::bounded::MAX_BUNDLE;
+use weighbridge::cbor;
+use weighbridge::crypto::{self, SignError};
+use weighbridge::id::{Digest, NodeId};
+use weighbridge::ledger::LeafKind;
+use weighbridge::protocol::{
+    EnrolmentState, Head, HeldChain, Receipt, ReceiptState, RefusalCode, SignedRefusal,
+};
+use weighbridge::report::{
+    ChainLink, Continuity, EnvelopeError, OpenedReport, TokenClaims, VerifiedReport, continuity,
+};
+use weighbridge::time::UnixSeconds;
+
+/// Forks of one node that are kept as proof; more are counted.
+const FORKS_KEPT: u64 = 16;
+
+/// Why intake could not judge a report. The agent keeps it and tries again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IntakeError {
+    /// The ledger did not take it.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The verifier's key failed.
+    #[error("a refusal could not be signed")]
+    Sign(#[from] SignError),
+}
+
+/// Who holds the other end of a connection, by its client certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The node that the certificate names.
+    pub node: NodeId,
+    /// Identity of the key in it.
+    pub key: Digest,
+    /// The certificate's last second.
+    pub until: UnixSeconds,
+}
+
+/// What intake says to a report.
+#[derive(Debug)]
+pub enum Judged {
+    /// It is held, durably.
+    Receipt(Box<Receipt>),
+    /// It is refused.
+    Refused(SignedRefusal),
+}
+
+/// The intake.
+#[derive(Debug)]
+pub struct Intake {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) recorder: Recorder,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) refuser: Refuser,
+    pub(crate) standings: Arc<Standings>,
+    pub(crate) terms: Arc<Terms>,
+}
+
+impl Intake {
+    /// Judges the bundle that a peer delivered.
+    ///
+    /// # Errors
+    /// [`IntakeError`]: nothing was judged.
+    pub async fn deliver(&self, peer: Option<Peer>, bundle: Vec<u8>) -> Result<Judged, IntakeError> {
+        let submission = |bundle: &[u8]| crypto::sha256(bundle);
+        let slot = match self.admit(peer.as_ref()) {
+            Ok(node) => self.standings.slot(node),
+            Err(reason) => return self.stranger(reason, submission(&bundle)),
+        };
+        let Some(mut standing) = slot.take(&*self.store).await? else {
+            return self.stranger(unknown(peer.as_ref()), submission(&bundle));
+        };
+        if peer.as_ref().is_none_or(|p| p.key != standing.node.key.id()) {
+            return self.stranger(unknown(peer.as_ref()), submission(&bundle));
+        }
+        let done = match self.judge(&standing, &bundle) {
+            Ok(report) => self.place(&mut standing, report, bundle).await,
+            Err(reason) => {
+                self.refuse(&mut standing, reason, submission(&bundle), None)
+                    .await
+            }
+        };
+        if done.is_err() {
+            // What is durable cannot be told from here: read it again.
+            slot.forget();
+        }
+        done
+    }
+
+    /// Refuses a bundle that was too large to read.
+    ///
+    /// # Errors
+    /// [`IntakeError`].
+    pub async fn too_large(&self, peer: Option<Peer>) -> Result<Judged, IntakeError> {
+        let found = MAX_BUNDLE.saturating_add(1);
+        let reason = Reason::envelope(&EnvelopeError::TooLarge {
+            found,
+            limit: MAX_BUNDLE,
+        });
+        let nothing = crypto::sha256(&[]);
+        let Ok(node) = self.admit(peer.as_ref()) else {
+            return self.stranger(reason, nothing);
+        };
+        match self.standings.slot(node).take(&*self.store).await? {
+            Some(mut standing) => self.refuse(&mut standing, reason, nothing, None).await,
+            None => self.stranger(reason, nothing),
+        }
+    }
+
+    /// Where the verifier stands with a node.
+    ///
+    /// # Errors
+    /// [`IntakeError`].
+    pub async fn head(
+        &self,
+        peer: Option<Peer>,
+        seen: Option<u64>,
+    ) -> Result<Result<Head, SignedRefusal>, IntakeError> {
+        let nothing = crypto::sha256(&[]);
+        let refused = |reason| Ok(Err(self.refuser.sign(reason, nothing)?));
+        let node = match self.admit(peer.as_ref()) {
+            Ok(node) => node,
+            Err(reason) => return refused(reason),
+        };
+        let slot = self.standings.slot(node);
+        let standing = match slot.take(&*self.store).await? {
+            Some(s) if peer.as_ref().is_some_and(|p| p.key == s.node.key.id()) => s,
+            _ => return refused(unknown(peer.as_ref())),
+        };
+        if let Err(reason) = approved(&standing) {
+            return refused(reason);
+        }
+        let now = self.recorder.stand(seen).await?;
+        Ok(Ok(Head {
+            latest: standing.head.clone(),
+            instructions: self
+                .terms
+                .instructions(&standing.node.site, standing.challenge(&self.standings.secret)),
+            checkpoint: now.checkpoint.to_string(),
+            consistency: now.consistency,
+        }))
+    }
+
+    /// The node that a peer's certificate names, if it is valid now.
+    fn admit(&self, peer: Option<&Peer>) -> Result<NodeId, Reason> {
+        let Some(peer) = peer else {
+            return Err(Reason::new(
+                RefusalCode::Node,
+                "a client certificate of this verifier",
+                "none",
+                "show the certificate that enrolment gave the node; if it expired, renew it first",
+            ));
+        };
+        if self.clock.now() > peer.until {
+            return Err(Reason::new(
+                RefusalCode::Node,
+                "a client certificate that has not expired",
+                format!("one that expired at {}", peer.until),
+                "renew the certificate with the enrolled key, which works after its expiry too",
+            ));
+        }
+        Ok(peer.node)
+    }
+
+    /// Form, node, signature and audience.
+    fn judge(&self, standing: &Standing, bundle: &[u8]) -> Result<VerifiedReport, Reason> {
+        let opened = OpenedReport::open(bundle).map_err(|e| Reason::envelope(&e))?;
+        if opened.claims.node != standing.node.id {
+            return Err(Reason::new(
+                RefusalCode::Node,
+                format!(
+                    "a report of node {}, which this connection's certificate names",
+                    standing.node.id
+                ),
+                format!("one of node {}", opened.claims.node),
+                "deliver each node's reports with that node's certificate; if the key was copied from another node, revoke both",
+            ));
+        }
+        approved(standing)?;
+        let report = opened
+            .verify(&standing.node.key)
+            .map_err(|e| Reason::envelope(&e))?;
+        let claims = report.claims();
+        let me = self.identity.id().to_string();
+        if claims.audience != me {
+            return Err(Reason::new(
+                RefusalCode::Audience,
+                me,
+                claims.audience.chars().take(100).collect::<String>(),
+                "the report was signed for another verifier; deliver it there",
+            ));
+        }
+        let sequence = claims.report.sequence;
+        if sequence == 0 || i64::try_from(sequence).is_err() {
+            return Err(Reason::new(
+                RefusalCode::Field,
+                "a sequence number from 1 to 2^63 - 1",
+                sequence.to_string(),
+                "the agent numbers its reports wrongly; update it",
+            ));
+        }
+        Ok(report)
+    }
+
+    /// The chain: records the report, or finds it held, or refuses a fork.
+    async fn place(
+        &self,
+        standing: &mut Standing,
+        report: VerifiedReport,
+        bundle: Vec<u8>,
+    ) -> Result<Judged, IntakeError> {
+        let claims = report.claims();
+        let link = ChainLink {
+            chain: claims.report.chain,
+            sequence: claims.report.sequence,
+            digest: report.digest(),
+        };
+        let held = self.held(standing, &link).await?;
+        let how = continuity(
+            &link,
+            claims.report.previous,
+            held.at_place.as_ref().map(|r| r.digest),
+            held.before,
+            held.highest,
+        );
+        let highest = held.highest.map_or(link.sequence, |top| top.max(link.sequence));
+        let seen = claims.report.checkpoint.clone();
+        match (how, held.at_place) {
+            (Continuity::Repeated, Some(there)) => {
+                let proof = self.recorder.prove(there.leaf, there.salt, seen).await?;
+                Ok(self.receipt(standing, claims, link, highest, proof, ReceiptState::Held))
+            }
+            (Continuity::Fork { held }, _) => {
+                let reason = Reason::new(
+                    RefusalCode::ChainFork,
+                    format!("the report {held} or one that continues it"),
+                    format!(
+                        "another statement for chain {}, sequence {}",
+                        link.chain, link.sequence
+                    ),
+                    "two reports claim one place in the chain; both are kept as proof. Start the agent with its own state only",
+                );
+                let submission = crypto::sha256(&bundle);
+                let proof = NewLeaf {
+                    kind: LeafKind::Fork,
+                    digest: link.digest,
+                    node: Some(standing.node.id),
+                    place: Some((link.chain, link.sequence)),
+                    body: bundle,
+                };
+                self.refuse(standing, reason, submission, Some(proof)).await
+            }
+            _ => {
+                let nonce = standing.judge_nonce(&self.standings.secret, claims.nonce);
+                tracing::debug!(node = %standing.node.id, sequence = link.sequence, ?how, ?nonce, "accepted");
+                let leaf = NewLeaf {
+                    kind: LeafKind::Report,
+                    digest: link.digest,
+                    node: Some(standing.node.id),
+                    place: Some((link.chain, link.sequence)),
+                    body: bundle,
+                };
+                let proof = self.recorder.append(leaf, Vec::new(), seen).await?;
+                standing.answered_before = Some(standing.answered);
+                standing.answered = proof.leaf.saturating_add(1);
+                standing.nonce = claims.nonce;
+                if highest == link.sequence || standing.head.as_ref().is_none_or(|h| h.chain != link.chain) {
+                    standing.head = Some(self.head_after(standing.node.id, &link, highest).await?);
+                }
+                Ok(self.receipt(standing, claims, link, highest, proof, ReceiptState::Recorded))
+            }
+        }
+    }
+
+    /// The head of the chain reported to last: the report just recorded, or the highest one if this was a late one.
+    async fn head_after(
+        &self,
+        node: NodeId,
+        link: &ChainLink,
+        highest: u64,
+    ) -> Result<HeldChain, StoreError> {
+        let top = if highest == link.sequence {
+            None
+        } else {
+            self.store.highest(node, link.chain).await?
+        };
+        Ok(HeldChain {
+            chain: link.chain,
+            sequence: top.as_ref().map_or(link.sequence, |r| r.sequence),
+            digest: top.map_or(link.digest, |r| r.digest),
+        })
+    }
+
+    /// What is held around a place. The next report of the chain reported to last needs no query.
+    async fn held(&self, standing: &Standing, link: &ChainLink) -> Result<Around, StoreError> {
+        if let Some(head) = &standing.head
+            && head.chain == link.chain
+            && head.sequence.checked_add(1) == Some(link.sequence)
+        {
+            return Ok(Around {
+                at_place: None,
+                before: Some(head.digest),
+                highest: Some(head.sequence),
+            });
+        }
+        let node = standing.node.id;
+        let below = link.sequence.saturating_sub(1);
+        Ok(Around {
+            at_place: self.store.at_place(node, link.chain, link.sequence).await?,
+            before: self
+                .store
+                .at_place(node, link.chain, below)
+                .await?
+                .map(|r| r.digest),
+            highest: self.store.highest(node, link.chain).await?.map(|r| r.sequence),
+        })
+    }
+
+    fn receipt(
+        &self,
+        standing: &Standing,
+        claims: &TokenClaims,
+        link: ChainLink,
+        highest: u64,
+        proof: Proof,
+        state: ReceiptState,
+    ) -> Judged {
+        Judged::Receipt(Box::new(Receipt {
+            node: claims.node,
+            chain: link.chain,
+            sequence: link.sequence,
+            report: link.digest,
+            state,
+            salt: proof.salt,
+            leaf_index: proof.leaf,
+            inclusion: proof.inclusion,
+            checkpoint: proof.standing.checkpoint.to_string(),
+            consistency: proof.standing.consistency,
+            highest,
+            instructions: self
+                .terms
+                .instructions(&standing.node.site, standing.challenge(&self.standings.secret)),
+        }))
+    }
+
+    /// Refuses an enrolled node: the first refusal of a code is a leaf, repeats are counted, and the first forks are kept whole.
+    async fn refuse(
+        &self,
+        standing: &mut Standing,
+        reason: Reason,
+        submission: Digest,
+        fork: Option<NewLeaf>,
+    ) -> Result<Judged, IntakeError> {
+        let (node, code) = (standing.node.id, reason.code);
+        let refusal = self.refuser.sign(reason, submission)?;
+        let so_far = standing.refused.get(&code).copied().unwrap_or(0);
+        if let Some(proof) = fork.filter(|_| so_far < FORKS_KEPT) {
+            self.recorder.append(proof, Vec::new(), None).await?;
+        }
+        let counted = vec![Change::Refused {
+            node,
+            code,
+            at: self.clock.now(),
+        }];
+        if so_far == 0 {
+            let body = cbor::encode(&refusal);
+            let leaf = NewLeaf {
+                kind: LeafKind::Refusal,
+                digest: crypto::sha256(&body),
+                node: Some(node),
+                place: None,
+                body,
+            };
+            self.recorder.append(leaf, counted, None).await?;
+        } else {
+            self.recorder.change(counted).await?;
+        }
+        standing.refused.insert(code, so_far.saturating_add(1));
+        Ok(Judged::Refused(refusal))
+    }
+
+    /// Refuses a stranger: the answer is signed, and nothing is kept.
+    fn stranger(&self, reason: Reason, submission: Digest) -> Result<Judged, IntakeError> {
+        Ok(Judged::Refused(self.refuser.sign(reason, submission)?))
+    }
+}
+
+/// What is held around a place in a chain.
+struct Around {
+    at_place: Option<HeldReport>,
+    before: Option<Digest>,
+    highest: Option<u64>,
+}
+
+fn unknown(peer: Option<&Peer>) -> Reason {
+    Reason::new(
+        RefusalCode::Node,
+        "a node that is enrolled here, with the key that was enrolled",
+        peer.map_or_else(|| "none".to_owned(), |p| format!("node {}", p.node)),
+        "enrol the node with a token of this verifier",
+    )
+}
+
+fn approved(standing: &Standing) -> Result<(), Reason> {
+    let (found, sentence) = match standing.node.state {
+        EnrolmentState::Approved => return Ok(()),
+        EnrolmentState::Pending => (
+            "a node that is pending",
+            "wait until the verifier's administrator has approved the node (`weighbridge-verifier node approve`)",
+        ),
+        EnrolmentState::Revoked => (
+            "a node that was revoked",
+            "a revocation is final: enrol the node again with a new key",
+        ),
+    };
+    Err(Reason::new(
+        RefusalCode::Node,
+        "a node that is approved",
+        found,
+        sentence,
+    ))
+}

@@ -1,0 +1,191 @@
+//! Where each node stands: what is remembered of it between two reports.
+//!
+//! Decides: nothing; it holds, for each node in use, its row and the head of its chain, so that an ordinary report costs no query. All of
+//! it can be read again from the store, and is after anything that may have made it stale.
+
+use crate::store::{NodeRow, Store, StoreError};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use weighbridge::crypto;
+use weighbridge::id::{Challenge, NodeId};
+use weighbridge::protocol::{HeldChain, RefusalCode};
+use weighbridge::report::OpenedReport;
+use zeroize::Zeroizing;
+
+/// Nodes remembered at most; others are read again when they report.
+const REMEMBERED: usize = 100_000;
+
+/// What is remembered of a node.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    /// Its row.
+    pub(crate) node: NodeRow,
+    /// The chain reported to last.
+    pub(crate) head: Option<HeldChain>,
+    /// Reports recorded up to and including this leaf were answered with a challenge; 0 before the first.
+    pub(crate) answered: u64,
+    /// The same before the last report.
+    pub(crate) answered_before: Option<u64>,
+    /// The challenge that the last report answered.
+    pub(crate) nonce: Option<Challenge>,
+    /// Refusals so far, by code.
+    pub(crate) refused: HashMap<RefusalCode, u64>,
+}
+
+/// How a report stands to the challenges that its node was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NonceStanding {
+    /// It answers the outstanding challenge, or the one before.
+    Fresh,
+    /// It carries the challenge of the report before it: both were made before the next challenge was heard.
+    Repeated,
+    /// It answers none.
+    Absent,
+    /// It carries a value that this verifier did not give this node lately.
+    Unknown,
+}
+
+impl Standing {
+    async fn read(store: &dyn Store, node: NodeRow) -> Result<Self, StoreError> {
+        let last = store.latest(node.id, 2).await?;
+        let mut out = Self {
+            head: None,
+            answered: last.first().map_or(0, |r| r.leaf.saturating_add(1)),
+            answered_before: last
+                .first()
+                .map(|_| last.get(1).map_or(0, |r| r.leaf.saturating_add(1))),
+            nonce: None,
+            refused: HashMap::new(),
+            node,
+        };
+        if let Some(newest) = last.first() {
+            let top = store.highest(out.node.id, newest.chain).await?;
+            out.head = top.map(|r| HeldChain {
+                chain: r.chain,
+                sequence: r.sequence,
+                digest: r.digest,
+            });
+            out.nonce = newest
+                .body
+                .as_deref()
+                .and_then(|b| OpenedReport::open(b).ok())
+                .and_then(|r| r.claims.nonce);
+        }
+        for row in store.refusals(out.node.id).await? {
+            out.refused.insert(row.code, row.count);
+        }
+        Ok(out)
+    }
+
+    /// The outstanding challenge. It is a pseudo-random function of a secret, the node and the last leaf recorded for it, so it
+    /// needs no row, survives a restart, and changes with every report.
+    pub(crate) fn challenge(&self, secret: &[u8; 32]) -> Challenge {
+        challenge(secret, &self.node.id, self.answered)
+    }
+
+    /// How a report that carries `nonce` stands.
+    pub(crate) fn judge_nonce(&self, secret: &[u8; 32], nonce: Option<Challenge>) -> NonceStanding {
+        let Some(nonce) = nonce else {
+            return NonceStanding::Absent;
+        };
+        let given = |n: u64| challenge(secret, &self.node.id, n) == nonce;
+        if given(self.answered) || self.answered_before.is_some_and(given) {
+            NonceStanding::Fresh
+        } else if self.nonce == Some(nonce) {
+            NonceStanding::Repeated
+        } else {
+            NonceStanding::Unknown
+        }
+    }
+}
+
+fn challenge(secret: &[u8; 32], node: &NodeId, answered: u64) -> Challenge {
+    let message = [node.0.as_slice(), &answered.to_be_bytes()].concat();
+    Challenge(crypto::hmac_sha256(secret, &message).0)
+}
+
+/// A node's place in memory. Whoever holds its lock works on that node alone.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    id: NodeId,
+    stale: AtomicBool,
+    state: tokio::sync::Mutex<Option<Standing>>,
+}
+
+impl Slot {
+    /// Takes the node for oneself, with its standing read if need be; `None` if there is no such node.
+    pub(crate) async fn take(
+        &self,
+        store: &dyn Store,
+    ) -> Result<Option<tokio::sync::MappedMutexGuard<'_, Standing>>, StoreError> {
+        let mut state = self.state.lock().await;
+        if self.stale.swap(false, Ordering::SeqCst) || state.is_none() {
+            *state = None;
+            if let Some(row) = store.node(self.id).await? {
+                *state = Some(Standing::read(store, row).await?);
+            }
+        }
+        Ok(tokio::sync::MutexGuard::try_map(state, Option::as_mut).ok())
+    }
+
+    /// Says that the store may hold something newer.
+    pub(crate) fn forget(&self) {
+        self.stale.store(true, Ordering::SeqCst);
+    }
+}
+
+/// All nodes in use.
+#[derive(Debug)]
+pub(crate) struct Standings {
+    slots: Mutex<HashMap<NodeId, Arc<Slot>>>,
+    pub(crate) secret: Zeroizing<[u8; 32]>,
+}
+
+impl Standings {
+    pub(crate) fn new(secret: Zeroizing<[u8; 32]>) -> Self {
+        Self {
+            slots: Mutex::new(HashMap::new()),
+            secret,
+        }
+    }
+
+    /// The slot of a node that a stranger names: none is made for a node that is not known.
+    pub(crate) async fn slot_if_known(
+        &self,
+        id: NodeId,
+        store: &dyn Store,
+    ) -> Result<Option<Arc<Slot>>, StoreError> {
+        Ok(store.node(id).await?.map(|_| self.slot(id)))
+    }
+
+    /// The slot of a node. Callers ask only for nodes that hold a certificate of ours.
+    pub(crate) fn slot(&self, id: NodeId) -> Arc<Slot> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if slots.len() >= REMEMBERED && !slots.contains_key(&id) {
+            // One that nobody works on; what it knew is in the store.
+            let idle = slots
+                .iter()
+                .find(|(_, s)| Arc::strong_count(s) == 1)
+                .map(|(k, _)| *k);
+            if let Some(idle) = idle {
+                slots.remove(&idle);
+            }
+        }
+        Arc::clone(slots.entry(id).or_insert_with(|| {
+            Arc::new(Slot {
+                id,
+                stale: AtomicBool::new(false),
+                state: tokio::sync::Mutex::new(None),
+            })
+        }))
+    }
+
+    /// Says that a node's row has changed.
+    pub(crate) fn forget(&self, id: NodeId) {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.get(&id) {
+            slot.forget();
+        }
+    }
+}

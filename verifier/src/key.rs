@@ -1,0 +1,77 @@
+//! `key`: makes and shows the keys that sign documents.
+
+use crate::command::{CommandError, Outcome};
+use crate::identity::{read_pem, write_new};
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use weighbridge::crypto::{self, Algorithm, Entropy, PublicKey, SecretKey, Signer};
+use zeroize::Zeroizing;
+
+/// What about keys.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum KeyCommand {
+    /// Make an Ed25519 key: FILE holds the private key, FILE.pub the public one.
+    New {
+        /// Where to keep it; an existing file is never overwritten.
+        file: PathBuf,
+    },
+    /// Show the identity of a key, private or public.
+    Show {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+pub(crate) fn key(command: KeyCommand, out: &mut dyn Write) -> Outcome {
+    match command {
+        KeyCommand::New { file } => {
+            let made = new_key(&file)?;
+            writeln!(out, "{}", made.id())?;
+        }
+        KeyCommand::Show { file } => {
+            let found = read_public(&file)
+                .or_else(|e| secret(&file).map(|k| k.public_key().clone()).map_err(|_| e))?;
+            writeln!(out, "{} {:?}", found.id(), found.algorithm())?;
+        }
+    }
+    Ok(true)
+}
+
+/// Makes a key in `file` and its public half in `file.pub`; returns the public half.
+///
+/// # Errors
+/// [`CommandError`].
+pub fn new_key(file: &Path) -> Result<PublicKey, CommandError> {
+    let made = SecretKey::generate(Algorithm::Ed25519, &Entropy::system())?;
+    let private = Zeroizing::new(crypto::pem_encode("PRIVATE KEY", made.pkcs8()));
+    write_new(file, private.as_bytes(), 0o600)?;
+    let public = crypto::pem_encode("PUBLIC KEY", made.public_key().spki());
+    write_new(&beside(file), public.as_bytes(), 0o644)?;
+    Ok(made.public_key().clone())
+}
+
+/// The key that `new_key` made.
+///
+/// # Errors
+/// [`CommandError`].
+pub(crate) fn secret(file: &Path) -> Result<SecretKey, CommandError> {
+    Ok(SecretKey::from_pkcs8(
+        &read_pem(file, "PRIVATE KEY")?,
+        &Entropy::system(),
+    )?)
+}
+
+/// A public key from its file.
+///
+/// # Errors
+/// [`CommandError`].
+pub(crate) fn read_public(file: &Path) -> Result<PublicKey, CommandError> {
+    Ok(PublicKey::from_spki(&read_pem(file, "PUBLIC KEY")?)?)
+}
+
+fn beside(file: &Path) -> PathBuf {
+    let mut name = OsString::from(file);
+    name.push(".pub");
+    name.into()
+}

@@ -1,0 +1,166 @@
+//! `node`: lists, shows, approves and revokes nodes.
+
+use crate::command::{CommandError, Format, Outcome, Session, table};
+use crate::recorder::{Act, ActKind};
+use crate::store::NodeRow;
+use serde_json::{Value, json};
+use std::io::Write;
+use weighbridge::id::NodeId;
+use weighbridge::time::UnixSeconds;
+
+/// What about nodes.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum NodeCommand {
+    /// List all nodes.
+    List {
+        /// Only those of one site.
+        #[arg(long)]
+        site: Option<String>,
+        /// For people, or for machines.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Show one node.
+    Show {
+        /// The node's id.
+        #[arg(value_parser = NodeId::parse)]
+        node: NodeId,
+        /// For people, or for machines.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Let a pending node report.
+    Approve {
+        /// The node's id.
+        #[arg(value_parser = NodeId::parse)]
+        node: NodeId,
+    },
+    /// Take the right to report from a node, for ever.
+    Revoke {
+        /// The node's id.
+        #[arg(value_parser = NodeId::parse)]
+        node: NodeId,
+        /// From when its reports no longer count, as a date or a time in UTC; now by default.
+        #[arg(long, value_name = "TIME", value_parser = UnixSeconds::parse)]
+        from: Option<UnixSeconds>,
+    },
+}
+
+impl Session {
+    pub(crate) async fn node(&self, command: NodeCommand, out: &mut dyn Write) -> Outcome {
+        match command {
+            NodeCommand::List { site, format } => {
+                let mut nodes = self.store.nodes().await?;
+                nodes.retain(|n| site.as_ref().is_none_or(|s| n.site == *s));
+                list(&nodes, format, out)
+            }
+            NodeCommand::Show { node, format } => self.show(node, format, out).await,
+            NodeCommand::Approve { node } => {
+                self.approve(node).await?;
+                writeln!(out, "node {node} is approved")?;
+                Ok(true)
+            }
+            NodeCommand::Revoke { node, from } => {
+                self.revoke(node, from).await?;
+                writeln!(out, "node {node} is revoked")?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Approves a node.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn approve(&self, node: NodeId) -> Result<(), CommandError> {
+        let mut act = Act::new(ActKind::Approve, self.clock.now());
+        act.node = Some(node);
+        self.carry_out(&act).await
+    }
+
+    /// Revokes a node, from now or from an earlier time.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn revoke(&self, node: NodeId, from: Option<UnixSeconds>) -> Result<(), CommandError> {
+        let now = self.clock.now();
+        let mut act = Act::new(ActKind::Revoke, now);
+        act.node = Some(node);
+        act.from = Some(from.unwrap_or(now));
+        self.carry_out(&act).await
+    }
+
+    async fn show(&self, id: NodeId, format: Format, out: &mut dyn Write) -> Outcome {
+        let node = self
+            .store
+            .node(id)
+            .await?
+            .ok_or(CommandError::NoNode { node: id })?;
+        let last = self.store.latest(id, 1).await?;
+        let refusals = self.store.refusals(id).await?;
+        let mut value = described(&node);
+        if let (Some(object), Some(report)) = (value.as_object_mut(), last.first()) {
+            object.insert(
+                "latest".to_owned(),
+                json!({ "chain": report.chain, "sequence": report.sequence, "digest": report.digest,
+                        "received": report.at, "leaf": report.leaf }),
+            );
+        }
+        if let Some(object) = value.as_object_mut() {
+            let refusals: Vec<Value> = refusals
+                .iter()
+                .map(|r| json!({ "code": r.code, "count": r.count, "first": r.first_at, "last": r.last_at }))
+                .collect();
+            object.insert("refusals".to_owned(), Value::Array(refusals));
+        }
+        match format {
+            Format::Json => writeln!(out, "{value:#}")?,
+            Format::Text => {
+                for (name, item) in value.as_object().into_iter().flatten() {
+                    let item = item.as_str().map_or_else(|| item.to_string(), str::to_owned);
+                    writeln!(out, "{name:<15} {item}")?;
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn described(node: &NodeRow) -> Value {
+    json!({
+        "node": node.id,
+        "site": node.site,
+        "state": node.state,
+        "key": node.key.id(),
+        "key_protection": node.key_protection,
+        "predecessor": node.predecessor,
+        "serials": node.serials,
+        "enrolled": node.enrolled_at,
+        "approved": node.approved_at,
+        "revoked": node.revoked_at,
+        "revoked_from": node.revoked_from,
+    })
+}
+
+fn list(nodes: &[NodeRow], format: Format, out: &mut dyn Write) -> Outcome {
+    match format {
+        Format::Json => {
+            let all: Vec<Value> = nodes.iter().map(described).collect();
+            writeln!(out, "{:#}", json!({ "nodes": all }))?;
+        }
+        Format::Text => {
+            let mut rows = table(["node", "site", "state", "key", "enrolled"]);
+            for n in nodes {
+                rows.add_row([
+                    n.id.to_string(),
+                    n.site.clone(),
+                    n.state.to_string(),
+                    n.key_protection.to_string(),
+                    n.enrolled_at.to_string(),
+                ]);
+            }
+            writeln!(out, "{rows}")?;
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,144 @@
+//! Acts: what administrators and enrolment change, as leaves of the ledger.
+//!
+//! Decides: what an act does to the rows of nodes and tokens. An administrator's command queues its act in the database, and the one writer
+//! of the ledger carries it out, so that commands are safe while the verifier serves.
+
+use crate::store::{Change, NodeRow, Store, StoreError, TokenRow};
+use weighbridge::cbor::Bytes;
+use weighbridge::id::{Digest, NodeId};
+use weighbridge::protocol::EnrolmentState;
+use weighbridge::time::UnixSeconds;
+
+weighbridge::code! {
+    /// What was done.
+    pub enum ActKind {
+        /// An enrolment token was made.
+        Token = 0 => "token",
+        /// A node was enrolled.
+        Enrol = 1 => "enrol",
+        /// A node was approved.
+        Approve = 2 => "approve",
+        /// A node was revoked.
+        Revoke = 3 => "revoke",
+        /// A signed document was loaded.
+        Document = 4 => "document",
+    }
+}
+
+weighbridge::record! {
+    /// Terms of an enrolment token.
+    pub struct TokenTerms {
+        /// SHA-256 of the secret.
+        0 => digest: Digest,
+        /// The site that it admits to.
+        1 => site: String,
+        /// How many nodes it admits.
+        2 => count: u32,
+        /// Until when.
+        3 => expires: UnixSeconds,
+        /// Serial numbers of accelerators that it admits; empty admits any.
+        4 => serials: Vec<String>,
+        /// Whether nodes that it admits are approved at once.
+        5 => approve: bool,
+    }
+}
+
+weighbridge::record! {
+    /// An act.
+    pub struct Act {
+        /// What.
+        0 => kind: ActKind,
+        /// When.
+        1 => at: UnixSeconds,
+        /// The node, for an enrolment, an approval or a revocation.
+        2 => node: Option<NodeId>,
+        /// From when a revocation counts.
+        3 => from: Option<UnixSeconds>,
+        /// The token that was made.
+        4 => token: Option<TokenTerms>,
+        /// The token's digest, for an enrolment.
+        5 => admitted_by: Option<Digest>,
+        /// The node that this one was before, for an enrolment.
+        6 => predecessor: Option<NodeId>,
+        /// Identity of the node's key, for an enrolment.
+        7 => key: Option<Digest>,
+        /// A signed document, as its envelope.
+        8 => document: Option<Bytes>,
+    }
+}
+
+impl Act {
+    /// An act with nothing but its kind and time.
+    #[must_use]
+    pub fn new(kind: ActKind, at: UnixSeconds) -> Self {
+        Self {
+            kind,
+            at,
+            node: None,
+            from: None,
+            token: None,
+            admitted_by: None,
+            predecessor: None,
+            key: None,
+            document: None,
+        }
+    }
+}
+
+/// The rows that an act changes, or why it cannot be carried out, for the person who asked.
+pub(super) async fn changes(act: &Act, store: &dyn Store) -> Result<Result<Vec<Change>, String>, StoreError> {
+    match act.kind {
+        ActKind::Token => Ok(act.token.as_ref().map_or_else(
+            || Err("the act names no token".to_owned()),
+            |t| Ok(vec![Change::Token(token(t, act.at))]),
+        )),
+        ActKind::Approve | ActKind::Revoke => {
+            let Some(id) = act.node else {
+                return Ok(Err("the act names no node".to_owned()));
+            };
+            Ok(match store.node(id).await? {
+                None => Err(format!(
+                    "node {id} is not known; `weighbridge-verifier node list` shows all"
+                )),
+                Some(node) => judged(act, node),
+            })
+        }
+        ActKind::Document => Ok(Ok(Vec::new())),
+        ActKind::Enrol => Ok(Err("a node is enrolled by a token, not by a command".to_owned())),
+    }
+}
+
+fn judged(act: &Act, mut node: NodeRow) -> Result<Vec<Change>, String> {
+    let id = node.id;
+    match (act.kind, node.state) {
+        (ActKind::Approve, EnrolmentState::Revoked) => {
+            return Err(format!(
+                "node {id} was revoked, which is final; enrol it again with a new key"
+            ));
+        }
+        (ActKind::Approve, _) => {
+            node.state = EnrolmentState::Approved;
+            node.approved_at = node.approved_at.or(Some(act.at));
+        }
+        _ => {
+            node.state = EnrolmentState::Revoked;
+            node.revoked_at = node.revoked_at.or(Some(act.at));
+            let from = act.from.unwrap_or(act.at);
+            node.revoked_from = Some(node.revoked_from.map_or(from, |earlier| earlier.min(from)));
+        }
+    }
+    Ok(vec![Change::Node(Box::new(node))])
+}
+
+fn token(terms: &TokenTerms, made_at: UnixSeconds) -> TokenRow {
+    TokenRow {
+        digest: terms.digest,
+        site: terms.site.clone(),
+        count: terms.count,
+        used: 0,
+        expires: terms.expires,
+        serials: terms.serials.clone(),
+        approve: terms.approve,
+        made_at,
+    }
+}

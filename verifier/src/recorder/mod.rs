@@ -1,0 +1,535 @@
+//! The ledger's one writer.
+//!
+//! Decides: the order of leaves, and that nothing is answered before it is durable. Submissions wait a few milliseconds for each other and
+//! become durable in one transaction, in which (size, root) advances by compare-and-swap; only then is the checkpoint signed. Ed25519
+//! is deterministic, so the same tree has the same signed note after any restart. Trusts its callers for what a leaf means.
+
+mod act;
+mod tree;
+
+pub use act::{Act, ActKind, TokenTerms};
+pub use tree::TreeOpenError;
+
+use crate::clock::Clock;
+use crate::identity::Identity;
+use crate::store::{Batch, Change, Entry, Store, StoreError};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tree::Tree;
+use weighbridge::cbor;
+use weighbridge::crypto::{self, Entropy, KeyError};
+use weighbridge::id::{ChainId, Digest, NodeId};
+use weighbridge::ledger::{Checkpoint, CheckpointError, Leaf, LeafKind};
+use weighbridge::report::CheckpointSeen;
+
+/// The most submissions in one transaction.
+const BATCH: usize = 512;
+/// How often queued commands are looked for.
+const ACT_PERIOD: Duration = Duration::from_millis(250);
+
+/// Why something was not recorded. The submitter may send it again.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// The store failed; the cause is shared by all submissions of the batch.
+    #[error("the ledger could not be written: {0}")]
+    Store(Arc<StoreError>),
+    /// The tree could not be extended or proven.
+    #[error("the ledger's tree could not be used: {0}")]
+    Tree(Arc<TreeOpenError>),
+    /// The ledger's key failed.
+    #[error("the ledger's checkpoint could not be signed")]
+    Sign(#[from] CheckpointError),
+    /// No random bytes.
+    #[error("no salt could be drawn")]
+    Entropy(#[from] KeyError),
+    /// The recorder has stopped.
+    #[error("the verifier is stopping")]
+    Stopped,
+}
+
+impl From<StoreError> for RecordError {
+    fn from(e: StoreError) -> Self {
+        Self::Store(Arc::new(e))
+    }
+}
+
+impl From<TreeOpenError> for RecordError {
+    fn from(e: TreeOpenError) -> Self {
+        Self::Tree(Arc::new(e))
+    }
+}
+
+/// A leaf to be added.
+#[derive(Clone, Debug)]
+pub struct NewLeaf {
+    /// Its kind.
+    pub kind: LeafKind,
+    /// Digest that the leaf salts: of the body, or of the report in it.
+    pub digest: Digest,
+    /// The node that it is of.
+    pub node: Option<NodeId>,
+    /// Place in the node's chain.
+    pub place: Option<(ChainId, u64)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl NewLeaf {
+    /// The leaf for an act.
+    #[must_use]
+    pub fn act(act: &Act) -> Self {
+        let body = cbor::encode(act);
+        let kind = match act.kind {
+            ActKind::Document => LeafKind::Document,
+            _ => LeafKind::Act,
+        };
+        Self {
+            kind,
+            digest: crypto::sha256(&body),
+            node: act.node,
+            place: None,
+            body,
+        }
+    }
+}
+
+/// Where a leaf stands, and the proof of it.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    /// Index of the leaf.
+    pub leaf: u64,
+    /// Its salt.
+    pub salt: [u8; 16],
+    /// Path from the leaf to the root.
+    pub inclusion: Vec<Digest>,
+    /// Where the tree stands.
+    pub standing: Standing,
+}
+
+/// The latest checkpoint, and the proof that it continues one seen before.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// The checkpoint as a signed note.
+    pub checkpoint: Arc<str>,
+    /// The proof; empty where none was asked for, or none is possible.
+    pub consistency: Vec<Digest>,
+}
+
+#[derive(Debug)]
+struct Append {
+    leaf: Option<NewLeaf>,
+    changes: Vec<Change>,
+    seen: Option<CheckpointSeen>,
+    answer: oneshot::Sender<Result<Option<Proof>, RecordError>>,
+}
+
+#[derive(Debug)]
+enum Job {
+    Append(Append),
+    Prove {
+        leaf: u64,
+        salt: [u8; 16],
+        seen: Option<CheckpointSeen>,
+        answer: oneshot::Sender<Result<Proof, RecordError>>,
+    },
+    Stand {
+        seen: Option<u64>,
+        answer: oneshot::Sender<Result<Standing, RecordError>>,
+    },
+}
+
+/// A handle to the ledger's writer.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Recorder {
+    /// Adds a leaf, with the rows that change with it; returns its proof once it is durable.
+    ///
+    /// # Errors
+    /// [`RecordError`]; then nothing was recorded, or it cannot be told.
+    pub async fn append(
+        &self,
+        leaf: NewLeaf,
+        changes: Vec<Change>,
+        seen: Option<CheckpointSeen>,
+    ) -> Result<Proof, RecordError> {
+        let done = self
+            .ask(|answer| {
+                Job::Append(Append {
+                    leaf: Some(leaf),
+                    changes,
+                    seen,
+                    answer,
+                })
+            })
+            .await?;
+        done.ok_or(RecordError::Stopped)
+    }
+
+    /// Changes rows without a leaf, durably.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub async fn change(&self, changes: Vec<Change>) -> Result<(), RecordError> {
+        self.ask(|answer| {
+            Job::Append(Append {
+                leaf: None,
+                changes,
+                seen: None,
+                answer,
+            })
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Proves a leaf that is held, against the latest checkpoint.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub async fn prove(
+        &self,
+        leaf: u64,
+        salt: [u8; 16],
+        seen: Option<CheckpointSeen>,
+    ) -> Result<Proof, RecordError> {
+        self.ask(|answer| Job::Prove {
+            leaf,
+            salt,
+            seen,
+            answer,
+        })
+        .await
+    }
+
+    /// The latest checkpoint, and the proof that it continues the tree of `seen` leaves.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub async fn stand(&self, seen: Option<u64>) -> Result<Standing, RecordError> {
+        self.ask(|answer| Job::Stand { seen, answer }).await
+    }
+
+    async fn ask<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, RecordError>>) -> Job,
+    ) -> Result<T, RecordError> {
+        let (answer, done) = oneshot::channel();
+        self.jobs
+            .send(job(answer))
+            .await
+            .map_err(|_| RecordError::Stopped)?;
+        done.await.map_err(|_| RecordError::Stopped)?
+    }
+}
+
+/// What is told of every act that was carried out.
+pub type Notice = Box<dyn Fn(&Act) + Send + Sync>;
+
+/// The writer itself. Only one may work on a database; the caller holds the lock that says so.
+pub struct Writer {
+    store: Arc<dyn Store>,
+    identity: Arc<Identity>,
+    clock: Arc<dyn Clock>,
+    entropy: Entropy,
+    linger: Duration,
+    tree: Tree,
+    checkpoint: Arc<str>,
+    notice: Notice,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Writer of {} at {:?}",
+            self.identity.ledger_key().origin,
+            self.tree.state()
+        )
+    }
+}
+
+impl Writer {
+    /// Opens the ledger: its tiles must add up to its root, and its origin must be this verifier's.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub async fn open(
+        store: Arc<dyn Store>,
+        identity: Arc<Identity>,
+        clock: Arc<dyn Clock>,
+        entropy: Entropy,
+        linger: Duration,
+        notice: Notice,
+    ) -> Result<Self, RecordError> {
+        let row = store.ledger().await?;
+        let origin = &identity.ledger_key().origin;
+        if row.origin != *origin {
+            return Err(CheckpointError::Origin {
+                expected: origin.clone(),
+                found: row.origin,
+            }
+            .into());
+        }
+        let tree = Tree::open(&*store, &row).await?;
+        let checkpoint = signed(&identity, tree.state())?;
+        Ok(Self {
+            store,
+            identity,
+            clock,
+            entropy,
+            linger,
+            tree,
+            checkpoint,
+            notice,
+        })
+    }
+
+    /// Where the ledger stands.
+    #[must_use]
+    pub fn checkpoint(&self) -> Arc<str> {
+        Arc::clone(&self.checkpoint)
+    }
+
+    /// Starts the writer's task. It ends when `stop` is cancelled and what was submitted before is recorded.
+    #[must_use]
+    pub fn start(mut self, stop: CancellationToken) -> (Recorder, tokio::task::JoinHandle<()>) {
+        let (jobs, mut queue) = mpsc::channel(BATCH.saturating_mul(2));
+        let task = tokio::spawn(async move {
+            let mut acts = tokio::time::interval(ACT_PERIOD);
+            acts.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+            loop {
+                let first = tokio::select! {
+                    job = queue.recv() => match job {
+                        Some(job) => job,
+                        None => break,
+                    },
+                    _ = acts.tick() => {
+                        if let Err(error) = self.drain_acts().await {
+                            tracing::error!(%error, "queued commands were not carried out");
+                        }
+                        continue;
+                    }
+                    () = stop.cancelled() => {
+                        queue.close();
+                        match queue.recv().await {
+                            Some(job) => job,
+                            None => break,
+                        }
+                    }
+                };
+                if matches!(first, Job::Append(_)) && !self.linger.is_zero() && !stop.is_cancelled() {
+                    tokio::time::sleep(self.linger).await;
+                }
+                let mut batch = vec![first];
+                while batch.len() < BATCH
+                    && let Ok(job) = queue.try_recv()
+                {
+                    batch.push(job);
+                }
+                self.work(batch).await;
+            }
+        });
+        (Recorder { jobs }, task)
+    }
+
+    /// Carries out what administrators' commands have queued; returns how many acts there were.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub async fn drain_acts(&mut self) -> Result<usize, RecordError> {
+        let pending = self.store.pending_acts(64).await?;
+        let count = pending.len();
+        // One at a time: the rows that an act changes are those that the act before it left.
+        for waiting in pending {
+            let outcome = |text: String| Change::Act {
+                id: waiting.id,
+                outcome: text,
+            };
+            let act = cbor::decode_strict::<Act>(&waiting.body);
+            let judged = match &act {
+                Ok(act) => act::changes(act, &*self.store).await?,
+                Err(e) => Err(format!("it cannot be read: {e}")),
+            };
+            match (judged, act) {
+                (Ok(mut changes), Ok(act)) => {
+                    changes.push(outcome(String::new()));
+                    self.record(vec![(Some(NewLeaf::act(&act)), changes)]).await?;
+                    (self.notice)(&act);
+                }
+                (Err(why), _) => {
+                    self.record(vec![(None, vec![outcome(why)])]).await?;
+                }
+                (Ok(_), Err(_)) => {}
+            }
+        }
+        Ok(count)
+    }
+
+    /// Adds one leaf at once: for commands that work without a running task.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub async fn append_now(&mut self, leaf: NewLeaf) -> Result<(), RecordError> {
+        self.record(vec![(Some(leaf), Vec::new())]).await.map(drop)
+    }
+
+    async fn work(&mut self, batch: Vec<Job>) {
+        let (mut waiting, mut work, mut reads) = (Vec::new(), Vec::new(), Vec::new());
+        for job in batch {
+            match job {
+                Job::Append(a) => {
+                    work.push((a.leaf, a.changes));
+                    waiting.push((a.seen, a.answer));
+                }
+                other => reads.push(other),
+            }
+        }
+        if !work.is_empty() {
+            match self.record(work).await {
+                Ok(placed) => {
+                    for ((seen, answer), placed) in waiting.into_iter().zip(placed) {
+                        let proof = match placed {
+                            Some((leaf, salt)) => self.proof(leaf, salt, seen).await.map(Some),
+                            None => Ok(None),
+                        };
+                        // A submitter that went away has nobody to tell; what it sent is recorded all the same.
+                        drop(answer.send(proof));
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a batch was not recorded; its submitters are asked to try again");
+                    for (_, answer) in waiting {
+                        drop(answer.send(Err(error.clone())));
+                    }
+                }
+            }
+        }
+        for job in reads {
+            match job {
+                Job::Prove {
+                    leaf,
+                    salt,
+                    seen,
+                    answer,
+                } => drop(answer.send(self.proof(leaf, salt, seen).await)),
+                Job::Stand { seen, answer } => drop(answer.send(self.standing(seen).await)),
+                Job::Append(_) => {}
+            }
+        }
+    }
+
+    /// Makes leaves and rows durable; returns index and salt of each leaf.
+    async fn record(
+        &mut self,
+        work: Vec<(Option<NewLeaf>, Vec<Change>)>,
+    ) -> Result<Vec<Option<(u64, [u8; 16])>>, RecordError> {
+        let before = self.tree.state();
+        match self.write(before, work).await {
+            Ok(placed) => Ok(placed),
+            Err(error) => {
+                // The tree in memory may be ahead of what is durable: only the store knows.
+                let row = self.store.ledger().await?;
+                self.tree = Tree::open(&*self.store, &row).await?;
+                self.checkpoint = signed(&self.identity, self.tree.state())?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn write(
+        &mut self,
+        before: (u64, Digest),
+        work: Vec<(Option<NewLeaf>, Vec<Change>)>,
+    ) -> Result<Vec<Option<(u64, [u8; 16])>>, RecordError> {
+        let at = self.clock.now();
+        let (mut entries, mut changes, mut placed) = (Vec::new(), Vec::new(), Vec::new());
+        for (leaf, mut with) in work {
+            changes.append(&mut with);
+            let Some(new) = leaf else {
+                placed.push(None);
+                continue;
+            };
+            let salt: [u8; 16] = self.entropy.draw()?;
+            let index = self.tree.push(Leaf::new(new.kind, &salt, &new.digest).hash());
+            placed.push(Some((index, salt)));
+            entries.push(Entry {
+                leaf: index,
+                kind: new.kind,
+                salt,
+                digest: new.digest,
+                at,
+                node: new.node,
+                place: new.place,
+                body: new.body,
+            });
+        }
+        let tiles = if entries.is_empty() {
+            Vec::new()
+        } else {
+            self.tree.seal(&*self.store).await?
+        };
+        let after = self.tree.state();
+        self.store
+            .commit(Batch {
+                before,
+                after,
+                entries,
+                tiles,
+                changes,
+            })
+            .await?;
+        if after != before {
+            self.checkpoint = signed(&self.identity, after)?;
+        }
+        Ok(placed)
+    }
+
+    async fn proof(
+        &mut self,
+        leaf: u64,
+        salt: [u8; 16],
+        seen: Option<CheckpointSeen>,
+    ) -> Result<Proof, RecordError> {
+        Ok(Proof {
+            leaf,
+            salt,
+            inclusion: self.tree.inclusion(leaf, &*self.store).await?,
+            standing: self.standing(seen.map(|s| s.size)).await?,
+        })
+    }
+
+    async fn standing(&mut self, seen: Option<u64>) -> Result<Standing, RecordError> {
+        let (size, _) = self.tree.state();
+        let consistency = match seen {
+            Some(old) if old <= size => self.tree.consistency(old, &*self.store).await?,
+            Some(old) => {
+                tracing::error!(
+                    seen = old,
+                    held = size,
+                    "a node cites a checkpoint of more leaves than this ledger holds: it lies, or this database was restored"
+                );
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
+        Ok(Standing {
+            checkpoint: Arc::clone(&self.checkpoint),
+            consistency,
+        })
+    }
+}
+
+fn signed(identity: &Identity, (size, root): (u64, Digest)) -> Result<Arc<str>, CheckpointError> {
+    let checkpoint = Checkpoint {
+        origin: identity.ledger_key().origin.clone(),
+        size,
+        root,
+    };
+    Ok(checkpoint.sign(identity.ledger_signer())?.into())
+}

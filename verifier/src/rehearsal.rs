@@ -1,0 +1,471 @@
+//! Tests of the whole verifier on loopback: real TLS, real SQLite, a node made of a key and a few lines.
+
+use crate::clock::{Clock, SetClock, TlsTime};
+use crate::command::Session;
+use crate::config::Config;
+use crate::init::init;
+use crate::serve::{BoundServer, serve};
+use crate::token::NewToken;
+use rcgen::{CertificateParams, KeyPair};
+use reqwest::Client;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use weighbridge::cbor::{self, Bytes, Wire};
+use weighbridge::crypto::{Algorithm, Entropy, PublicKey, SecretKey};
+use weighbridge::id::{BootId, ChainId, Digest, NodeId, VerifierId};
+use weighbridge::ledger::LedgerKey;
+use weighbridge::protocol::*;
+use weighbridge::report::*;
+use weighbridge::time::{BootNanos, UnixSeconds};
+
+const NOON: UnixSeconds = UnixSeconds(1_795_348_800);
+
+struct Verifier {
+    directory: tempfile::TempDir,
+    clock: SetClock,
+    server: Option<(BoundServer, CancellationToken)>,
+}
+
+impl Verifier {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = SetClock::new(NOON);
+        let mut verifier = Self {
+            directory,
+            clock,
+            server: None,
+        };
+        init(&verifier.config(), verifier.clock()).await.unwrap();
+        verifier.serve().await;
+        verifier
+    }
+
+    fn config(&self) -> Config {
+        Config {
+            state_dir: self.directory.path().to_owned(),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            linger_ms: 0,
+            ..Config::default()
+        }
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(self.clock.clone())
+    }
+
+    async fn serve(&mut self) {
+        let stop = CancellationToken::new();
+        let server = serve(self.config(), self.clock(), stop.clone()).await.unwrap();
+        self.server = Some((server, stop));
+    }
+
+    async fn stop(&mut self) {
+        let (server, stop) = self.server.take().unwrap();
+        stop.cancel();
+        server.stopped().await;
+    }
+
+    fn url(&self) -> String {
+        format!("https://{}", self.server.as_ref().unwrap().0.address)
+    }
+
+    async fn session(&self) -> Session {
+        Session::open(self.config(), self.clock()).await.unwrap()
+    }
+
+    async fn token(&self, count: u32, approve: bool) -> EnrolmentToken {
+        let wanted = NewToken {
+            site: "harbour-1".into(),
+            count,
+            expires: None,
+            serials: Vec::new(),
+            approve,
+        };
+        self.session().await.new_token(wanted).await.unwrap()
+    }
+}
+
+#[derive(Clone)]
+struct Node {
+    key: Arc<SecretKey>,
+    chain: ChainId,
+    enrolled: EnrolAnswer,
+    seen: Option<CheckpointSeen>,
+}
+
+/// A client that trusts the CA, with the node's certificate or without any.
+fn client(clock: &SetClock, ca: &[u8], node: Option<&Node>) -> Client {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(ca.to_vec())).unwrap();
+    let builder = ClientConfig::builder_with_details(
+        Arc::new(rustls::crypto::ring::default_provider()),
+        Arc::new(TlsTime(Arc::new(clock.clone()))),
+    )
+    .with_protocol_versions(&[&rustls::version::TLS13])
+    .unwrap()
+    .with_root_certificates(roots);
+    let tls = match node {
+        Some(node) => builder
+            .with_client_auth_cert(
+                vec![CertificateDer::from(node.enrolled.certificate.0.clone())],
+                PrivatePkcs8KeyDer::from(node.key.pkcs8().to_vec()).into(),
+            )
+            .unwrap(),
+        None => builder.with_no_client_auth(),
+    };
+    Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy()
+        .build()
+        .unwrap()
+}
+
+async fn post<T: Wire>(client: &Client, url: String, body: Vec<u8>) -> Result<T, RefusalCode> {
+    let response = client.post(url).body(body).send().await.unwrap();
+    read(response).await
+}
+
+async fn read<T: Wire>(response: reqwest::Response) -> Result<T, RefusalCode> {
+    let status = response.status().as_u16();
+    let bytes = response.bytes().await.unwrap();
+    match status {
+        200 => Ok(cbor::decode_strict(&bytes).unwrap()),
+        422 => Err(cbor::decode_strict::<SignedRefusal>(&bytes)
+            .unwrap()
+            .peek()
+            .unwrap()
+            .code),
+        other => panic!("status {other}: {}", String::from_utf8_lossy(&bytes)),
+    }
+}
+
+fn csr(key: &SecretKey) -> Bytes {
+    let pair = KeyPair::try_from(key.pkcs8()).unwrap();
+    Bytes(
+        CertificateParams::default()
+            .serialize_request(&pair)
+            .unwrap()
+            .der()
+            .to_vec(),
+    )
+}
+
+async fn enrol(
+    verifier: &Verifier,
+    token: &EnrolmentToken,
+    key: Arc<SecretKey>,
+) -> Result<Node, RefusalCode> {
+    let ca = verifier.session().await.identity.ca().to_vec();
+    let request = EnrolRequest {
+        secret: token.secret,
+        csr: csr(&key),
+        key_protection: KeyProtection::File,
+        profiles: vec![PROFILE.into()],
+        predecessor: None,
+        serials: Vec::new(),
+    };
+    let enrolled: EnrolAnswer = post(
+        &client(&verifier.clock, &ca, None),
+        format!("{}{PATH_ENROL}", verifier.url()),
+        cbor::encode(&request),
+    )
+    .await?;
+    assert_eq!(enrolled.verifier, token.verifier);
+    Ok(Node {
+        key,
+        chain: ChainId([7; 16]),
+        enrolled,
+        seen: None,
+    })
+}
+
+fn new_key() -> Arc<SecretKey> {
+    Arc::new(SecretKey::generate(Algorithm::EcdsaP256, &Entropy::system()).unwrap())
+}
+
+impl Node {
+    fn client(&self, clock: &SetClock) -> Client {
+        client(clock, &self.enrolled.ca.0, Some(self))
+    }
+
+    fn ledger(&self) -> LedgerKey {
+        LedgerKey {
+            origin: self.enrolled.ledger_origin.clone(),
+            key: PublicKey::from_spki(&self.enrolled.ledger_key.0).unwrap(),
+        }
+    }
+
+    fn report(&self, audience: VerifierId, sequence: u64, previous: Option<Digest>) -> (Vec<u8>, Digest) {
+        let claims = TokenClaims {
+            audience: audience.to_string(),
+            issued_at: NOON,
+            nonce: Some(self.enrolled.instructions.challenge),
+            node: self.enrolled.node,
+            profile: PROFILE.into(),
+            submods: Submodules {
+                host: HostSubmodule { host: host() },
+                accelerators: Vec::new(),
+            },
+            report: ReportClaims {
+                chain: self.chain,
+                sequence,
+                previous,
+                successor: None,
+                boot: BootId([3; 16]),
+                time: ReportTime {
+                    start: BootNanos(sequence * 300_000_000_000),
+                    end: BootNanos((sequence + 1) * 300_000_000_000),
+                    wall_end: NOON,
+                    wall_steps: 0,
+                    wall_step_seconds: 0,
+                },
+                checkpoint: self.seen.clone(),
+                report_seconds: 300,
+                trial: false,
+                agent_starts: 0,
+            },
+        };
+        sign(claims, Vec::new(), &*self.key).unwrap()
+    }
+
+    async fn deliver(&self, verifier: &Verifier, bundle: Vec<u8>) -> Result<Receipt, RefusalCode> {
+        post(
+            &self.client(&verifier.clock),
+            format!("{}{PATH_REPORT}", verifier.url()),
+            bundle,
+        )
+        .await
+    }
+
+    /// Delivers, checks the receipt as an agent does, and remembers the checkpoint.
+    async fn receipted(&mut self, verifier: &Verifier, bundle: Vec<u8>, digest: &Digest) -> Receipt {
+        let cited = OpenedReport::open(&bundle).unwrap().claims.report.checkpoint;
+        let receipt = self.deliver(verifier, bundle).await.unwrap();
+        let seen = receipt
+            .check(&self.enrolled.node, digest, &self.ledger(), cited.as_ref())
+            .unwrap();
+        self.seen = Some(seen);
+        receipt
+    }
+}
+
+fn host() -> HostClaims {
+    HostClaims {
+        agent_version: "0".into(),
+        agent_digest: Digest([0; 32]),
+        key_protection: KeyProtection::File,
+        kernel: "6".into(),
+        cpus: 2,
+        memory_mib: 1,
+        driver: None,
+        bus: Vec::new(),
+        clock_source: ClockSource::Synchronised,
+        model_digest: Digest([0; 32]),
+        catalogue_digest: Digest([0; 32]),
+        released: false,
+        sampler_restarts: 0,
+    }
+}
+
+async fn ready() -> (Verifier, Node) {
+    let verifier = Verifier::start().await;
+    let token = verifier.token(1, true).await;
+    let node = enrol(&verifier, &token, new_key()).await.unwrap();
+    (verifier, node)
+}
+
+#[tokio::test]
+async fn a_report_gets_a_receipt_that_outlives_the_verifier_and_the_same_report_gets_it_again() {
+    let (mut verifier, mut node) = ready().await;
+    let me = node.enrolled.verifier;
+    let (first, one) = node.report(me, 1, None);
+    let receipt = node.receipted(&verifier, first.clone(), &one).await;
+    assert_eq!((receipt.state, receipt.highest), (ReceiptState::Recorded, 1));
+
+    verifier.stop().await;
+    verifier.serve().await;
+
+    let (second, two) = node.report(me, 2, Some(one));
+    let next = node.receipted(&verifier, second, &two).await;
+    assert_ne!(next.instructions.challenge, receipt.instructions.challenge);
+    let again = node.deliver(&verifier, first).await.unwrap();
+    assert_eq!(
+        (again.state, again.leaf_index, again.highest),
+        (ReceiptState::Held, receipt.leaf_index, 2)
+    );
+    again
+        .check(&node.enrolled.node, &one, &node.ledger(), None)
+        .unwrap();
+    verifier.stop().await;
+}
+
+#[tokio::test]
+async fn a_gap_and_a_late_report_are_taken_and_the_head_says_what_is_held() {
+    let (mut verifier, mut node) = ready().await;
+    let me = node.enrolled.verifier;
+    let (first, one) = node.report(me, 1, None);
+    let (second, two) = node.report(me, 2, Some(one));
+    let (third, three) = node.report(me, 3, Some(two));
+    node.receipted(&verifier, first, &one).await;
+    assert_eq!(node.receipted(&verifier, third, &three).await.highest, 3);
+    assert_eq!(node.receipted(&verifier, second, &two).await.highest, 3);
+    let url = format!(
+        "{}{PATH_HEAD}?seen={}",
+        verifier.url(),
+        node.seen.as_ref().unwrap().size
+    );
+    let head: Head = read(node.client(&verifier.clock).get(url).send().await.unwrap())
+        .await
+        .unwrap();
+    head.check(&node.ledger(), node.seen.as_ref()).unwrap();
+    let latest = head.latest.unwrap();
+    assert_eq!((latest.sequence, latest.digest), (3, three));
+    verifier.stop().await;
+}
+
+#[tokio::test]
+async fn each_refusal_has_its_own_code() {
+    let (mut verifier, mut node) = ready().await;
+    let me = node.enrolled.verifier;
+    let (first, one) = node.report(me, 1, None);
+    node.receipted(&verifier, first.clone(), &one).await;
+
+    let mut edited = first.clone();
+    let last = edited.len() - 1;
+    edited[last - 5] ^= 1;
+    assert_eq!(
+        node.deliver(&verifier, edited).await.unwrap_err(),
+        RefusalCode::Signature
+    );
+    assert_eq!(
+        node.deliver(&verifier, b"hello".to_vec()).await.unwrap_err(),
+        RefusalCode::Field
+    );
+    assert_eq!(
+        node.deliver(&verifier, vec![0; 1 << 21]).await.unwrap_err(),
+        RefusalCode::Size
+    );
+    let (elsewhere, _) = node.report(VerifierId([9; 32]), 2, Some(one));
+    assert_eq!(
+        node.deliver(&verifier, elsewhere).await.unwrap_err(),
+        RefusalCode::Audience
+    );
+    let (other, _) = node.report(me, 1, Some(Digest([5; 32])));
+    assert_eq!(
+        node.deliver(&verifier, other).await.unwrap_err(),
+        RefusalCode::ChainFork
+    );
+
+    let mut thief = node.clone();
+    thief.enrolled.node = NodeId([1; 17]);
+    let (claimed, _) = thief.report(me, 2, Some(one));
+    assert_eq!(
+        node.deliver(&verifier, claimed).await.unwrap_err(),
+        RefusalCode::Node
+    );
+    let nobody = client(&verifier.clock, &node.enrolled.ca.0, None);
+    let url = format!("{}{PATH_REPORT}", verifier.url());
+    assert_eq!(
+        post::<Receipt>(&nobody, url, first.clone()).await.unwrap_err(),
+        RefusalCode::Node
+    );
+
+    // Each was counted once; the node still reports.
+    let session = verifier.session().await;
+    let refusals = session.store.refusals(node.enrolled.node).await.unwrap();
+    assert_eq!(refusals.len(), 6, "{refusals:?}");
+    let (second, two) = node.report(me, 2, Some(one));
+    node.receipted(&verifier, second, &two).await;
+
+    session.revoke(node.enrolled.node, None).await.unwrap();
+    let (third, _) = node.report(me, 3, Some(two));
+    assert_eq!(
+        node.deliver(&verifier, third).await.unwrap_err(),
+        RefusalCode::Node
+    );
+    verifier.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_admits_as_many_as_it_says_and_a_repeat_is_the_same_node() {
+    let mut verifier = Verifier::start().await;
+    let token = verifier.token(1, false).await;
+    let key = new_key();
+    let node = enrol(&verifier, &token, Arc::clone(&key)).await.unwrap();
+    assert_eq!(node.enrolled.state, EnrolmentState::Pending);
+    let again = enrol(&verifier, &token, key).await.unwrap();
+    assert_eq!(again.enrolled.node, node.enrolled.node);
+    assert_eq!(
+        enrol(&verifier, &token, new_key()).await.err(),
+        Some(RefusalCode::Token)
+    );
+    let late = verifier.token(1, true).await;
+    verifier.clock.set(NOON.plus(8 * 86_400));
+    assert_eq!(
+        enrol(&verifier, &late, new_key()).await.err(),
+        Some(RefusalCode::Token)
+    );
+
+    let (first, one) = node.report(token.verifier, 1, None);
+    assert_eq!(
+        node.deliver(&verifier, first.clone()).await.unwrap_err(),
+        RefusalCode::Node
+    );
+    verifier
+        .session()
+        .await
+        .approve(node.enrolled.node)
+        .await
+        .unwrap();
+    node.clone().receipted(&verifier, first, &one).await;
+    verifier.stop().await;
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_after_it_expired_but_not_by_a_repeated_request() {
+    let (mut verifier, mut node) = ready().await;
+    let later = NOON.plus(31 * 86_400);
+    verifier.clock.set(later);
+    let renew = RenewRequest {
+        verifier: node.enrolled.verifier,
+        node: node.enrolled.node,
+        csr: csr(&node.key),
+        at: later,
+    };
+    let signed = cbor::encode(&SignedRequest::sign(&renew, &*node.key).unwrap());
+    let url = format!("{}{PATH_RENEW}", verifier.url());
+    let nobody = client(&verifier.clock, &node.enrolled.ca.0, None);
+    let renewed: RenewAnswer = post(&nobody, url.clone(), signed.clone()).await.unwrap();
+    assert_eq!(
+        post::<RenewAnswer>(&nobody, url, signed).await.unwrap_err(),
+        RefusalCode::Field
+    );
+    node.enrolled.certificate = renewed.certificate;
+    let (first, one) = node.report(node.enrolled.verifier, 1, None);
+    node.receipted(&verifier, first, &one).await;
+    verifier.stop().await;
+}
+
+#[tokio::test]
+async fn a_damaged_ledger_is_not_signed_again() {
+    let (mut verifier, mut node) = ready().await;
+    let (first, one) = node.report(node.enrolled.verifier, 1, None);
+    node.receipted(&verifier, first, &one).await;
+    verifier.stop().await;
+    let database = format!("sqlite://{}", verifier.config().database().display());
+    let pool = sqlx::SqlitePool::connect(&database).await.unwrap();
+    sqlx::query("UPDATE tile SET hashes = zeroblob(length(hashes))")
+        .execute(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+    let error = serve(verifier.config(), verifier.clock(), CancellationToken::new())
+        .await
+        .unwrap_err();
+    assert!(
+        crate::command::with_causes(&error).contains("restore it from a backup"),
+        "{error:?}"
+    );
+}

@@ -1,0 +1,229 @@
+//! `serve`: takes reports until it is told to stop.
+
+use crate::api::{self, Acceptor, ServerCertificate};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::enrolment::Enrolment;
+use crate::fleet::Terms;
+use crate::identity::{Identity, IdentityError};
+use crate::intake::{Intake, Refuser, Standings};
+use crate::recorder::{RecordError, Writer};
+use crate::store::{SqliteStore, Store, StoreError};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use weighbridge::crypto::Entropy;
+use weighbridge::id::VerifierId;
+
+pub use crate::api::TlsError;
+
+/// How often the server looks after itself.
+const HOUSEKEEPING: Duration = Duration::from_secs(15);
+
+/// Why the verifier does not serve.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// Its keys cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The store cannot be used.
+    #[error("the verifier's database cannot be used")]
+    Store(#[from] StoreError),
+    /// The ledger cannot be used.
+    #[error("the ledger cannot be opened")]
+    Ledger(#[from] RecordError),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The address cannot be listened on.
+    #[error("{address} cannot be listened on; is another verifier running?")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another process writes to the ledger.
+    #[error("another weighbridge-verifier works in {directory}; stop it first", directory = directory.display())]
+    Locked {
+        /// The state directory.
+        directory: PathBuf,
+    },
+    /// The lock file cannot be used.
+    #[error("{path} cannot be locked", path = path.display())]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A verifier that serves.
+#[derive(Debug)]
+pub struct BoundServer {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its id.
+    pub verifier: VerifierId,
+    task: JoinHandle<()>,
+}
+
+impl BoundServer {
+    /// Waits until it has stopped: what was accepted before is durable then.
+    pub async fn stopped(self) {
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the server ended in an odd way");
+        }
+    }
+}
+
+/// The right to write to the ledger, for as long as it is held. The kernel takes it back if the process dies.
+#[derive(Debug)]
+pub(crate) struct LedgerLock(#[expect(dead_code, reason = "held, never read")] File);
+
+impl LedgerLock {
+    /// Takes the lock; `None` if another process holds it.
+    pub(crate) fn take(directory: &Path) -> Result<Option<Self>, ServeError> {
+        let path = directory.join("ledger.lock");
+        let failed = |source| ServeError::Lock {
+            path: path.clone(),
+            source,
+        };
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+}
+
+/// Opens the state that `init` made and serves it, until `stop` is cancelled. Returns as soon as agents can connect.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn serve(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) -> Result<BoundServer, ServeError> {
+    let entropy = Entropy::system();
+    let identity = Arc::new(Identity::open(&config.state_dir, &entropy)?);
+    let lock = LedgerLock::take(&config.state_dir)?.ok_or_else(|| ServeError::Locked {
+        directory: config.state_dir.clone(),
+    })?;
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.database()).await?);
+    let standings = Arc::new(Standings::new(identity.secret("challenge")));
+    let terms = Arc::new(Terms::default());
+    let notice = {
+        let standings = Arc::clone(&standings);
+        Box::new(move |act: &crate::recorder::Act| {
+            if let Some(node) = act.node {
+                standings.forget(node);
+            }
+        })
+    };
+    let writer = Writer::open(
+        Arc::clone(&store),
+        Arc::clone(&identity),
+        Arc::clone(&clock),
+        entropy.clone(),
+        Duration::from_millis(config.linger_ms),
+        notice,
+    )
+    .await?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|source| ServeError::Listen {
+            address: config.listen,
+            source,
+        })?;
+    let address = listener.local_addr().map_err(|source| ServeError::Listen {
+        address: config.listen,
+        source,
+    })?;
+    // The writer outlives the connections, so that requests in hand are recorded.
+    let last = CancellationToken::new();
+    let (recorder, writing) = writer.start(last.clone());
+    let refuser = Refuser::new(Arc::clone(&identity), Arc::clone(&clock));
+    let intake = Arc::new(Intake {
+        store: Arc::clone(&store),
+        recorder: recorder.clone(),
+        identity: Arc::clone(&identity),
+        clock: Arc::clone(&clock),
+        refuser: refuser.clone(),
+        standings: Arc::clone(&standings),
+        terms: Arc::clone(&terms),
+    });
+    let enrolment = Arc::new(Enrolment {
+        store,
+        recorder,
+        identity: Arc::clone(&identity),
+        clock: Arc::clone(&clock),
+        entropy,
+        refuser,
+        standings,
+        terms,
+        certificate_days: config.certificate_days,
+        turn: tokio::sync::Mutex::new(()),
+    });
+    let service = Arc::new(api::Service {
+        intake,
+        enrolment,
+        request_timeout: Duration::from_secs(config.request_timeout_s),
+    });
+    let certificate = Arc::new(ServerCertificate::new(Arc::clone(&identity), clock, &config)?);
+    let acceptor = Acceptor::new(listener, Arc::clone(&certificate), api::routes(service), &config)?;
+    let task = tokio::spawn(async move {
+        let _lock = lock;
+        let keeping = tokio::spawn(keep_house(certificate, stop.clone()));
+        acceptor.run(stop).await;
+        last.cancel();
+        for ended in [keeping.await, writing.await] {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a part of the server ended in an odd way");
+            }
+        }
+    });
+    Ok(BoundServer {
+        address,
+        verifier: identity.id(),
+        task,
+    })
+}
+
+/// Renews the server's certificate in time, and tells systemd that the server lives.
+async fn keep_house(certificate: Arc<ServerCertificate>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        if let Err(error) = certificate.refresh() {
+            tracing::error!(%error, "the server's certificate could not be renewed");
+        }
+        notify(sd_notify::NotifyState::Watchdog);
+    }
+}
+
+/// Tells systemd something, where there is one.
+pub(crate) fn notify(state: sd_notify::NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::debug!(%error, "systemd could not be told");
+    }
+}

@@ -1,0 +1,313 @@
+//! What the verifier keeps, behind one trait.
+//!
+//! Decides: what is durable together. A [`Batch`] is applied whole or not at all, and when [`Store::commit`] returns, it outlives a
+//! power cut. Trusts the disk to keep what it said it kept; the tree over the entries shows where it did not. SQLite serves one
+//! machine; another database can stand behind the same trait.
+
+mod sqlite;
+
+pub use sqlite::SqliteStore;
+
+use std::future::Future;
+use std::pin::Pin;
+use weighbridge::crypto::PublicKey;
+use weighbridge::id::{ChainId, Digest, NodeId};
+use weighbridge::ledger::LeafKind;
+use weighbridge::protocol::{EnrolmentState, RefusalCode};
+use weighbridge::report::KeyProtection;
+use weighbridge::time::UnixSeconds;
+
+/// A future that a [`Store`] returns.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The database failed.
+    #[error("the database could not {what}")]
+    Database {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A row holds what this program never writes.
+    #[error("the database holds a damaged {what}; restore it from a backup")]
+    Damaged {
+        /// Which row and column.
+        what: &'static str,
+    },
+    /// Someone else has moved the ledger.
+    #[error(
+        "the ledger moved under this process: another verifier writes to the same database; stop one of them"
+    )]
+    Moved,
+    /// The database is of another version of this program.
+    #[error("the database has schema {found}, this program reads {expected}; use the version that made it")]
+    Schema {
+        /// The version found.
+        found: i64,
+        /// The version expected.
+        expected: i64,
+    },
+    /// A number does not fit the database.
+    #[error("{what} is larger than the database can hold")]
+    Range {
+        /// Which number.
+        what: &'static str,
+    },
+}
+
+/// The tree as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerRow {
+    /// The ledger's name.
+    pub origin: String,
+    /// Leaves.
+    pub size: u64,
+    /// Root over them.
+    pub root: Digest,
+}
+
+/// A leaf to be written, with its body.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its index in the tree.
+    pub leaf: u64,
+    /// Its kind.
+    pub kind: LeafKind,
+    /// Salt of the leaf.
+    pub salt: [u8; 16],
+    /// Digest of the body, as the leaf takes it.
+    pub digest: Digest,
+    /// When it was received.
+    pub at: UnixSeconds,
+    /// The node that it is of, if any.
+    pub node: Option<NodeId>,
+    /// Place in the node's chain, for a report or the proof of a fork.
+    pub place: Option<(ChainId, u64)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// A tile to be written, whole or partial.
+#[derive(Clone, Debug)]
+pub struct TileRow {
+    /// Tile level: level of its hashes in the tree, divided by eight.
+    pub level: u32,
+    /// Index on that level.
+    pub place: u64,
+    /// Its hashes, 32 bytes each.
+    pub hashes: Vec<u8>,
+}
+
+/// A node as enrolled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeRow {
+    /// Its identity.
+    pub id: NodeId,
+    /// The site that its token named.
+    pub site: String,
+    /// How far its enrolment has come.
+    pub state: EnrolmentState,
+    /// The key that signs its reports, pinned.
+    pub key: PublicKey,
+    /// What it said holds that key.
+    pub key_protection: KeyProtection,
+    /// Digest of the token's secret that admitted it.
+    pub token: Digest,
+    /// The node that it was before a reimage or repair.
+    pub predecessor: Option<NodeId>,
+    /// Serial numbers of its accelerators, as it said at enrolment.
+    pub serials: Vec<String>,
+    /// When it was enrolled.
+    pub enrolled_at: UnixSeconds,
+    /// When it was approved.
+    pub approved_at: Option<UnixSeconds>,
+    /// When it was revoked.
+    pub revoked_at: Option<UnixSeconds>,
+    /// From when its reports no longer count.
+    pub revoked_from: Option<UnixSeconds>,
+    /// The time that its last renewal request named.
+    pub renewed_at: Option<UnixSeconds>,
+}
+
+/// An enrolment token, of whose secret only the digest is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRow {
+    /// SHA-256 of the secret.
+    pub digest: Digest,
+    /// The site that it admits to.
+    pub site: String,
+    /// How many nodes it admits.
+    pub count: u32,
+    /// How many it has admitted.
+    pub used: u32,
+    /// Until when.
+    pub expires: UnixSeconds,
+    /// Serial numbers of accelerators that it admits; empty admits any.
+    pub serials: Vec<String>,
+    /// Whether nodes that it admits are approved at once.
+    pub approve: bool,
+    /// When it was made.
+    pub made_at: UnixSeconds,
+}
+
+/// A refusal to an enrolled node, to be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusalRow {
+    /// The node.
+    pub node: NodeId,
+    /// The code.
+    pub code: RefusalCode,
+    /// How often, in all.
+    pub count: u64,
+    /// The first time.
+    pub first_at: UnixSeconds,
+    /// The last time.
+    pub last_at: UnixSeconds,
+}
+
+/// What a node's reports add up to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FactsRow {
+    /// The node.
+    pub node: NodeId,
+    /// The last leaf counted in.
+    pub upto: u64,
+    /// Their encoding.
+    pub body: Vec<u8>,
+}
+
+/// An act that waits for the ledger's writer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingAct {
+    /// Its number in the queue.
+    pub id: i64,
+    /// Its encoding.
+    pub body: Vec<u8>,
+}
+
+/// What becomes durable together.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The tree before; the commit fails if it has moved.
+    pub before: (u64, Digest),
+    /// The tree after.
+    pub after: (u64, Digest),
+    /// New leaves.
+    pub entries: Vec<Entry>,
+    /// Tiles that changed.
+    pub tiles: Vec<TileRow>,
+    /// Other rows.
+    pub changes: Vec<Change>,
+}
+
+/// A row that changes with a batch.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A node, new or changed.
+    Node(Box<NodeRow>),
+    /// A node's certificate was renewed. Only this column changes, so that it cannot undo a revocation.
+    Renewed {
+        /// The node.
+        node: NodeId,
+        /// The time that its request named.
+        at: UnixSeconds,
+    },
+    /// A token, new or changed.
+    Token(TokenRow),
+    /// One refusal more.
+    Refused {
+        /// The node.
+        node: NodeId,
+        /// The code.
+        code: RefusalCode,
+        /// When.
+        at: UnixSeconds,
+    },
+    /// Facts, new or changed.
+    Facts(FactsRow),
+    /// An act was carried out, or why not (empty: it was).
+    Act {
+        /// Its number in the queue.
+        id: i64,
+        /// Why it was not carried out; empty if it was.
+        outcome: String,
+    },
+}
+
+/// A report as held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldReport {
+    /// Its leaf.
+    pub leaf: u64,
+    /// Salt of the leaf.
+    pub salt: [u8; 16],
+    /// Its digest.
+    pub digest: Digest,
+    /// When it was received.
+    pub at: UnixSeconds,
+    /// Its chain.
+    pub chain: ChainId,
+    /// Its number in the chain.
+    pub sequence: u64,
+    /// The bundle as received; absent where its time was over.
+    pub body: Option<Vec<u8>>,
+}
+
+/// A leaf that is not a report, as held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldEntry {
+    /// Its index.
+    pub leaf: u64,
+    /// When it was received.
+    pub at: UnixSeconds,
+    /// Its digest.
+    pub digest: Digest,
+    /// The node that it is of.
+    pub node: Option<NodeId>,
+    /// Its body; absent where its time was over.
+    pub body: Option<Vec<u8>>,
+}
+
+/// What the verifier keeps.
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// The tree as it stands.
+    fn ledger(&self) -> Answer<'_, LedgerRow>;
+    /// A tile's hashes; `None` if none are held.
+    fn tile(&self, level: u32, place: u64) -> Answer<'_, Option<Vec<u8>>>;
+    /// Makes a batch durable, whole or not at all.
+    fn commit(&self, batch: Batch) -> Answer<'_, ()>;
+    /// The report held at a place, without its body.
+    fn at_place(&self, node: NodeId, chain: ChainId, sequence: u64) -> Answer<'_, Option<HeldReport>>;
+    /// The report with the highest number in a chain, without its body.
+    fn highest(&self, node: NodeId, chain: ChainId) -> Answer<'_, Option<HeldReport>>;
+    /// The last reports recorded for a node, newest first, with bodies.
+    fn latest(&self, node: NodeId, limit: u32) -> Answer<'_, Vec<HeldReport>>;
+    /// Reports of a node recorded after a leaf (all, for `None`), in the order of the ledger, with bodies.
+    fn reports_after(&self, node: NodeId, leaf: Option<u64>, limit: u32) -> Answer<'_, Vec<HeldReport>>;
+    /// Leaves of a kind other than reports, in the order of the ledger.
+    fn entries(&self, kind: LeafKind) -> Answer<'_, Vec<HeldEntry>>;
+    /// A node.
+    fn node(&self, id: NodeId) -> Answer<'_, Option<NodeRow>>;
+    /// The node whose reports a key signs.
+    fn node_by_key(&self, key: PublicKey) -> Answer<'_, Option<NodeRow>>;
+    /// All nodes, in the order of enrolment.
+    fn nodes(&self) -> Answer<'_, Vec<NodeRow>>;
+    /// A token, by the digest of its secret.
+    fn token(&self, digest: Digest) -> Answer<'_, Option<TokenRow>>;
+    /// Refusals to a node.
+    fn refusals(&self, node: NodeId) -> Answer<'_, Vec<RefusalRow>>;
+    /// What a node's reports added up to when that was last written.
+    fn facts(&self, node: NodeId) -> Answer<'_, Option<FactsRow>>;
+    /// Queues an act for the ledger's writer; returns its number.
+    fn queue_act(&self, body: Vec<u8>) -> Answer<'_, i64>;
+    /// Acts that wait, in order.
+    fn pending_acts(&self, limit: u32) -> Answer<'_, Vec<PendingAct>>;
+    /// What became of a queued act: `None` while it waits, else why it was not carried out (empty: it was). Forgets an act
+    /// that was carried out.
+    fn act_outcome(&self, id: i64) -> Answer<'_, Option<String>>;
+}

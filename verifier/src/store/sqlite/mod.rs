@@ -1,0 +1,507 @@
+//! The store on SQLite: one file, write-ahead log, `synchronous=FULL`.
+//!
+//! One connection writes; the recorder is its only user in a running verifier. A few others read. Inserts of many rows go in as few
+//! statements, because each crosses to the connection's own thread: lengths are powers of two, so that every statement is prepared once.
+
+use super::{
+    Answer, Batch, Change, Entry, FactsRow, HeldEntry, HeldReport, LedgerRow, NodeRow, PendingAct,
+    RefusalRow, Store, StoreError, TokenRow,
+};
+mod rows;
+
+use rows::{bytes, coded, column, node, number, optional_bytes, report, text, token};
+use sqlx::Connection;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use std::path::Path;
+use std::sync::LazyLock;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use weighbridge::crypto::PublicKey;
+use weighbridge::id::{ChainId, Digest, NodeId};
+use weighbridge::ledger::LeafKind;
+use weighbridge::protocol::RefusalCode;
+use weighbridge::time::UnixSeconds;
+
+const SCHEMA: &str = include_str!("../../../migrations/0001.sql");
+const SCHEMA_VERSION: i64 = 1;
+
+/// Entries are inserted in statements of 64, 32, … 1 rows.
+static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
+    const ROW: &str = "(?,?,?,?,?,?,?,?,?)";
+    [64usize, 32, 16, 8, 4, 2, 1]
+        .into_iter()
+        .map(|rows| {
+            let values = vec![ROW; rows].join(",");
+            let sql = format!(
+                "INSERT INTO entry (leaf, kind, salt, digest, at, node, chain, sequence, body) VALUES {values}"
+            );
+            (rows, sql)
+        })
+        .collect()
+});
+
+/// The store on SQLite.
+#[derive(Debug)]
+pub struct SqliteStore {
+    writer: Mutex<SqliteConnection>,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Makes a new database with an empty ledger.
+    ///
+    /// # Errors
+    /// [`StoreError`], also where the file holds a ledger already.
+    pub async fn create(path: &Path, origin: &str, root: Digest) -> Result<Self, StoreError> {
+        let mut writer =
+            SqliteConnection::connect_with(&options(path).create_if_missing(true).page_size(16384))
+                .await
+                .map_err(failed("be created"))?;
+        let mut tx = writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(failed("be created"))?;
+        sqlx::raw_sql(SCHEMA)
+            .execute(&mut *tx)
+            .await
+            .map_err(failed("be given its schema (is there one already?)"))?;
+        sqlx::raw_sql("PRAGMA user_version = 1")
+            .execute(&mut *tx)
+            .await
+            .map_err(failed("be given its schema"))?;
+        sqlx::query("INSERT INTO ledger (one, origin, size, root) VALUES (1, ?, 0, ?)")
+            .bind(origin.to_owned())
+            .bind(root.0.to_vec())
+            .execute(&mut *tx)
+            .await
+            .map_err(failed("be given its ledger"))?;
+        tx.commit().await.map_err(failed("be created"))?;
+        drop(writer);
+        Self::open(path).await
+    }
+
+    /// Opens the database that `init` made.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut writer = SqliteConnection::connect_with(&options(path))
+            .await
+            .map_err(failed("be opened"))?;
+        let (found,): (i64,) = sqlx::query_as("PRAGMA user_version")
+            .fetch_one(&mut writer)
+            .await
+            .map_err(failed("be read"))?;
+        if found != SCHEMA_VERSION {
+            return Err(StoreError::Schema {
+                found,
+                expected: SCHEMA_VERSION,
+            });
+        }
+        let readers = SqlitePoolOptions::new()
+            .max_connections(4)
+            .min_connections(0)
+            .connect_lazy_with(options(path));
+        Ok(Self {
+            writer: Mutex::new(writer),
+            readers,
+        })
+    }
+
+    async fn commit_batch(&self, batch: Batch) -> Result<(), StoreError> {
+        const WHAT: &str = "write a batch";
+        let mut writer = self.writer.lock().await;
+        let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(WHAT))?;
+        if batch.before != batch.after {
+            let moved = sqlx::query("UPDATE ledger SET size = ?, root = ? WHERE size = ? AND root = ?")
+                .bind(int(batch.after.0, "the ledger's size")?)
+                .bind(batch.after.1.0.to_vec())
+                .bind(int(batch.before.0, "the ledger's size")?)
+                .bind(batch.before.1.0.to_vec())
+                .execute(&mut *tx)
+                .await
+                .map_err(failed(WHAT))?;
+            if moved.rows_affected() != 1 {
+                return Err(StoreError::Moved);
+            }
+        }
+        insert_entries(&mut tx, batch.entries).await?;
+        for tile in batch.tiles {
+            sqlx::query("INSERT OR REPLACE INTO tile (level, place, hashes) VALUES (?, ?, ?)")
+                .bind(i64::from(tile.level))
+                .bind(int(tile.place, "a tile's index")?)
+                .bind(tile.hashes)
+                .execute(&mut *tx)
+                .await
+                .map_err(failed(WHAT))?;
+        }
+        for change in batch.changes {
+            apply(&mut tx, change).await?;
+        }
+        tx.commit().await.map_err(failed(WHAT))
+    }
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(Duration::from_secs(10))
+}
+
+/// Wraps the driver's error with what was tried.
+fn failed(what: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
+    move |source| StoreError::Database { what, source }
+}
+
+fn int(value: u64, what: &'static str) -> Result<i64, StoreError> {
+    i64::try_from(value).map_err(|_| StoreError::Range { what })
+}
+
+async fn insert_entries(tx: &mut SqliteConnection, entries: Vec<Entry>) -> Result<(), StoreError> {
+    let mut left = entries.len();
+    let mut entries = entries.into_iter();
+    for (rows, sql) in INSERTS.iter() {
+        while left >= *rows {
+            let mut query = sqlx::query(sql.as_str());
+            for e in entries.by_ref().take(*rows) {
+                let (chain, sequence) = e.place.unzip();
+                query = query
+                    .bind(int(e.leaf, "a leaf's index")?)
+                    .bind(i64::from(e.kind.code()))
+                    .bind(e.salt.to_vec())
+                    .bind(e.digest.0.to_vec())
+                    .bind(e.at.0)
+                    .bind(e.node.map(|n| n.0.to_vec()))
+                    .bind(chain.map(|c: ChainId| c.0.to_vec()))
+                    .bind(sequence.map(|s| int(s, "a sequence number")).transpose()?)
+                    .bind(e.body);
+            }
+            query.execute(&mut *tx).await.map_err(failed("write a batch"))?;
+            left = left.saturating_sub(*rows);
+        }
+    }
+    Ok(())
+}
+
+async fn apply(tx: &mut SqliteConnection, change: Change) -> Result<(), StoreError> {
+    let query = match change {
+        Change::Node(n) => sqlx::query(
+            "INSERT OR REPLACE INTO node (id, site, state, key, key_protection, token, predecessor, serials, \
+             enrolled_at, approved_at, revoked_at, revoked_from, renewed_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        )
+        .bind(n.id.0.to_vec())
+        .bind(n.site)
+        .bind(i64::from(n.state.code()))
+        .bind(n.key.spki().to_vec())
+        .bind(i64::from(n.key_protection.code()))
+        .bind(n.token.0.to_vec())
+        .bind(n.predecessor.map(|p| p.0.to_vec()))
+        .bind(list(&n.serials))
+        .bind(n.enrolled_at.0)
+        .bind(n.approved_at.map(|t| t.0))
+        .bind(n.revoked_at.map(|t| t.0))
+        .bind(n.revoked_from.map(|t| t.0))
+        .bind(n.renewed_at.map(|t| t.0)),
+        Change::Renewed { node, at } => sqlx::query("UPDATE node SET renewed_at = ? WHERE id = ?")
+            .bind(at.0)
+            .bind(node.0.to_vec()),
+        Change::Token(t) => sqlx::query(
+            "INSERT OR REPLACE INTO token (digest, site, count, used, expires, serials, approve, made_at) \
+             VALUES (?,?,?,?,?,?,?,?)",
+        )
+        .bind(t.digest.0.to_vec())
+        .bind(t.site)
+        .bind(i64::from(t.count))
+        .bind(i64::from(t.used))
+        .bind(t.expires.0)
+        .bind(list(&t.serials))
+        .bind(i64::from(t.approve))
+        .bind(t.made_at.0),
+        Change::Refused { node, code, at } => sqlx::query(
+            "INSERT INTO refusal (node, code, count, first_at, last_at) VALUES (?1, ?2, 1, ?3, ?3) \
+             ON CONFLICT (node, code) DO UPDATE SET count = count + 1, last_at = ?3",
+        )
+        .bind(node.0.to_vec())
+        .bind(i64::from(code.code()))
+        .bind(at.0),
+        Change::Facts(f) => sqlx::query("INSERT OR REPLACE INTO facts (node, upto, body) VALUES (?, ?, ?)")
+            .bind(f.node.0.to_vec())
+            .bind(int(f.upto, "a leaf's index")?)
+            .bind(f.body),
+        Change::Act { id, outcome } => sqlx::query("UPDATE pending_act SET outcome = ? WHERE id = ?")
+            .bind(outcome)
+            .bind(id),
+    };
+    query.execute(tx).await.map(drop).map_err(failed("write a batch"))
+}
+
+/// A list of short texts in one column. They were checked to hold no line break.
+fn list(items: &[String]) -> String {
+    items.join("\n")
+}
+
+impl Store for SqliteStore {
+    fn ledger(&self) -> Answer<'_, LedgerRow> {
+        Box::pin(async move {
+            let row = sqlx::query("SELECT origin, size, root FROM ledger")
+                .fetch_one(&self.readers)
+                .await
+                .map_err(failed("read the ledger's size"))?;
+            Ok(LedgerRow {
+                origin: text(&row, 0, "the ledger's origin")?,
+                size: number(&row, 1, "the ledger's size")?,
+                root: Digest(bytes(&row, 2, "the ledger's root")?),
+            })
+        })
+    }
+
+    fn tile(&self, level: u32, place: u64) -> Answer<'_, Option<Vec<u8>>> {
+        Box::pin(async move {
+            let row = sqlx::query("SELECT hashes FROM tile WHERE level = ? AND place = ?")
+                .bind(i64::from(level))
+                .bind(int(place, "a tile's index")?)
+                .fetch_optional(&self.readers)
+                .await
+                .map_err(failed("read a tile"))?;
+            row.map(|r| column(&r, 0, "tile")).transpose()
+        })
+    }
+
+    fn commit(&self, batch: Batch) -> Answer<'_, ()> {
+        Box::pin(self.commit_batch(batch))
+    }
+
+    fn at_place(&self, node: NodeId, chain: ChainId, sequence: u64) -> Answer<'_, Option<HeldReport>> {
+        Box::pin(async move {
+            let Ok(sequence) = i64::try_from(sequence) else {
+                return Ok(None);
+            };
+            let row = sqlx::query(
+                "SELECT leaf, salt, digest, at, chain, sequence FROM entry \
+                 WHERE kind = 0 AND node = ? AND chain = ? AND sequence = ?",
+            )
+            .bind(node.0.to_vec())
+            .bind(chain.0.to_vec())
+            .bind(sequence)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(failed("look up a report"))?;
+            row.map(|r| report(&r)).transpose()
+        })
+    }
+
+    fn highest(&self, node: NodeId, chain: ChainId) -> Answer<'_, Option<HeldReport>> {
+        Box::pin(async move {
+            let row = sqlx::query(
+                "SELECT leaf, salt, digest, at, chain, sequence FROM entry \
+                 WHERE kind = 0 AND node = ? AND chain = ? ORDER BY sequence DESC LIMIT 1",
+            )
+            .bind(node.0.to_vec())
+            .bind(chain.0.to_vec())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(failed("look up a report"))?;
+            row.map(|r| report(&r)).transpose()
+        })
+    }
+
+    fn latest(&self, node: NodeId, limit: u32) -> Answer<'_, Vec<HeldReport>> {
+        Box::pin(async move {
+            sqlx::query(
+                "SELECT leaf, salt, digest, at, chain, sequence, body FROM entry \
+                 WHERE kind = 0 AND node = ? ORDER BY leaf DESC LIMIT ?",
+            )
+            .bind(node.0.to_vec())
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed("read reports"))?
+            .iter()
+            .map(report)
+            .collect()
+        })
+    }
+
+    fn reports_after(&self, node: NodeId, leaf: Option<u64>, limit: u32) -> Answer<'_, Vec<HeldReport>> {
+        Box::pin(async move {
+            sqlx::query(
+                "SELECT leaf, salt, digest, at, chain, sequence, body FROM entry \
+                 WHERE kind = 0 AND node = ? AND leaf > ? ORDER BY leaf LIMIT ?",
+            )
+            .bind(node.0.to_vec())
+            .bind(leaf.map(|l| int(l, "a leaf's index")).transpose()?.unwrap_or(-1))
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed("read reports"))?
+            .iter()
+            .map(report)
+            .collect()
+        })
+    }
+
+    fn entries(&self, kind: LeafKind) -> Answer<'_, Vec<HeldEntry>> {
+        Box::pin(async move {
+            sqlx::query(
+                "SELECT leaf, at, digest, node, body FROM entry WHERE kind <> 0 AND kind = ? ORDER BY leaf",
+            )
+            .bind(i64::from(kind.code()))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed("read the ledger's entries"))?
+            .iter()
+            .map(|r| {
+                Ok(HeldEntry {
+                    leaf: number(r, 0, "leaf index")?,
+                    at: UnixSeconds(column(r, 1, "entry's time")?),
+                    digest: Digest(bytes(r, 2, "entry's digest")?),
+                    node: optional_bytes(r, 3, "entry's node")?.map(NodeId),
+                    body: column(r, 4, "entry's body")?,
+                })
+            })
+            .collect()
+        })
+    }
+
+    fn node(&self, id: NodeId) -> Answer<'_, Option<NodeRow>> {
+        Box::pin(async move {
+            sqlx::query("SELECT * FROM node WHERE id = ?")
+                .bind(id.0.to_vec())
+                .fetch_optional(&self.readers)
+                .await
+                .map_err(failed("look up a node"))?
+                .map(|r| node(&r))
+                .transpose()
+        })
+    }
+
+    fn node_by_key(&self, key: PublicKey) -> Answer<'_, Option<NodeRow>> {
+        Box::pin(async move {
+            sqlx::query("SELECT * FROM node WHERE key = ?")
+                .bind(key.spki().to_vec())
+                .fetch_optional(&self.readers)
+                .await
+                .map_err(failed("look up a node"))?
+                .map(|r| node(&r))
+                .transpose()
+        })
+    }
+
+    fn nodes(&self) -> Answer<'_, Vec<NodeRow>> {
+        Box::pin(async move {
+            sqlx::query("SELECT * FROM node ORDER BY enrolled_at, id")
+                .fetch_all(&self.readers)
+                .await
+                .map_err(failed("list the nodes"))?
+                .iter()
+                .map(node)
+                .collect()
+        })
+    }
+
+    fn token(&self, digest: Digest) -> Answer<'_, Option<TokenRow>> {
+        Box::pin(async move {
+            sqlx::query("SELECT * FROM token WHERE digest = ?")
+                .bind(digest.0.to_vec())
+                .fetch_optional(&self.readers)
+                .await
+                .map_err(failed("look up a token"))?
+                .map(|r| token(&r))
+                .transpose()
+        })
+    }
+
+    fn refusals(&self, node: NodeId) -> Answer<'_, Vec<RefusalRow>> {
+        Box::pin(async move {
+            sqlx::query("SELECT code, count, first_at, last_at FROM refusal WHERE node = ? ORDER BY code")
+                .bind(node.0.to_vec())
+                .fetch_all(&self.readers)
+                .await
+                .map_err(failed("read refusals"))?
+                .iter()
+                .map(|r| {
+                    Ok(RefusalRow {
+                        node,
+                        code: coded(r, 0, RefusalCode::ALL, RefusalCode::code, "refusal's code")?,
+                        count: number(r, 1, "refusal's count")?,
+                        first_at: UnixSeconds(column(r, 2, "refusal's time")?),
+                        last_at: UnixSeconds(column(r, 3, "refusal's time")?),
+                    })
+                })
+                .collect()
+        })
+    }
+
+    fn facts(&self, node: NodeId) -> Answer<'_, Option<FactsRow>> {
+        Box::pin(async move {
+            sqlx::query("SELECT upto, body FROM facts WHERE node = ?")
+                .bind(node.0.to_vec())
+                .fetch_optional(&self.readers)
+                .await
+                .map_err(failed("read a node's facts"))?
+                .map(|r| {
+                    Ok(FactsRow {
+                        node,
+                        upto: number(&r, 0, "facts' leaf")?,
+                        body: column(&r, 1, "facts")?,
+                    })
+                })
+                .transpose()
+        })
+    }
+
+    fn queue_act(&self, body: Vec<u8>) -> Answer<'_, i64> {
+        Box::pin(async move {
+            let mut writer = self.writer.lock().await;
+            sqlx::query("INSERT INTO pending_act (body) VALUES (?)")
+                .bind(body)
+                .execute(&mut *writer)
+                .await
+                .map(|done| done.last_insert_rowid())
+                .map_err(failed("queue the command"))
+        })
+    }
+
+    fn pending_acts(&self, limit: u32) -> Answer<'_, Vec<PendingAct>> {
+        Box::pin(async move {
+            sqlx::query("SELECT id, body FROM pending_act WHERE outcome IS NULL ORDER BY id LIMIT ?")
+                .bind(i64::from(limit))
+                .fetch_all(&self.readers)
+                .await
+                .map_err(failed("read queued commands"))?
+                .iter()
+                .map(|r| {
+                    Ok(PendingAct {
+                        id: column(r, 0, "queued command")?,
+                        body: column(r, 1, "queued command")?,
+                    })
+                })
+                .collect()
+        })
+    }
+
+    fn act_outcome(&self, id: i64) -> Answer<'_, Option<String>> {
+        Box::pin(async move {
+            let outcome: Option<String> = sqlx::query("SELECT outcome FROM pending_act WHERE id = ?")
+                .bind(id)
+                .fetch_optional(&self.readers)
+                .await
+                .map_err(failed("read queued commands"))?
+                .map_or(Ok(None), |r| column(&r, 0, "queued command"))?;
+            if outcome.is_some() {
+                let mut writer = self.writer.lock().await;
+                sqlx::query("DELETE FROM pending_act WHERE id = ?")
+                    .bind(id)
+                    .execute(&mut *writer)
+                    .await
+                    .map_err(failed("forget a queued command"))?;
+            }
+            Ok(outcome)
+        })
+    }
+}

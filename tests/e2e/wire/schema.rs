@@ -82,7 +82,7 @@ fn the_schema_refuses_a_field_that_is_not_in_it() {
     let good = cbor::encode(&module);
     validate("accelerator-submodule", &good).unwrap();
     // The map of claims has four entries, a4 after the key -70002; make it five and append one.
-    let mut more = good.clone();
+    let mut more = good;
     let at = more.iter().position(|b| *b == 0xa4).unwrap();
     more[at] = 0xa5;
     4u8.encode(&mut cbor::Encoder::new(&mut more));

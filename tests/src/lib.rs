@@ -15,6 +15,7 @@
     reason = "a test tool: where it panics, a test fails and says where"
 )]
 
+pub mod bench;
 pub mod fixture;
 pub mod licence;
 pub mod node;

@@ -1,2 +1,25 @@
-//! Laid out in the commits that follow.
-fn main() {}
+//! The testbed's program: what `make bench` and `make demo` run.
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use weighbridge_testbed::bench;
+
+/// Weighbridge's testbed.
+#[derive(Debug, Parser)]
+#[command(name = "weighbridge-testbed", version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Measures what `docs/performance.md` promises; the exit status is 1 where a limit is missed.
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().verb {
+        Verb::Bench(options) => bench::run(&options),
+    }
+}

@@ -79,22 +79,7 @@ impl Line {
     }
 
     fn open(url: &str, identity: Option<(&[u8], &SecretKey)>) -> Self {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyServer(provider)));
-        let mut config = match identity {
-            None => builder.with_no_client_auth(),
-            Some((certificate, key)) => builder
-                .with_client_auth_cert(
-                    vec![CertificateDer::from(certificate.to_vec())],
-                    PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8().to_vec())),
-                )
-                .unwrap(),
-        };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let config = client_tls(identity);
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(config)
             .no_proxy()
@@ -136,6 +121,31 @@ impl Line {
         let status = answer.status().as_u16();
         Ok((status, answer.bytes().await?.to_vec()))
     }
+}
+
+/// TLS 1.3 as an agent speaks it, with or without a client certificate; accepts any server.
+///
+/// # Panics
+/// Where the certificate is not one of the key.
+#[must_use]
+pub fn client_tls(identity: Option<(&[u8], &SecretKey)>) -> rustls::ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyServer(provider)));
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => builder
+            .with_client_auth_cert(
+                vec![CertificateDer::from(certificate.to_vec())],
+                PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8().to_vec())),
+            )
+            .unwrap(),
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config
 }
 
 /// A node that enrolled.
@@ -206,9 +216,17 @@ impl SimulatedNode {
     /// Where the verifier does not admit it.
     pub async fn enrol(token_line: &str, gpus: u16, wall: UnixSeconds) -> Self {
         let token = EnrolmentToken::parse(token_line).unwrap();
+        Self::enrol_over(&Line::anonymous(&token.url), &token, gpus, wall).await
+    }
+
+    /// Enrols a new key with a token, over a line that is open already.
+    ///
+    /// # Panics
+    /// Where the verifier does not admit it.
+    pub async fn enrol_over(line: &Line, token: &EnrolmentToken, gpus: u16, wall: UnixSeconds) -> Self {
         let key = SecretKey::generate(Algorithm::EcdsaP256, &Entropy::system()).unwrap();
-        let answer = enrol(&token, &enrol_request(&token, &key)).await.accepted();
-        Self::from_answer(&token, key, &answer, gpus, wall)
+        let answer = enrol_over(line, &enrol_request(token, &key)).await.accepted();
+        Self::from_answer(token, key, &answer, gpus, wall)
     }
 
     /// The node that an answer describes.
@@ -260,16 +278,20 @@ impl SimulatedNode {
     }
 
     /// The claims of its next report: an ordinary one.
+    ///
+    /// # Panics
+    /// Where the system gives no random bytes.
     #[must_use]
     pub fn next_claims(&self) -> (TokenClaims, Vec<AcceleratorClaims>) {
         let entropy = Entropy::system();
-        let tag = u16::from_be_bytes([self.id.0[1], self.id.0[2]]);
+        let [_, a, b, c, d, ..] = self.id.0;
+        let tag = u32::from_be_bytes([a, b, c, d]);
         let accelerators = (0..self.gpus)
             .map(|i| {
                 let mut claims = fixture::accelerator(i, self.seconds, entropy.draw().unwrap());
                 // Every node has devices of its own.
-                claims.identity.uuid.0[..2].copy_from_slice(&tag.to_be_bytes());
-                claims.identity.serial = Some(format!("1653{tag:05}{i:04}"));
+                claims.identity.uuid.0[..4].copy_from_slice(&tag.to_be_bytes());
+                claims.identity.serial = Some(format!("1653{tag:08X}{i:02}"));
                 claims
             })
             .collect();
@@ -363,9 +385,12 @@ impl SimulatedNode {
 /// # Panics
 /// Where the connection fails.
 pub async fn enrol(token: &EnrolmentToken, request: &EnrolRequest) -> Answer<EnrolAnswer> {
+    enrol_over(&Line::anonymous(&token.url), request).await
+}
+
+async fn enrol_over(line: &Line, request: &EnrolRequest) -> Answer<EnrolAnswer> {
     read(
-        Line::anonymous(&token.url)
-            .post(PATH_ENROL, MEDIA_TYPE, cbor::encode(request))
+        line.post(PATH_ENROL, MEDIA_TYPE, cbor::encode(request))
             .await
             .unwrap(),
     )

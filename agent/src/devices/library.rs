@@ -330,7 +330,11 @@ mod tests {
         let library = Library::open(Some(&path)).unwrap();
         assert_eq!(library.digest(), weighbridge::crypto::sha256(b"first"));
         let paths = [library.load_path(), library.load_path()];
-        assert_ne!(paths[0], paths[1], "the linker would take one for the other");
+        assert_ne!(
+            paths[0].as_os_str(),
+            paths[1].as_os_str(),
+            "the linker would take one for the other"
+        );
         for path in paths {
             assert_eq!(bounded::read(File::open(path).unwrap(), 9).unwrap(), b"first");
         }

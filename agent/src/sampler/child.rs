@@ -12,7 +12,7 @@ use crate::devices::nvml::NvmlSource;
 use crate::devices::{Call, DeviceSource, system};
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -70,8 +70,12 @@ pub fn run() -> Result<(), ChildError> {
         return Err(ChildError::Preloaded { name });
     }
     let output = system::take_stdout().map_err(ChildError::Output)?;
-    let mut input = io::stdin().lock();
-    let start = match pipe::read::<Command>(&mut input) {
+    serve(&mut io::stdin().lock(), output)
+}
+
+/// Works as the child between these two ends.
+pub(super) fn serve(input: &mut impl Read, output: File) -> Result<(), ChildError> {
+    let start = match pipe::read::<Command>(input) {
         Ok(Command {
             start: Some(start), ..
         }) => start,
@@ -97,7 +101,7 @@ pub fn run() -> Result<(), ChildError> {
         .spawn(owner)
         .map_err(ChildError::Thread)?;
 
-    hear(&mut input, &orders, clock.as_ref(), &output, &place);
+    hear(input, &orders, clock.as_ref(), &output, &place);
     orders.send(Order::Quit).ok();
     // A call that hangs keeps the owner from hearing; the process then ends over it.
     ended.recv_timeout(LONGEST_GOODBYE).ok();
@@ -105,13 +109,7 @@ pub fn run() -> Result<(), ChildError> {
 }
 
 /// Hears commands until told to quit, or until they end.
-fn hear(
-    input: &mut impl io::Read,
-    orders: &Sender<Order>,
-    clock: &dyn Clock,
-    output: &Output,
-    place: &Place,
-) {
+fn hear(input: &mut impl Read, orders: &Sender<Order>, clock: &dyn Clock, output: &Output, place: &Place) {
     loop {
         let order = match pipe::read::<Command>(input) {
             Ok(Command {

@@ -217,7 +217,7 @@ impl Supervision {
         loop {
             let end = match self.life(&mut orders).await {
                 Ok(end) => end,
-                Err(error) => End::Died(error.to_string()),
+                Err(error) => End::Died(format!("the sampler could not be started: {error}")),
             };
             let at = self.clock.boot_now();
             let event = match end {
@@ -459,64 +459,4 @@ impl Talk {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::SystemClock;
-
-    fn script(text: &str) -> SupervisorOptions {
-        SupervisorOptions {
-            program: "/bin/sh".into(),
-            arguments: vec!["-c".into(), text.into()],
-            environment: Vec::new(),
-            sampler: SamplerOptions::default(),
-        }
-    }
-
-    async fn first_event(text: &str) -> SamplerEvent {
-        let (supervisor, mut events) = Supervisor::start(script(text), Arc::new(SystemClock));
-        let event = events.recv().await.unwrap();
-        drop(events);
-        supervisor.shutdown().await;
-        event
-    }
-
-    #[tokio::test]
-    async fn a_sampler_that_ends_is_dead_with_its_status() {
-        let SamplerEvent::Died { reason, .. } = first_event("exit 3").await else {
-            panic!("not told that it died");
-        };
-        assert!(reason.contains("ended") && reason.contains('3'), "{reason}");
-    }
-
-    #[tokio::test]
-    async fn a_sampler_that_talks_garbage_is_dead() {
-        let event = first_event("printf 'not a frame at all'; sleep 60").await;
-        let SamplerEvent::Died { reason, .. } = event else {
-            panic!("not told that it died: {event:?}");
-        };
-        assert!(reason.contains("bytes came through"), "{reason}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_sampler_that_says_nothing_hangs_and_another_is_started() {
-        let (supervisor, mut events) = Supervisor::start(script("exec sleep 600"), Arc::new(SystemClock));
-        assert!(matches!(
-            events.recv().await,
-            Some(SamplerEvent::Hung { index: None, .. })
-        ));
-        assert!(matches!(
-            events.recv().await,
-            Some(SamplerEvent::Restarted { .. })
-        ));
-        drop(events);
-        supervisor.shutdown().await;
-    }
-
-    #[test]
-    fn what_steers_the_linker_is_not_passed_on() {
-        let names = |n: &str| vec![n.to_owned()];
-        assert!(allowed_environment(&names("LD_PRELOAD")).is_err());
-        assert_eq!(allowed_environment(&names("NO_SUCH_VARIABLE")), Ok(Vec::new()));
-        assert_eq!(allowed_environment(&names("PATH")).unwrap().len(), 1);
-    }
-}
+mod tests;

@@ -19,6 +19,7 @@ use super::library::{Library, LibraryError};
 use super::pci::{self, BusFunction, NVIDIA, PciAddress};
 use super::{Call, DeviceSource, MAX_DEVICES, Survey};
 use crate::clock::Clock;
+use crate::sentence::Sentence;
 use access::{Access, blank, unread};
 use identity::Identified;
 use pipes::Request;
@@ -277,12 +278,12 @@ impl DeviceSource for NvmlSource {
     fn survey(&mut self, calling: &mut dyn FnMut(Call)) -> Survey {
         let (bus, bus_trouble) = match pci::scan(&self.options.sysfs) {
             Ok(bus) => (bus, None),
-            Err(error) => (Vec::new(), Some(told(&error))),
+            Err(error) => (Vec::new(), Some(Sentence(&error).to_string())),
         };
         self.bus = bus;
         calling(Call::Driver);
         let trouble = match self.open(calling) {
-            Ok(count) => self.identify(count, calling).map(|t| told(&t)),
+            Ok(count) => self.identify(count, calling).map(|t| Sentence(&t).to_string()),
             Err(trouble) => {
                 for device in &mut self.devices {
                     device.state = DeviceState::DriverUnavailable;
@@ -291,7 +292,7 @@ impl DeviceSource for NvmlSource {
                 let needed = self.options.library.is_some()
                     || !self.devices.is_empty()
                     || self.bus.iter().any(is_ours);
-                needed.then(|| told(&trouble))
+                needed.then(|| Sentence(&trouble).to_string())
             }
         };
         calling(Call::None);
@@ -481,18 +482,6 @@ impl Driver {
             access: Some(access),
         }
     }
-}
-
-/// An error and what caused it, in one sentence.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut sentence = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        sentence.push_str(": ");
-        sentence.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    sentence
 }
 
 #[cfg(test)]

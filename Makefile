@@ -24,7 +24,7 @@ demo:
 	$(place_replay)
 	$(TARGET)/$(PROFILE)/weighbridge-testbed demo
 
-# Everything a change must pass: the tests of all crates, then the packages in a fresh Debian root.
+# Everything a change must pass: the tests of all crates, then the packages and their units in a fresh Debian root.
 test: replay
 	.ci/ensure-test-tools
 	$(CARGO) test --locked --workspace $(PROFILE_FLAG)

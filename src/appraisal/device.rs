@@ -61,7 +61,7 @@ crate::record! {
         0 => identity: AcceleratorIdentity,
         /// Its state in the newest report that names it.
         1 => state: DeviceState,
-        /// End of the first report in which it answered.
+        /// Start of the first report in which it answered.
         2 => first_seen: Option<UnixSeconds>,
         /// End of the last report in which it answered.
         3 => last_seen: Option<UnixSeconds>,
@@ -121,7 +121,7 @@ impl DeviceFacts {
             self.last_seen = Some(span.to);
             self.last_report = report;
         }
-        self.first_seen = Some(self.first_seen.map_or(span.to, |t| t.min(span.to)));
+        self.first_seen = Some(self.first_seen.map_or(span.from, |t| t.min(span.from)));
         self.present(span);
     }
 

@@ -94,3 +94,8 @@ pub struct SiteFacts {
     /// Its devices, as far as they were seen at other sites.
     pub elsewhere: Vec<Sighting>,
 }
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;

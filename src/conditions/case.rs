@@ -3,11 +3,13 @@
 use super::finding::{Verdict, count, few};
 use crate::accelerator::{Catalogue, Match, Model};
 use crate::appraisal::{DeviceFacts, NodeAtSite, NodeFacts, SiteFacts};
-use crate::id::Digest;
-use crate::licence::Licence;
+use crate::id::{DeviceUuid, Digest};
+use crate::licence::{Licence, LicensedDevice, RowMatch};
 use crate::rules::{Limits, RuleSet};
+use crate::telemetry::AcceleratorIdentity;
 use crate::time::{UnixSeconds, span};
 use crate::unit::Ppm;
+use std::collections::BTreeMap;
 
 /// A limit, and which document sets it.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +29,9 @@ pub struct Case<'a> {
     pub(super) facts: &'a SiteFacts,
     pub(super) now: UnixSeconds,
     nodes: Vec<&'a NodeAtSite>,
+    /// Rows of the manifest by UUID and by serial number: a site may have ten thousand of them.
+    by_uuid: BTreeMap<DeviceUuid, usize>,
+    by_serial: BTreeMap<&'a str, usize>,
 }
 
 /// A device where it was seen.
@@ -75,6 +80,7 @@ impl<'a> Case<'a> {
             && licence.ruleset_digest.is_none_or(|pinned| pinned == rules.digest);
         let mut nodes: Vec<_> = facts.nodes.iter().collect();
         nodes.sort_by_key(|n| n.record.facts.node);
+        let rows = || licence.devices.iter().enumerate();
         Self {
             licence,
             rules: same.then_some(rules),
@@ -82,7 +88,60 @@ impl<'a> Case<'a> {
             facts,
             now,
             nodes,
+            by_uuid: rows().filter_map(|(i, r)| Some((r.uuid?, i))).collect(),
+            by_serial: rows()
+                .filter_map(|(i, r)| Some((r.serial.as_deref()?, i)))
+                .collect(),
         }
+    }
+
+    /// Rows of the manifest that name this UUID or this serial number, whatever their site, with their place in it.
+    pub(super) fn candidates(
+        &self,
+        identity: &AcceleratorIdentity,
+    ) -> impl Iterator<Item = (usize, &'a LicensedDevice)> {
+        let by_uuid = self.by_uuid.get(&identity.uuid).copied();
+        let by_serial = identity
+            .serial
+            .as_deref()
+            .and_then(|s| self.by_serial.get(s).copied())
+            .filter(|i| Some(*i) != by_uuid);
+        let devices = &self.licence.devices;
+        [by_uuid, by_serial]
+            .into_iter()
+            .flatten()
+            .filter_map(move |i| Some((i, devices.get(i)?)))
+    }
+
+    /// The row of this site's manifest that a device answers to.
+    pub(super) fn row_of(&self, identity: &AcceleratorIdentity) -> Option<(usize, &'a LicensedDevice)> {
+        self.candidates(identity)
+            .find(|(_, row)| row.compare(identity) == RowMatch::Same && self.is_here(row))
+    }
+
+    /// Whether a row allows its device to stand at this site.
+    pub(super) fn is_here(&self, row: &LicensedDevice) -> bool {
+        row.site.as_deref().is_none_or(|s| s == self.facts.site)
+    }
+
+    /// This site's rows, with their place in the manifest.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (usize, &'a LicensedDevice)> + '_ {
+        let devices = &self.licence.devices;
+        devices.iter().enumerate().filter(|(_, row)| self.is_here(row))
+    }
+
+    /// The device that answered last for each row of the manifest, since a time.
+    pub(super) fn seen_by_row(&self, since: UnixSeconds) -> BTreeMap<usize, Seen<'a>> {
+        let mut found: BTreeMap<usize, Seen<'a>> = BTreeMap::new();
+        for seen in self.seen_since(since) {
+            if let Some((i, _)) = self.row_of(&seen.device.identity) {
+                let entry = found.entry(i).or_insert(seen);
+                if entry.last < seen.last {
+                    *entry = seen;
+                }
+            }
+        }
+        found
     }
 
     /// Why no condition can be met at all under this licence, if so.
@@ -231,6 +290,18 @@ impl<'a> Case<'a> {
             .active()
             .filter_map(|n| Some((n, self.blindness(&n.record.facts)?)))
             .collect();
+        if self.active().next().is_none() {
+            let sentence = format!(
+                "{}, as far as was seen; but no node is expected to report any more",
+                verdict.sentence
+            );
+            return Verdict {
+                outcome: super::Outcome::CannotTell,
+                message: "not-all-seen",
+                sentence,
+                ..verdict
+            };
+        }
         let unkept = self.nodes().any(|n| n.record.facts.devices_unkept > 0);
         if blind.is_empty() && !unkept {
             return verdict;

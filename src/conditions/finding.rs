@@ -307,6 +307,11 @@ pub(super) fn scientific_up(value: u128) -> String {
     format!("{whole}.{rest:02}e{}", exponent.saturating_add(2))
 }
 
+/// TPP-hours as a decimal text that a machine reads.
+pub(super) fn plain_hours(hours: MicroTppHours) -> String {
+    hours.to_string().replace(',', "")
+}
+
 /// Compute at the peak of `tpp` for `ms` milliseconds, rounded up.
 pub(super) fn peak(tpp: Tpp, ms: u64) -> MicroTppHours {
     // One TPP for 3,600,000 ms is 1,000,000 millionths of a TPP-hour.

@@ -11,8 +11,7 @@ use std::collections::BTreeMap;
 
 /// INV-01: every device that was seen is on the manifest.
 pub(super) fn on_the_manifest(case: &Case<'_>) -> Verdict {
-    let site = case.facts.site.as_str();
-    if case.licence.manifest(site).next().is_none() {
+    if case.rows().next().is_none() {
         return Verdict::cannot_tell(
             "no-manifest",
             "the licence lists no device for this site, so a device can be neither on the manifest nor off it",
@@ -57,13 +56,11 @@ pub(super) fn on_the_manifest(case: &Case<'_>) -> Verdict {
 
 /// Why a device is not on the manifest of its site, in words that follow its name.
 fn off_the_manifest(case: &Case<'_>, seen: &Seen<'_>) -> Option<String> {
-    let site = case.facts.site.as_str();
     let identity = &seen.device.identity;
     let mut why = "stands nowhere on the manifest".to_owned();
-    for row in &case.licence.devices {
-        let here = row.site.as_deref().is_none_or(|s| s == site);
+    for (_, row) in case.candidates(identity) {
         match row.compare(identity) {
-            RowMatch::Same if here => return None,
+            RowMatch::Same if case.is_here(row) => return None,
             RowMatch::Same => {
                 why = format!(
                     "is licensed for site {}",
@@ -88,12 +85,11 @@ pub(super) fn seen_in_time(case: &Case<'_>) -> Verdict {
         return Verdict::no_limit("how long a device may stay unseen");
     };
     let escalates = case.term(|l| l.missing_escalates_after);
-    let site = case.facts.site.as_str();
-    let all_seen = case.unique_since(UnixSeconds(i64::MIN));
+    let seen = case.seen_by_row(UnixSeconds(i64::MIN));
     let (mut rows, mut longest) = (0usize, 0i64);
     let (mut missing, mut lost, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
     let mut subjects = Vec::new();
-    for row in case.licence.manifest(site) {
+    for (i, row) in case.rows() {
         let start = row
             .in_service
             .unwrap_or(case.licence.valid.from)
@@ -102,10 +98,7 @@ pub(super) fn seen_in_time(case: &Case<'_>) -> Verdict {
             continue;
         }
         rows = rows.saturating_add(1);
-        let found = all_seen
-            .iter()
-            .filter(|s| row.compare(&s.device.identity) == RowMatch::Same)
-            .max_by_key(|s| s.last);
+        let found = seen.get(&i);
         let silence = case.now.since(found.map_or(start, |s| s.last.max(start)));
         longest = longest.max(silence);
         evidence.extend(found.map(|s| s.device.last_report));
@@ -355,11 +348,7 @@ fn agreement(case: &Case<'_>, seen: &Seen<'_>, memory_tolerance: u32, since: Uni
             Agreement::Open(format!("{why}; the catalogue's entry is not sure"))
         }
     };
-    let licensed = case
-        .licence
-        .manifest(&case.facts.site)
-        .find(|row| row.compare(identity) == RowMatch::Same)
-        .and_then(|row| row.model.as_deref());
+    let licensed = case.row_of(identity).and_then(|(_, row)| row.model.as_deref());
     if let Some(name) = licensed
         && !is_called(model, name)
     {

@@ -10,6 +10,7 @@ pub(super) fn licensed_country(case: &Case<'_>) -> Verdict {
         .grade(Grade::Declared)
         .window(case.licence.valid.from, case.now)
         .subjects([case.facts.site.clone()])
+        .evidence([case.licence.digest])
 }
 
 fn judge(case: &Case<'_>) -> Verdict {

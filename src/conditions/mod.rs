@@ -188,10 +188,10 @@ pub fn evaluate(
     let case = Case::new(licence, rules, catalogue, facts, now);
     let mut findings: Vec<_> = REGISTRY.iter().map(|c| decide(&case, c)).collect();
     findings.sort_by_key(|f| {
-        let urgent = !f.needs_a_person();
+        let calm = !f.needs_a_person();
         (
-            urgent,
-            if urgent { Severity::Critical } else { f.severity },
+            calm,
+            if calm { Severity::Critical } else { f.severity },
             f.outcome,
             f.condition,
         )
@@ -238,3 +238,6 @@ fn decide(case: &Case<'_>, condition: &'static Condition) -> Finding {
         trial: case.licence.trial,
     }
 }
+
+#[cfg(test)]
+mod tests;

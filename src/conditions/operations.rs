@@ -3,9 +3,11 @@
 use super::case::{Case, no_report};
 use super::finding::{Quantity, Verdict, count, decimal, few};
 use crate::appraisal::{ClockOddity, Grade, NodeAtSite};
-use crate::licence::{LicensedDevice, RowMatch};
+use crate::id::DeviceUuid;
+use crate::licence::LicensedDevice;
 use crate::time::{DAY_SECONDS, UnixSeconds, span};
 use crate::unit::Ppm;
+use std::collections::BTreeMap;
 
 /// OPS-01: the share of manifest devices that reported within the freshness limit.
 pub(super) fn coverage(case: &Case<'_>) -> Verdict {
@@ -16,16 +18,12 @@ pub(super) fn coverage(case: &Case<'_>) -> Verdict {
         return Verdict::no_limit("how old a report may be");
     };
     let since = case.now.plus(window.value.saturating_neg());
-    let seen = case.unique_since(since);
+    let seen = case.seen_by_row(since);
     let rows: Vec<_> = in_service(case).collect();
     let silent: Vec<String> = rows
         .iter()
-        .filter(|row| {
-            !seen
-                .iter()
-                .any(|s| row.compare(&s.device.identity) == RowMatch::Same)
-        })
-        .map(|row| row.label())
+        .filter(|(i, _)| !seen.contains_key(i))
+        .map(|(_, row)| row.label())
         .collect();
     let reporting = rows.len().saturating_sub(silent.len());
     let share = Ppm::of(number(reporting), number(rows.len()));
@@ -57,7 +55,7 @@ pub(super) fn coverage(case: &Case<'_>) -> Verdict {
         .window(since, case.now)
         .coverage(share)
         .subjects(silent)
-        .evidence(seen.iter().map(|s| s.device.last_report))
+        .evidence(seen.values().map(|s| s.device.last_report))
 }
 
 /// OPS-02: the share of the manifest's device time that signed samples cover. The two reports under way are left out.
@@ -71,10 +69,11 @@ pub(super) fn observation(case: &Case<'_>) -> Verdict {
         .plus(i64::from(case.licence.report_seconds).saturating_mul(-2));
     let (mut due, mut covered) = (0u64, 0u64);
     let mut worst: Vec<(u64, String)> = Vec::new();
-    for row in in_service(case) {
+    let covering = devices_by_row(case);
+    for (i, row) in in_service(case) {
         let start = row.in_service.unwrap_or(since).max(since);
         let row_due = milliseconds(until.since(start));
-        let row_covered = covered_ms(case, row, start).min(row_due);
+        let row_covered = covered_ms(covering.get(&i), start).min(row_due);
         due = due.saturating_add(row_due);
         covered = covered.saturating_add(row_covered);
         let gap = row_due.saturating_sub(row_covered);
@@ -119,24 +118,30 @@ pub(super) fn observation(case: &Case<'_>) -> Verdict {
         .evidence(case.newest_reports())
 }
 
-/// Time since `start` that samples of a manifest device cover, on whatever node it stood.
-fn covered_ms(case: &Case<'_>, row: &LicensedDevice, start: UnixSeconds) -> u64 {
-    let mut total = 0u64;
+/// Where the device of each row of the manifest has ever reported.
+type Covering<'a> = BTreeMap<usize, Vec<(&'a NodeAtSite, DeviceUuid)>>;
+
+fn devices_by_row<'a>(case: &Case<'a>) -> Covering<'a> {
+    let mut found: Covering<'a> = BTreeMap::new();
     for node in case.nodes() {
-        let facts = &node.record.facts;
-        let same = facts
-            .devices
-            .iter()
-            .filter(|d| row.compare(&d.identity) == RowMatch::Same);
-        for device in same {
-            for (number, day) in node.record.days.range(start.day()..) {
-                let day_end = UnixSeconds(number.saturating_add(1).saturating_mul(DAY_SECONDS));
-                let most = milliseconds(day_end.since(start).min(DAY_SECONDS));
-                let covered = day
-                    .device(&device.identity.uuid)
-                    .map_or(0, |sums| sums.covered_ms.min(most));
-                total = total.saturating_add(covered);
+        for device in &node.record.facts.devices {
+            if let Some((i, _)) = case.row_of(&device.identity) {
+                found.entry(i).or_default().push((node, device.identity.uuid));
             }
+        }
+    }
+    found
+}
+
+/// Time since `start` that samples of one device cover, on whatever node it stood.
+fn covered_ms(places: Option<&Vec<(&NodeAtSite, DeviceUuid)>>, start: UnixSeconds) -> u64 {
+    let mut total = 0u64;
+    for (node, uuid) in places.into_iter().flatten() {
+        for (number, day) in node.record.days.range(start.day()..) {
+            let day_end = UnixSeconds(number.saturating_add(1).saturating_mul(DAY_SECONDS));
+            let most = milliseconds(day_end.since(start).min(DAY_SECONDS));
+            let covered = day.device(uuid).map_or(0, |sums| sums.covered_ms.min(most));
+            total = total.saturating_add(covered);
         }
     }
     total
@@ -266,11 +271,10 @@ pub(super) fn allowed_fields(case: &Case<'_>) -> Verdict {
 }
 
 /// Rows of the manifest that are due to report by now.
-fn in_service<'a>(case: &Case<'a>) -> impl Iterator<Item = &'a LicensedDevice> {
+fn in_service<'a>(case: &Case<'a>) -> impl Iterator<Item = (usize, &'a LicensedDevice)> {
     let now = case.now;
-    case.licence
-        .manifest(&case.facts.site)
-        .filter(move |row| row.in_service.is_none_or(|t| t <= now))
+    case.rows()
+        .filter(move |(_, row)| row.in_service.is_none_or(|t| t <= now))
 }
 
 fn milliseconds(seconds: i64) -> u64 {

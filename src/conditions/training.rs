@@ -2,12 +2,12 @@
 
 use super::capacity::Fleet;
 use super::case::{Case, Seen, no_report};
-use super::finding::{Quantity, Verdict, count, few, peak, scientific_up};
+use super::finding::{Quantity, Verdict, count, few, peak, plain_hours, scientific_up};
 use crate::accelerator::Model;
 use crate::appraisal::NodeAtSite;
 use crate::document::Zone;
 use crate::id::{DeviceUuid, Digest};
-use crate::licence::{AllowancePeriod, LicensedDevice, RowMatch};
+use crate::licence::{AllowancePeriod, LicensedDevice};
 use crate::time::{DAY_SECONDS, UnixSeconds, span};
 use crate::unit::{Interval, MicroTppHours};
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,14 +93,10 @@ fn fastest(model: &Model) -> Option<u64> {
 
 /// Rows of the manifest that no device seen lately answers to. They count: they may stand there unheard.
 fn unseen_rows<'a>(case: &Case<'a>) -> Vec<&'a LicensedDevice> {
-    let seen = case.unique_since(case.since());
-    case.licence
-        .manifest(&case.facts.site)
-        .filter(|row| {
-            !seen
-                .iter()
-                .any(|s| row.compare(&s.device.identity) == RowMatch::Same)
-        })
+    let seen = case.seen_by_row(case.since());
+    case.rows()
+        .filter(|(i, _)| !seen.contains_key(i))
+        .map(|(_, row)| row)
         .collect()
 }
 
@@ -122,7 +118,7 @@ pub(super) fn allowance(case: &Case<'_>) -> Verdict {
     };
     let from = period_start(allowance.period, case.licence.zone, case.now).max(case.licence.valid.from);
     let sums = Sums::over(case, from);
-    let limit = Quantity::at_most(allowance.most, "TPP-hours");
+    let limit = Quantity::at_most(plain_hours(allowance.most), "TPP-hours");
     let place = |verdict: Verdict| {
         verdict
             .limit(limit.clone())
@@ -142,7 +138,11 @@ pub(super) fn allowance(case: &Case<'_>) -> Verdict {
         allowance.most,
         allowance.period
     );
-    let measured = Quantity::between(sums.training.lower(), sums.training.upper(), "TPP-hours");
+    let measured = Quantity::between(
+        plain_hours(sums.training.lower()),
+        plain_hours(sums.training.upper()),
+        "TPP-hours",
+    );
     if sums.training.lower() > allowance.most {
         return place(
             Verdict::not_met(
@@ -159,7 +159,10 @@ pub(super) fn allowance(case: &Case<'_>) -> Verdict {
                 "unknown-device",
                 format!("{what}; not bounded from above: {}", few(&sums.unknown)),
             )
-            .measured(Quantity::at_least(sums.training.lower(), "TPP-hours")),
+            .measured(Quantity::at_least(
+                plain_hours(sums.training.lower()),
+                "TPP-hours",
+            )),
         );
     }
     if sums.capacity <= allowance.most {
@@ -168,9 +171,12 @@ pub(super) fn allowance(case: &Case<'_>) -> Verdict {
              workload data was needed",
             sums.capacity, allowance.most, allowance.period
         );
-        return place(case.settle(
-            Verdict::met("out-of-reach", sentence).measured(Quantity::at_most(sums.capacity, "TPP-hours")),
-        ));
+        return place(
+            case.settle(
+                Verdict::met("out-of-reach", sentence)
+                    .measured(Quantity::at_most(plain_hours(sums.capacity), "TPP-hours")),
+            ),
+        );
     }
     if sums.training.upper() <= allowance.most {
         return place(
@@ -235,22 +241,18 @@ impl Sums {
         let mut reported = reported(case, from);
         let mut rows_met = BTreeSet::new();
         for (uuid, s) in &seen {
-            let start = case
-                .licence
-                .manifest(&case.facts.site)
-                .enumerate()
-                .find(|(_, row)| row.compare(&s.device.identity) == RowMatch::Same)
-                .map(|(i, row)| {
-                    rows_met.insert(i);
-                    row.in_service.unwrap_or(from)
-                });
-            // A device that is not on the manifest is counted from when it was first seen.
-            let start = start.or(s.device.first_seen).unwrap_or(from).max(from);
+            let due = case.row_of(&s.device.identity).map(|(i, row)| {
+                rows_met.insert(i);
+                row.in_service.unwrap_or(from)
+            });
+            // A device counts from when it was due, or from when it was first seen if that is earlier or it was never due.
+            let first = s.device.first_seen.unwrap_or(from);
+            let start = due.map_or(first, |due| due.min(first)).max(from);
             let found = reported.remove(uuid).unwrap_or_default();
             sums.evidence.push(s.device.last_report);
             sums.add(case, *uuid, s.label(), case.model(s.device), start, &found);
         }
-        for (i, row) in case.licence.manifest(&case.facts.site).enumerate() {
+        for (i, row) in case.rows() {
             let start = row.in_service.unwrap_or(from).max(from);
             if !rows_met.contains(&i) && start <= case.now {
                 let uuid = row.uuid.unwrap_or(DeviceUuid([0; 16]));

@@ -1,0 +1,269 @@
+//! A node for the tests of this room and the next: it makes and signs reports, and a desk that receives them.
+
+use super::NodeRecord;
+use crate::accounting::{Compute, ComputeMethod};
+use crate::crypto::{Algorithm, Entropy, SecretKey, Signer};
+use crate::id::{BootId, ChainId, DeviceUuid, Digest, NodeId, PciId};
+use crate::report::{
+    AcceleratorClaims, ChainLink, ClockSource, Continuity, Delivered, HostClaims, HostSubmodule,
+    KeyProtection, OpenedReport, PROFILE, ReportClaims, ReportTime, Submodules, TokenClaims, VerifiedReport,
+    continuity, sign,
+};
+use crate::telemetry::{
+    AcceleratorIdentity, BusDevice, BusDriver, DeviceState, HostDriver, LibraryOrigin, Measured, Reading,
+};
+use crate::time::{BootNanos, SECOND, UnixSeconds};
+use crate::unit::MicroTppHours;
+use crate::workload::WorkloadScores;
+use std::collections::BTreeMap;
+
+/// Length of a report.
+pub(crate) const LENGTH: i64 = 300;
+
+pub(crate) fn hours(n: u128) -> MicroTppHours {
+    MicroTppHours(n * 1_000_000)
+}
+
+pub(crate) fn compute(lower: u128, upper: u128) -> Compute {
+    Compute {
+        lower: hours(lower),
+        counter: hours(lower),
+        upper: hours(upper),
+        upper_unconditional: hours(1_320),
+        method: ComputeMethod::PipeActivity,
+    }
+}
+
+/// An H100 that did a little, none of it training.
+pub(crate) fn gpu(n: u8) -> AcceleratorClaims {
+    AcceleratorClaims {
+        salt: [n; 16],
+        identity: AcceleratorIdentity {
+            index: u16::from(n),
+            uuid: DeviceUuid([n; 16]),
+            serial: Some(format!("S{n}")),
+            pci: PciId {
+                vendor: 0x10de,
+                device: 0x2330,
+                subsystem_vendor: 0x10de,
+                subsystem_device: 0x16c1,
+            },
+            name: "NVIDIA H100 80GB HBM3".to_owned(),
+            board_part: None,
+            vbios: None,
+            gsp_firmware: None,
+            memory_mib: Reading::Value(81_559),
+            cores: Reading::Value(16_896),
+            max_sm_clock_mhz: Reading::Value(1_980),
+            power_limit_mw: Reading::Value(700_000),
+            pdi: None,
+            module_id: None,
+            fabric: None,
+            nvlink_links: None,
+            mig: None,
+            ecc: None,
+            pipe_activity: true,
+        },
+        state: DeviceState::Present,
+        delivered: Delivered {
+            covered_ms: 300_000,
+            samples: 300,
+            gaps: Vec::new(),
+            measured: Measured {
+                energy_mj: Reading::Value(60_000_000),
+                power_integral_mj: Reading::Value(60_000_000),
+                busy_ms: Reading::Value(100_000),
+                pipes: Reading::Unsupported,
+                power_mw: Reading::Unsupported,
+                sm_clock_mhz: Reading::Unsupported,
+                memory_used_mib: Reading::Unsupported,
+                temperature_max_c: Reading::Unsupported,
+                clock_events: Reading::Unsupported,
+                nvlink: Reading::Unsupported,
+                pcie: Reading::Unsupported,
+                counter_resets: 0,
+            },
+            compute: Some(compute(10, 20)),
+            training: Some(compute(0, 0)),
+            workload: WorkloadScores {
+                centinats: vec![0; 7],
+                windows: vec![0; 8],
+            },
+            windows_root: Digest([0; 32]),
+            windows_leaves: 0,
+        },
+    }
+}
+
+pub(crate) fn driver() -> HostDriver {
+    HostDriver {
+        driver_version: "590.48.01".to_owned(),
+        nvml_version: "13.590.48".to_owned(),
+        cuda_version: Some(13_010),
+        library_digest: Digest([7; 32]),
+        library_origin: LibraryOrigin::System,
+        library_changed: false,
+        confidential_compute: None,
+    }
+}
+
+pub(crate) fn bus(device: u16, count: u16, reporting: u16, state: DeviceState) -> BusDevice {
+    BusDevice {
+        id: PciId {
+            vendor: 0x10de,
+            device,
+            subsystem_vendor: 0x10de,
+            subsystem_device: 0x16c1,
+        },
+        driver: BusDriver::Vendor,
+        count,
+        reporting,
+        state,
+    }
+}
+
+/// A node with a key and a chain, and what the verifier holds of it.
+pub(crate) struct Lab {
+    pub(crate) node: NodeId,
+    key: SecretKey,
+    pub(crate) chain: ChainId,
+    pub(crate) sequence: u64,
+    pub(crate) previous: Option<Digest>,
+    held: BTreeMap<([u8; 16], u64), Digest>,
+    pub(crate) record: NodeRecord,
+    start: UnixSeconds,
+    boot_seconds: u64,
+}
+
+impl Lab {
+    pub(crate) fn new(n: u8, start: UnixSeconds) -> Self {
+        let mut id = [n; 17];
+        id[0] = 1;
+        Self {
+            node: NodeId(id),
+            key: SecretKey::generate(Algorithm::EcdsaP256, &Entropy::system()).unwrap(),
+            chain: ChainId([n; 16]),
+            sequence: 0,
+            previous: None,
+            held: BTreeMap::new(),
+            record: NodeRecord::new(NodeId(id)),
+            start,
+            boot_seconds: 0,
+        }
+    }
+
+    /// The wall time up to which reports were made.
+    pub(crate) fn wall(&self) -> UnixSeconds {
+        self.start.plus(i64::try_from(self.boot_seconds).unwrap())
+    }
+
+    /// Lets time pass in which the agent makes no report.
+    pub(crate) fn sleep(&mut self, seconds: u64) {
+        self.boot_seconds += seconds;
+    }
+
+    /// Makes the next report, with the changes that `edit` wants.
+    pub(crate) fn make(
+        &mut self,
+        devices: &[AcceleratorClaims],
+        edit: impl FnOnce(&mut TokenClaims),
+    ) -> VerifiedReport {
+        let from = self.boot_seconds;
+        self.boot_seconds += u64::try_from(LENGTH).unwrap();
+        self.sequence += 1;
+        let count = u16::try_from(devices.len()).unwrap();
+        let mut claims = TokenClaims {
+            audience: "00".repeat(32),
+            issued_at: self.wall(),
+            nonce: None,
+            node: self.node,
+            profile: PROFILE.to_owned(),
+            submods: Submodules {
+                host: HostSubmodule {
+                    host: HostClaims {
+                        agent_version: "0.1.0".to_owned(),
+                        agent_digest: Digest([1; 32]),
+                        key_protection: KeyProtection::Tpm,
+                        kernel: "6.12".to_owned(),
+                        cpus: 64,
+                        memory_mib: 1 << 20,
+                        driver: Some(driver()),
+                        bus: vec![bus(0x2330, count, count, DeviceState::Present)],
+                        clock_source: ClockSource::Synchronised,
+                        model_digest: Digest([2; 32]),
+                        catalogue_digest: Digest([3; 32]),
+                        released: false,
+                        sampler_restarts: 0,
+                    },
+                },
+                accelerators: Vec::new(),
+            },
+            report: ReportClaims {
+                chain: self.chain,
+                sequence: self.sequence,
+                previous: self.previous,
+                successor: None,
+                boot: BootId([9; 16]),
+                time: ReportTime {
+                    start: BootNanos(from * SECOND),
+                    end: BootNanos(self.boot_seconds * SECOND),
+                    wall_end: self.wall(),
+                    wall_steps: 0,
+                    wall_step_seconds: 0,
+                },
+                checkpoint: None,
+                report_seconds: 300,
+                trial: false,
+                agent_starts: 0,
+            },
+        };
+        edit(&mut claims);
+        let (bytes, digest) = sign(claims, devices.to_vec(), &self.key).unwrap();
+        self.previous = Some(digest);
+        OpenedReport::open(&bytes)
+            .unwrap()
+            .verify(self.key.public_key())
+            .unwrap()
+    }
+
+    /// Receives a report as the verifier does.
+    pub(crate) fn receive(&mut self, report: &VerifiedReport, received: UnixSeconds) -> Continuity {
+        let claims = &report.claims().report;
+        let link = ChainLink {
+            chain: claims.chain,
+            sequence: claims.sequence,
+            digest: report.digest(),
+        };
+        let at = |s: u64| self.held.get(&(claims.chain.0, s)).copied();
+        let highest = self
+            .held
+            .keys()
+            .filter(|(c, _)| *c == claims.chain.0)
+            .map(|(_, s)| *s)
+            .max();
+        let before = claims.sequence.checked_sub(1).and_then(at);
+        let how = continuity(&link, claims.previous, at(claims.sequence), before, highest);
+        if !matches!(how, Continuity::Fork { .. } | Continuity::Repeated) {
+            self.held.insert((claims.chain.0, claims.sequence), link.digest);
+        }
+        self.record.absorb(report, received, how);
+        how
+    }
+
+    /// Makes and delivers reports, each received five seconds after its end.
+    pub(crate) fn run(&mut self, count: u32, devices: &[AcceleratorClaims]) {
+        self.run_with(count, devices, |_| {});
+    }
+
+    pub(crate) fn run_with(
+        &mut self,
+        count: u32,
+        devices: &[AcceleratorClaims],
+        edit: impl Fn(&mut TokenClaims),
+    ) {
+        for _ in 0..count {
+            let report = self.make(devices, &edit);
+            self.receive(&report, self.wall().plus(5));
+        }
+    }
+}

@@ -1,0 +1,85 @@
+use super::*;
+use crate::appraisal::fixture::bus;
+use crate::telemetry::DeviceState;
+
+#[test]
+fn cap_01_adds_up_what_was_seen_managed_or_not() {
+    let honest = Scene::honest();
+    let finding = honest.expect(
+        "CAP-01",
+        Outcome::Met,
+        "add up to 63,328 TPP by the catalogue; the licence allows 63,328",
+    );
+    assert_eq!(finding.measured.unwrap().upper.unwrap(), "63328");
+    honest
+        .with("licensed_tpp = 63_328", "licensed_tpp = 63_327")
+        .expect("CAP-01", Outcome::NotMet, "63,328 TPP");
+    let mut hidden = Scene::empty();
+    hidden.labs[1].run(12, &[gpu(3), gpu(4)]);
+    hidden.labs[0].run_with(12, &[gpu(1), gpu(2)], |c| {
+        c.submods
+            .host
+            .host
+            .bus
+            .push(bus(0x2330, 1, 0, DeviceState::PassedThrough));
+    });
+    hidden.expect("CAP-01", Outcome::NotMet, "79,160 TPP");
+}
+
+#[test]
+fn cap_01_leaves_an_unknown_device_open_and_cap_02_fails_it() {
+    let mut unknown = gpu(2);
+    unknown.identity.pci.device = 0xfff0;
+    unknown.identity.name = "NVIDIA X1".to_owned();
+    let mut scene = Scene::empty();
+    scene.hour(&[gpu(1), unknown], &[gpu(3), gpu(4)]);
+    scene.expect("CAP-01", Outcome::CannotTell, "not counted: GPU-02020202");
+    scene.expect("CAP-02", Outcome::NotMet, "is not in the catalogue");
+    scene.expect("TRN-01", Outcome::CannotTell, "not counted");
+}
+
+#[test]
+fn cap_02_counts_models() {
+    Scene::honest().expect(
+        "CAP-02",
+        Outcome::Met,
+        "4 of H100 SXM5 80GB were seen, as licensed",
+    );
+    Scene::honest().with("count = 4", "count = 3").expect(
+        "CAP-02",
+        Outcome::NotMet,
+        "4 of H100 SXM5 80GB, of which 3 are licensed",
+    );
+    Scene::honest()
+        .with(
+            "catalogue_id = \"H100 SXM5 80GB\"",
+            "catalogue_id = \"NVIDIA H200 SXM\"",
+        )
+        .expect("CAP-02", Outcome::NotMet, "which is not a licensed model");
+    Scene::honest()
+        .with(
+            "catalogue_id = \"H100 SXM5 80GB\"",
+            "catalogue_id = \"NVIDIA H100 SXM5 80GB\"",
+        )
+        .expect("CAP-02", Outcome::Met, "");
+}
+
+#[test]
+fn loc_01_takes_the_declared_country_at_its_word_and_no_further() {
+    let finding = Scene::honest().expect("LOC-01", Outcome::Met, "nothing has measured it");
+    assert_eq!(finding.grade.text(), "declared");
+    let at = |country: &str| Scene::honest().with("country = \"SG\"", &format!("country = \"{country}\""));
+    at("NL").expect("LOC-01", Outcome::NotMet, "the licence allows SG");
+    let barred = at("HK").with("[\"SG\"]", "[\"SG\", \"HK\"]");
+    barred.expect(
+        "LOC-01",
+        Outcome::NotMet,
+        "which is in country group D:5 and Macau",
+    );
+    let listed = at("SA").with("[\"SG\"]", "[\"SG\", \"SA\"]");
+    listed.expect("LOC-01", Outcome::Met, "need an export licence");
+    let unnamed = Scene::honest()
+        .with("[[site]]\nid = \"harbour-1\"\ncountry = \"SG\"\n", "")
+        .with("serial = 1\n", "serial = 1\nsite_ids = [\"harbour-1\"]\n");
+    unnamed.expect("LOC-01", Outcome::CannotTell, "no country is declared");
+}

@@ -1,0 +1,234 @@
+//! What holds for every condition.
+
+use super::*;
+use crate::time::DAY_SECONDS;
+
+#[test]
+fn an_honest_site_meets_every_condition() {
+    for finding in Scene::honest().findings() {
+        assert_eq!(
+            finding.outcome,
+            Outcome::Met,
+            "{}: {}",
+            finding.condition,
+            finding.sentence
+        );
+    }
+}
+
+#[test]
+fn without_a_single_report_nothing_is_met_but_what_is_declared() {
+    for finding in Scene::empty().findings() {
+        if finding.condition == "LOC-01" {
+            assert_eq!(finding.outcome, Outcome::Met);
+        } else {
+            assert_eq!(finding.outcome, Outcome::CannotTell, "{}", finding.condition);
+            assert_eq!(finding.message_id, format!("{}.no-report", finding.condition));
+        }
+    }
+}
+
+#[test]
+fn a_site_without_nodes_meets_nothing_but_what_is_declared() {
+    let mut scene = Scene::empty();
+    scene.labs.clear();
+    scene.statuses.clear();
+    for finding in scene.findings() {
+        assert!(
+            finding.outcome == Outcome::CannotTell || finding.condition == "LOC-01",
+            "{}",
+            finding.condition
+        );
+    }
+}
+
+#[test]
+fn a_node_that_is_silent_or_was_never_heard_leaves_open_what_only_it_could_show() {
+    let mut never = Scene::empty();
+    never.labs[0].run(12, &[gpu(1), gpu(2)]);
+    let mut silent = Scene::honest();
+    silent.now = start().plus(2 * DAY_SECONDS);
+    silent.labs[0].sleep(2 * 86_400 - 3_600 - 300);
+    silent.labs[0].run(1, &[gpu(1), gpu(2)]);
+    for scene in [never, silent] {
+        for id in [
+            "INV-01", "INV-03", "INV-06", "INV-10", "INV-11", "CAP-01", "CAP-02", "SEC-06", "SEC-09",
+            "TRN-01",
+        ] {
+            let finding = scene.expect(id, Outcome::CannotTell, "as far as was seen; but node n-2");
+            assert_eq!(finding.coverage.unwrap().0, 500_000);
+        }
+    }
+}
+
+/// Every way to hold back part of what an offender's node reported.
+#[test]
+fn withheld_evidence_never_turns_a_bad_result_into_a_good_one() {
+    let reports = 6u64;
+    for held_back in 1u64..(1 << (reports - 1)) {
+        let mut scene = Scene::empty();
+        scene.labs[1].run(6, &[gpu(3), gpu(4)]);
+        for i in 0..reports {
+            // The third report shows a device that is not licensed, which trained on an unmanaged neighbour's behalf.
+            let mut devices = vec![gpu(1), gpu(2)];
+            if i == 2 {
+                devices.push(gpu(99));
+            }
+            let report = scene.labs[0].make(&devices, |c| {
+                if i == 2 {
+                    c.submods.host.host.bus[0].count = 4;
+                    c.submods.host.host.bus[0].state = crate::telemetry::DeviceState::Unmanaged;
+                }
+            });
+            let received = scene.labs[0].wall().plus(5);
+            if held_back & (1 << i) == 0 {
+                scene.labs[0].receive(&report, received);
+            }
+        }
+        scene.now = start().plus(1_810);
+        for id in ["INV-01", "INV-11", "CAP-01", "CAP-02"] {
+            let finding = scene.finding(id);
+            assert_ne!(
+                finding.outcome,
+                Outcome::Met,
+                "{id} {held_back:b}: {}",
+                finding.sentence
+            );
+        }
+    }
+}
+
+#[test]
+fn the_keys_of_a_finding_are_those_of_status_json() {
+    let finding = Scene::honest().finding("TRN-04");
+    let json = serde_json::to_value(&finding).unwrap();
+    let mut keys: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
+    keys.sort();
+    assert_eq!(
+        keys,
+        [
+            "condition",
+            "coverage",
+            "evidence",
+            "grade",
+            "limit",
+            "measured",
+            "message_id",
+            "outcome",
+            "sentence",
+            "subjects",
+            "window"
+        ]
+    );
+    assert_eq!(json["outcome"], "met");
+    assert_eq!(json["grade"], "driver-reported");
+    assert_eq!(json["limit"]["upper"], "50000.000");
+    assert_eq!(json["coverage"], "1");
+    assert_eq!(json["window"]["from"], "2026-11-20T00:00:00Z");
+}
+
+#[test]
+fn what_needs_a_person_comes_first_and_the_order_of_nodes_does_not_matter() {
+    let mut scene = Scene::empty();
+    scene.hour(&[gpu(1), gpu(2), gpu(9)], &[gpu(3), gpu(4)]);
+    let findings = scene.findings();
+    assert_eq!(findings[0].condition, "CAP-01");
+    let urgent: Vec<_> = findings.iter().map(Finding::needs_a_person).collect();
+    assert!(urgent.is_sorted_by(|a, b| a >= b), "{urgent:?}");
+    scene.labs.reverse();
+    scene.statuses.reverse();
+    assert_eq!(scene.findings(), findings);
+}
+
+#[test]
+fn a_waiver_covers_a_condition_until_its_day_and_says_what_it_covers() {
+    let waiver = "[[waivers]]\ncondition = \"INV-01\"\nuntil = 2026-11-21\nreason = \"a loan\"\n[[site]]";
+    let mut scene = Scene::empty().with("[[site]]", waiver);
+    scene.hour(&[gpu(1), gpu(2), gpu(9)], &[gpu(3), gpu(4)]);
+    scene.expect(
+        "INV-01",
+        Outcome::Waived,
+        "(not met); waived until just before 2026-11-22T00:00:00Z: a loan",
+    );
+    scene.now = start().plus(2 * DAY_SECONDS);
+    assert_eq!(scene.finding("INV-01").outcome, Outcome::NotMet);
+    // A waiver does not touch what holds.
+    let honest = Scene::honest().with("[[site]]", waiver);
+    assert_eq!(honest.finding("INV-01").outcome, Outcome::Met);
+}
+
+#[test]
+fn every_finding_of_a_trial_says_so() {
+    let scene = Scene::honest().with("serial = 1", "serial = 1\ntrial = true");
+    for finding in scene.findings() {
+        assert!(
+            finding.sentence.ends_with("(trial licence)"),
+            "{}",
+            finding.sentence
+        );
+        assert!(finding.trial);
+    }
+}
+
+#[test]
+fn a_licence_that_does_not_hold_meets_nothing() {
+    let mut early = Scene::honest().with("2026-11-20", "2026-12-01");
+    early.now = start().plus(3_610);
+    early.expect(
+        "INV-11",
+        Outcome::CannotTell,
+        "the licence holds only from 2026-12-01T00:00:00Z",
+    );
+    let ended = Scene::honest().with("valid_to = 2027-11-19", "valid_to = 2026-11-20T00:30:00Z");
+    ended.expect(
+        "INV-01",
+        Outcome::CannotTell,
+        "the licence ended before 2026-11-20T00:30:00Z",
+    );
+    let elsewhere = Scene::honest().with("id = \"harbour-1\"", "id = \"harbour-2\"");
+    elsewhere.expect("CAP-02", Outcome::CannotTell, "does not name site harbour-1");
+}
+
+#[test]
+fn another_rule_set_than_the_licence_names_is_not_applied() {
+    let scene = Scene::honest();
+    let licence = Licence::parse(&scene.licence).unwrap();
+    let rules = RuleSet::carried("contract-only").unwrap();
+    let catalogue = Catalogue::embedded().unwrap();
+    for finding in evaluate(&licence, &rules, &catalogue, &scene.facts(), scene.now) {
+        assert_eq!(finding.outcome, Outcome::CannotTell, "{}", finding.condition);
+        assert!(
+            finding.sentence.contains("not us-ear-enforced-2026-05"),
+            "{}",
+            finding.sentence
+        );
+    }
+}
+
+#[test]
+fn a_limit_that_nobody_sets_leaves_its_condition_open() {
+    let bare = Scene::honest()
+        .with("us-ear-enforced-2026-05", "contract-only")
+        .with(
+            "licensed_tpp = 63_328\ntpp_hours_max = 50_000\ntpp_hours_period = \"term\"\n",
+            "",
+        )
+        .with("countries_allowed = [\"SG\"]\n", "");
+    for id in ["TRN-01", "TRN-04", "CAP-01", "LOC-01"] {
+        bare.expect(
+            id,
+            Outcome::CannotTell,
+            "neither the licence nor its rule set sets",
+        );
+    }
+    bare.expect("INV-10", Outcome::NotApplicable, "presumes no maker");
+}
+
+#[test]
+fn ids_are_sorted_within_their_family_and_stand_once() {
+    let mut ids: Vec<_> = REGISTRY.iter().map(|c| c.id).collect();
+    let all = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!((ids.len(), all), (18, 18));
+}

@@ -1,0 +1,242 @@
+use super::*;
+use crate::appraisal::Span;
+use crate::appraisal::fixture::bus;
+use crate::id::{DeviceUuid, NodeId};
+use crate::telemetry::{DeviceState, Reading};
+use crate::time::DAY_SECONDS;
+
+#[test]
+fn inv_01_names_the_device_that_is_not_on_the_manifest() {
+    let mut scene = Scene::empty();
+    scene.hour(&[gpu(1), gpu(2), gpu(9)], &[gpu(3), gpu(4)]);
+    let finding = scene.expect(
+        "INV-01",
+        Outcome::NotMet,
+        "1 device reported that is not on the manifest of this site",
+    );
+    assert!(
+        finding
+            .sentence
+            .contains("(serial S9, NVIDIA H100 80GB HBM3) at n-1 stands nowhere on the manifest")
+    );
+    assert_eq!(finding.subjects, [gpu(9).identity.uuid.nvml()]);
+    assert_eq!(finding.evidence.len(), 1);
+}
+
+#[test]
+fn inv_01_tells_a_swapped_serial_and_another_site_apart() {
+    let mut swapped = gpu(2);
+    swapped.identity.serial = Some("S77".to_owned());
+    let mut scene = Scene::empty();
+    scene.hour(&[gpu(1), swapped], &[gpu(3), gpu(4)]);
+    scene.expect("INV-01", Outcome::NotMet, "but not in its serial number");
+    let mut moved = Scene::honest().with("serial = \"S4\"", "serial = \"S4\"\nsite = \"harbour-2\"");
+    moved
+        .licence
+        .push_str("[[site]]\nid = \"harbour-2\"\ncountry = \"SG\"\n");
+    moved.expect("INV-01", Outcome::NotMet, "is licensed for site harbour-2");
+}
+
+#[test]
+fn inv_01_cannot_be_told_without_a_manifest() {
+    let mut scene = Scene::honest();
+    scene.licence.truncate(scene.licence.find("[[device]]").unwrap());
+    scene.expect("INV-01", Outcome::CannotTell, "the licence lists no device");
+}
+
+#[test]
+fn inv_01_forgets_what_was_seen_before_the_window() {
+    let mut scene = Scene::empty();
+    scene.labs[0].run(12, &[gpu(1), gpu(2), gpu(9)]);
+    scene.labs[1].run(12, &[gpu(3), gpu(4)]);
+    for lab in &mut scene.labs {
+        lab.sleep(40 * 86_400);
+    }
+    scene.labs[0].run(1, &[gpu(1), gpu(2)]);
+    scene.labs[1].run(1, &[gpu(3), gpu(4)]);
+    scene.now = scene.labs[0].wall().plus(10);
+    scene.expect("INV-01", Outcome::Met, "each of 4 devices");
+}
+
+#[test]
+fn inv_02_grows_from_open_to_failed_as_a_device_stays_unseen() {
+    let mut scene = Scene::honest();
+    let after = |scene: &mut Scene, days: i64| {
+        let sleep = start().plus(days * DAY_SECONDS).since(scene.labs[0].wall());
+        for lab in &mut scene.labs {
+            lab.sleep(u64::try_from(sleep).unwrap());
+        }
+        scene.labs[0].run(1, &[gpu(1), gpu(2)]);
+        scene.labs[1].run(1, &[gpu(3)]);
+        scene.now = scene.labs[0].wall().plus(10);
+    };
+    after(&mut scene, 6);
+    scene.expect("INV-02", Outcome::Met, "within 7 days, which the rule set allows");
+    after(&mut scene, 9);
+    let finding = scene.expect(
+        "INV-02",
+        Outcome::CannotTell,
+        "has not been seen for 8 days; the rule set allows 7 days",
+    );
+    assert_eq!(finding.subjects, [gpu(4).identity.uuid.nvml()]);
+    after(&mut scene, 32);
+    scene.expect("INV-02", Outcome::NotMet, "has not been seen for 31 days");
+}
+
+#[test]
+fn inv_02_waits_for_a_device_until_it_is_due() {
+    let mut scene = Scene::empty().with("serial = \"S4\"", "serial = \"S4\"\nin_service = 2026-12-24");
+    scene.hour(&[gpu(1), gpu(2)], &[gpu(3)]);
+    scene.expect("INV-02", Outcome::Met, "each of 3 devices");
+    let mut never = Scene::empty();
+    never.hour(&[gpu(1), gpu(2)], &[gpu(3)]);
+    never.expect("INV-02", Outcome::CannotTell, "has never been seen");
+}
+
+#[test]
+fn inv_03_finds_one_device_on_two_hosts() {
+    let mut scene = Scene::empty();
+    scene.hour(&[gpu(1), gpu(2)], &[gpu(3), gpu(4), gpu(2)]);
+    let finding = scene.expect(
+        "INV-03",
+        Outcome::NotMet,
+        "was seen on node n-1 and node n-2, from 2026-11-20T00:00:00Z",
+    );
+    assert!(finding.subjects.contains(&gpu(2).identity.uuid.nvml()));
+    let mut serial = gpu(8);
+    serial.identity.serial = Some("S1".to_owned());
+    let mut scene = Scene::empty();
+    scene.hour(&[gpu(1), gpu(2)], &[gpu(3), gpu(4), serial]);
+    scene.expect(
+        "INV-03",
+        Outcome::NotMet,
+        "serial S1 was seen on node n-1 and node n-2",
+    );
+}
+
+#[test]
+fn inv_03_lets_a_repaired_board_move() {
+    let mut scene = Scene::empty();
+    scene.labs[0].run(6, &[gpu(1), gpu(2)]);
+    scene.labs[0].run(6, &[gpu(1)]);
+    scene.labs[1].run(6, &[gpu(3), gpu(4)]);
+    scene.labs[1].run(6, &[gpu(2), gpu(3), gpu(4)]);
+    scene.expect("INV-03", Outcome::Met, "none of 4 devices");
+}
+
+#[test]
+fn inv_03_sees_the_other_site_and_the_double() {
+    let mut scene = Scene::honest();
+    scene.elsewhere.push(Sighting {
+        node: NodeId([5; 17]),
+        node_name: "x-5".to_owned(),
+        site: "harbour-9".to_owned(),
+        uuid: gpu(3).identity.uuid,
+        serial: None,
+        presence: vec![Span {
+            from: start().plus(600),
+            to: start().plus(1_200),
+        }],
+    });
+    scene.expect(
+        "INV-03",
+        Outcome::NotMet,
+        "node x-5 of site harbour-9, from 2026-11-20T00:10:00Z to 2026-11-20T00:20:00Z",
+    );
+    let mut twice = Scene::empty();
+    twice.hour(&[gpu(1), gpu(1), gpu(2)], &[gpu(3), gpu(4)]);
+    twice.expect("INV-03", Outcome::NotMet, "was named twice in one report");
+}
+
+#[test]
+fn inv_06_compares_name_pci_id_memory_cores_and_manifest() {
+    let with = |edit: fn(&mut AcceleratorClaims)| {
+        let mut odd = gpu(2);
+        edit(&mut odd);
+        let mut scene = Scene::empty();
+        scene.hour(&[gpu(1), odd], &[gpu(3), gpu(4)]);
+        scene
+    };
+    with(|d| d.identity.name = "NVIDIA H200".to_owned()).expect(
+        "INV-06",
+        Outcome::NotMet,
+        "is a H100 SXM5 80GB by its PCI id and a H200 SXM by its name",
+    );
+    with(|d| d.identity.memory_mib = Reading::Value(24_576)).expect("INV-06", Outcome::NotMet, "24576 MiB");
+    with(|d| d.identity.cores = Reading::Value(10_000)).expect("INV-06", Outcome::NotMet, "10000 cores");
+    with(|d| d.identity.pci.device = 0xfff0).expect(
+        "INV-06",
+        Outcome::CannotTell,
+        "the catalogue does not know",
+    );
+    with(|d| d.identity.memory_mib = Reading::Unsupported).expect("INV-06", Outcome::Met, "");
+    let relabelled = Scene::honest().with(&device(4, "H100 SXM5 80GB"), &device(4, "H200 SXM"));
+    relabelled.expect("INV-06", Outcome::NotMet, "the manifest calls it H200 SXM");
+    let mut scene = Scene::empty();
+    scene.labs[0].run(6, &[gpu(1), gpu(2)]);
+    let mut renamed = gpu(2);
+    renamed.identity.serial = Some("S5".to_owned());
+    scene.labs[0].run(6, &[gpu(1), renamed]);
+    scene.labs[1].run(12, &[gpu(3), gpu(4)]);
+    scene.expect(
+        "INV-06",
+        Outcome::NotMet,
+        "changed its serial number under one UUID",
+    );
+}
+
+#[test]
+fn inv_10_finds_a_presumed_maker_on_the_bus() {
+    let mut scene = Scene::empty();
+    scene.labs[1].run(12, &[gpu(3), gpu(4)]);
+    scene.labs[0].run_with(12, &[gpu(1), gpu(2)], |c| {
+        let mut ascend = bus(0xd802, 1, 0, DeviceState::Unmanaged);
+        ascend.id.vendor = 0x19e5;
+        c.submods.host.host.bus.push(ascend);
+    });
+    let finding = scene.expect(
+        "INV-10",
+        Outcome::NotMet,
+        "1 of Huawei Ascend (PCI 19e5:d802) on the bus of node n-1",
+    );
+    assert_eq!(finding.grade.text(), "host-observed");
+    scene.expect(
+        "INV-11",
+        Outcome::NotMet,
+        "1 accelerator (PCI 19e5:d802) on node n-1, unmanaged",
+    );
+}
+
+#[test]
+fn inv_11_tells_unmanaged_from_not_answering() {
+    let with = |state: DeviceState| {
+        let mut scene = Scene::empty();
+        scene.labs[1].run(12, &[gpu(3), gpu(4)]);
+        scene.labs[0].run_with(12, &[gpu(1), gpu(2)], |c| {
+            c.submods.host.host.bus.push(bus(0x2330, 1, 0, state));
+        });
+        scene
+    };
+    with(DeviceState::PassedThrough).expect("INV-11", Outcome::NotMet, "passed through");
+    with(DeviceState::Lost).expect("INV-11", Outcome::CannotTell, "lost");
+    // One that stood there for one report only is still a finding.
+    let mut scene = Scene::empty();
+    scene.labs[1].run(12, &[gpu(3), gpu(4)]);
+    scene.labs[0].run_with(1, &[gpu(1), gpu(2)], |c| {
+        c.submods
+            .host
+            .host
+            .bus
+            .push(bus(0x2330, 1, 0, DeviceState::Unmanaged));
+    });
+    scene.labs[0].run(11, &[gpu(1), gpu(2)]);
+    scene.expect("INV-11", Outcome::NotMet, "last seen 2026-11-20T00:05:00Z");
+}
+
+#[test]
+fn a_device_without_a_uuid_on_the_manifest_is_known_by_its_serial() {
+    let bare = DeviceUuid([4; 16]).nvml();
+    let scene = Scene::honest().with(&format!("uuid = \"{bare}\"\n"), "");
+    scene.expect("INV-01", Outcome::Met, "");
+    scene.expect("OPS-01", Outcome::Met, "4 of 4 devices");
+}

@@ -1,0 +1,136 @@
+//! Each condition against sites that meet it, do not meet it, and leave it open.
+
+mod capacity;
+mod engine;
+mod inventory;
+mod operations;
+mod security;
+mod training;
+
+use super::*;
+use crate::appraisal::fixture::{Lab, gpu};
+use crate::appraisal::{NodeAtSite, NodeStatus, Sighting};
+use crate::report::AcceleratorClaims;
+
+pub(super) fn start() -> UnixSeconds {
+    UnixSeconds::parse("2026-11-20").unwrap()
+}
+
+/// Two nodes with two H100 each, one hour of reports, and a licence that suits them.
+pub(super) struct Scene {
+    pub(super) licence: String,
+    pub(super) labs: Vec<Lab>,
+    pub(super) statuses: Vec<NodeStatus>,
+    pub(super) elsewhere: Vec<Sighting>,
+    pub(super) now: UnixSeconds,
+}
+
+const LICENCE: &str = r#"
+licence_id = "L-1"
+serial = 1
+issuer = "Issuer"
+consignee = "Consignee"
+valid_from = 2026-11-20
+valid_to = 2027-11-19
+ruleset_id = "us-ear-enforced-2026-05"
+countries_allowed = ["SG"]
+licensed_tpp = 63_328
+tpp_hours_max = 50_000
+tpp_hours_period = "term"
+[[site]]
+id = "harbour-1"
+country = "SG"
+[[models]]
+catalogue_id = "H100 SXM5 80GB"
+count = 4
+"#;
+
+impl Scene {
+    /// The scene without reports.
+    pub(super) fn empty() -> Self {
+        let mut licence = LICENCE.to_owned();
+        for n in 1..=4u8 {
+            licence.push_str(&device(n, "H100 SXM5 80GB"));
+        }
+        Self {
+            licence,
+            labs: vec![Lab::new(1, start()), Lab::new(2, start())],
+            statuses: [1, 2].map(status).to_vec(),
+            elsewhere: Vec::new(),
+            now: start().plus(3_610),
+        }
+    }
+
+    /// The scene with an honest hour.
+    pub(super) fn honest() -> Self {
+        let mut scene = Self::empty();
+        scene.hour(&[gpu(1), gpu(2)], &[gpu(3), gpu(4)]);
+        scene
+    }
+
+    /// An hour of reports from both nodes.
+    pub(super) fn hour(&mut self, first: &[AcceleratorClaims], second: &[AcceleratorClaims]) {
+        self.labs[0].run(12, first);
+        self.labs[1].run(12, second);
+    }
+
+    /// Changes the licence's text.
+    pub(super) fn with(mut self, old: &str, new: &str) -> Self {
+        assert!(self.licence.contains(old), "{old} is not in the licence");
+        self.licence = self.licence.replace(old, new);
+        self
+    }
+
+    pub(super) fn facts(&self) -> SiteFacts {
+        SiteFacts {
+            site: "harbour-1".to_owned(),
+            nodes: self
+                .labs
+                .iter()
+                .zip(&self.statuses)
+                .map(|(lab, status)| NodeAtSite {
+                    status: status.clone(),
+                    record: lab.record.clone(),
+                })
+                .collect(),
+            elsewhere: self.elsewhere.clone(),
+        }
+    }
+
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let licence = match Licence::parse(&self.licence) {
+            Ok(licence) => licence,
+            Err(mistakes) => panic!("{mistakes}"),
+        };
+        let rules = RuleSet::carried(&licence.ruleset_id).unwrap();
+        let catalogue = Catalogue::embedded().unwrap();
+        evaluate(&licence, &rules, &catalogue, &self.facts(), self.now)
+    }
+
+    pub(super) fn finding(&self, id: &str) -> Finding {
+        self.findings().into_iter().find(|f| f.condition == id).unwrap()
+    }
+
+    /// The finding of a condition, after checking its outcome and that its sentence says something.
+    #[track_caller]
+    pub(super) fn expect(&self, id: &str, outcome: Outcome, says: &str) -> Finding {
+        let finding = self.finding(id);
+        assert_eq!(finding.outcome, outcome, "{id}: {}", finding.sentence);
+        assert!(finding.sentence.contains(says), "{id}: {}", finding.sentence);
+        finding
+    }
+}
+
+pub(super) fn device(n: u8, model: &str) -> String {
+    let uuid = gpu(n).identity.uuid.nvml();
+    format!("[[device]]\nuuid = \"{uuid}\"\nserial = \"S{n}\"\npci = \"10de:2330\"\nmodel = \"{model}\"\n")
+}
+
+pub(super) fn status(n: u8) -> NodeStatus {
+    NodeStatus {
+        name: format!("n-{n}"),
+        approved: Some(start()),
+        revoked_from: None,
+        key_certified: true,
+    }
+}

@@ -1,0 +1,111 @@
+use super::*;
+use crate::time::DAY_SECONDS;
+
+#[test]
+fn ops_01_counts_the_devices_that_report() {
+    let finding = Scene::honest().expect(
+        "OPS-01",
+        Outcome::Met,
+        "4 of 4 devices on the manifest reported within 24 hours (100.00 %)",
+    );
+    assert_eq!(finding.limit.unwrap().lower.unwrap(), "0.99");
+    let mut scene = Scene::empty();
+    scene.hour(&[gpu(1), gpu(2)], &[gpu(3)]);
+    let finding = scene.expect(
+        "OPS-01",
+        Outcome::NotMet,
+        "3 of 4 devices on the manifest reported within 24 hours (75.00 %)",
+    );
+    assert_eq!(finding.subjects, [gpu(4).identity.uuid.nvml()]);
+    scene
+        .with("licensed_tpp", "coverage_min = 0.7\nlicensed_tpp")
+        .expect("OPS-01", Outcome::Met, "silent: GPU-04040404");
+}
+
+#[test]
+fn ops_02_takes_time_without_samples_as_unobserved() {
+    Scene::honest().expect(
+        "OPS-02",
+        Outcome::Met,
+        "samples cover 100.00 % of the device time",
+    );
+    let mut half = gpu(1);
+    half.delivered.covered_ms = 100_000;
+    let mut scene = Scene::empty();
+    scene.hour(&[half, gpu(2)], &[gpu(3), gpu(4)]);
+    let finding = scene.expect("OPS-02", Outcome::NotMet, "longest unobserved: GPU-01010101");
+    // 1,200 s of 3,010 due for one device, all of it for three.
+    assert_eq!(finding.measured.unwrap().lower.unwrap(), "0.849667");
+}
+
+#[test]
+fn ops_02_does_not_take_more_than_a_day_has() {
+    let mut scene = Scene::honest();
+    scene.now = start().plus(3 * DAY_SECONDS);
+    let mut liar = gpu(1);
+    liar.delivered.covered_ms = u32::MAX;
+    scene.labs[0].run(1, &[liar]);
+    let finding = scene.finding("OPS-02");
+    assert_eq!(finding.outcome, Outcome::NotMet, "{}", finding.sentence);
+}
+
+#[test]
+fn ops_03_judges_the_oldest_node() {
+    Scene::honest().expect(
+        "OPS-03",
+        Outcome::Met,
+        "at most 10 seconds old; the rule set allows 24 hours",
+    );
+    let mut scene = Scene::honest();
+    scene.labs[0].sleep(86_400);
+    scene.labs[0].run(1, &[gpu(1), gpu(2)]);
+    scene.now = scene.labs[0].wall().plus(10);
+    scene.expect(
+        "OPS-03",
+        Outcome::NotMet,
+        "the newest report of node n-2 is 24 hours old",
+    );
+}
+
+#[test]
+fn ops_03_cannot_tell_an_age_from_a_clock_that_is_off() {
+    let clock = |offset: i64| {
+        let mut scene = Scene::empty();
+        scene.labs[1].run(12, &[gpu(3), gpu(4)]);
+        scene.labs[0].run(6, &[gpu(1), gpu(2)]);
+        scene.labs[0].run_with(6, &[gpu(1), gpu(2)], |c| {
+            c.report.time.wall_end = c.report.time.wall_end.plus(offset);
+            c.issued_at = c.issued_at.plus(offset);
+        });
+        scene
+    };
+    clock(3_600).expect("OPS-03", Outcome::CannotTell, "by 3600 s (report received");
+    clock(-3_600).expect("OPS-03", Outcome::CannotTell, "by 3600 s (report received");
+    clock(30).expect("OPS-03", Outcome::Met, "");
+}
+
+#[test]
+fn ops_03_leaves_a_node_open_that_never_reported() {
+    let mut scene = Scene::empty();
+    scene.labs[0].run(12, &[gpu(1), gpu(2)]);
+    scene.expect("OPS-03", Outcome::CannotTell, "node n-2 has never reported");
+    scene.statuses[1].revoked_from = Some(start());
+    scene.expect("OPS-03", Outcome::Met, "each of 1 node");
+}
+
+#[test]
+fn ops_05_remembers_a_report_that_was_refused_for_its_fields() {
+    Scene::honest().expect(
+        "OPS-05",
+        Outcome::Met,
+        "each of 24 reports holds only fields of the published schema",
+    );
+    let mut scene = Scene::honest();
+    scene.labs[0].record.facts.refuse("E-FIELD", start().plus(60));
+    scene.labs[0].record.facts.refuse("E-SIZE", start().plus(60));
+    scene.expect(
+        "OPS-05",
+        Outcome::NotMet,
+        "1 report of node n-1 refused with E-FIELD",
+    );
+}

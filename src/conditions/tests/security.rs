@@ -1,0 +1,155 @@
+use super::*;
+use crate::appraisal::fixture::driver;
+use crate::id::{ChainId, Digest};
+use crate::report::{KeyProtection, Successor};
+use crate::telemetry::LibraryOrigin;
+
+fn hour_with(edit: impl Fn(&mut crate::report::TokenClaims)) -> Scene {
+    let mut scene = Scene::empty();
+    scene.labs[0].run_with(12, &[gpu(1), gpu(2)], edit);
+    scene.labs[1].run(12, &[gpu(3), gpu(4)]);
+    scene
+}
+
+#[test]
+fn sec_04_believes_a_tpm_only_as_far_as_enrolment_proved_it() {
+    Scene::honest().expect("SEC-04", Outcome::Met, "which a TPM holds");
+    let mut claimed = Scene::honest();
+    claimed.statuses[0].key_certified = false;
+    claimed.expect("SEC-04", Outcome::CannotTell, "enrolment did not prove it");
+    let in_file =
+        |c: &mut crate::report::TokenClaims| c.submods.host.host.key_protection = KeyProtection::File;
+    let file = hour_with(in_file);
+    file.expect(
+        "SEC-04",
+        Outcome::NotMet,
+        "the key of node n-1 lies in a file and could be copied",
+    );
+    let accepted = hour_with(in_file).with("licensed_tpp", "key_protection_min = \"file\"\nlicensed_tpp");
+    accepted.expect("SEC-04", Outcome::Met, "the licence asks for at least a file");
+}
+
+#[test]
+fn sec_04_fails_a_revoked_key_and_leaves_a_pending_node_open() {
+    let mut revoked = Scene::honest();
+    revoked.statuses[0].revoked_from = Some(start().plus(600));
+    revoked.expect(
+        "SEC-04",
+        Outcome::NotMet,
+        "node n-1 reported after its key was revoked",
+    );
+    let mut pending = Scene::honest();
+    pending.statuses[1].approved = None;
+    pending.expect(
+        "SEC-04",
+        Outcome::CannotTell,
+        "node n-2 reports and is not approved",
+    );
+}
+
+#[test]
+fn sec_06_finds_a_hole_until_it_is_filled() {
+    let mut scene = Scene::empty();
+    scene.labs[1].run(12, &[gpu(3), gpu(4)]);
+    scene.labs[0].run(5, &[gpu(1), gpu(2)]);
+    let held = scene.labs[0].make(&[gpu(1), gpu(2)], |_| {});
+    scene.labs[0].run(6, &[gpu(1), gpu(2)]);
+    scene.expect(
+        "SEC-06",
+        Outcome::NotMet,
+        "1 report of node n-1 is missing before the one received 2026-11-20T00:35:05Z",
+    );
+    let now = scene.now;
+    scene.labs[0].receive(&held, now);
+    scene.expect(
+        "SEC-06",
+        Outcome::Met,
+        "each of 24 reports follows the one before it",
+    );
+}
+
+#[test]
+fn sec_06_tells_a_fork_a_lost_state_and_a_second_chain_apart() {
+    let mut fork = Scene::honest();
+    let now = fork.now;
+    let other = fork.labs[0].make(&[gpu(1), gpu(2)], |c| {
+        c.report.sequence = 12;
+        c.report.previous = None;
+    });
+    fork.labs[0].receive(&other, now);
+    let finding = fork.expect(
+        "SEC-06",
+        Outcome::NotMet,
+        "signed two different reports for one place",
+    );
+    assert_eq!(finding.evidence.len(), 2);
+
+    let restart = |cite: bool| {
+        let mut scene = Scene::empty();
+        scene.labs[1].run(12, &[gpu(3), gpu(4)]);
+        let lab = &mut scene.labs[0];
+        lab.run(6, &[gpu(1), gpu(2)]);
+        let successor = cite.then(|| Successor {
+            chain: lab.chain,
+            sequence: lab.sequence,
+            digest: lab.previous.unwrap(),
+        });
+        lab.chain = ChainId([0xaa; 16]);
+        (lab.sequence, lab.previous) = (0, None);
+        let first = lab.make(&[gpu(1), gpu(2)], |c| c.report.successor = successor);
+        let received = lab.wall().plus(5);
+        lab.receive(&first, received);
+        lab.run(5, &[gpu(1), gpu(2)]);
+        scene
+    };
+    restart(true).expect("SEC-06", Outcome::CannotTell, "lost its state or was set back");
+    restart(false).expect("SEC-06", Outcome::NotMet, "does not say what came before");
+}
+
+#[test]
+fn sec_09_accepts_the_system_s_library_and_approved_ones() {
+    Scene::honest().expect("SEC-09", Outcome::Met, "is the system's own or approved");
+    let origin = |origin: LibraryOrigin, changed: bool| {
+        hour_with(move |c| {
+            let mut driver = driver();
+            driver.library_origin = origin;
+            driver.library_changed = changed;
+            c.submods.host.host.driver = Some(driver);
+        })
+    };
+    let configured = origin(LibraryOrigin::Configured, false);
+    let finding = configured.expect(
+        "SEC-09",
+        Outcome::NotMet,
+        "is not the system's own, and the licence does not approve it",
+    );
+    assert!(finding.sentence.contains(&Digest([7; 32]).to_string()));
+    let approved = format!("approved_nvml = [\"{}\"]\nlicensed_tpp", Digest([7; 32]));
+    configured
+        .with("licensed_tpp", &approved)
+        .expect("SEC-09", Outcome::Met, "");
+    origin(LibraryOrigin::Writable, false).expect(
+        "SEC-09",
+        Outcome::NotMet,
+        "where others than root may write",
+    );
+    let swapped = origin(LibraryOrigin::System, true).with("licensed_tpp", &approved);
+    swapped.expect(
+        "SEC-09",
+        Outcome::NotMet,
+        "was replaced or altered on disk while it was loaded",
+    );
+}
+
+#[test]
+fn sec_09_cannot_tell_where_no_driver_was_asked() {
+    let mut scene = Scene::empty();
+    for lab in &mut scene.labs {
+        lab.run_with(12, &[], |c| c.submods.host.host.driver = None);
+    }
+    scene.expect(
+        "SEC-09",
+        Outcome::CannotTell,
+        "no report of this site names a library",
+    );
+}

@@ -1,0 +1,108 @@
+use super::*;
+use crate::appraisal::fixture::compute;
+
+fn trainer(n: u8, lower: u128, upper: u128) -> AcceleratorClaims {
+    let mut device = gpu(n);
+    device.delivered.compute = Some(compute(lower, upper));
+    device.delivered.training = Some(compute(lower, upper));
+    device
+}
+
+#[test]
+fn trn_01_clears_a_small_site_and_says_nothing_against_a_large_one() {
+    // 4 x 1,979 T operations a second (FP8) x 365 days = 2.50e23.
+    let finding = Scene::honest().expect("TRN-01", Outcome::Met, "at most 2.50e23 operations in 365 days");
+    assert!(
+        finding.sentence.contains("no workload data was looked at"),
+        "{}",
+        finding.sentence
+    );
+    let tight = Scene::honest().with("licensed_tpp", "ops_limit = \"2e23\"\nlicensed_tpp");
+    let finding = tight.expect("TRN-01", Outcome::CannotTell, "says nothing against the site");
+    assert!(!finding.needs_a_person());
+}
+
+#[test]
+fn trn_01_counts_devices_of_the_manifest_that_were_never_seen() {
+    let mut scene = Scene::empty();
+    scene.hour(&[gpu(1), gpu(2)], &[gpu(3)]);
+    scene.expect("TRN-01", Outcome::Met, "4 devices at the peak");
+    let nameless = scene.with("pci = \"10de:2330\"\nmodel = \"H100 SXM5 80GB\"\n", "");
+    nameless.expect(
+        "TRN-01",
+        Outcome::CannotTell,
+        "which was not seen and has no known model",
+    );
+}
+
+#[test]
+fn trn_04_compares_an_interval_with_the_allowance() {
+    let mut above = Scene::empty();
+    above.hour(&[trainer(1, 1_100, 1_200), gpu(2)], &[gpu(3), gpu(4)]);
+    let above = above.with("tpp_hours_max = 50_000", "tpp_hours_max = 13_000");
+    let finding = above.expect("TRN-04", Outcome::NotMet, "between 13,200.000 and");
+    assert_eq!(finding.subjects, [gpu(1).identity.uuid.nvml()]);
+    let straddling = above.with("tpp_hours_max = 13_000", "tpp_hours_max = 14_000");
+    straddling.expect(
+        "TRN-04",
+        Outcome::CannotTell,
+        "the allowance lies between the bounds",
+    );
+    let within = straddling.with("tpp_hours_max = 14_000", "tpp_hours_max = 15_000");
+    within.expect("TRN-04", Outcome::Met, "as good as what the drivers report");
+}
+
+#[test]
+fn trn_04_is_settled_by_capacity_where_capacity_is_small() {
+    // 4 devices x 15,832 TPP x 3,610 s = 63,503.911... TPP-hours.
+    let scene = Scene::honest().with("tpp_hours_max = 50_000", "tpp_hours_max = 64_000");
+    let finding = scene.expect(
+        "TRN-04",
+        Outcome::Met,
+        "could have made at most 63,503.911 TPP-hours",
+    );
+    assert!(finding.sentence.contains("no workload data was needed"));
+}
+
+#[test]
+fn trn_04_takes_time_without_reports_at_peak() {
+    let mut scene = Scene::honest();
+    scene.now = start().plus(4 * 3_600);
+    // Three hours of four silent devices: 190,000 TPP-hours that may have been training.
+    scene.expect(
+        "TRN-04",
+        Outcome::CannotTell,
+        "of which 189,984.000 are for time that no report speaks of, taken at peak",
+    );
+    let mut unseen = Scene::empty();
+    unseen.hour(&[gpu(1), gpu(2)], &[gpu(3)]);
+    let finding = unseen.expect("TRN-04", Outcome::Met, "");
+    assert_eq!(finding.measured.unwrap().upper.unwrap(), "16007.911");
+}
+
+#[test]
+fn trn_04_begins_anew_with_each_calendar_period() {
+    let mut scene = Scene::empty()
+        .with("\"term\"", "\"day\"")
+        .with("50_000", "14_000");
+    scene.hour(&[trainer(1, 1_200, 1_210), gpu(2)], &[gpu(3), gpu(4)]);
+    scene.expect("TRN-04", Outcome::NotMet, "within one day");
+    for lab in &mut scene.labs {
+        lab.sleep(86_400);
+    }
+    scene.hour(&[gpu(1), gpu(2)], &[gpu(3), gpu(4)]);
+    scene.now = scene.labs[0].wall().plus(10);
+    let finding = scene.finding("TRN-04");
+    assert_eq!(finding.window.unwrap().from, start().plus(86_400));
+    assert_ne!(finding.outcome, Outcome::NotMet, "{}", finding.sentence);
+}
+
+#[test]
+fn trn_04_drops_a_day_that_began_before_the_period_from_the_lower_bound_only() {
+    let mut scene = Scene::empty()
+        .with("valid_from = 2026-11-20", "valid_from = 2026-11-20T00:30:00Z")
+        .with("50_000", "20_000");
+    scene.hour(&[trainer(1, 1_200, 1_210), gpu(2)], &[gpu(3), gpu(4)]);
+    let measured = scene.finding("TRN-04").measured.unwrap();
+    assert_eq!(measured.lower.as_deref(), Some("0.000"));
+}

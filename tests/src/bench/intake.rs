@@ -206,7 +206,8 @@ pub(super) fn measure(bench: &Bench) -> Vec<Figure> {
 pub(super) fn measure_flat(bench: &Bench) -> Vec<Figure> {
     let many = if bench.quick { 1000 } else { 10_000 };
     let rounds = if bench.quick { 3 } else { 5 };
-    let share = many / rounds;
+    // The same number of reports on both sides.
+    let share = many / rounds / FEW * FEW;
     block_on(async {
         say(&format!(
             "flat: enrolling {FEW} and {many} nodes and signing their reports"

@@ -5,6 +5,7 @@
 //! absolute. Does not establish what a driver's calls cost: the replay library stands in for the driver.
 
 mod agent;
+mod conditions;
 mod cpu;
 mod figure;
 mod intake;
@@ -39,6 +40,8 @@ enum Benchmark {
     Report,
     /// Append and root of the ledger's tree
     Ledger,
+    /// Facts and conditions of a site of 1,000 devices
+    Conditions,
     /// The verifier's intake, against its limit column
     Intake,
     /// Cost of a report from 10 to 10,000 nodes
@@ -85,9 +88,10 @@ pub fn run(options: &Options) -> ExitCode {
         reference: Reference::default(),
         quick: options.quick,
     };
-    let all: [(Benchmark, Measure); 5] = [
+    let all: [(Benchmark, Measure); 6] = [
         (Benchmark::Report, report::measure),
         (Benchmark::Ledger, ledger::measure),
+        (Benchmark::Conditions, conditions::measure),
         (Benchmark::Intake, intake::measure),
         (Benchmark::Flat, intake::measure_flat),
         (Benchmark::Agent, agent::measure),

@@ -1,6 +1,8 @@
 //! The real binaries, run as a person runs them: in a directory of their own, on loopback, and ended for good when dropped.
 
+use crate::outage::Outage;
 use serde_json::Value;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -189,7 +191,36 @@ impl Running {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Ends it as a power cut would: SIGKILL.
+    /// The processes that it started and that still run.
+    #[must_use]
+    pub fn children(&self) -> Vec<u32> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid()));
+        tasks
+            .into_iter()
+            .flatten()
+            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok())
+            .flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+            .filter_map(|pid| pid.parse().ok())
+            .collect()
+    }
+
+    /// Ends it and the processes that it started at once (SIGKILL), as a power cut would.
+    pub fn kill_with_children(&mut self) {
+        let children = self.children();
+        self.child.kill().ok();
+        if !children.is_empty() {
+            // One may have ended by itself meanwhile.
+            Command::new("kill")
+                .arg("-KILL")
+                .args(children.iter().map(u32::to_string))
+                .stderr(Stdio::null())
+                .status()
+                .ok();
+        }
+        self.child.wait().ok();
+    }
+
+    /// Ends it alone: SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
@@ -218,9 +249,11 @@ impl Drop for Running {
 pub struct Verifier {
     /// Its state.
     pub state: PathBuf,
-    /// Where it listens.
+    /// Where agents reach it.
     pub url: String,
-    listen: String,
+    /// Where it listens.
+    pub listen: String,
+    environment: Vec<(&'static str, OsString)>,
     running: Option<Running>,
 }
 
@@ -237,6 +270,7 @@ impl Verifier {
             url: format!("https://{listen}"),
             state,
             listen,
+            environment: Vec::new(),
             running: None,
         };
         must(verifier.command().arg("init"));
@@ -255,14 +289,26 @@ impl Verifier {
         command
     }
 
+    /// Lets it serve over a disk that forgets.
+    pub fn put_over(&mut self, disk: &Outage) {
+        self.environment = disk.environment();
+    }
+
     /// Starts serving and waits until it listens.
     ///
     /// # Panics
     /// Where it does not.
     pub fn serve(&mut self) {
-        let running = Running::start(self.command().arg("serve"), &self.state.join("../verifier.log"));
-        let _line = running.expect_line("listening on");
-        self.running = Some(running);
+        self.start();
+        let _line = self.process().expect_line("listening on");
+    }
+
+    /// Starts serving and waits for nothing.
+    pub fn start(&mut self) {
+        self.running = Some(Running::start(
+            self.command().envs(self.environment.clone()).arg("serve"),
+            &self.state.join("../verifier.log"),
+        ));
     }
 
     /// The process.
@@ -378,6 +424,7 @@ pub struct Agent {
     /// The NVML library that it loads.
     pub library: PathBuf,
     dir: PathBuf,
+    environment: Vec<(&'static str, OsString)>,
     running: Option<Running>,
 }
 
@@ -412,6 +459,7 @@ impl Agent {
             scenario: path,
             library,
             dir,
+            environment: Vec::new(),
             running: None,
         }
     }
@@ -438,10 +486,15 @@ impl Agent {
         must(self.command().args(["enrol", token]));
     }
 
+    /// Lets it run over a disk that forgets.
+    pub fn put_over(&mut self, disk: &Outage) {
+        self.environment = disk.environment();
+    }
+
     /// Starts `run`.
     pub fn run(&mut self) {
         self.running = Some(Running::start(
-            self.command().arg("run"),
+            self.command().envs(self.environment.clone()).arg("run"),
             &self.dir.join("agent.log"),
         ));
     }

@@ -1,6 +1,6 @@
 //! The case: everything that a condition may look at, and the questions that many of them ask.
 
-use super::finding::{Verdict, count, few};
+use super::finding::{Quantity, Verdict, count, few};
 use crate::accelerator::{Catalogue, Match, Model};
 use crate::appraisal::{DeviceFacts, NodeAtSite, NodeFacts, SiteFacts};
 use crate::id::{DeviceUuid, Digest};
@@ -292,7 +292,7 @@ impl<'a> Case<'a> {
             .collect();
         if self.active().next().is_none() {
             let sentence = format!(
-                "{}, as far as was seen; but no node is expected to report any more",
+                "no node is expected to report any more; as far as was seen, {}",
                 verdict.sentence
             );
             return Verdict {
@@ -314,15 +314,21 @@ impl<'a> Case<'a> {
             reasons.push("a node named more devices than are kept".to_owned());
         }
         let sentence = format!(
-            "{}, as far as was seen; but {}, so that what is there cannot be told",
-            verdict.sentence,
-            few(&reasons)
+            "{}, so that what is there cannot be told; as far as was seen, {}",
+            few(&reasons),
+            verdict.sentence
         );
+        // What is not seen may add to what was: no most is known.
+        let measured = verdict
+            .measured
+            .filter(|m| m.lower.is_some())
+            .map(|m| Quantity { upper: None, ..m });
         let names = blind.iter().map(|(n, _)| n.record.facts.node.to_string());
         Verdict {
             outcome: super::Outcome::CannotTell,
             message: "not-all-seen",
             sentence,
+            measured,
             ..verdict
         }
         .subjects(names)

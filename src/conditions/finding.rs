@@ -241,6 +241,12 @@ impl Verdict {
         self
     }
 
+    /// Nothing was found of what must not be there.
+    pub(super) fn none_of(self, unit: &'static str) -> Self {
+        self.measured(Quantity::exactly(0, unit))
+            .limit(Quantity::at_most(0, unit))
+    }
+
     pub(super) fn window(mut self, from: UnixSeconds, to: UnixSeconds) -> Self {
         self.window = Some(Window { from, to });
         self
@@ -268,26 +274,23 @@ impl Verdict {
     }
 }
 
-/// The first few of many, in words: `a, b and 3 more`.
+/// The first few of many, in words: `a; b; c; and 3 more`.
 pub(super) fn few(items: &[String]) -> String {
     const SHOWN: usize = 3;
-    let shown = items.iter().take(SHOWN).cloned().collect::<Vec<_>>();
-    let more = items.len().saturating_sub(SHOWN);
-    match (shown.as_slice(), more) {
-        ([], _) => String::new(),
-        ([one], _) => one.clone(),
-        ([init @ .., last], 0) => format!("{} and {last}", init.join("; ")),
-        (all, more) => format!("{}; and {more} more", all.join("; ")),
+    let shown = items.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+    match items.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown}; and {more} more"),
     }
 }
 
-/// `1 device`, `2 devices`.
+/// `1 device`, `2 devices`, `3 libraries`.
 pub(super) fn count(n: usize, noun: &str) -> String {
     let number = Grouped(u128::try_from(n).unwrap_or(u128::MAX));
-    if n == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{number} {noun}s")
+    match noun.strip_suffix('y') {
+        _ if n == 1 => format!("1 {noun}"),
+        Some(stem) => format!("{number} {stem}ies"),
+        None => format!("{number} {noun}s"),
     }
 }
 
@@ -341,6 +344,7 @@ mod tests {
         assert_eq!(decimal(Ppm(0)), "0");
         let items: Vec<String> = ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec();
         assert_eq!(few(&items), "a; b; c; and 2 more");
-        assert_eq!(few(&items[..2]), "a and b");
+        assert_eq!(few(&items[..2]), "a; b");
+        assert_eq!(count(2, "library"), "2 libraries");
     }
 }

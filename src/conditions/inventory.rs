@@ -4,6 +4,7 @@ use super::case::{Case, Seen, is_called, no_report};
 use super::finding::{Quantity, Verdict, count, few};
 use crate::accelerator::{Confidence, Match, Model};
 use crate::appraisal::{Grade, Span};
+use crate::id::DeviceUuid;
 use crate::licence::RowMatch;
 use crate::telemetry::{BusDevice, DeviceState};
 use crate::time::{UnixSeconds, span};
@@ -28,10 +29,7 @@ pub(super) fn on_the_manifest(case: &Case<'_>) -> Verdict {
             "each of {} that reported is on the manifest",
             count(seen.len(), "device")
         );
-        return case.settle(
-            Verdict::met("all-on-manifest", sentence)
-                .measured(Quantity::exactly(0, "devices off the manifest")),
-        );
+        return case.settle(Verdict::met("all-on-manifest", sentence).none_of("devices off the manifest"));
     }
     let words: Vec<String> = offenders
         .iter()
@@ -181,6 +179,7 @@ pub(super) fn in_one_place(case: &Case<'_>) -> Verdict {
         let place = Place {
             node: s.node.record.facts.node.to_string(),
             name: format!("node {}", s.node.status.name),
+            uuid: identity.uuid,
             presence: &s.device.presence,
         };
         for key in keys(&identity.uuid.nvml(), identity.serial.as_deref()) {
@@ -198,6 +197,7 @@ pub(super) fn in_one_place(case: &Case<'_>) -> Verdict {
         let place = Place {
             node: s.node.to_string(),
             name: format!("node {} of site {}", s.node_name, s.site),
+            uuid: s.uuid,
             presence: &s.presence,
         };
         for key in keys(&s.uuid.nvml(), s.serial.as_deref()) {
@@ -209,20 +209,20 @@ pub(super) fn in_one_place(case: &Case<'_>) -> Verdict {
     let mut words = doubled;
     let mut subjects = Vec::new();
     for (device, found) in &places {
-        if let Some(clash) = clash(found, since, tolerance.value) {
+        // A board that is known by its UUID already is not named a second time by its serial number.
+        let by_serial = device.starts_with(SERIAL);
+        if let Some(clash) = clash(found, by_serial, since, tolerance.value) {
             words.push(format!("{device} was seen on {clash}"));
             subjects.push(device.clone());
         }
     }
     if words.is_empty() {
-        return case.settle(Verdict::met(
-            "each-in-one-place",
-            format!(
-                "none of {} was seen in two places at once for more than {}",
-                count(case.unique_since(since).len(), "device"),
-                span(tolerance.value)
-            ),
-        ));
+        let sentence = format!(
+            "none of {} was seen in two places at once for more than {}",
+            count(case.unique_since(since).len(), "device"),
+            span(tolerance.value)
+        );
+        return case.settle(Verdict::met("each-in-one-place", sentence).none_of("devices in two places"));
     }
     Verdict::not_met("two-places", few(&words))
         .measured(Quantity::at_least(words.len(), "devices in two places"))
@@ -244,20 +244,25 @@ pub(super) fn in_one_place(case: &Case<'_>) -> Verdict {
 struct Place<'a> {
     node: String,
     name: String,
+    uuid: DeviceUuid,
     presence: &'a [Span],
 }
 
+/// How a board is named that is known by its serial number.
+const SERIAL: &str = "serial ";
+
 /// What makes two sightings the same device: the UUID, or the serial number of the board.
 fn keys(uuid: &str, serial: Option<&str>) -> impl Iterator<Item = String> {
-    [Some(uuid.to_owned()), serial.map(|s| format!("serial {s}"))]
+    [Some(uuid.to_owned()), serial.map(|s| format!("{SERIAL}{s}"))]
         .into_iter()
         .flatten()
 }
 
 /// The first pair of places that share more time than clocks may be off, in words.
-fn clash(places: &[Place<'_>], since: UnixSeconds, tolerance: i64) -> Option<String> {
+fn clash(places: &[Place<'_>], by_serial: bool, since: UnixSeconds, tolerance: i64) -> Option<String> {
     for (i, a) in places.iter().enumerate() {
-        for b in places.iter().skip(i.saturating_add(1)) {
+        let rest = places.iter().skip(i.saturating_add(1));
+        for b in rest.filter(|b| !by_serial || a.uuid != b.uuid) {
             for x in a.presence {
                 for y in b.presence {
                     let (from, to) = (x.from.max(y.from), x.to.min(y.to));
@@ -295,13 +300,11 @@ pub(super) fn identifiers_agree(case: &Case<'_>) -> Verdict {
     } else if !unsure.is_empty() {
         Verdict::cannot_tell("model-unknown", few(&unsure))
     } else {
-        return case.settle(Verdict::met(
-            "identifiers-agree",
-            format!(
-                "name, PCI id, memory and cores of each of {} are those of one model of the catalogue",
-                count(seen.len(), "device")
-            ),
-        ));
+        let sentence = format!(
+            "name, PCI id, memory and cores of each of {} are those of one model of the catalogue",
+            count(seen.len(), "device")
+        );
+        return case.settle(Verdict::met("identifiers-agree", sentence).none_of("devices"));
     };
     verdict
         .measured(Quantity::at_least(concerned.len(), "devices"))
@@ -448,6 +451,7 @@ pub(super) fn none_presumed(case: &Case<'_>) -> Verdict {
                 "none-on-the-bus",
                 format!("no accelerator of {} was seen on a bus", few(&names)),
             )
+            .none_of("kinds of such devices")
             .grade(Grade::HostObserved),
         );
     }
@@ -517,7 +521,11 @@ pub(super) fn none_unmanaged(case: &Case<'_>) -> Verdict {
         Verdict::cannot_tell("not-answering", sentence)
     } else {
         let sentence = "every accelerator on the bus of every node reports";
-        return case.settle(Verdict::met("all-report", sentence).grade(Grade::HostObserved));
+        return case.settle(
+            Verdict::met("all-report", sentence)
+                .none_of("kinds of unmanaged accelerators")
+                .grade(Grade::HostObserved),
+        );
     };
     verdict
         .grade(Grade::HostObserved)

@@ -16,6 +16,7 @@ pub(super) fn key_protected(case: &Case<'_>) -> Verdict {
     };
     let (mut wrong, mut open, mut subjects, mut evidence) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut judged = 0usize;
+    let mut weakest: Option<KeyProtection> = None;
     for node in case.nodes() {
         let facts = &node.record.facts;
         let name = &node.status.name;
@@ -27,6 +28,7 @@ pub(super) fn key_protected(case: &Case<'_>) -> Verdict {
             continue;
         };
         judged = judged.saturating_add(1);
+        weakest = Some(weakest.map_or(newest.key_protection, |w| w.min(newest.key_protection)));
         let revoked = node.status.revoked_from.filter(|t| *t <= newest.received);
         if let Some(from) = revoked {
             wrong.push(format!(
@@ -50,7 +52,10 @@ pub(super) fn key_protected(case: &Case<'_>) -> Verdict {
         subjects.push(facts.node.to_string());
         evidence.push(newest.digest);
     }
-    let demand = format!("{} asks for at least a {}", least.from, least.value);
+    let demand = match least.value {
+        KeyProtection::Tpm => format!("{} asks for a TPM", least.from),
+        KeyProtection::File => format!("{} accepts a file", least.from),
+    };
     let verdict = if judged == 0 {
         no_report(Verdict::met("", ""))
     } else if !wrong.is_empty() {
@@ -59,14 +64,18 @@ pub(super) fn key_protected(case: &Case<'_>) -> Verdict {
         Verdict::cannot_tell("key-not-proven", format!("{}; {demand}", few(&open)))
     } else {
         let accepted = match least.value {
-            KeyProtection::File => ", which may lie in a file",
-            KeyProtection::Tpm => ", which a TPM holds",
+            KeyProtection::File => "",
+            KeyProtection::Tpm => " that a TPM holds",
         };
         let sentence = format!(
             "the reports of {} are signed by an approved key{accepted}; {demand}",
             count(judged, "node")
         );
         Verdict::met("key-protected", sentence).evidence(case.newest_reports())
+    };
+    let verdict = match weakest {
+        Some(weakest) => verdict.measured(Quantity::at_least(weakest, "holder of the key, as nodes say")),
+        None => verdict,
     };
     verdict
         .grade(Grade::HostObserved)
@@ -105,6 +114,7 @@ pub(super) fn chain_unbroken(case: &Case<'_>) -> Verdict {
                     count(usize::try_from(reports).unwrap_or(usize::MAX), "report")
                 ),
             )
+            .none_of("reports missing")
             .grade(Grade::HostObserved),
         );
     };
@@ -220,13 +230,11 @@ pub(super) fn library_genuine(case: &Case<'_>) -> Verdict {
         )
         .window(since, case.now)
     } else {
-        case.settle(Verdict::met(
-            "library-genuine",
-            format!(
-                "each of {} that were loaded is the system's own or approved",
-                count(good, "NVML library")
-            ),
-        ))
+        let sentence = format!(
+            "each of {} that were loaded is the system's own or approved",
+            count(good, "NVML library")
+        );
+        case.settle(Verdict::met("library-genuine", sentence).none_of("libraries"))
     };
     verdict
         .grade(Grade::HostObserved)

@@ -39,7 +39,7 @@ pub(super) fn capacity_bound(case: &Case<'_>) -> Verdict {
     let seconds = u128::try_from(window.value).unwrap_or(u128::MAX);
     let most = rate.saturating_mul(1_000_000_000).saturating_mul(seconds);
     let sum = format!(
-        "{} at the peak of their fastest precision (dense) make at most {} operations in {}; {} sets {}",
+        "{} at the peak of their fastest precision (dense) make at most {} operations in {}; the limit, set by {}, is {}",
         count(usize::try_from(devices).unwrap_or(usize::MAX), "device"),
         scientific_up(most),
         span(window.value),
@@ -59,7 +59,7 @@ pub(super) fn capacity_bound(case: &Case<'_>) -> Verdict {
     } else {
         let verdict = Verdict::met(
             "out-of-reach",
-            format!("{sum}, so it is out of reach; no workload data was looked at"),
+            format!("{sum}, which is out of reach; no workload data was looked at"),
         );
         case.settle(verdict.measured(Quantity::at_most(most, "operations")))
     };
@@ -119,6 +119,10 @@ pub(super) fn allowance(case: &Case<'_>) -> Verdict {
     let from = period_start(allowance.period, case.licence.zone, case.now).max(case.licence.valid.from);
     let sums = Sums::over(case, from);
     let limit = Quantity::at_most(plain_hours(allowance.most), "TPP-hours");
+    let period = match allowance.period {
+        AllowancePeriod::Term => "its term".to_owned(),
+        calendar => format!("one {calendar}"),
+    };
     let place = |verdict: Verdict| {
         verdict
             .limit(limit.clone())
@@ -131,12 +135,12 @@ pub(super) fn allowance(case: &Case<'_>) -> Verdict {
     }
     let what = format!(
         "training came to between {} and {} TPP-hours since {from}, of which {} are for time that no report speaks of, taken at \
-         peak; the licence allows {} within one {}",
+         peak; the licence allows {} within {}",
         sums.training.lower(),
         sums.training.upper(),
         sums.unreported,
         allowance.most,
-        allowance.period
+        period
     );
     let measured = Quantity::between(
         plain_hours(sums.training.lower()),
@@ -167,9 +171,9 @@ pub(super) fn allowance(case: &Case<'_>) -> Verdict {
     }
     if sums.capacity <= allowance.most {
         let sentence = format!(
-            "all devices together could have made at most {} TPP-hours since {from}, and the licence allows {} within one {}; no \
+            "all devices together could have made at most {} TPP-hours since {from}, and the licence allows {} within {}; no \
              workload data was needed",
-            sums.capacity, allowance.most, allowance.period
+            sums.capacity, allowance.most, period
         );
         return place(
             case.settle(

@@ -1,6 +1,7 @@
 //! A licence in plain sentences, for those who must live by it.
 
-use super::Licence;
+use super::{AllowancePeriod, Licence};
+use crate::report::KeyProtection;
 use crate::rules::Limits;
 use crate::unit::Grouped;
 
@@ -15,10 +16,9 @@ impl Licence {
 
     fn sentences(&self) -> Vec<String> {
         let mut lines = vec![
-            format!(
-                "Licence {}, serial {}, issued by {} to {}.",
-                self.licence_id, self.serial, self.issuer, self.consignee
-            ),
+            format!("Licence {}, serial {}.", self.licence_id, self.serial),
+            format!("Issued by: {}", self.issuer),
+            format!("Issued to: {}", self.consignee),
             match self.valid.to {
                 Some(to) => format!(
                     "It holds from {} until just before {}; bare dates are days in {}.",
@@ -64,8 +64,12 @@ impl Licence {
         }
         if let Some(t) = self.training {
             lines.push(format!(
-                "At most {} TPP-hours may go into training within one {} (TRN-04).",
-                t.most, t.period
+                "At most {} TPP-hours may go into training within {} (TRN-04).",
+                t.most,
+                match t.period {
+                    AllowancePeriod::Term => "its whole term".to_owned(),
+                    calendar => format!("one calendar {calendar}"),
+                }
             ));
         }
         lines.extend(limit_sentences(&self.limits));
@@ -149,8 +153,9 @@ fn limit_sentences(limits: &Limits) -> Vec<String> {
     say(limits
         .ops_window
         .map(|s| format!("Operations are summed over {}.", crate::time::span(s))));
-    say(limits
-        .key_protection_min
-        .map(|k| format!("A node's key may be held by a {k} at least (SEC-04).")));
+    say(limits.key_protection_min.map(|k| match k {
+        KeyProtection::Tpm => "A node's key must be held by a TPM (SEC-04).".to_owned(),
+        KeyProtection::File => "A node's key may lie in a file (SEC-04).".to_owned(),
+    }));
     lines
 }

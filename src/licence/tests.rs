@@ -16,7 +16,7 @@ fn the_example_is_clean_and_says_what_it_means() {
         text.contains("Site harbour-1 lies in SG; 2 devices may stand there."),
         "{text}"
     );
-    assert!(text.contains("within one quarter (TRN-04)"), "{text}");
+    assert!(text.contains("within one calendar quarter (TRN-04)"), "{text}");
     assert!(text.contains("does not evaluate"), "{text}");
 }
 
@@ -75,4 +75,14 @@ fn a_device_that_stands_twice_on_the_manifest_is_a_mistake() {
             .to_string()
             .contains("serial number 1650123000117 stands twice")
     );
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(cut in 0usize..6_000, noise in ".{0,40}") {
+        let at = (0..=cut.min(EXAMPLE.len())).rev().find(|i| EXAMPLE.is_char_boundary(*i)).unwrap_or(0);
+        let text = format!("{}{noise}{}", &EXAMPLE[..at], &EXAMPLE[at..]);
+        drop(Licence::parse(&text));
+        drop(Licence::parse(&noise));
+    }
 }

@@ -55,7 +55,11 @@ fn a_node_that_is_silent_or_was_never_heard_leaves_open_what_only_it_could_show(
             "INV-01", "INV-03", "INV-06", "INV-10", "INV-11", "CAP-01", "CAP-02", "SEC-06", "SEC-09",
             "TRN-01",
         ] {
-            let finding = scene.expect(id, Outcome::CannotTell, "as far as was seen; but node n-2");
+            let finding = scene.expect(
+                id,
+                Outcome::CannotTell,
+                "so that what is there cannot be told; as far as was seen, ",
+            );
             assert_eq!(finding.coverage.unwrap().0, 500_000);
         }
     }

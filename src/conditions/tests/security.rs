@@ -13,7 +13,11 @@ fn hour_with(edit: impl Fn(&mut crate::report::TokenClaims)) -> Scene {
 
 #[test]
 fn sec_04_believes_a_tpm_only_as_far_as_enrolment_proved_it() {
-    Scene::honest().expect("SEC-04", Outcome::Met, "which a TPM holds");
+    Scene::honest().expect(
+        "SEC-04",
+        Outcome::Met,
+        "an approved key that a TPM holds; the rule set asks for a TPM",
+    );
     let mut claimed = Scene::honest();
     claimed.statuses[0].key_certified = false;
     claimed.expect("SEC-04", Outcome::CannotTell, "enrolment did not prove it");
@@ -26,7 +30,7 @@ fn sec_04_believes_a_tpm_only_as_far_as_enrolment_proved_it() {
         "the key of node n-1 lies in a file and could be copied",
     );
     let accepted = hour_with(in_file).with("licensed_tpp", "key_protection_min = \"file\"\nlicensed_tpp");
-    accepted.expect("SEC-04", Outcome::Met, "the licence asks for at least a file");
+    accepted.expect("SEC-04", Outcome::Met, "the licence accepts a file");
 }
 
 #[test]

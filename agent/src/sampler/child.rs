@@ -21,8 +21,9 @@ use std::time::Duration;
 use weighbridge::telemetry::{Frame, Notice, NoticeKind};
 use weighbridge::time::{BootNanos, SECOND};
 
-/// How long the driver may take to be let go of before the process ends without.
-const LONGEST_GOODBYE: Duration = Duration::from_secs(3);
+/// How long the driver may take to be let go of before the process ends without: without persistence mode it stops its
+/// devices then, which takes seconds.
+const LONGEST_GOODBYE: Duration = Duration::from_secs(10);
 
 /// Environment variables by which the dynamic linker puts other code into a process.
 const PRELOADING: [&str; 3] = ["LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT"];

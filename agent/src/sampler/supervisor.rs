@@ -34,7 +34,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const HEALTHY_TICKS: u32 = 60;
 
 /// How long a sampler may take to let go of the driver before it is killed; longer than it takes by itself.
-const LONGEST_GOODBYE: Duration = Duration::from_secs(5);
+const LONGEST_GOODBYE: Duration = Duration::from_secs(15);
 
 /// How long a killed process is waited for before it is left behind.
 const LONGEST_DEATH: Duration = Duration::from_secs(2);

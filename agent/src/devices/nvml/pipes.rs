@@ -15,8 +15,11 @@ const METRICS: [u32; 10] = [2, 5, 6, 7, 9, 10, 11, 12, 13, 4];
 /// Compute slices of a whole device.
 const SLICES: u32 = 7;
 
-/// In a burst a pair spans more than this, in nanoseconds: the header asks for more than the 100 ms of the hardware's own
-/// refresh. Ticks of 100 ms so give pairs of 200 ms.
+/// There is nothing to compare with yet (`NVML_ERROR_NOT_READY`).
+const NOT_READY: Fault = Fault::Failed(27);
+
+/// A pair spans more than this, in nanoseconds: the header asks for more than the 100 ms of the hardware's own
+/// refresh. The ticks of a burst, 100 ms apart, so give pairs of 200 ms.
 const SHORTEST_PAIR: u64 = 150_000_000;
 
 /// A GPU instance: its id, and its compute slices.
@@ -132,17 +135,13 @@ impl Meter {
         let mut sums = [Ok(0u32); 10];
         let mut interval_ns = None;
         for pair in pairs.iter_mut() {
-            if kind == TickKind::Burst
-                && let Some(older) = pair.older_at
-            {
-                let since = now().since(older);
-                if since < SHORTEST_PAIR {
-                    return Reading::Unsupported;
-                }
-                if since > SECOND {
-                    // It is of the burst before, and the time between the two is the regular ticks'.
-                    pair.older_at = None;
-                }
+            match (kind, pair.older_at.map(|older| now().since(older))) {
+                // The first regular tick may follow a survey at once; the second covers its time as well.
+                (TickKind::Regular, Some(0..SHORTEST_PAIR)) => return reading(Err(NOT_READY)),
+                (TickKind::Burst, Some(0..SHORTEST_PAIR)) => return Reading::Unsupported,
+                // The older one is of the burst before, and the time between the two is the regular ticks'.
+                (TickKind::Burst, Some(SECOND..)) => pair.older_at = None,
+                _ => {}
             }
             let read = pair.advance(session, device, request, &now);
             let (length, shares) = match read {
@@ -196,8 +195,7 @@ impl Pair {
             Some(since) => request
                 .shares(session, &self.older, &self.newer)
                 .map(|shares| (at.since(since), shares)),
-            // NOT_READY: there is nothing to compare with yet.
-            None => Err(Fault::Failed(27)),
+            None => Err(NOT_READY),
         };
         std::mem::swap(&mut self.older, &mut self.newer);
         self.older_at = Some(at);

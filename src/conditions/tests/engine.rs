@@ -236,3 +236,20 @@ fn ids_are_sorted_within_their_family_and_stand_once() {
     ids.dedup();
     assert_eq!((ids.len(), all), (18, 18));
 }
+
+#[test]
+fn the_reference_lists_each_condition_in_its_words() {
+    let rows: Vec<String> = REGISTRY
+        .iter()
+        .map(|c| format!("| {} | {} | {} | {} |", c.id, c.title, c.severity, c.source))
+        .collect();
+    let reference = include_str!("../../../docs/conditions.md");
+    let is_row = |l: &&str| l.get(5..6) == Some("-") && l.starts_with("| ");
+    let found: Vec<&str> = reference.lines().filter(is_row).collect();
+    assert_eq!(
+        found,
+        rows,
+        "docs/conditions.md should hold these rows:\n{}",
+        rows.join("\n")
+    );
+}

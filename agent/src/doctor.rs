@@ -90,6 +90,7 @@ pub fn run(
     checks.extend(pipes(inventory));
     checks.push(clock_check());
     checks.extend(permissions(Path::new("/dev")));
+    checks.extend(preloaded(Path::new("/etc/ld.so.preload")));
     checks.extend(further);
     write(&checks, format, out)?;
     Ok(checks.iter().all(|c| c.health != Health::Wrong))
@@ -234,6 +235,20 @@ fn clock_check() -> Check {
     }
 }
 
+/// Libraries that the dynamic linker puts into every process, the sampler's too: no environment is needed for that.
+fn preloaded(list: &Path) -> Option<Check> {
+    let text = bounded::read_text(File::open(list).ok()?, 64 << 10).ok()?;
+    let names: Vec<_> = text.split_whitespace().take(4).collect();
+    (!names.is_empty()).then(|| {
+        let text = format!(
+            "{} puts {} into every process, in front of the driver's library",
+            list.display(),
+            names.join(", ")
+        );
+        Check::new("linker", Health::Advice, text)
+    })
+}
+
 /// The driver's device files that this user cannot open.
 fn permissions(dev: &Path) -> Vec<Check> {
     let Ok(entries) = fs::read_dir(dev) else {
@@ -371,6 +386,15 @@ mod tests {
         ] {
             assert_eq!(is_device_file(name), tried, "{name}");
         }
+    }
+
+    #[test]
+    fn what_the_linker_puts_into_every_process_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = dir.path().join("ld.so.preload");
+        assert_eq!(preloaded(&list), None);
+        fs::write(&list, "/opt/shim.so\n").unwrap();
+        assert!(preloaded(&list).unwrap().finding.contains("/opt/shim.so"));
     }
 
     #[test]

@@ -19,6 +19,8 @@ CREATE TABLE entry (
     node BLOB,
     chain BLOB,
     sequence INTEGER,
+    -- How a report stood to what was held: 0 first, 1 follows, 2 late, 3 + n after a gap of n.
+    continuity INTEGER,
     body BLOB
 ) STRICT;
 -- kind 0 is a report: one statement for each place in a chain.
@@ -77,6 +79,14 @@ CREATE TABLE facts (
     node BLOB PRIMARY KEY,
     upto INTEGER NOT NULL,
     body BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The sums of a node's day, written together with its facts.
+CREATE TABLE day (
+    node BLOB NOT NULL,
+    day INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (node, day)
 ) STRICT, WITHOUT ROWID;
 
 -- Acts that an administrator's command has queued for the one writer of the ledger.

@@ -5,12 +5,15 @@
 
 use crate::clock::{Clock, HostClock};
 use crate::config::{Config, ConfigError, Flags};
+use crate::fleet::{AnchorsError, LoadError};
 use crate::identity::{Identity, IdentityError};
 use crate::init::{InitError, init};
 use crate::key::{KeyCommand, key};
+use crate::licence::{LicenceCommand, on_paper};
 use crate::node::NodeCommand;
 use crate::recorder::{Act, RecordError, Writer};
 use crate::serve::{LedgerLock, ServeError, notify, serve};
+use crate::status::StatusCommand;
 use crate::store::{SqliteStore, Store, StoreError};
 use crate::token::TokenCommand;
 use clap::Parser;
@@ -23,9 +26,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use weighbridge::accelerator::CatalogueError;
 use weighbridge::bounded::BoundedReadError;
 use weighbridge::cbor;
+use weighbridge::crypto::dsse::DsseError;
 use weighbridge::crypto::{Entropy, KeyError};
+use weighbridge::document::Mistakes;
 use weighbridge::id::NodeId;
 
 /// How long a command waits for a running verifier to carry it out.
@@ -53,9 +59,14 @@ enum Verb {
     /// List, show, approve and revoke nodes.
     #[command(subcommand)]
     Node(NodeCommand),
-    /// Make and show keys that sign documents.
+    /// Make, show and trust keys that sign documents.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Check, sign, explain and load licences.
+    #[command(subcommand)]
+    Licence(LicenceCommand),
+    /// Show the conditions of each site.
+    Status(StatusCommand),
 }
 
 /// For whom something is printed.
@@ -125,6 +136,34 @@ pub enum CommandError {
         /// Why.
         why: String,
     },
+    /// The anchors cannot be used.
+    #[error(transparent)]
+    Anchors(#[from] AnchorsError),
+    /// A licence cannot be used.
+    #[error(transparent)]
+    Licence(#[from] LoadError),
+    /// A licence has mistakes.
+    #[error("the licence has mistakes")]
+    Mistakes(#[from] Mistakes),
+    /// A document could not be signed.
+    #[error("the document could not be signed")]
+    Dsse(#[from] DsseError),
+    /// The catalogue that this build carries is damaged.
+    #[error("the catalogue of accelerators that this program carries is damaged; install it again")]
+    Catalogue(#[from] CatalogueError),
+    /// A loaded licence names a rule set that this build lacks.
+    #[error(
+        "licence {licence} applies rule set `{rules}`, which this version does not carry; install the version that does"
+    )]
+    Rules {
+        /// The licence.
+        licence: String,
+        /// The rule set.
+        rules: String,
+    },
+    /// The output could not be encoded.
+    #[error("the output could not be encoded")]
+    Json(#[from] serde_json::Error),
     /// A running verifier did not answer.
     #[error("the running verifier has not carried it out within {} s; it stays queued, see its log", PATIENCE.as_secs())]
     Queued,
@@ -209,7 +248,12 @@ async fn perform(verb: Verb, config: Config, out: &mut dyn Write) -> Outcome {
         Verb::Serve => serve_until_told(config, clock, out).await,
         Verb::Token(command) => Session::open(config, clock).await?.token(command, out).await,
         Verb::Node(command) => Session::open(config, clock).await?.node(command, out).await,
-        Verb::Key(command) => key(command, out),
+        Verb::Key(command) => key(command, &config, out),
+        Verb::Licence(LicenceCommand::Load { file }) => {
+            Session::open(config, clock).await?.load(&file, out).await
+        }
+        Verb::Licence(command) => on_paper(command, out),
+        Verb::Status(command) => Session::open(config, clock).await?.status(command, out).await,
     }
 }
 
@@ -288,7 +332,6 @@ impl Session {
         let mut writer = Writer::open(
             Arc::clone(&self.store),
             Arc::clone(&self.identity),
-            Arc::clone(&self.clock),
             self.entropy.clone(),
             Duration::ZERO,
             Box::new(|_| {}),

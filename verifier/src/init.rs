@@ -96,16 +96,16 @@ pub async fn init(config: &Config, clock: Arc<dyn Clock>) -> Result<Made, InitEr
     let mut writer = Writer::open(
         store,
         Arc::clone(&identity),
-        Arc::clone(&clock),
         entropy,
         Duration::ZERO,
         Box::new(|_| {}),
     )
     .await?;
+    let at = clock.now();
     let body = cbor::encode(&Genesis {
         verifier,
         origin: origin.clone(),
-        at: clock.now(),
+        at,
     });
     writer
         .append_now(NewLeaf {
@@ -113,6 +113,8 @@ pub async fn init(config: &Config, clock: Arc<dyn Clock>) -> Result<Made, InitEr
             digest: crypto::sha256(&body),
             node: None,
             place: None,
+            continuity: None,
+            at,
             body,
         })
         .await?;

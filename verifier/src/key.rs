@@ -1,7 +1,9 @@
 //! `key`: makes and shows the keys that sign documents.
 
 use crate::command::{CommandError, Outcome};
-use crate::identity::{read_pem, write_new};
+use crate::config::Config;
+use crate::fleet::Anchors;
+use crate::identity::{IdentityError, exists, read_pem, write_new};
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,14 @@ pub enum KeyCommand {
         /// Where to keep it; an existing file is never overwritten.
         file: PathBuf,
     },
+    /// Believe licences that a key signs. Only this verifier's administrator decides that.
+    Trust {
+        /// The public key, in PEM.
+        file: PathBuf,
+        /// Whose it is, in your words.
+        #[arg(long = "as", value_name = "NAME")]
+        name: String,
+    },
     /// Show the identity of a key, private or public.
     Show {
         /// The file.
@@ -23,11 +33,28 @@ pub enum KeyCommand {
     },
 }
 
-pub(crate) fn key(command: KeyCommand, out: &mut dyn Write) -> Outcome {
+pub(crate) fn key(command: KeyCommand, config: &Config, out: &mut dyn Write) -> Outcome {
     match command {
         KeyCommand::New { file } => {
             let made = new_key(&file)?;
             writeln!(out, "{}", made.id())?;
+        }
+        KeyCommand::Trust { file, name } => {
+            let public = read_public(&file)?;
+            if !exists(&config.state_dir) {
+                return Err(IdentityError::Missing {
+                    directory: config.state_dir.clone(),
+                }
+                .into());
+            }
+            let mut anchors = Anchors::read(&config.state_dir)?;
+            anchors.trust(&name, &public);
+            anchors.write(&config.state_dir)?;
+            writeln!(
+                out,
+                "licences signed by {name} with key {} are believed",
+                public.id()
+            )?;
         }
         KeyCommand::Show { file } => {
             let found = read_public(&file)

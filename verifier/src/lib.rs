@@ -28,6 +28,8 @@ pub mod serve;
 pub mod token;
 pub mod node;
 pub mod key;
+pub mod licence;
+pub mod status;
 
 #[cfg(test)]
 mod rehearsal;

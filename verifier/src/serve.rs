@@ -2,12 +2,13 @@
 
 use crate::api::{self, Acceptor, ServerCertificate};
 use crate::clock::Clock;
+use crate::command::with_causes;
 use crate::config::Config;
 use crate::enrolment::Enrolment;
-use crate::fleet::Terms;
+use crate::fleet::{LoadError, Terms};
 use crate::identity::{Identity, IdentityError};
 use crate::intake::{Intake, Refuser, Standings};
-use crate::recorder::{RecordError, Writer};
+use crate::recorder::{Act, ActKind, RecordError, Writer};
 use crate::store::{SqliteStore, Store, StoreError};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::net::SocketAddr;
@@ -38,6 +39,9 @@ pub enum ServeError {
     /// The ledger cannot be used.
     #[error("the ledger cannot be opened")]
     Ledger(#[from] RecordError),
+    /// The loaded licences cannot be read.
+    #[error(transparent)]
+    Licence(#[from] LoadError),
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -129,18 +133,27 @@ pub async fn serve(
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.database()).await?);
     let standings = Arc::new(Standings::new(identity.secret("challenge")));
     let terms = Arc::new(Terms::default());
+    terms.refresh(&*store, &config.state_dir).await?;
     let notice = {
-        let standings = Arc::clone(&standings);
-        Box::new(move |act: &crate::recorder::Act| {
+        let (standings, terms, store) = (Arc::clone(&standings), Arc::clone(&terms), Arc::clone(&store));
+        let state_dir = config.state_dir.clone();
+        Box::new(move |act: &Act| {
             if let Some(node) = act.node {
                 standings.forget(node);
+            }
+            if act.kind == ActKind::Document {
+                let (terms, store, state_dir) = (Arc::clone(&terms), Arc::clone(&store), state_dir.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = terms.refresh(&*store, &state_dir).await {
+                        tracing::error!(error = %with_causes(&error), "the terms of a licence could not be read");
+                    }
+                });
             }
         })
     };
     let writer = Writer::open(
         Arc::clone(&store),
         Arc::clone(&identity),
-        Arc::clone(&clock),
         entropy.clone(),
         Duration::from_millis(config.linger_ms),
         notice,

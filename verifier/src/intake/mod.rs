@@ -17,6 +17,7 @@ use crate::identity::Identity;
 use crate::recorder::{NewLeaf, Proof, RecordError, Recorder};
 use crate::store::{Change, HeldReport, Store, StoreError};
 use std::sync::Arc;
+use weighbridge::appraisal::day_of;
 use weighbridge::bounded::MAX_BUNDLE;
 use weighbridge::cbor;
 use weighbridge::crypto::{self, SignError};
@@ -99,10 +100,7 @@ impl Intake {
         }
         let done = match self.judge(&standing, &bundle) {
             Ok(report) => self.place(&mut standing, report, bundle).await,
-            Err(reason) => {
-                self.refuse(&mut standing, reason, submission(&bundle), None)
-                    .await
-            }
+            Err(reason) => self.refuse(&mut standing, reason, submission(&bundle)).await,
         };
         if done.is_err() {
             // What is durable cannot be told from here: read it again.
@@ -126,7 +124,7 @@ impl Intake {
             return self.stranger(reason, nothing);
         };
         match self.standings.slot(node).take(&*self.store).await? {
-            Some(mut standing) => self.refuse(&mut standing, reason, nothing, None).await,
+            Some(mut standing) => self.refuse(&mut standing, reason, nothing).await,
             None => self.stranger(reason, nothing),
         }
     }
@@ -265,26 +263,41 @@ impl Intake {
                     "two reports claim one place in the chain; both are kept as proof. Start the agent with its own state only",
                 );
                 let submission = crypto::sha256(&bundle);
+                let at = self.clock.now();
                 let proof = NewLeaf {
                     kind: LeafKind::Fork,
                     digest: link.digest,
                     node: Some(standing.node.id),
                     place: Some((link.chain, link.sequence)),
+                    continuity: None,
+                    at,
                     body: bundle,
                 };
-                self.refuse(standing, reason, submission, Some(proof)).await
+                if so_far(standing, RefusalCode::ChainFork) < FORKS_KEPT {
+                    standing.kept.fork(&report, at, how);
+                    self.recorder.append(proof, standing.kept.due(), None).await?;
+                }
+                self.refuse(standing, reason, submission).await
             }
             _ => {
                 let nonce = standing.judge_nonce(&self.standings.secret, claims.nonce);
+                if nonce == NonceStanding::Unknown {
+                    tracing::warn!(node = %standing.node.id, sequence = link.sequence, "a report answers a challenge that was not given to its node lately");
+                }
                 tracing::debug!(node = %standing.node.id, sequence = link.sequence, ?how, ?nonce, "accepted");
+                let at = self.clock.now();
+                standing.kept.load_day(&*self.store, day_of(&report, at)).await?;
                 let leaf = NewLeaf {
                     kind: LeafKind::Report,
                     digest: link.digest,
                     node: Some(standing.node.id),
                     place: Some((link.chain, link.sequence)),
+                    continuity: Some(how),
+                    at,
                     body: bundle,
                 };
-                let proof = self.recorder.append(leaf, Vec::new(), seen).await?;
+                let proof = self.recorder.append(leaf, standing.kept.due(), seen).await?;
+                standing.kept.fold(&report, at, how, proof.leaf);
                 standing.answered_before = Some(standing.answered);
                 standing.answered = proof.leaf.saturating_add(1);
                 standing.nonce = claims.nonce;
@@ -367,25 +380,17 @@ impl Intake {
         }))
     }
 
-    /// Refuses an enrolled node: the first refusal of a code is a leaf, repeats are counted, and the first forks are kept whole.
+    /// Refuses an enrolled node: the first refusal of a code is a leaf, repeats are counted.
     async fn refuse(
         &self,
         standing: &mut Standing,
         reason: Reason,
         submission: Digest,
-        fork: Option<NewLeaf>,
     ) -> Result<Judged, IntakeError> {
         let (node, code) = (standing.node.id, reason.code);
         let refusal = self.refuser.sign(reason, submission)?;
-        let so_far = standing.refused.get(&code).copied().unwrap_or(0);
-        if let Some(proof) = fork.filter(|_| so_far < FORKS_KEPT) {
-            self.recorder.append(proof, Vec::new(), None).await?;
-        }
-        let counted = vec![Change::Refused {
-            node,
-            code,
-            at: self.clock.now(),
-        }];
+        let (so_far, at) = (so_far(standing, code), self.clock.now());
+        let counted = vec![Change::Refused { node, code, at }];
         if so_far == 0 {
             let body = cbor::encode(&refusal);
             let leaf = NewLeaf {
@@ -393,6 +398,8 @@ impl Intake {
                 digest: crypto::sha256(&body),
                 node: Some(node),
                 place: None,
+                continuity: None,
+                at,
                 body,
             };
             self.recorder.append(leaf, counted, None).await?;
@@ -423,6 +430,10 @@ fn unknown(peer: Option<&Peer>) -> Reason {
         peer.map_or_else(|| "none".to_owned(), |p| format!("node {}", p.node)),
         "enrol the node with a token of this verifier",
     )
+}
+
+fn so_far(standing: &Standing, code: RefusalCode) -> u64 {
+    standing.refused.get(&code).copied().unwrap_or(0)
 }
 
 fn approved(standing: &Standing) -> Result<(), Reason> {

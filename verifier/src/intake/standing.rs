@@ -3,6 +3,7 @@
 //! Decides: nothing; it holds, for each node in use, its row and the head of its chain, so that an ordinary report costs no query. All of
 //! it can be read again from the store, and is after anything that may have made it stale.
 
+use crate::fleet::Kept;
 use crate::store::{NodeRow, Store, StoreError};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,7 @@ use weighbridge::report::OpenedReport;
 use zeroize::Zeroizing;
 
 /// Nodes remembered at most; others are read again when they report.
-const REMEMBERED: usize = 100_000;
+const REMEMBERED: usize = 20_000;
 
 /// What is remembered of a node.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(crate) struct Standing {
     pub(crate) answered_before: Option<u64>,
     /// The challenge that the last report answered.
     pub(crate) nonce: Option<Challenge>,
+    /// What its reports add up to.
+    pub(crate) kept: Kept,
     /// Refusals so far, by code.
     pub(crate) refused: HashMap<RefusalCode, u64>,
 }
@@ -56,6 +59,7 @@ impl Standing {
                 .first()
                 .map(|_| last.get(1).map_or(0, |r| r.leaf.saturating_add(1))),
             nonce: None,
+            kept: Kept::read(store, &node).await?,
             refused: HashMap::new(),
             node,
         };

@@ -10,7 +10,6 @@ mod tree;
 pub use act::{Act, ActKind, TokenTerms};
 pub use tree::TreeOpenError;
 
-use crate::clock::Clock;
 use crate::identity::Identity;
 use crate::store::{Batch, Change, Entry, Store, StoreError};
 use std::sync::Arc;
@@ -22,7 +21,8 @@ use weighbridge::cbor;
 use weighbridge::crypto::{self, Entropy, KeyError};
 use weighbridge::id::{ChainId, Digest, NodeId};
 use weighbridge::ledger::{Checkpoint, CheckpointError, Leaf, LeafKind};
-use weighbridge::report::CheckpointSeen;
+use weighbridge::report::{CheckpointSeen, Continuity};
+use weighbridge::time::UnixSeconds;
 
 /// The most submissions in one transaction.
 const BATCH: usize = 512;
@@ -73,6 +73,10 @@ pub struct NewLeaf {
     pub node: Option<NodeId>,
     /// Place in the node's chain.
     pub place: Option<(ChainId, u64)>,
+    /// How a report stood to what was held.
+    pub continuity: Option<Continuity>,
+    /// When it was received.
+    pub at: UnixSeconds,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -91,6 +95,8 @@ impl NewLeaf {
             digest: crypto::sha256(&body),
             node: act.node,
             place: None,
+            continuity: None,
+            at: act.at,
             body,
         }
     }
@@ -235,7 +241,6 @@ pub type Notice = Box<dyn Fn(&Act) + Send + Sync>;
 pub struct Writer {
     store: Arc<dyn Store>,
     identity: Arc<Identity>,
-    clock: Arc<dyn Clock>,
     entropy: Entropy,
     linger: Duration,
     tree: Tree,
@@ -262,7 +267,6 @@ impl Writer {
     pub async fn open(
         store: Arc<dyn Store>,
         identity: Arc<Identity>,
-        clock: Arc<dyn Clock>,
         entropy: Entropy,
         linger: Duration,
         notice: Notice,
@@ -281,7 +285,6 @@ impl Writer {
         Ok(Self {
             store,
             identity,
-            clock,
             entropy,
             linger,
             tree,
@@ -447,7 +450,6 @@ impl Writer {
         before: (u64, Digest),
         work: Vec<(Option<NewLeaf>, Vec<Change>)>,
     ) -> Result<Vec<Option<(u64, [u8; 16])>>, RecordError> {
-        let at = self.clock.now();
         let (mut entries, mut changes, mut placed) = (Vec::new(), Vec::new(), Vec::new());
         for (leaf, mut with) in work {
             changes.append(&mut with);
@@ -463,9 +465,10 @@ impl Writer {
                 kind: new.kind,
                 salt,
                 digest: new.digest,
-                at,
+                at: new.at,
                 node: new.node,
                 place: new.place,
+                continuity: new.continuity,
                 body: new.body,
             });
         }

@@ -14,7 +14,7 @@ use weighbridge::crypto::PublicKey;
 use weighbridge::id::{ChainId, Digest, NodeId};
 use weighbridge::ledger::LeafKind;
 use weighbridge::protocol::{EnrolmentState, RefusalCode};
-use weighbridge::report::KeyProtection;
+use weighbridge::report::{Continuity, KeyProtection};
 use weighbridge::time::UnixSeconds;
 
 /// A future that a [`Store`] returns.
@@ -88,6 +88,8 @@ pub struct Entry {
     pub node: Option<NodeId>,
     /// Place in the node's chain, for a report or the proof of a fork.
     pub place: Option<(ChainId, u64)>,
+    /// How a report stood to what was held.
+    pub continuity: Option<Continuity>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -181,6 +183,17 @@ pub struct FactsRow {
     pub body: Vec<u8>,
 }
 
+/// The sums of one node's day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DayRow {
+    /// The node.
+    pub node: NodeId,
+    /// Days since 1970-01-01, UTC.
+    pub day: i64,
+    /// Their encoding.
+    pub body: Vec<u8>,
+}
+
 /// An act that waits for the ledger's writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingAct {
@@ -230,6 +243,8 @@ pub enum Change {
     },
     /// Facts, new or changed.
     Facts(FactsRow),
+    /// The sums of a node's day, new or changed.
+    Day(DayRow),
     /// An act was carried out, or why not (empty: it was).
     Act {
         /// Its number in the queue.
@@ -254,6 +269,8 @@ pub struct HeldReport {
     pub chain: ChainId,
     /// Its number in the chain.
     pub sequence: u64,
+    /// How it stood to what was held when it came.
+    pub continuity: Continuity,
     /// The bundle as received; absent where its time was over.
     pub body: Option<Vec<u8>>,
 }
@@ -303,6 +320,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn refusals(&self, node: NodeId) -> Answer<'_, Vec<RefusalRow>>;
     /// What a node's reports added up to when that was last written.
     fn facts(&self, node: NodeId) -> Answer<'_, Option<FactsRow>>;
+    /// The sums of one of a node's days, when they were last written.
+    fn day(&self, node: NodeId, day: i64) -> Answer<'_, Option<DayRow>>;
+    /// The sums of all of a node's days, in order.
+    fn days(&self, node: NodeId) -> Answer<'_, Vec<DayRow>>;
     /// Queues an act for the ledger's writer; returns its number.
     fn queue_act(&self, body: Vec<u8>) -> Answer<'_, i64>;
     /// Acts that wait, in order.

@@ -4,7 +4,7 @@
 //! statements, because each crosses to the connection's own thread: lengths are powers of two, so that every statement is prepared once.
 
 use super::{
-    Answer, Batch, Change, Entry, FactsRow, HeldEntry, HeldReport, LedgerRow, NodeRow, PendingAct,
+    Answer, Batch, Change, DayRow, Entry, FactsRow, HeldEntry, HeldReport, LedgerRow, NodeRow, PendingAct,
     RefusalRow, Store, StoreError, TokenRow,
 };
 mod rows;
@@ -15,6 +15,8 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -30,13 +32,13 @@ const SCHEMA_VERSION: i64 = 1;
 
 /// Entries are inserted in statements of 64, 32, … 1 rows.
 static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
-    const ROW: &str = "(?,?,?,?,?,?,?,?,?)";
+    const ROW: &str = "(?,?,?,?,?,?,?,?,?,?)";
     [64usize, 32, 16, 8, 4, 2, 1]
         .into_iter()
         .map(|rows| {
             let values = vec![ROW; rows].join(",");
             let sql = format!(
-                "INSERT INTO entry (leaf, kind, salt, digest, at, node, chain, sequence, body) VALUES {values}"
+                "INSERT INTO entry (leaf, kind, salt, digest, at, node, chain, sequence, continuity, body) VALUES {values}"
             );
             (rows, sql)
         })
@@ -56,10 +58,16 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError`], also where the file holds a ledger already.
     pub async fn create(path: &Path, origin: &str, root: Digest) -> Result<Self, StoreError> {
-        let mut writer =
-            SqliteConnection::connect_with(&options(path).create_if_missing(true).page_size(16384))
-                .await
-                .map_err(failed("be created"))?;
+        // Made beforehand, so that no other user can read it; SQLite gives its log the same mode.
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|e| failed("be created")(sqlx::Error::Io(e)))?;
+        let mut writer = SqliteConnection::connect_with(&options(path).page_size(16384))
+            .await
+            .map_err(failed("be created"))?;
         let mut tx = writer
             .begin_with("BEGIN IMMEDIATE")
             .await
@@ -179,6 +187,7 @@ async fn insert_entries(tx: &mut SqliteConnection, entries: Vec<Entry>) -> Resul
                     .bind(e.node.map(|n| n.0.to_vec()))
                     .bind(chain.map(|c: ChainId| c.0.to_vec()))
                     .bind(sequence.map(|s| int(s, "a sequence number")).transpose()?)
+                    .bind(e.continuity.map(rows::continuity_code))
                     .bind(e.body);
             }
             query.execute(&mut *tx).await.map_err(failed("write a batch"))?;
@@ -233,6 +242,10 @@ async fn apply(tx: &mut SqliteConnection, change: Change) -> Result<(), StoreErr
             .bind(f.node.0.to_vec())
             .bind(int(f.upto, "a leaf's index")?)
             .bind(f.body),
+        Change::Day(d) => sqlx::query("INSERT OR REPLACE INTO day (node, day, body) VALUES (?, ?, ?)")
+            .bind(d.node.0.to_vec())
+            .bind(d.day)
+            .bind(d.body),
         Change::Act { id, outcome } => sqlx::query("UPDATE pending_act SET outcome = ? WHERE id = ?")
             .bind(outcome)
             .bind(id),
@@ -282,7 +295,7 @@ impl Store for SqliteStore {
                 return Ok(None);
             };
             let row = sqlx::query(
-                "SELECT leaf, salt, digest, at, chain, sequence FROM entry \
+                "SELECT leaf, salt, digest, at, chain, sequence, continuity FROM entry \
                  WHERE kind = 0 AND node = ? AND chain = ? AND sequence = ?",
             )
             .bind(node.0.to_vec())
@@ -298,7 +311,7 @@ impl Store for SqliteStore {
     fn highest(&self, node: NodeId, chain: ChainId) -> Answer<'_, Option<HeldReport>> {
         Box::pin(async move {
             let row = sqlx::query(
-                "SELECT leaf, salt, digest, at, chain, sequence FROM entry \
+                "SELECT leaf, salt, digest, at, chain, sequence, continuity FROM entry \
                  WHERE kind = 0 AND node = ? AND chain = ? ORDER BY sequence DESC LIMIT 1",
             )
             .bind(node.0.to_vec())
@@ -313,7 +326,7 @@ impl Store for SqliteStore {
     fn latest(&self, node: NodeId, limit: u32) -> Answer<'_, Vec<HeldReport>> {
         Box::pin(async move {
             sqlx::query(
-                "SELECT leaf, salt, digest, at, chain, sequence, body FROM entry \
+                "SELECT leaf, salt, digest, at, chain, sequence, continuity, body FROM entry \
                  WHERE kind = 0 AND node = ? ORDER BY leaf DESC LIMIT ?",
             )
             .bind(node.0.to_vec())
@@ -330,7 +343,7 @@ impl Store for SqliteStore {
     fn reports_after(&self, node: NodeId, leaf: Option<u64>, limit: u32) -> Answer<'_, Vec<HeldReport>> {
         Box::pin(async move {
             sqlx::query(
-                "SELECT leaf, salt, digest, at, chain, sequence, body FROM entry \
+                "SELECT leaf, salt, digest, at, chain, sequence, continuity, body FROM entry \
                  WHERE kind = 0 AND node = ? AND leaf > ? ORDER BY leaf LIMIT ?",
             )
             .bind(node.0.to_vec())
@@ -452,6 +465,38 @@ impl Store for SqliteStore {
                     })
                 })
                 .transpose()
+        })
+    }
+
+    fn day(&self, node: NodeId, day: i64) -> Answer<'_, Option<DayRow>> {
+        Box::pin(async move {
+            let row = sqlx::query("SELECT body FROM day WHERE node = ? AND day = ?")
+                .bind(node.0.to_vec())
+                .bind(day)
+                .fetch_optional(&self.readers)
+                .await
+                .map_err(failed("read a node's day"))?;
+            row.map(|r| column(&r, 0, "day").map(|body| DayRow { node, day, body }))
+                .transpose()
+        })
+    }
+
+    fn days(&self, node: NodeId) -> Answer<'_, Vec<DayRow>> {
+        Box::pin(async move {
+            sqlx::query("SELECT day, body FROM day WHERE node = ? ORDER BY day")
+                .bind(node.0.to_vec())
+                .fetch_all(&self.readers)
+                .await
+                .map_err(failed("read a node's days"))?
+                .iter()
+                .map(|r| {
+                    Ok(DayRow {
+                        node,
+                        day: column(r, 0, "day")?,
+                        body: column(r, 1, "day")?,
+                    })
+                })
+                .collect()
         })
     }
 

@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteRow;
 use weighbridge::crypto::PublicKey;
 use weighbridge::id::{ChainId, Digest, NodeId};
 use weighbridge::protocol::EnrolmentState;
-use weighbridge::report::KeyProtection;
+use weighbridge::report::{Continuity, KeyProtection};
 use weighbridge::time::UnixSeconds;
 
 pub(super) fn column<'r, T>(row: &'r SqliteRow, at: usize, what: &'static str) -> Result<T, StoreError>
@@ -81,7 +81,7 @@ pub(super) fn time(
     Ok(column::<Option<i64>>(row, at, what)?.map(UnixSeconds))
 }
 
-/// A report, from the columns leaf, salt, digest, at, chain, sequence, and maybe a body after them.
+/// A report, from the columns leaf, salt, digest, at, chain, sequence, continuity, and maybe a body after them.
 pub(super) fn report(row: &SqliteRow) -> Result<HeldReport, StoreError> {
     Ok(HeldReport {
         leaf: number(row, 0, "report's leaf")?,
@@ -90,8 +90,9 @@ pub(super) fn report(row: &SqliteRow) -> Result<HeldReport, StoreError> {
         at: UnixSeconds(column(row, 3, "report's time")?),
         chain: ChainId(bytes(row, 4, "report's chain")?),
         sequence: number(row, 5, "report's number")?,
-        body: if row.len() > 6 {
-            column(row, 6, "report")?
+        continuity: continuity_of(column(row, 6, "report's continuity")?),
+        body: if row.len() > 7 {
+            column(row, 7, "report")?
         } else {
             None
         },
@@ -134,4 +135,25 @@ pub(super) fn token(r: &SqliteRow) -> Result<TokenRow, StoreError> {
         approve: number::<i64>(r, 6, "token")? != 0,
         made_at: UnixSeconds(column(r, 7, "token's time")?),
     })
+}
+
+/// A report's continuity as one number: 0 first, 1 follows, 2 late, 3 + n after a gap of n. Forks and repeats are not recorded as reports.
+pub(super) fn continuity_code(how: Continuity) -> i64 {
+    match how {
+        Continuity::First => 0,
+        Continuity::Follows => 1,
+        Continuity::Late | Continuity::Repeated | Continuity::Fork { .. } => 2,
+        Continuity::Gap { missing } => i64::try_from(missing).unwrap_or(i64::MAX).saturating_add(3),
+    }
+}
+
+fn continuity_of(code: i64) -> Continuity {
+    match code {
+        0 => Continuity::First,
+        1 => Continuity::Follows,
+        2 => Continuity::Late,
+        more => Continuity::Gap {
+            missing: u64::try_from(more.saturating_sub(3)).unwrap_or(0),
+        },
+    }
 }

@@ -1,4 +1,15 @@
-//! What holds for the nodes of a site: the terms of its licence, and the facts that only many nodes together show.
+//! What holds for the nodes of a site: the licences that cover it, their terms, and the facts that its nodes' reports add up to.
+
+mod facts;
+mod licences;
+mod site;
+
+pub(crate) use facts::Kept;
+pub use licences::{Anchors, AnchorsError, Issuer, LoadError, LoadedLicence};
+pub use site::sites;
+
+use crate::store::Store;
+use std::path::Path;
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -36,6 +47,27 @@ impl Terms {
     /// Puts the terms of all sites in place.
     pub fn set(&self, sites: HashMap<String, SiteTerms>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = sites;
+    }
+
+    /// Reads the terms of the licences that hold.
+    ///
+    /// # Errors
+    /// [`LoadError`]; then the terms stay as they were.
+    pub async fn refresh(&self, store: &dyn Store, state_dir: &Path) -> Result<(), LoadError> {
+        let anchors = Anchors::read(state_dir)?;
+        let mut sites = HashMap::new();
+        for loaded in LoadedLicence::all(store, &anchors).await? {
+            for site in &loaded.licence.sites {
+                let terms = SiteTerms {
+                    report_seconds: loaded.licence.report_seconds,
+                    trial: loaded.licence.trial,
+                    windows_kept_days: loaded.licence.windows_kept_days,
+                };
+                sites.insert(site.id.clone(), terms);
+            }
+        }
+        self.set(sites);
+        Ok(())
     }
 
     /// What a node of `site` is asked to do next.

@@ -1,0 +1,169 @@
+//! What a node's reports add up to, kept up to date report by report.
+//!
+//! Decides: when the sums are written. They are written every few reports, in the same transaction as a leaf, and name the leaf they reach up
+//! to; whoever reads them folds in the reports after it. So a report costs no row beside its leaf, and nothing is lost in a crash:
+//! the entries hold everything. Folding is the core's part.
+
+use crate::store::{Change, DayRow, FactsRow, HeldReport, NodeRow, RefusalRow, Store, StoreError};
+use std::collections::BTreeSet;
+use weighbridge::appraisal::{NodeDay, NodeRecord, RefusalCount, day_of};
+use weighbridge::cbor;
+use weighbridge::report::{Continuity, OpenedReport, VerifiedReport};
+use weighbridge::time::UnixSeconds;
+
+/// Reports between two writings of a node's sums: an hour of ordinary reports.
+const UNSAVED: u32 = 12;
+/// Days kept in memory for a node; older ones are read when a late report needs them.
+const DAYS: usize = 2;
+/// Reports read at a time.
+const PAGE: u32 = 64;
+
+/// A node's sums, with what is known of them on disk.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) record: NodeRecord,
+    upto: Option<u64>,
+    unsaved: u32,
+    changed: BTreeSet<i64>,
+    /// Whether what is on disk can be built upon; not where it is of another version, for then all is folded anew.
+    on_disk: bool,
+}
+
+impl Kept {
+    /// Reads a node's sums and folds in the reports after them.
+    pub(crate) async fn read(store: &dyn Store, node: &NodeRow) -> Result<Self, StoreError> {
+        let mut kept = Self {
+            record: NodeRecord::new(node.id),
+            upto: None,
+            unsaved: 0,
+            changed: BTreeSet::new(),
+            on_disk: true,
+        };
+        if let Some(row) = store.facts(node.id).await? {
+            match cbor::decode_strict(&row.body) {
+                Ok(facts) => {
+                    kept.record.facts = facts;
+                    kept.upto = Some(row.upto);
+                }
+                Err(error) => {
+                    tracing::warn!(node = %node.id, %error, "a node's sums are of another version and are made anew");
+                    kept.on_disk = false;
+                }
+            }
+        }
+        loop {
+            let page = store.reports_after(node.id, kept.upto, PAGE).await?;
+            let Some(last) = page.last().map(|r| r.leaf) else {
+                return Ok(kept);
+            };
+            for held in page {
+                if let Some(report) = verified(&held, node)? {
+                    kept.load_day(store, day_of(&report, held.at)).await?;
+                    kept.fold(&report, held.at, held.continuity, held.leaf);
+                }
+            }
+            kept.upto = Some(last);
+        }
+    }
+
+    /// Reads all days, for conditions that look at long periods, and the refusals.
+    pub(crate) async fn complete(
+        mut self,
+        store: &dyn Store,
+        node: &NodeRow,
+    ) -> Result<NodeRecord, StoreError> {
+        if self.on_disk {
+            for row in store.days(node.id).await? {
+                if let Some(day) = decoded(&row) {
+                    // What was folded since is newer than what is on disk.
+                    self.record.days.entry(row.day).or_insert(day);
+                }
+            }
+        }
+        let refusals = store.refusals(node.id).await?;
+        self.record.facts.refusals = refusals.iter().map(count).collect();
+        Ok(self.record)
+    }
+
+    /// Makes sure that the day on which a report counts is here.
+    pub(crate) async fn load_day(&mut self, store: &dyn Store, day: i64) -> Result<(), StoreError> {
+        if !self.on_disk || self.record.days.contains_key(&day) {
+            return Ok(());
+        }
+        if let Some(sums) = store
+            .day(self.record.facts.node, day)
+            .await?
+            .as_ref()
+            .and_then(decoded)
+        {
+            self.record.days.insert(day, sums);
+        }
+        Ok(())
+    }
+
+    /// Folds a report in.
+    pub(crate) fn fold(&mut self, report: &VerifiedReport, at: UnixSeconds, how: Continuity, leaf: u64) {
+        self.changed.extend(self.record.absorb(report, at, how));
+        self.upto = Some(leaf);
+        self.unsaved = self.unsaved.saturating_add(1);
+    }
+
+    /// Keeps a fork; its sums do not count. It cannot be told again from the entries of reports, so the sums are due.
+    pub(crate) fn fork(&mut self, report: &VerifiedReport, at: UnixSeconds, how: Continuity) {
+        self.changed.extend(self.record.absorb(report, at, how));
+        self.unsaved = UNSAVED;
+    }
+
+    /// The rows to be written with the next leaf, if they are due.
+    pub(crate) fn due(&mut self) -> Vec<Change> {
+        let (UNSAVED.., Some(upto)) = (self.unsaved, self.upto) else {
+            return Vec::new();
+        };
+        let node = self.record.facts.node;
+        let days = &self.record.days;
+        let mut rows: Vec<Change> = std::mem::take(&mut self.changed)
+            .into_iter()
+            .filter_map(|day| days.get(&day).map(|sums| (day, cbor::encode(sums))))
+            .map(|(day, body)| Change::Day(DayRow { node, day, body }))
+            .collect();
+        rows.push(Change::Facts(FactsRow {
+            node,
+            upto,
+            body: cbor::encode(&self.record.facts),
+        }));
+        self.unsaved = 0;
+        self.on_disk = true;
+        while self.record.days.len() > DAYS {
+            drop(self.record.days.pop_first());
+        }
+        rows
+    }
+}
+
+/// A held report, verified again with the node's key: the store is not trusted either.
+fn verified(held: &HeldReport, node: &NodeRow) -> Result<Option<VerifiedReport>, StoreError> {
+    // A body whose time is over is gone; what it added was written before.
+    let Some(body) = &held.body else {
+        return Ok(None);
+    };
+    OpenedReport::open(body)
+        .and_then(|r| r.verify(&node.key))
+        .ok()
+        .filter(|r| r.digest() == held.digest)
+        .map(Some)
+        .ok_or(StoreError::Damaged { what: "report" })
+}
+
+fn decoded(row: &DayRow) -> Option<NodeDay> {
+    cbor::decode_strict(&row.body)
+        .inspect_err(|error| tracing::warn!(node = %row.node, day = row.day, %error, "a node's day is of another version"))
+        .ok()
+}
+
+fn count(row: &RefusalRow) -> RefusalCount {
+    RefusalCount {
+        code: row.code.to_string(),
+        count: row.count,
+        last: row.last_at,
+    }
+}

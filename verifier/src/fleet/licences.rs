@@ -1,0 +1,308 @@
+//! The licences that hold here, and the keys that may issue them.
+//!
+//! Decides: which of the loaded licences count. Trusts `anchors.toml` in the state directory, which this verifier's administrator owns: the
+//! issuers' keys, and the newest serial seen of each licence, come from there and never from a licence. A licence whose issuer is no
+//! longer trusted, or that a newer serial replaces, does not count.
+
+use crate::recorder::Act;
+use crate::store::{Store, StoreError};
+use data_encoding::BASE64;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use weighbridge::bounded::{self, BoundedReadError, MAX_DOCUMENT};
+use weighbridge::cbor;
+use weighbridge::crypto::dsse::{self, DsseError};
+use weighbridge::crypto::{KeyError, PublicKey};
+use weighbridge::id::Digest;
+use weighbridge::ledger::LeafKind;
+use weighbridge::licence::{Licence, PAYLOAD_TYPE};
+use weighbridge::time::UnixSeconds;
+
+const FILE: &str = "anchors.toml";
+
+/// Why the anchors cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnchorsError {
+    /// The file cannot be read.
+    #[error("{path} cannot be read", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: BoundedReadError,
+    },
+    /// The file is not what it should be.
+    #[error("{path} is not a file of anchors", path = path.display())]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A key in it is not one.
+    #[error("{path} holds a key of `{name}` that is not one", path = path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Whose.
+        name: String,
+        /// Why not.
+        #[source]
+        source: KeyError,
+    },
+    /// The file cannot be written.
+    #[error("{path} cannot be written", path = path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The anchors cannot be written as TOML.
+    #[error("the anchors cannot be written as TOML")]
+    Encode(#[from] toml::ser::Error),
+}
+
+/// A key that may sign licences.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Issuer {
+    /// Whose it is, in this administrator's words.
+    pub name: String,
+    /// `SubjectPublicKeyInfo`, in base64.
+    pub key: String,
+}
+
+/// The newest serial seen of a licence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Newest {
+    licence: String,
+    serial: u64,
+}
+
+/// What this verifier's administrator trusts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Anchors {
+    #[serde(default, rename = "issuer")]
+    issuers: Vec<Issuer>,
+    #[serde(default)]
+    newest: Vec<Newest>,
+}
+
+impl Anchors {
+    /// Reads the anchors of a state directory; none are there before the first key is trusted.
+    ///
+    /// # Errors
+    /// [`AnchorsError`].
+    pub fn read(state_dir: &Path) -> Result<Self, AnchorsError> {
+        let path = state_dir.join(FILE);
+        if !path.exists() {
+            return Ok(Self::default());
+        }
+        let text = File::open(&path)
+            .map_err(BoundedReadError::from)
+            .and_then(|f| bounded::read_text(f, MAX_DOCUMENT))
+            .map_err(|source| AnchorsError::Read {
+                path: path.clone(),
+                source,
+            })?;
+        let anchors: Self = toml::from_str(&text).map_err(|source| AnchorsError::Form {
+            path: path.clone(),
+            source: Box::new(source),
+        })?;
+        for issuer in &anchors.issuers {
+            issuer.public_key().map_err(|source| AnchorsError::Key {
+                path: path.clone(),
+                name: issuer.name.clone(),
+                source,
+            })?;
+        }
+        Ok(anchors)
+    }
+
+    /// Writes them back, whole or not at all.
+    ///
+    /// # Errors
+    /// [`AnchorsError`].
+    pub fn write(&self, state_dir: &Path) -> Result<(), AnchorsError> {
+        let text = format!(
+            "# Whose licences this verifier believes. `weighbridge-verifier key trust` adds an issuer; remove one here.\n\n{}",
+            toml::to_string(self)?
+        );
+        let (path, draft) = (state_dir.join(FILE), state_dir.join("anchors.toml.new"));
+        File::create(&draft)
+            .and_then(|mut f| {
+                f.write_all(text.as_bytes())?;
+                f.sync_all()
+            })
+            .and_then(|()| std::fs::rename(&draft, &path))
+            .and_then(|()| File::open(state_dir)?.sync_all())
+            .map_err(|source| AnchorsError::Write { path, source })
+    }
+
+    /// Trusts a key under a name. The same key again changes its name.
+    pub fn trust(&mut self, name: &str, key: &PublicKey) {
+        let key = BASE64.encode(key.spki());
+        self.issuers.retain(|i| i.key != key);
+        self.issuers.push(Issuer {
+            name: name.to_owned(),
+            key,
+        });
+    }
+
+    /// Remembers that this serial of a licence was seen.
+    pub fn saw(&mut self, licence: &str, serial: u64) {
+        match self.newest.iter_mut().find(|n| n.licence == licence) {
+            Some(known) => known.serial = known.serial.max(serial),
+            None => self.newest.push(Newest {
+                licence: licence.to_owned(),
+                serial,
+            }),
+        }
+    }
+
+    /// The newest serial seen of a licence.
+    #[must_use]
+    pub fn newest(&self, licence: &str) -> Option<u64> {
+        self.newest
+            .iter()
+            .find(|n| n.licence == licence)
+            .map(|n| n.serial)
+    }
+
+    /// The issuers.
+    #[must_use]
+    pub fn issuers(&self) -> &[Issuer] {
+        &self.issuers
+    }
+
+    /// The keys of all issuers.
+    #[must_use]
+    pub fn keys(&self) -> Vec<PublicKey> {
+        self.issuers.iter().filter_map(|i| i.public_key().ok()).collect()
+    }
+
+    fn name_of(&self, key: &Digest) -> Option<&str> {
+        self.issuers
+            .iter()
+            .find(|i| i.public_key().is_ok_and(|k| k.id() == *key))
+            .map(|i| i.name.as_str())
+    }
+}
+
+impl Issuer {
+    /// Its key.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn public_key(&self) -> Result<PublicKey, KeyError> {
+        let spki = BASE64
+            .decode(self.key.as_bytes())
+            .map_err(|_| KeyError::NotSpki)?;
+        PublicKey::from_spki(&spki)
+    }
+}
+
+/// Why the licences cannot be told.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The anchors cannot be used.
+    #[error(transparent)]
+    Anchors(#[from] AnchorsError),
+    /// The store failed.
+    #[error("the loaded licences cannot be read")]
+    Store(#[from] StoreError),
+    /// It is not a licence of a trusted issuer.
+    #[error(
+        "the licence is not signed by a trusted issuer; `weighbridge-verifier key trust FILE --as NAME` adds one"
+    )]
+    Untrusted(#[source] DsseError),
+    /// It is not a licence.
+    #[error("the licence has mistakes; `weighbridge-verifier licence lint` lists them")]
+    Mistakes(#[source] weighbridge::document::Mistakes),
+    /// It is not UTF-8.
+    #[error("the licence is not UTF-8 text")]
+    Text,
+}
+
+/// A licence that holds here.
+#[derive(Clone, Debug)]
+pub struct LoadedLicence {
+    /// The licence.
+    pub licence: Licence,
+    /// Under which names its issuers are trusted.
+    pub issuers: Vec<String>,
+    /// When it was loaded.
+    pub loaded_at: UnixSeconds,
+}
+
+impl LoadedLicence {
+    /// Opens a signed licence: a trusted issuer must have signed exactly its bytes.
+    ///
+    /// # Errors
+    /// [`LoadError`]. The text is untrusted.
+    pub fn open(envelope: &str, anchors: &Anchors, loaded_at: UnixSeconds) -> Result<Self, LoadError> {
+        let verified = dsse::verify(envelope, PAYLOAD_TYPE, &anchors.keys()).map_err(LoadError::Untrusted)?;
+        let text = std::str::from_utf8(verified.payload()).map_err(|_| LoadError::Text)?;
+        Ok(Self {
+            licence: Licence::parse(text).map_err(LoadError::Mistakes)?,
+            issuers: verified
+                .signers()
+                .iter()
+                .filter_map(|k| anchors.name_of(k))
+                .map(str::to_owned)
+                .collect(),
+            loaded_at,
+        })
+    }
+
+    /// The licences that hold: of each id the newest serial, in the order of their ids.
+    ///
+    /// # Errors
+    /// [`LoadError`]. A loaded licence that no longer opens is passed over, with a warning in the log.
+    pub async fn all(store: &dyn Store, anchors: &Anchors) -> Result<Vec<Self>, LoadError> {
+        let mut out: Vec<Self> = Vec::new();
+        for entry in store.entries(LeafKind::Document).await? {
+            let act = entry.body.and_then(|b| cbor::decode_strict::<Act>(&b).ok());
+            let Some(envelope) = act
+                .and_then(|a| a.document)
+                .and_then(|d| String::from_utf8(d.0).ok())
+            else {
+                continue;
+            };
+            let loaded = match Self::open(&envelope, anchors, entry.at) {
+                Ok(loaded) => loaded,
+                Err(error) => {
+                    tracing::warn!(leaf = entry.leaf, %error, "a loaded licence does not count");
+                    continue;
+                }
+            };
+            match out
+                .iter_mut()
+                .find(|l| l.licence.licence_id == loaded.licence.licence_id)
+            {
+                Some(older) if older.licence.serial < loaded.licence.serial => *older = loaded,
+                Some(_) => {}
+                None => out.push(loaded),
+            }
+        }
+        out.retain(|l| {
+            let known = anchors.newest(&l.licence.licence_id).unwrap_or(0);
+            if l.licence.serial < known {
+                tracing::warn!(licence = %l.licence.licence_id, held = l.licence.serial, known, "a licence does not count, for a newer serial was seen; load that one");
+            }
+            l.licence.serial >= known
+        });
+        out.sort_by(|a, b| a.licence.licence_id.cmp(&b.licence.licence_id));
+        Ok(out)
+    }
+}

@@ -1,0 +1,188 @@
+//! `licence`: finds mistakes in a licence, signs it, says what it says, and loads it.
+
+use crate::command::{CommandError, Outcome, Session};
+use crate::fleet::{Anchors, LoadedLicence};
+use crate::key::secret;
+use crate::recorder::{Act, ActKind};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use weighbridge::bounded::{self, BoundedReadError, MAX_DOCUMENT};
+use weighbridge::cbor::Bytes;
+use weighbridge::crypto::{Signer, dsse};
+use weighbridge::document::Mistakes;
+use weighbridge::licence::{Licence, PAYLOAD_TYPE};
+use weighbridge::rules::RuleSet;
+
+/// What about licences.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum LicenceCommand {
+    /// List the mistakes in a licence, each with its line.
+    Lint {
+        /// The licence, in TOML or signed.
+        file: PathBuf,
+    },
+    /// Sign a licence: exactly its bytes go into FILE.dsse.
+    Sign {
+        /// The licence, in TOML.
+        file: PathBuf,
+        /// The issuer's private key, as `key new` makes it; may be given often.
+        #[arg(long = "key", value_name = "KEY", required = true)]
+        keys: Vec<PathBuf>,
+    },
+    /// Say in sentences what a licence says.
+    Explain {
+        /// The licence, in TOML or signed.
+        file: PathBuf,
+    },
+    /// Load a signed licence into this verifier; a newer serial replaces the older.
+    Load {
+        /// The signed licence, as `licence sign` makes it.
+        file: PathBuf,
+    },
+}
+
+/// The verbs that need no verifier.
+pub(crate) fn on_paper(command: LicenceCommand, out: &mut dyn Write) -> Result<bool, CommandError> {
+    match command {
+        LicenceCommand::Lint { file } => lint(&file, out),
+        LicenceCommand::Explain { file } => {
+            writeln!(out, "{}", parsed(&payload(&file)?)?.explain().trim_end())?;
+            Ok(true)
+        }
+        LicenceCommand::Sign { file, keys } => {
+            sign(&file, &keys, out)?;
+            Ok(true)
+        }
+        LicenceCommand::Load { .. } => Ok(false),
+    }
+}
+
+fn lint(file: &Path, out: &mut dyn Write) -> Outcome {
+    let licence = match Licence::parse(&payload(file)?) {
+        Ok(licence) => licence,
+        Err(mistakes) => {
+            writeln!(out, "{mistakes}")?;
+            return Ok(false);
+        }
+    };
+    if RuleSet::carried(&licence.ruleset_id).is_none() {
+        writeln!(out, "{}", unknown_rules(&licence))?;
+        return Ok(false);
+    }
+    writeln!(
+        out,
+        "licence {}, serial {}: no mistakes",
+        licence.licence_id, licence.serial
+    )?;
+    Ok(true)
+}
+
+fn unknown_rules(licence: &Licence) -> String {
+    format!(
+        "rule set `{}` is not one that this version carries: {}",
+        licence.ruleset_id,
+        RuleSet::carried_ids().join(", ")
+    )
+}
+
+/// Signs the file's exact bytes; a licence with mistakes is not signed.
+fn sign(file: &Path, keys: &[PathBuf], out: &mut dyn Write) -> Result<(), CommandError> {
+    let text = read(file)?;
+    let licence = parsed(&text)?;
+    let keys = keys.iter().map(|k| secret(k)).collect::<Result<Vec<_>, _>>()?;
+    let signers: Vec<&dyn Signer> = keys.iter().map(|k| -> &dyn Signer { k }).collect();
+    let envelope = dsse::sign(PAYLOAD_TYPE, text.as_bytes(), &signers)?;
+    let mut name = OsString::from(file);
+    name.push(".dsse");
+    let path = PathBuf::from(name);
+    std::fs::write(&path, envelope)?;
+    writeln!(
+        out,
+        "licence {}, serial {}, signed in {}",
+        licence.licence_id,
+        licence.serial,
+        path.display()
+    )?;
+    Ok(())
+}
+
+impl Session {
+    /// Loads a signed licence.
+    ///
+    /// # Errors
+    /// [`CommandError`]: no trusted issuer signed it, it has mistakes, or its serial is not newer.
+    pub async fn load_licence(&self, envelope: &str) -> Result<LoadedLicence, CommandError> {
+        let mut anchors = Anchors::read(&self.config.state_dir)?;
+        let now = self.clock.now();
+        let loaded = LoadedLicence::open(envelope, &anchors, now)?;
+        let licence = &loaded.licence;
+        if RuleSet::carried(&licence.ruleset_id).is_none() {
+            return Err(CommandError::Refused {
+                why: unknown_rules(licence),
+            });
+        }
+        let held = LoadedLicence::all(&*self.store, &anchors).await?;
+        if held.iter().any(|h| h.licence.digest == licence.digest) {
+            return Ok(loaded);
+        }
+        if let Some(newest) = anchors.newest(&licence.licence_id)
+            && licence.serial <= newest
+        {
+            return Err(CommandError::Refused {
+                why: format!(
+                    "licence {} has serial {}, and serial {newest} was loaded before: an issuer raises the serial with every change",
+                    licence.licence_id, licence.serial
+                ),
+            });
+        }
+        let mut act = Act::new(ActKind::Document, now);
+        act.document = Some(Bytes(envelope.as_bytes().to_vec()));
+        self.carry_out(&act).await?;
+        anchors.saw(&licence.licence_id, licence.serial);
+        anchors.write(&self.config.state_dir)?;
+        Ok(loaded)
+    }
+
+    pub(crate) async fn load(&self, file: &Path, out: &mut dyn Write) -> Outcome {
+        let loaded = self.load_licence(&read(file)?).await?;
+        writeln!(
+            out,
+            "licence {}, serial {}, issued by {}, is loaded",
+            loaded.licence.licence_id,
+            loaded.licence.serial,
+            loaded.issuers.join(" and ")
+        )?;
+        Ok(true)
+    }
+}
+
+/// The licence's text, whether the file is TOML or an envelope. Nothing is checked here.
+fn payload(file: &Path) -> Result<String, CommandError> {
+    let text = read(file)?;
+    match dsse::peek(&text) {
+        Ok((_, payload)) => String::from_utf8(payload).map_err(|e| CommandError::Read {
+            path: file.to_owned(),
+            source: BoundedReadError::NotUtf8 {
+                offset: e.utf8_error().valid_up_to(),
+            },
+        }),
+        Err(_) => Ok(text),
+    }
+}
+
+fn parsed(text: &str) -> Result<Licence, Mistakes> {
+    Licence::parse(text)
+}
+
+/// A text that people wrote.
+pub(crate) fn read(file: &Path) -> Result<String, CommandError> {
+    File::open(file)
+        .map_err(BoundedReadError::from)
+        .and_then(|f| bounded::read_text(f, MAX_DOCUMENT))
+        .map_err(|source| CommandError::Read {
+            path: file.to_owned(),
+            source,
+        })
+}

@@ -1,0 +1,301 @@
+//! `status`: the conditions of each site, what needs a person first.
+//!
+//! Decides: nothing; the core's conditions do. It reads the same database as a verifier that serves, and changes nothing. With `--at` the
+//! answer depends on files alone.
+
+use crate::command::{CommandError, Format, Outcome, Session};
+use crate::fleet::{Anchors, LoadedLicence, sites};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::Write;
+use weighbridge::accelerator::Catalogue;
+use weighbridge::appraisal::SiteFacts;
+use weighbridge::conditions::{Finding, Outcome as Verdict, REGISTRY, evaluate};
+use weighbridge::rules::RuleSet;
+use weighbridge::time::UnixSeconds;
+use weighbridge::unit::Grouped;
+
+/// What is shown.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct StatusCommand {
+    /// Only this site.
+    #[arg(long)]
+    pub site: Option<String>,
+    /// Show all there is to this condition, such as INV-03.
+    #[arg(long, value_name = "CONDITION")]
+    pub why: Option<String>,
+    /// As of this time, in UTC; now by default.
+    #[arg(long, value_name = "TIME", value_parser = UnixSeconds::parse)]
+    pub at: Option<UnixSeconds>,
+    /// For people, or for machines.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// The status of one site under one licence.
+#[derive(Clone, Debug, Serialize)]
+pub struct SiteStatus {
+    /// The site.
+    pub site: String,
+    /// The licence's id; absent where none covers the site.
+    pub licence: Option<String>,
+    /// Its serial.
+    pub serial: Option<u64>,
+    /// The rule sets that were applied.
+    pub rule_sets: Vec<String>,
+    /// What the conditions came to.
+    pub findings: Vec<Finding>,
+    #[serde(skip)]
+    summary: String,
+}
+
+/// The status of all sites.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// Site by site.
+    pub sites: Vec<SiteStatus>,
+}
+
+impl Session {
+    /// Evaluates the conditions of every site, as of `now`.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn evaluate(&self, now: UnixSeconds) -> Result<Status, CommandError> {
+        let anchors = Anchors::read(&self.config.state_dir)?;
+        let catalogue = Catalogue::embedded()?;
+        let mut facts = sites(&*self.store).await?;
+        let mut out = Vec::new();
+        let mut covered: BTreeMap<String, SiteFacts> = BTreeMap::new();
+        for loaded in LoadedLicence::all(&*self.store, &anchors).await? {
+            let licence = &loaded.licence;
+            let rules = RuleSet::carried(&licence.ruleset_id).ok_or_else(|| CommandError::Rules {
+                licence: licence.licence_id.clone(),
+                rules: licence.ruleset_id.clone(),
+            })?;
+            for site in &licence.sites {
+                // A site that no node reports from has facts too: none.
+                let known = covered.entry(site.id.clone()).or_insert_with(|| {
+                    facts.remove(&site.id).unwrap_or_else(|| SiteFacts {
+                        site: site.id.clone(),
+                        ..SiteFacts::default()
+                    })
+                });
+                let devices = licence.manifest(&site.id).count();
+                out.push(SiteStatus {
+                    site: site.id.clone(),
+                    licence: Some(licence.licence_id.clone()),
+                    serial: Some(licence.serial),
+                    rule_sets: vec![rules.id.clone()],
+                    findings: evaluate(licence, &rules, &catalogue, known, now),
+                    summary: summary(known, Some(devices), now),
+                });
+            }
+        }
+        for (site, unlicensed) in facts {
+            out.push(SiteStatus {
+                licence: None,
+                serial: None,
+                rule_sets: Vec::new(),
+                findings: Vec::new(),
+                summary: summary(&unlicensed, None, now),
+                site,
+            });
+        }
+        out.sort_by(|a, b| (&a.site, &a.licence).cmp(&(&b.site, &b.licence)));
+        Ok(Status { sites: out })
+    }
+
+    pub(crate) async fn status(&self, command: StatusCommand, out: &mut dyn Write) -> Outcome {
+        let now = command.at.unwrap_or_else(|| self.clock.now());
+        if let Some(wanted) = &command.why
+            && !REGISTRY.iter().any(|c| c.id == wanted)
+        {
+            let known: Vec<&str> = REGISTRY.iter().map(|c| c.id).collect();
+            return Err(CommandError::Refused {
+                why: format!("condition `{wanted}` is not one of {}", known.join(", ")),
+            });
+        }
+        let mut status = self.evaluate(now).await?;
+        if let Some(only) = &command.site {
+            status.sites.retain(|s| s.site == *only);
+            if status.sites.is_empty() {
+                return Err(CommandError::Refused {
+                    why: format!("no licence covers site `{only}`, and no node reports from it"),
+                });
+            }
+        }
+        if let Some(wanted) = &command.why {
+            for site in &mut status.sites {
+                site.findings.retain(|f| f.condition == wanted);
+            }
+        }
+        match command.format {
+            Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&status)?)?,
+            Format::Text if status.sites.is_empty() => {
+                writeln!(
+                    out,
+                    "no licence is loaded, and no node is enrolled: `weighbridge-verifier licence load`, then `token new`"
+                )?;
+            }
+            Format::Text => {
+                for (i, site) in status.sites.iter().enumerate() {
+                    if i > 0 {
+                        writeln!(out)?;
+                    }
+                    site.write(now, command.why.is_some(), out)?;
+                }
+            }
+        }
+        Ok(!status.sites.is_empty() && status.sites.iter().all(SiteStatus::holds))
+    }
+}
+
+impl SiteStatus {
+    /// Whether everything holds. A site that no licence covers cannot be told.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.licence.is_some()
+            && self
+                .findings
+                .iter()
+                .all(|f| matches!(f.outcome, Verdict::Met | Verdict::NotApplicable | Verdict::Waived))
+    }
+
+    fn write(&self, now: UnixSeconds, why: bool, out: &mut dyn Write) -> std::io::Result<()> {
+        match (&self.licence, self.serial) {
+            (Some(licence), Some(serial)) => writeln!(
+                out,
+                "{} · licence {licence}, serial {serial} · rules {} · {}",
+                self.site,
+                self.rule_sets.join(", "),
+                minute(now)
+            )?,
+            _ => writeln!(
+                out,
+                "{} · no licence covers this site, so nothing can be told · {}",
+                self.site,
+                minute(now)
+            )?,
+        }
+        writeln!(out, "{}\n", self.summary)?;
+        for finding in &self.findings {
+            writeln!(
+                out,
+                " {:<15} {:<7} {}   {}",
+                finding.outcome.text(),
+                finding.condition,
+                finding.sentence,
+                finding.grade.text()
+            )?;
+            if why {
+                explain(finding, out)?;
+            }
+        }
+        if !why && let Some(first) = self.findings.first() {
+            let tally: Vec<String> = Verdict::ALL
+                .iter()
+                .map(|o| (self.findings.iter().filter(|f| f.outcome == *o).count(), o))
+                .filter(|(n, _)| *n > 0)
+                .map(|(n, o)| format!("{n} {o}"))
+                .collect();
+            writeln!(
+                out,
+                "\n {}        `status --why {}` shows the evidence",
+                tally.join(" · "),
+                first.condition
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything that a reader needs to check a finding.
+fn explain(finding: &Finding, out: &mut dyn Write) -> std::io::Result<()> {
+    let condition = REGISTRY.iter().find(|c| c.id == finding.condition);
+    let mut line = |name: &str, value: String| writeln!(out, "   {name:<10} {value}");
+    if let Some(condition) = condition {
+        line("asks", condition.title.to_owned())?;
+    }
+    for (name, quantity) in [("measured", &finding.measured), ("limit", &finding.limit)] {
+        if let Some(q) = quantity {
+            line(name, bounds(q.lower.as_deref(), q.upper.as_deref(), q.unit))?;
+        }
+    }
+    if let Some(window) = finding.window {
+        line("window", format!("{} to {}", window.from, window.to))?;
+    }
+    if let Some(coverage) = finding.coverage {
+        line("coverage", percent(coverage.0))?;
+    }
+    for (name, items) in [
+        ("subjects", finding.subjects.clone()),
+        (
+            "evidence",
+            finding.evidence.iter().map(ToString::to_string).collect(),
+        ),
+    ] {
+        for item in items {
+            line(name, item)?;
+        }
+    }
+    line("message", finding.message_id.clone())?;
+    line("severity", finding.severity.to_string())?;
+    line("source", finding.citation.to_owned())
+}
+
+fn bounds(lower: Option<&str>, upper: Option<&str>, unit: &str) -> String {
+    match (lower, upper) {
+        (Some(a), Some(b)) if a == b => format!("{a} {unit}"),
+        (Some(a), Some(b)) => format!("{a} to {b} {unit}"),
+        (Some(a), None) => format!("at least {a} {unit}"),
+        (None, Some(b)) => format!("at most {b} {unit}"),
+        (None, None) => format!("unknown, in {unit}"),
+    }
+}
+
+/// Parts per million as a percentage.
+fn percent(ppm: u32) -> String {
+    let hundredths = ppm.checked_div(100).unwrap_or(0);
+    let (whole, rest) = (hundredths / 100, hundredths % 100);
+    format!("{whole}.{rest:02} %")
+}
+
+/// Nodes and devices, in a line.
+fn summary(facts: &SiteFacts, manifest: Option<usize>, now: UnixSeconds) -> String {
+    let count = |n: usize| Grouped(u128::try_from(n).unwrap_or(u128::MAX));
+    let active = facts.nodes.iter().filter(|n| n.status.is_active(now));
+    let expected = active.clone().count();
+    let reporting = active.filter(|n| n.record.facts.newest.is_some()).count();
+    let pending = facts.nodes.iter().filter(|n| n.status.approved.is_none()).count();
+    let mut uuids: Vec<_> = facts
+        .nodes
+        .iter()
+        .flat_map(|n| &n.record.facts.devices)
+        .map(|d| d.identity.uuid)
+        .collect();
+    uuids.sort();
+    uuids.dedup();
+    let mut line = format!(
+        "{} of {} nodes have reported · {} GPUs were seen",
+        count(reporting),
+        count(expected),
+        count(uuids.len())
+    );
+    if let Some(listed) = manifest {
+        line.push_str(&format!(", the manifest lists {}", count(listed)));
+    }
+    if pending > 0 {
+        line.push_str(&format!(" · {} wait for `node approve`", count(pending)));
+    }
+    line
+}
+
+/// A time to the minute: `2026-11-22 04:10 UTC`.
+fn minute(at: UnixSeconds) -> String {
+    let text = at.to_string();
+    match (text.get(..10), text.get(11..16)) {
+        (Some(day), Some(time)) => format!("{day} {time} UTC"),
+        _ => text,
+    }
+}

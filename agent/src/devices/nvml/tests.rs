@@ -432,3 +432,53 @@ fn nvidia_devices_without_a_driver_are_a_failure_and_their_absence_is_none() {
         (1, 0, DeviceState::DriverUnavailable)
     );
 }
+
+#[test]
+fn the_bus_and_the_driver_are_held_against_each_other() {
+    let fault = "[[fault]]\nat_s = 5.0\ngpu = 1\nkind = \"lost\"\n";
+    let Some(played) = play(&format!("profile = \"H100\"\ngpus = 2\n{fault}")) else {
+        return;
+    };
+    let mut source = played.source();
+    let first = source.survey(&mut |_| {}).inventory;
+    let sysfs = played.dir.path().join("sys");
+    let names: Vec<_> = source
+        .devices
+        .iter()
+        .map(|d| d.address.unwrap())
+        .map(|a| format!("{:04x}:{:02x}:{:02x}.{}", a.domain, a.bus, a.device, a.function))
+        .collect();
+    let id = first.devices[0].pci;
+    let ids = [id.vendor, id.device, id.subsystem_vendor, id.subsystem_device];
+    for name in &names {
+        pci::tests::place(&sysfs, name, ids, 0x030200, Some("nvidia"));
+    }
+    let rows = |source: &mut NvmlSource| -> Vec<_> {
+        let inventory = source.survey(&mut |_| {}).inventory;
+        let rows = inventory.bus.iter();
+        let rows = rows.map(|r| (r.driver, r.count, r.reporting, r.state));
+        rows.collect()
+    };
+    assert!(source.check(&mut |_| {}), "the bus has changed");
+    assert_eq!(
+        rows(&mut source),
+        [(BusDriver::Vendor, 2, 2, DeviceState::Present)]
+    );
+    assert!(!source.check(&mut |_| {}));
+
+    played.hands()(BootNanos(10 * SECOND));
+    assert_eq!(rows(&mut source), [(BusDriver::Vendor, 2, 1, DeviceState::Lost)]);
+    assert_eq!(source.devices.len(), 2);
+
+    let driver = sysfs.join("bus/pci/devices").join(&names[1]).join("driver");
+    fs::remove_file(&driver).unwrap();
+    std::os::unix::fs::symlink("../../drivers/vfio-pci", &driver).unwrap();
+    assert_eq!(
+        rows(&mut source),
+        [
+            (BusDriver::Vendor, 1, 1, DeviceState::Present),
+            (BusDriver::Vfio, 1, 0, DeviceState::PassedThrough),
+        ]
+    );
+    assert_eq!(source.devices.len(), 1, "the guest has it now");
+}

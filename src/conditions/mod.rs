@@ -217,8 +217,13 @@ fn decide(case: &Case<'_>, condition: &'static Condition) -> Finding {
         );
         verdict.outcome = Outcome::Waived;
     }
+    let trial_reports = case
+        .nodes()
+        .any(|n| n.record.facts.newest.as_ref().is_some_and(|r| r.trial));
     if case.licence.trial {
         verdict.sentence.push_str(" (trial licence)");
+    } else if trial_reports {
+        verdict.sentence.push_str(" (rests on trial reports)");
     }
     Finding {
         condition: condition.id,
@@ -235,7 +240,7 @@ fn decide(case: &Case<'_>, condition: &'static Condition) -> Finding {
         severity: condition.severity,
         citation: condition.source,
         rule_set: case.licence.ruleset_id.clone(),
-        trial: case.licence.trial,
+        trial: case.licence.trial || trial_reports,
     }
 }
 

@@ -222,10 +222,20 @@ struct Sums {
 struct Reported {
     lower: MicroTppHours,
     upper: MicroTppHours,
-    /// Time that reports speak of, each day at most a day.
-    reported_ms: u64,
+    /// Time that reports speak of, in milliseconds, by day.
+    days: BTreeMap<i64, u64>,
     /// Reported time without a bound, because the node did not know the model.
     unbounded_ms: u64,
+}
+
+impl Reported {
+    /// Time that reports speak of, in milliseconds; a day has no more than a day, however many nodes speak of it.
+    fn reported_ms(&self) -> u64 {
+        let day = milliseconds(DAY_SECONDS);
+        self.days
+            .values()
+            .fold(0, |n, ms| n.saturating_add((*ms).min(day)))
+    }
 }
 
 impl Sums {
@@ -256,6 +266,10 @@ impl Sums {
             sums.evidence.push(s.device.last_report);
             sums.add(case, *uuid, s.label(), case.model(s.device), start, &found);
         }
+        // Days of devices whose facts were dropped for want of room.
+        for (uuid, found) in reported.iter().filter(|(_, f)| f.lower > MicroTppHours(0)) {
+            sums.add(case, *uuid, uuid.nvml(), None, case.now, found);
+        }
         for (i, row) in case.rows() {
             let start = row.in_service.unwrap_or(from).max(from);
             if !rows_met.contains(&i) && start <= case.now {
@@ -283,7 +297,7 @@ impl Sums {
         found: &Reported,
     ) {
         let elapsed_ms = milliseconds(case.now.since(start));
-        let silent_ms = elapsed_ms.saturating_sub(found.reported_ms);
+        let silent_ms = elapsed_ms.saturating_sub(found.reported_ms());
         let unbounded_ms = silent_ms.saturating_add(found.unbounded_ms);
         let tpp = model.and_then(Model::tpp);
         let (silent, capacity) = match tpp {
@@ -323,8 +337,8 @@ fn reported(case: &Case<'_>, from: UnixSeconds) -> BTreeMap<DeviceUuid, Reported
                 // of the period for sure.
                 if whole {
                     entry.lower = entry.lower.plus(sums.training_lower);
-                    let day_ms = milliseconds(DAY_SECONDS);
-                    entry.reported_ms = entry.reported_ms.saturating_add(sums.expected_ms.min(day_ms));
+                    let ms = entry.days.entry(*number).or_default();
+                    *ms = ms.saturating_add(sums.expected_ms);
                     entry.unbounded_ms = entry.unbounded_ms.saturating_add(sums.unbounded_ms);
                 }
             }

@@ -50,7 +50,7 @@ pub struct LicensedDevice {
     pub pci: Option<PciPair>,
     /// Its model's name in the catalogue.
     pub model: Option<String>,
-    /// Its site; absent where it may stand at any of the licence's sites.
+    /// Its site; absent only where the licence names one site.
     pub site: Option<String>,
     /// From when it is expected to report; absent where from the licence's start.
     pub in_service: Option<UnixSeconds>,

@@ -48,6 +48,12 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest) -> Option<Lice
             );
         }
     }
+    if sites.len() > 1 && devices.iter().any(|d| d.site.is_none()) {
+        root.mistake_at(
+            "device",
+            "the licence names several sites, so each device needs its `site`",
+        );
+    }
     let manifest_digest = root.optional("manifest_digest", Field::digest);
     let limits = Limits::read(root);
     let training = training(root);

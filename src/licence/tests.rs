@@ -57,6 +57,15 @@ fn a_trial_may_report_often_and_a_word_too_near_is_suggested() {
     assert!(Licence::parse(&short).is_err());
     let trial = short.replace("trial = false", "trial = true");
     assert_eq!(Licence::parse(&trial).unwrap().report_seconds, 5);
+    let second = EXAMPLE.replace("site_ids = [\"harbour-1\"]", "site_ids = [\"harbour-1\", \"b\"]");
+    assert!(Licence::parse(&second).is_ok());
+    let open = second.replace("site = \"harbour-1\"\n", "");
+    assert!(
+        Licence::parse(&open)
+            .unwrap_err()
+            .to_string()
+            .contains("each device needs its `site`")
+    );
     let plural = EXAMPLE.replace("[[waivers]]", "[[waiver]]");
     assert!(
         Licence::parse(&plural)

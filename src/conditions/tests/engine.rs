@@ -172,6 +172,10 @@ fn every_finding_of_a_trial_says_so() {
         );
         assert!(finding.trial);
     }
+    let mut short = Scene::empty();
+    short.labs[0].run_with(12, &[gpu(1), gpu(2)], |c| c.report.trial = true);
+    short.labs[1].run(12, &[gpu(3), gpu(4)]);
+    short.expect("INV-11", Outcome::Met, "(rests on trial reports)");
 }
 
 #[test]

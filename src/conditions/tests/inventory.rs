@@ -31,6 +31,10 @@ fn inv_01_tells_a_swapped_serial_and_another_site_apart() {
     scene.hour(&[gpu(1), swapped], &[gpu(3), gpu(4)]);
     scene.expect("INV-01", Outcome::NotMet, "but not in its serial number");
     let mut moved = Scene::honest().with("serial = \"S4\"", "serial = \"S4\"\nsite = \"harbour-2\"");
+    for n in 1..=3 {
+        let serial = format!("serial = \"S{n}\"");
+        moved = moved.with(&serial, &format!("{serial}\nsite = \"harbour-1\""));
+    }
     moved
         .licence
         .push_str("[[site]]\nid = \"harbour-2\"\ncountry = \"SG\"\n");

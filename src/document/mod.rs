@@ -185,8 +185,7 @@ impl<'d, 't> Section<'d, 't> {
         self.nested(key, table, field.at, read)
     }
 
-    /// Every table of the array of tables `key`, written `[[key]]`. The line of each is handed to `read` through
-    /// [`Section::line`].
+    /// Every table of the array of tables `key`, written `[[key]]`, as `read` understands it.
     pub fn tables<T>(
         &mut self,
         key: &'static str,

@@ -4,6 +4,9 @@
 //! above its environment variable, that above the file, the file above the default. Trusts the operator. Does not establish that
 //! what is configured is allowed: a library that is configured, for one, is named as such in every report.
 
+use crate::devices::nvml::NvmlOptions;
+use crate::sampler::{self, EnvironmentError, SamplerOptions, SupervisorOptions};
+use crate::spool::Acceptance;
 use serde::Deserialize;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -46,6 +49,12 @@ pub enum ConfigError {
         found: String,
         /// The nearest known key.
         nearest: &'static str,
+    },
+    /// The log filter cannot be read.
+    #[error("`log` is no filter: {reason}")]
+    Log {
+        /// Why.
+        reason: String,
     },
     /// A value is outside its bounds.
     #[error("`{key}` is {found}, but must lie within {bounds}")]
@@ -105,7 +114,7 @@ pub struct Settings {
     )]
     pub report_seconds_max: Option<u32>,
     /// Whether a verifier may ask for a trial, with reports of 1 to 59 seconds [default: false]
-    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", env = "WEIGHBRIDGE_AGENT_ALLOW_TRIAL")]
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "WEIGHBRIDGE_AGENT_ALLOW_TRIAL")]
     pub allow_trial: Option<bool>,
     /// Time from burst to burst, in seconds; 0 takes none [default: 600]
     #[arg(
@@ -191,6 +200,43 @@ impl Settings {
             });
         }
         toml::from_str(text).map_err(form)
+    }
+}
+
+impl Config {
+    /// How the sampler's process is started.
+    ///
+    /// # Errors
+    /// [`EnvironmentError`] where a variable is configured that must not reach it.
+    pub fn supervisor(&self) -> Result<SupervisorOptions, EnvironmentError> {
+        let sampler = SamplerOptions {
+            nvml: self.nvml_path.as_ref().map(|p| p.to_string_lossy().into_owned()),
+            sysfs: self.sysfs_root.to_string_lossy().into_owned(),
+            burst_period_s: self.burst_every_seconds,
+            burst_length_s: self.burst_seconds,
+            ..SamplerOptions::default()
+        };
+        let environment = sampler::allowed_environment(&self.sampler_environment)?;
+        Ok(SupervisorOptions::new(sampler, environment))
+    }
+
+    /// Where devices are looked for in this process.
+    #[must_use]
+    pub fn devices(&self) -> NvmlOptions {
+        NvmlOptions {
+            library: self.nvml_path.clone(),
+            sysfs: self.sysfs_root.clone(),
+        }
+    }
+
+    /// What a verifier may ask for.
+    #[must_use]
+    pub fn acceptance(&self) -> Acceptance {
+        Acceptance {
+            shortest: self.report_seconds_min,
+            longest: self.report_seconds_max,
+            trial: self.allow_trial,
+        }
     }
 }
 

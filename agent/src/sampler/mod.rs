@@ -16,4 +16,4 @@ mod watch;
 pub use in_process::InProcess;
 pub use pipe::SamplerOptions;
 pub use schedule::Bursts;
-pub use supervisor::{SamplerEvent, Supervisor, SupervisorOptions};
+pub use supervisor::{EnvironmentError, SamplerEvent, Supervisor, SupervisorOptions, allowed_environment};

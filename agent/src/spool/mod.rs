@@ -104,6 +104,18 @@ impl Spool {
     /// [`SpoolError`] where another process holds it or the disk fails.
     pub fn open(path: &Path, limit: u64, entropy: &Entropy) -> Result<(Self, Opened), SpoolError> {
         let (db, opened) = open::open_or_replace(path)?;
+        Ok((Self::begun(db, limit, entropy)?, opened))
+    }
+
+    /// A spool that leaves nothing behind.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    pub fn in_memory(entropy: &Entropy) -> Result<Self, SpoolError> {
+        Self::begun(open::in_memory()?, u64::MAX, entropy)
+    }
+
+    fn begun(db: Database, limit: u64, entropy: &Entropy) -> Result<Self, SpoolError> {
         let spool = Self { db, limit };
         let txn = spool.begin()?;
         {
@@ -117,7 +129,7 @@ impl Spool {
             drop((txn.open_table(QUEUE)?, txn.open_table(PLACES)?));
         }
         txn.commit()?;
-        Ok((spool, opened))
+        Ok(spool)
     }
 
     /// The chain's head.

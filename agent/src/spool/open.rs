@@ -1,6 +1,6 @@
 //! Opening the spool's file: whole, or set aside.
 
-use redb::backends::FileBackend;
+use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{Builder, Database, DatabaseError, StorageError};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -111,6 +111,14 @@ pub(super) fn open_or_replace(path: &Path) -> Result<(Database, Opened), SpoolEr
             }
         }
     }
+}
+
+/// A database in memory.
+pub(super) fn in_memory() -> Result<Database, SpoolError> {
+    Builder::new()
+        .set_cache_size(CACHE_BYTES)
+        .create_with_backend(InMemoryBackend::new())
+        .map_err(|e| SpoolError::Database(Box::new(e.into())))
 }
 
 /// Opens or makes the database, checking every page, so that later reads meet no page that was altered.

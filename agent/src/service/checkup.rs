@@ -1,0 +1,120 @@
+//! What `doctor` looks at besides devices: key, enrolment, verifier, the running agent.
+
+use super::control::{Ask, ControlError, Request, ask};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::delivery::{self, Exchange, LinkError};
+use crate::doctor::{Check, Health};
+use crate::enrolment::Enrolment;
+use crate::keys::{Lifetime, NodeKey};
+use crate::sentence::Sentence;
+use crate::state::StateDir;
+use std::path::Path;
+use weighbridge::crypto::Entropy;
+use weighbridge::time::{DAY_SECONDS, UnixSeconds};
+
+/// Looks.
+pub async fn checkup(config: &Config, clock: &dyn Clock) -> Vec<Check> {
+    let state = match StateDir::open(&config.state_dir) {
+        Ok(state) => state,
+        Err(e) => return vec![wrong("state", &Sentence(&e).to_string())],
+    };
+    let mut checks = Vec::new();
+    let key = match NodeKey::load(&state.key(), &Entropy::system()) {
+        Ok(key) => key,
+        Err(e) => {
+            checks.push(wrong("key", &Sentence(&e).to_string()));
+            None
+        }
+    };
+    if key.is_some() {
+        checks.push(held_in_a_file(Path::new("/dev")));
+    }
+    match (Enrolment::load(&state.enrolment()), key) {
+        (Err(e), _) => checks.push(wrong("enrolment", &Sentence(&e).to_string())),
+        (Ok(None), _) => checks.push(Check::new(
+            "enrolment",
+            Health::Advice,
+            "none: run `weighbridge-agent enrol TOKEN` with a token of the verifier's",
+        )),
+        (Ok(Some(_)), None) => checks.push(wrong("key", "gone: restore it, or enrol anew with --again")),
+        (Ok(Some(enrolment)), Some(key)) => {
+            checks.extend(certificate(&enrolment, clock.wall_now()));
+            checks.push(verifier(config, &enrolment, &key, clock).await);
+        }
+    }
+    checks.push(match ask(&state.control(), &Request::plain(Ask::Status)) {
+        Ok(answer) => {
+            let said = answer.text.unwrap_or_default();
+            let health = if said == "reporting" {
+                Health::Ok
+            } else {
+                Health::Advice
+            };
+            Check::new("agent", health, said)
+        }
+        Err(ControlError::NotRunning) => Check::new(
+            "agent",
+            Health::Advice,
+            "does not run: `systemctl start weighbridge-agent`",
+        ),
+        Err(e) => Check::new("agent", Health::Advice, Sentence(&e).to_string()),
+    });
+    checks
+}
+
+fn wrong(subject: &str, finding: &str) -> Check {
+    Check::new(subject, Health::Wrong, finding)
+}
+
+fn held_in_a_file(dev: &Path) -> Check {
+    if dev.join("tpmrm0").exists() {
+        Check::new(
+            "key",
+            Health::Advice,
+            "in a file, though this host has a TPM: every report says so",
+        )
+    } else {
+        Check::new("key", Health::Ok, "in a file, readable by the agent alone")
+    }
+}
+
+fn certificate(enrolment: &Enrolment, now: UnixSeconds) -> Option<Check> {
+    let life = match Lifetime::of(&enrolment.certificate.0) {
+        Ok(life) => life,
+        Err(e) => return Some(wrong("certificate", &Sentence(&e).to_string())),
+    };
+    let days = life.not_after.since(now).checked_div(DAY_SECONDS).unwrap_or(0);
+    if now < life.not_before {
+        let text = format!("holds from {} only: is this host's clock right?", life.not_before);
+        return Some(wrong("certificate", &text));
+    }
+    life.wants_renewal(now).then(|| {
+        let text = format!("{days} days left; the running agent renews it by itself");
+        Check::new("certificate", Health::Advice, text)
+    })
+}
+
+async fn verifier(config: &Config, enrolment: &Enrolment, key: &NodeKey, clock: &dyn Clock) -> Check {
+    const SUBJECT: &str = "verifier";
+    let url = &enrolment.url;
+    let line = match delivery::link(enrolment, key, config.proxy.as_ref()) {
+        Ok(line) => line,
+        Err(e) => return wrong(SUBJECT, &Sentence(&e).to_string()),
+    };
+    let before = clock.boot_now();
+    let answer = line.head(None).await;
+    let ms = clock.boot_now().since(before).checked_div(1_000_000).unwrap_or(0);
+    match answer {
+        Ok(_) => Check::new(SUBJECT, Health::Ok, format!("{url} reached in {ms} ms, TLS 1.3")),
+        Err(LinkError::Refused(refusal)) => {
+            let said = refusal.peek().map(|r| r.sentence).unwrap_or_default();
+            Check::new(
+                SUBJECT,
+                Health::Advice,
+                format!("{url} reached in {ms} ms, TLS 1.3; {said}"),
+            )
+        }
+        Err(e) => wrong(SUBJECT, &format!("{url}: {}", Sentence(&e))),
+    }
+}

@@ -1,0 +1,238 @@
+//! The socket through which the running agent is asked: to let go of the driver, to take it up again, how it stands, what it sealed.
+//!
+//! Decides: who may ask, by the permissions of the state directory. Every request and answer is one message of strict CBOR, bounded.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream as BlockingStream;
+use std::path::Path;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use weighbridge::bounded::{self, BoundedReadError};
+use weighbridge::cbor::{self, Bytes, DecodeError};
+use weighbridge::id::ChainId;
+
+/// Largest request.
+const MAX_REQUEST: u64 = 256;
+/// Largest answer: a report of 64 devices with its windows and bursts.
+const MAX_ANSWER: usize = 32 << 20;
+/// How long an asker may take; letting go of a driver takes a few seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+weighbridge::code! {
+    /// What may be asked.
+    pub enum Ask {
+        /// Let go of the driver.
+        Release = 0 => "release",
+        /// Take the driver up again.
+        Resume = 1 => "resume",
+        /// How the agent stands.
+        Status = 2 => "status",
+        /// The report sealed last.
+        Latest = 3 => "latest",
+        /// A report and its windows.
+        Report = 4 => "report",
+    }
+}
+
+weighbridge::record! {
+    /// A request.
+    pub struct Request {
+        /// What.
+        0 => ask: Ask,
+        /// Of which chain; absent, of the one written now.
+        1 => chain: Option<ChainId>,
+        /// Which number.
+        2 => sequence: Option<u64>,
+    }
+}
+
+weighbridge::record! {
+    /// An answer.
+    pub struct Answer {
+        /// Why it could not be done.
+        0 => error: Option<String>,
+        /// A line for a person.
+        1 => text: Option<String>,
+        /// A sealed report.
+        2 => bundle: Option<Bytes>,
+        /// Its windows.
+        3 => windows: Option<Bytes>,
+    }
+}
+
+impl Request {
+    /// A request without arguments.
+    #[must_use]
+    pub fn plain(ask: Ask) -> Self {
+        Self {
+            ask,
+            chain: None,
+            sequence: None,
+        }
+    }
+}
+
+impl Answer {
+    /// A line.
+    #[must_use]
+    pub fn text(text: impl Into<String>) -> Self {
+        Self {
+            error: None,
+            text: Some(text.into()),
+            bundle: None,
+            windows: None,
+        }
+    }
+
+    /// A failure.
+    #[must_use]
+    pub fn error(why: impl Into<String>) -> Self {
+        Self {
+            error: Some(why.into()),
+            text: None,
+            bundle: None,
+            windows: None,
+        }
+    }
+}
+
+/// Why the running agent could not be asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// None runs.
+    #[error("no agent runs on this state directory")]
+    NotRunning,
+    /// The socket failed.
+    #[error("the running agent could not be asked")]
+    Io(#[from] std::io::Error),
+    /// The answer could not be read.
+    #[error("the running agent's answer could not be read")]
+    Read(#[from] BoundedReadError),
+    /// The answer is malformed.
+    #[error("the running agent's answer is malformed; is it of another version?")]
+    Malformed(#[from] DecodeError),
+    /// It could not be done.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Asks the agent that listens at `path`.
+///
+/// # Errors
+/// [`ControlError`]; `NotRunning` where nobody listens.
+pub fn ask(path: &Path, request: &Request) -> Result<Answer, ControlError> {
+    use std::io::ErrorKind::{ConnectionRefused, NotFound};
+    let mut stream = BlockingStream::connect(path).map_err(|e| match e.kind() {
+        NotFound | ConnectionRefused => ControlError::NotRunning,
+        _ => ControlError::Io(e),
+    })?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(&cbor::encode(request))?;
+    stream.shutdown(std::net::Shutdown::Write)?;
+    let bytes = bounded::read(Read::by_ref(&mut stream), MAX_ANSWER)?;
+    let answer: Answer = cbor::decode_strict(&bytes)?;
+    match answer.error {
+        Some(why) => Err(ControlError::Refused(why)),
+        None => Ok(answer),
+    }
+}
+
+/// The listening end.
+#[derive(Debug)]
+pub struct Control(UnixListener);
+
+impl Control {
+    /// Listens at `path`, for this user alone. A socket left by a run that was killed is replaced; the spool's lock keeps two agents apart.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn bind(path: &Path) -> std::io::Result<Self> {
+        match std::fs::remove_file(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
+        Ok(Self(listener))
+    }
+
+    /// Waits for the next request that can be read.
+    pub async fn next(&self) -> Asked {
+        loop {
+            // An asker that says nothing is let go of, and so is one that talks nonsense.
+            if let Ok((stream, _)) = self.0.accept().await
+                && let Ok(Some(asked)) = tokio::time::timeout(Duration::from_secs(2), read(stream)).await
+            {
+                return asked;
+            }
+        }
+    }
+}
+
+/// A request, and where its answer goes.
+#[derive(Debug)]
+pub struct Asked {
+    /// What is asked.
+    pub request: Request,
+    stream: UnixStream,
+}
+
+impl Asked {
+    /// Answers, without waiting for an asker that does not read.
+    pub fn answer(mut self, answer: &Answer) {
+        let bytes = cbor::encode(answer);
+        tokio::spawn(async move {
+            // The asker went away: there is nobody to tell.
+            tokio::time::timeout(PATIENCE, self.stream.write_all(&bytes))
+                .await
+                .ok();
+        });
+    }
+}
+
+async fn read(mut stream: UnixStream) -> Option<Asked> {
+    let mut bytes = Vec::new();
+    (&mut stream)
+        .take(MAX_REQUEST)
+        .read_to_end(&mut bytes)
+        .await
+        .ok()?;
+    let request = cbor::decode_strict(&bytes).ok()?;
+    Some(Asked { request, stream })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_gets_its_answer_and_nonsense_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        assert!(matches!(
+            ask(&path, &Request::plain(Ask::Status)),
+            Err(ControlError::NotRunning)
+        ));
+        std::fs::write(&path, "left behind").unwrap();
+        let control = Control::bind(&path).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let asking = std::thread::spawn(move || {
+            let mut noise = BlockingStream::connect(&path).unwrap();
+            noise.write_all(b"noise").unwrap();
+            drop(noise);
+            ask(&path, &Request::plain(Ask::Status)).unwrap()
+        });
+        let asked = control.next().await;
+        assert_eq!(asked.request.ask, Ask::Status);
+        asked.answer(&Answer::text("reporting"));
+        while !asking.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(asking.join().unwrap(), Answer::text("reporting"));
+    }
+}

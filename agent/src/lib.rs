@@ -9,15 +9,21 @@
     )
 )]
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod devices;
 pub mod doctor;
 pub mod draft;
+pub mod enrol;
 pub mod enrolment;
 pub mod inventory;
 pub mod keys;
+pub mod measure;
+pub mod preview;
+pub mod release;
+pub mod run;
 pub mod sampler;
 pub mod sentence;
 pub mod service;

@@ -1,2 +1,7 @@
-//! Laid out in the commits that follow.
-fn main() {}
+//! `weighbridge-agent`: measures the compute that this node delivers and reports it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    weighbridge_agent::cli::run()
+}

@@ -1,0 +1,178 @@
+//! The command line: which verb, which settings, which exit status.
+//!
+//! Exit status 0: done, and everything holds. 1: done, and something does not hold or cannot be told. 2: could not be done, and why, in one
+//! line on standard error.
+
+use crate::clock::SystemClock;
+use crate::config::{Config, ConfigError, Settings};
+use crate::inventory::{self, Format};
+use crate::sentence::Sentence;
+use crate::{doctor, enrol, measure, preview, release, run, sampler, service};
+use clap::{Parser, Subcommand};
+use std::error::Error;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Measures the compute that this node's accelerators deliver, and reports it to a verifier.
+#[derive(Debug, Parser)]
+#[command(name = "weighbridge-agent", version)]
+struct Cli {
+    /// Configuration file [default: /etc/weighbridge/agent.toml, where there is one]
+    #[arg(long, global = true, value_name = "FILE", env = "WEIGHBRIDGE_AGENT_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(
+        flatten,
+        next_help_heading = "Settings, each also a key of the configuration file"
+    )]
+    settings: Settings,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Enrol this node with the verifier that the token names
+    Enrol(enrol::Arguments),
+    /// Sample, sign and deliver, until told to stop
+    Run,
+    /// Show the accelerators of this node, and the driver
+    Inventory {
+        /// Form of the output
+        #[arg(long, value_name = "FORM", default_value = "table")]
+        format: Format,
+    },
+    /// Say what keeps the agent from its work on this host, and what would mend it
+    Doctor {
+        /// Form of the output
+        #[arg(long, value_name = "FORM", default_value = "table")]
+        format: Format,
+    },
+    /// Measure without a verifier, or show a window that a report commits to
+    Measure(measure::Arguments),
+    /// Print a report as it leaves this node, in JSON
+    Preview(preview::Arguments),
+    /// Let the running agent let go of the driver, or take it up again
+    Release(release::Arguments),
+    /// The process that owns the driver; `run` starts it
+    #[command(hide = true)]
+    Sampler,
+}
+
+/// How a verb ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done, and everything holds.
+    Holds,
+    /// Done, and something does not hold or cannot be told.
+    Open,
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are no errors. Where not even this can be printed, the status has to do.
+            let code = if e.use_stderr() { 2 } else { 0 };
+            e.print().ok();
+            return ExitCode::from(code);
+        }
+    };
+    match perform(cli) {
+        Ok(Outcome::Holds) => ExitCode::SUCCESS,
+        Ok(Outcome::Open) => ExitCode::from(1),
+        Err(e) => {
+            writeln!(std::io::stderr(), "weighbridge-agent: {}", Sentence(e.as_ref())).ok();
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn perform(cli: Cli) -> Result<Outcome, Box<dyn Error>> {
+    if matches!(cli.verb, Verb::Sampler) {
+        sampler::child::run()?;
+        return Ok(Outcome::Holds);
+    }
+    let config = Config::load(cli.config.as_deref(), cli.settings)?;
+    log_to_stderr(&config)?;
+    match cli.verb {
+        Verb::Enrol(arguments) => Ok(enrol::enrol(&config, &arguments)?),
+        Verb::Run => Ok(run::run(&config)?),
+        Verb::Inventory { format } => {
+            let clock = Arc::new(SystemClock);
+            let whole = inventory::run(config.devices(), clock, format, &mut std::io::stdout().lock())?;
+            Ok(outcome(whole))
+        }
+        Verb::Doctor { format } => {
+            let clock = Arc::new(SystemClock);
+            let further = runtime()?.block_on(service::checkup(&config, clock.as_ref()));
+            let well = doctor::run(
+                config.devices(),
+                clock,
+                further,
+                format,
+                &mut std::io::stdout().lock(),
+            )?;
+            Ok(outcome(well))
+        }
+        Verb::Measure(arguments) => Ok(measure::measure(&config, &arguments)?),
+        Verb::Preview(arguments) => Ok(preview::preview(&config, &arguments)?),
+        Verb::Release(arguments) => Ok(release::release(&config, &arguments)?),
+        Verb::Sampler => Ok(Outcome::Holds),
+    }
+}
+
+fn outcome(holds: bool) -> Outcome {
+    if holds { Outcome::Holds } else { Outcome::Open }
+}
+
+fn log_to_stderr(config: &Config) -> Result<(), ConfigError> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log).map_err(|e| ConfigError::Log {
+        reason: e.to_string(),
+    })?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .init();
+    Ok(())
+}
+
+/// Writes a line to standard output. A reader that went away is no error of this program's.
+pub(crate) fn say(line: &str) {
+    writeln!(std::io::stdout(), "{line}").ok();
+}
+
+/// A runtime of one thread: this program waits far more than it works.
+pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent_and_knows_every_verb() {
+        Cli::command().debug_assert();
+        for verb in [
+            "enrol",
+            "run",
+            "inventory",
+            "measure",
+            "preview",
+            "release",
+            "doctor",
+        ] {
+            assert!(Cli::command().find_subcommand(verb).is_some(), "{verb}");
+        }
+        let cli =
+            Cli::try_parse_from(["weighbridge-agent", "run", "--state-dir", "/x", "--allow-trial"]).unwrap();
+        assert_eq!(cli.settings.allow_trial, Some(true));
+    }
+}

@@ -1,0 +1,286 @@
+//! `enrol`: the token's secret for a certificate, and what to expect from the verifier.
+//!
+//! Decides: what is pinned. The server is trusted because it proves the key whose digest stands in the token. Repeated after a crash it
+//! does no harm: the key is made once, and the verifier answers the same key with the same node.
+
+use crate::cli::{Outcome, runtime, say};
+use crate::config::Config;
+use crate::delivery::{self, DeliveryError, Exchange, Link, LinkError};
+use crate::enrolment::{Enrolment, EnrolmentError};
+use crate::keys::{self, CertificateError, Lifetime, NodeKey, NodeKeyError, TlsError};
+use crate::sampler::EnvironmentError;
+use crate::service;
+use crate::spool::{Spool, SpoolError};
+use crate::state::{StateDir, StateError};
+use std::io::Read;
+use std::time::Duration;
+use weighbridge::bounded::{self, BoundedReadError};
+use weighbridge::cbor::Bytes;
+use weighbridge::crypto::{Entropy, KeyError, PublicKey};
+use weighbridge::id::NodeId;
+use weighbridge::protocol::{
+    EnrolAnswer, EnrolRequest, EnrolmentState, EnrolmentToken, RefusalCode, SignedRefusal, TokenError,
+};
+use weighbridge::report::PROFILES;
+use weighbridge::time::UnixSeconds;
+
+/// How long the devices may take to be listed for a token that is bound to serial numbers.
+const SURVEY: Duration = Duration::from_secs(20);
+/// How often an approval is asked for.
+const APPROVAL_POLL: Duration = Duration::from_secs(3);
+
+/// What `enrol` is told.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The token, as `weighbridge-verifier token new` printed it; `-` reads it from standard input
+    token: String,
+    /// Wait until an administrator has approved the node
+    #[arg(long)]
+    wait: bool,
+    /// Enrol anew although this state directory is enrolled: its chain and what it holds are set aside
+    #[arg(long)]
+    again: bool,
+    /// The node that this one was before a reimage or repair, so that its devices are not taken for duplicates
+    #[arg(long, value_name = "NODE", value_parser = parse_node)]
+    predecessor: Option<NodeId>,
+}
+
+fn parse_node(text: &str) -> Result<NodeId, weighbridge::id::ParseIdError> {
+    NodeId::parse(text)
+}
+
+/// Why the node is not enrolled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnrolError {
+    /// The token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// Standard input.
+    #[error("the token could not be read from standard input")]
+    Input(#[from] BoundedReadError),
+    /// Enrolled elsewhere.
+    #[error("this node is enrolled as {node} with {url}; give --again to leave that behind")]
+    Already {
+        /// As.
+        node: NodeId,
+        /// With.
+        url: String,
+    },
+    /// The verifier refused.
+    #[error("the verifier refused ({code}): {sentence}")]
+    Refused {
+        /// Its code.
+        code: RefusalCode,
+        /// Its words.
+        sentence: String,
+    },
+    /// The answer is not what it should be.
+    #[error("the verifier's answer does not fit: {0}")]
+    Answer(&'static str),
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The former spool cannot be set aside.
+    #[error("the former spool could not be set aside")]
+    Aside(#[source] std::io::Error),
+    /// The former enrolment.
+    #[error(transparent)]
+    Enrolment(#[from] EnrolmentError),
+    /// The key.
+    #[error(transparent)]
+    NodeKey(#[from] NodeKeyError),
+    /// A certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The ledger's key.
+    #[error("the verifier's answer holds no ledger key that can be used")]
+    LedgerKey(#[from] KeyError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The line.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The first word with the verifier as a node.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
+    /// The spool.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The sampler's environment.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    /// The system.
+    #[error("the agent could not set up what it runs on")]
+    System(#[from] std::io::Error),
+}
+
+/// Enrols this node.
+///
+/// # Errors
+/// [`EnrolError`].
+pub fn enrol(config: &Config, arguments: &Arguments) -> Result<Outcome, EnrolError> {
+    let token = EnrolmentToken::parse(&token_text(&arguments.token)?)?;
+    let state = StateDir::open(&config.state_dir)?;
+    let entropy = Entropy::system();
+    let before = Enrolment::load(&state.enrolment())?;
+    let runtime = runtime()?;
+    if let Some(before) = &before
+        && !arguments.again
+    {
+        if before.verifier != token.verifier {
+            return Err(EnrolError::Already {
+                node: before.node,
+                url: before.url.clone(),
+            });
+        }
+        say(&format!(
+            "enrolled already as node {} with {}",
+            before.node, before.url
+        ));
+        let key = NodeKey::load_or_create(&state.key(), &entropy)?;
+        return runtime.block_on(approval(config, before, &key, arguments.wait));
+    }
+    let key = NodeKey::load_or_create(&state.key(), &entropy)?;
+    let predecessor = arguments.predecessor.or_else(|| before.as_ref().map(|b| b.node));
+    runtime.block_on(async {
+        let answer = request(config, &token, &key, predecessor).await?;
+        let enrolment = accept(&token, &key, &answer)?;
+        if before.is_some() {
+            set_spool_aside(&state)?;
+        }
+        let (spool, _) = Spool::open(&state.spool(), config.spool_max_bytes, &entropy)?;
+        let mut standing = spool.standing()?;
+        if let Some(complaint) = standing.follow(&answer.instructions, &config.acceptance()) {
+            tracing::warn!("{complaint}");
+        }
+        spool.remember(&standing)?;
+        drop(spool);
+        // The enrolment comes last: with it the node is enrolled, without it this can be repeated.
+        enrolment.store(&state.enrolment())?;
+        say(&format!(
+            "enrolled as node {} with {}",
+            enrolment.node, enrolment.url
+        ));
+        match answer.state {
+            EnrolmentState::Approved => Ok(Outcome::Holds),
+            EnrolmentState::Revoked => {
+                say("the node is revoked");
+                Ok(Outcome::Open)
+            }
+            EnrolmentState::Pending => {
+                say(&format!(
+                    "an administrator has still to approve it: weighbridge-verifier node approve {}",
+                    enrolment.node
+                ));
+                approval(config, &enrolment, &key, arguments.wait).await
+            }
+        }
+    })
+}
+
+fn token_text(argument: &str) -> Result<String, EnrolError> {
+    if argument != "-" {
+        return Ok(argument.to_owned());
+    }
+    Ok(bounded::read_text(
+        std::io::stdin().lock().by_ref(),
+        bounded::MAX_KEY_FILE,
+    )?)
+}
+
+async fn request(
+    config: &Config,
+    token: &EnrolmentToken,
+    key: &NodeKey,
+    predecessor: Option<NodeId>,
+) -> Result<EnrolAnswer, EnrolError> {
+    let serials: Vec<String> = service::survey(config.supervisor()?, SURVEY)
+        .await
+        .map(|found| found.devices.into_iter().filter_map(|d| d.serial).collect())
+        .unwrap_or_default();
+    let request = EnrolRequest {
+        secret: token.secret,
+        csr: Bytes(keys::request(key.signer.as_ref())?),
+        key_protection: key.protection,
+        profiles: PROFILES.iter().map(|p| (*p).to_owned()).collect(),
+        predecessor,
+        serials,
+    };
+    let tls = || keys::client_config(token.verifier, None, None);
+    let line = Link::new(&token.url, tls()?, tls()?, config.proxy.as_ref())?;
+    match line.enrol(&request).await {
+        Err(LinkError::Refused(signed)) => Err(refused(&signed)),
+        other => Ok(other?),
+    }
+}
+
+/// The refusal's words. Its signature cannot be checked yet: the ledger's key comes with an answer that was not given. TLS has proved who speaks.
+fn refused(signed: &SignedRefusal) -> EnrolError {
+    match signed.peek() {
+        Ok(refusal) => EnrolError::Refused {
+            code: refusal.code,
+            sentence: refusal.sentence,
+        },
+        Err(_) => EnrolError::Answer("a refusal that cannot be read"),
+    }
+}
+
+/// Checks that the answer is about this key and from this verifier.
+fn accept(token: &EnrolmentToken, key: &NodeKey, answer: &EnrolAnswer) -> Result<Enrolment, EnrolError> {
+    if answer.verifier != token.verifier || keys::spki_digest(&answer.ca.0)?.0 != token.verifier.0 {
+        return Err(EnrolError::Answer(
+            "it is from another verifier than the token names",
+        ));
+    }
+    if keys::spki_digest(&answer.certificate.0)? != key.signer.public_key().id() {
+        return Err(EnrolError::Answer("its certificate is for another key"));
+    }
+    Lifetime::of(&answer.certificate.0)?;
+    PublicKey::from_spki(&answer.ledger_key.0)?;
+    Ok(Enrolment {
+        url: token.url.trim_end_matches('/').to_owned(),
+        verifier: answer.verifier,
+        node: answer.node,
+        certificate: answer.certificate.clone(),
+        ca: answer.ca.clone(),
+        ledger_origin: answer.ledger_origin.clone(),
+        ledger_key: answer.ledger_key.clone(),
+        renewal_asked_at: UnixSeconds(0),
+    })
+}
+
+/// The chain of a former enrolment speaks for a node that this one no longer is.
+fn set_spool_aside(state: &StateDir) -> Result<(), EnrolError> {
+    let path = state.spool();
+    match std::fs::rename(&path, path.with_extension("redb.former")) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(EnrolError::Aside(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Waits for the approval where that is wanted.
+async fn approval(
+    config: &Config,
+    enrolment: &Enrolment,
+    key: &NodeKey,
+    wait: bool,
+) -> Result<Outcome, EnrolError> {
+    if !wait {
+        return Ok(Outcome::Holds);
+    }
+    let line = delivery::link(enrolment, key, config.proxy.as_ref())?;
+    loop {
+        match line.head(None).await {
+            Ok(_) => {
+                say("approved");
+                return Ok(Outcome::Holds);
+            }
+            Err(LinkError::Refused(_) | LinkError::Unreachable(_)) => {
+                tokio::time::sleep(APPROVAL_POLL).await;
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
+}

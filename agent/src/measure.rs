@@ -1,0 +1,455 @@
+//! `measure`: windows without a verifier, and proof that a window belongs to a report.
+//!
+//! Decides: nothing that a report would not; the meter is the same. Does not establish anything for anyone else: what is printed is not signed.
+
+use crate::cli::{Outcome, runtime, say};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::inventory::Format;
+use crate::sampler::{EnvironmentError, SamplerEvent, Supervisor};
+use crate::service::{Ask, ControlError, KeptLeaves, Request, ShowError, ask, now};
+use crate::spool::{Spool, SpoolError};
+use crate::state::{StateDir, StateError};
+use serde_json::{Map, Number, Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::Receiver;
+use weighbridge::accelerator::{Catalogue, CatalogueError};
+use weighbridge::accounting::Compute;
+use weighbridge::crypto::{Entropy, KeyError};
+use weighbridge::id::{ChainId, DeviceUuid, ParseIdError};
+use weighbridge::report::{
+    AcceleratorClaims, ClosedWindow, EnvelopeError, Finished, Meter, MeterSettings, OpenedReport,
+};
+use weighbridge::telemetry::{DeviceState, Inventory, PipeTimes, Reading, TickKind};
+use weighbridge::time::{BootNanos, SECOND, UnixSeconds};
+use weighbridge::unit::{Millijoules, Ppm};
+use weighbridge::workload::{Class, Rules, RulesError};
+
+/// How long frames may be late before a window ends without them.
+const GRACE_NS: u64 = 2 * SECOND;
+/// A window ends with the tick that lies this near its end.
+const TOLERANCE_NS: u64 = SECOND / 4;
+
+/// What `measure` is told.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// How many windows
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    windows: u32,
+    /// Length of a window, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    window: u32,
+    /// Form of the output; json is one object a line
+    #[arg(long, value_name = "FORM", default_value = "table")]
+    format: Format,
+    /// Show the windows that the report with this number commits to, each with its path to the root in the report
+    #[arg(long, value_name = "SEQUENCE", conflicts_with_all = ["windows", "window"])]
+    proof: Option<u64>,
+    /// Of which chain, where it is not the present one
+    #[arg(long, value_name = "CHAIN", requires = "proof", value_parser = parse_chain)]
+    chain: Option<ChainId>,
+    /// Of which device, by its UUID
+    #[arg(long, value_name = "UUID", requires = "proof", value_parser = parse_device)]
+    device: Option<DeviceUuid>,
+}
+
+fn parse_chain(text: &str) -> Result<ChainId, ParseIdError> {
+    ChainId::parse(text)
+}
+
+fn parse_device(text: &str) -> Result<DeviceUuid, ParseIdError> {
+    DeviceUuid::parse_nvml(text)
+}
+
+/// Why nothing is measured or shown.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MeasureError {
+    /// No device.
+    #[error("no accelerator answers through the driver: {why}; `weighbridge-agent doctor` says more")]
+    NoDevice {
+        /// What the sampler says.
+        why: String,
+    },
+    /// The report is not here.
+    #[error("this node holds no report with number {0} of that chain")]
+    NoReport(u64),
+    /// The catalogue that was built in.
+    #[error("the catalogue of accelerators that was built in is damaged; reinstall the agent")]
+    Catalogue(#[from] CatalogueError),
+    /// The rules that were built in.
+    #[error("the workload rules that were built in are damaged; reinstall the agent")]
+    Rules(#[from] RulesError),
+    /// The running agent.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The spool.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The report.
+    #[error(transparent)]
+    Report(#[from] EnvelopeError),
+    /// The windows.
+    #[error(transparent)]
+    Show(#[from] ShowError),
+    /// No random bytes.
+    #[error(transparent)]
+    Entropy(#[from] KeyError),
+    /// The sampler's environment.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    /// The output.
+    #[error("what was measured could not be written as JSON")]
+    Json(#[from] serde_json::Error),
+    /// The system.
+    #[error("the agent could not set up what it runs on")]
+    System(#[from] std::io::Error),
+}
+
+/// Measures, or shows what was measured.
+///
+/// # Errors
+/// [`MeasureError`].
+pub fn measure(config: &Config, arguments: &Arguments) -> Result<Outcome, MeasureError> {
+    match arguments.proof {
+        Some(sequence) => show(config, arguments, sequence)?,
+        None => runtime()?.block_on(windows(config, arguments))?,
+    }
+    Ok(Outcome::Holds)
+}
+
+fn show(config: &Config, arguments: &Arguments, sequence: u64) -> Result<(), MeasureError> {
+    let state = StateDir::open(&config.state_dir)?;
+    let request = Request {
+        ask: Ask::Report,
+        chain: arguments.chain,
+        sequence: Some(sequence),
+    };
+    let (bundle, windows) = match ask(&state.control(), &request) {
+        Ok(answer) => {
+            let bundle = answer.bundle.ok_or(MeasureError::NoReport(sequence))?;
+            (bundle.0, answer.windows.unwrap_or_default().0)
+        }
+        Err(ControlError::NotRunning) if state.spool().exists() => {
+            let (spool, _) = Spool::open(&state.spool(), config.spool_max_bytes, &Entropy::system())?;
+            let (_, bundle, windows) = spool
+                .report_at(arguments.chain, sequence)?
+                .ok_or(MeasureError::NoReport(sequence))?;
+            (bundle, windows)
+        }
+        Err(e) => return Err(e.into()),
+    };
+    let report = OpenedReport::open(&bundle)?;
+    for shown in KeptLeaves::show(&windows, &report, arguments.device)? {
+        let mut line = serde_json::to_value(&shown)?;
+        if let Some(fields) = line.as_object_mut() {
+            fields.insert("report".to_owned(), json!(report.digest()));
+            fields.insert("sequence".to_owned(), json!(sequence));
+        }
+        say(&line.to_string());
+    }
+    Ok(())
+}
+
+async fn windows(config: &Config, arguments: &Arguments) -> Result<(), MeasureError> {
+    let clock = Arc::new(SystemClock);
+    let (supervisor, mut events) = Supervisor::start(config.supervisor()?, clock);
+    let done = print_windows(&mut events, arguments).await;
+    drop(events);
+    supervisor.shutdown().await;
+    done
+}
+
+async fn print_windows(
+    events: &mut Receiver<SamplerEvent>,
+    arguments: &Arguments,
+) -> Result<(), MeasureError> {
+    let clock = SystemClock;
+    let entropy = Entropy::system();
+    let length = u64::from(arguments.window).saturating_mul(SECOND);
+    let mut bench: Option<Bench> = None;
+    let mut inventory: Option<Inventory> = None;
+    let mut why = "the sampler found none".to_owned();
+    let mut left = arguments.windows;
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    while left > 0 {
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(SamplerEvent::Frame(frame)) => {
+                    if let Some(notice) = frame.notice {
+                        tracing::info!("{}: {}", notice.kind, notice.text);
+                        why = notice.text.clone();
+                        if let Some(bench) = &mut bench {
+                            bench.meter.push_notice(&notice);
+                        }
+                    }
+                    if let Some(found) = frame.inventory {
+                        match &mut bench {
+                            Some(bench) => bench.meter.set_inventory(&found),
+                            None => inventory = Some(found),
+                        }
+                    }
+                    let Some(tick) = frame.tick else { continue };
+                    if let Some(bench) = &mut bench {
+                        bench.meter.push_tick(&tick);
+                        let near = tick.at.0.saturating_add(TOLERANCE_NS) >= bench.meter.start().0.saturating_add(length);
+                        if near && tick.kind == TickKind::Regular {
+                            bench.print(tick.at, arguments.format)?;
+                            left = left.saturating_sub(1);
+                        }
+                    } else if let Some(found) = inventory.as_ref().filter(|_| tick.kind == TickKind::Regular) {
+                        if found.devices.is_empty() {
+                            return Err(MeasureError::NoDevice { why });
+                        }
+                        let mut begun = Bench::new(found, tick.at, length, now(&clock).wall, entropy.clone())?;
+                        begun.meter.push_tick(&tick);
+                        bench = Some(begun);
+                    }
+                }
+                Some(SamplerEvent::Hung { device, .. }) => {
+                    if let Some(bench) = &mut bench {
+                        bench.meter.mark(device, DeviceState::Hung);
+                    }
+                }
+                Some(SamplerEvent::Died { reason, .. }) => {
+                    tracing::warn!("the sampler died: {reason}");
+                    why = reason;
+                }
+                Some(_) => {}
+                None => return Err(MeasureError::NoDevice { why }),
+            },
+            _ = second.tick() => {
+                // Devices that fell silent still end their window.
+                let late = BootNanos(clock.boot_now().0.saturating_sub(GRACE_NS));
+                match &mut bench {
+                    Some(bench) if late.since(bench.meter.start()) >= length => {
+                        let end = bench.meter.start().plus(length);
+                        bench.print(end, arguments.format)?;
+                        left = left.saturating_sub(1);
+                    }
+                    None if inventory.as_ref().is_some_and(|i| i.devices.is_empty()) => {
+                        return Err(MeasureError::NoDevice { why });
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A meter, and what its windows are printed with.
+struct Bench {
+    meter: Meter,
+    catalogue: Catalogue,
+    model: String,
+    /// Wall time at boot.
+    wall_at_boot: i64,
+    entropy: Entropy,
+}
+
+impl Bench {
+    fn new(
+        inventory: &Inventory,
+        start: BootNanos,
+        window_ns: u64,
+        wall: UnixSeconds,
+        entropy: Entropy,
+    ) -> Result<Self, MeasureError> {
+        let catalogue = Catalogue::embedded()?;
+        let rules = Rules::embedded()?;
+        let up = i64::try_from(start.0.checked_div(SECOND).unwrap_or(0)).unwrap_or(0);
+        let settings = MeterSettings {
+            nominal_ns: SECOND,
+            // The meter is finished at the end of each window, by the tick that lies there.
+            window_ns: window_ns.saturating_mul(2),
+        };
+        Ok(Self {
+            model: rules.digest().to_string(),
+            meter: Meter::new(inventory, start, settings, catalogue.clone(), rules),
+            catalogue,
+            wall_at_boot: wall.0.saturating_sub(up),
+            entropy,
+        })
+    }
+
+    fn wall(&self, at: BootNanos) -> UnixSeconds {
+        let up = i64::try_from(at.0.checked_div(SECOND).unwrap_or(0)).unwrap_or(0);
+        UnixSeconds(self.wall_at_boot.saturating_add(up))
+    }
+
+    fn print(&mut self, end: BootNanos, format: Format) -> Result<(), MeasureError> {
+        let start = self.meter.start();
+        let entropy = self.entropy.clone();
+        // These leaves are not kept, so their salts protect nothing.
+        let Finished {
+            accelerators,
+            windows,
+        } = self.meter.finish(end, &mut || entropy.draw().unwrap_or_default());
+        for claims in &accelerators {
+            let window = windows.iter().find(|w| w.device == claims.identity.uuid);
+            let line = if format == Format::Json {
+                self.json(claims, window, start, end).to_string()
+            } else {
+                self.text(claims, window, end)
+            };
+            say(&line);
+        }
+        Ok(())
+    }
+
+    fn text(&self, claims: &AcceleratorClaims, window: Option<&ClosedWindow>, end: BootNanos) -> String {
+        let delivered = &claims.delivered;
+        let class = window
+            .and_then(|w| w.sums.class)
+            .map_or("cannot tell", Class::text);
+        let compute = delivered.compute.as_ref().map_or_else(
+            || "compute cannot be told: the catalogue does not know this model".to_owned(),
+            |c| format!("{} to {} TPP-hours", c.lower, c.upper),
+        );
+        let energy = match delivered.measured.energy_mj {
+            Reading::Value(mj) => format!("{} J", joules(Millijoules(mj))),
+            Reading::Unsupported => "energy not offered".to_owned(),
+            Reading::Lost(why) => format!("energy lost ({why})"),
+        };
+        format!(
+            "{}  {}  {}  {energy}  {compute}  {class}",
+            self.wall(end),
+            claims.identity.uuid.nvml(),
+            claims.identity.name
+        )
+    }
+
+    fn json(
+        &self,
+        claims: &AcceleratorClaims,
+        window: Option<&ClosedWindow>,
+        start: BootNanos,
+        end: BootNanos,
+    ) -> Value {
+        let delivered = &claims.delivered;
+        let measured = &delivered.measured;
+        let whole_ms = end.since(start).checked_div(1_000_000).unwrap_or(0);
+        let coverage = Ppm::of(delivered.covered_ms.into(), whole_ms);
+        let scores: Map<String, Value> = window
+            .into_iter()
+            .flat_map(|w| Class::ALL.iter().zip(&w.sums.centinats))
+            .map(|(class, centinats)| (class.text().to_owned(), number(f64::from(*centinats) / 100.0)))
+            .collect();
+        json!({
+            "window_start": self.wall(start),
+            "window_end": self.wall(end),
+            "device": claims.identity.uuid.nvml(),
+            "model": claims.identity.name,
+            "state": claims.state,
+            "energy_j": reading(measured.energy_mj, thousandths),
+            "tpp_hours": delivered.compute.as_ref().map(tpp_hours),
+            "operations": delivered.compute.as_ref().and_then(|c| self.operations(c, claims)),
+            "busy_s": reading(measured.busy_ms, thousandths),
+            "coverage": number(f64::from(coverage.0) / 1e6),
+            "gaps": delivered.gaps,
+            "pipes": reading(measured.pipes.clone(), pipes),
+            "links": {
+                "nvlink_tx_bytes": reading(measured.nvlink.clone(), |t| t.tx.into()),
+                "nvlink_rx_bytes": reading(measured.nvlink.clone(), |t| t.rx.into()),
+                "pcie_tx_bytes": reading(measured.pcie.clone(), |t| t.tx.into()),
+                "pcie_rx_bytes": reading(measured.pcie.clone(), |t| t.rx.into()),
+            },
+            "observations": {
+                "samples": delivered.samples,
+                "power_integral_j": reading(measured.power_integral_mj, thousandths),
+                "power_mw": measured.power_mw,
+                "sm_clock_mhz": measured.sm_clock_mhz,
+                "memory_used_mib": measured.memory_used_mib,
+                "temperature_max_c": measured.temperature_max_c,
+                "clock_events": measured.clock_events,
+                "counter_resets": measured.counter_resets,
+                "features": window.map(|w| &w.sums.features),
+            },
+            "workload": {
+                "scores": scores,
+                "class": window.and_then(|w| w.sums.class).map_or("cannot tell", Class::text),
+                "model_hash": self.model,
+            },
+        })
+    }
+
+    /// Operations as an interval over the formats that the part runs: the widest gives the fewest, the narrowest the most.
+    fn operations(&self, compute: &Compute, claims: &AcceleratorClaims) -> Option<Value> {
+        /// Bit-operations in a millionth of a TPP-hour.
+        const BITS_PER_MICRO: u128 = 3_600_000_000;
+        let model = self
+            .catalogue
+            .find(&claims.identity.pci, &claims.identity.name)
+            .model()?;
+        let widest = model.rates.formats().map(|(bits, _)| bits).max()?;
+        let narrowest = model.rates.narrowest_bits()?;
+        let of = |micro: u128, bits: u64| {
+            micro
+                .saturating_mul(BITS_PER_MICRO)
+                .checked_div(bits.into())
+                .map(|n| n.to_string())
+        };
+        Some(json!({
+            "lower": of(compute.lower.0, widest)?,
+            "upper": of(compute.upper.0, narrowest)?,
+        }))
+    }
+}
+
+fn tpp_hours(compute: &Compute) -> Value {
+    let hours = |micro: u128| number(decimal(micro, 1_000_000));
+    json!({
+        "lower": hours(compute.lower.0),
+        "counter": hours(compute.counter.0),
+        "upper": hours(compute.upper.0),
+        "upper_unconditional": hours(compute.upper_unconditional.0),
+        "method": compute.method,
+    })
+}
+
+/// Seconds in which each pipe was busy.
+fn pipes(times: PipeTimes) -> Value {
+    let mut shown = Map::new();
+    if let Ok(Value::Object(fields)) = serde_json::to_value(&times) {
+        for (name, ms) in fields {
+            let seconds = ms.as_u64().map_or(ms, thousandths);
+            shown.insert(format!("{name}_s"), seconds);
+        }
+    }
+    Value::Object(shown)
+}
+
+/// A value, or the word that says why there is none.
+fn reading<T>(reading: Reading<T>, value: impl FnOnce(T) -> Value) -> Value {
+    match reading {
+        Reading::Value(v) => value(v),
+        Reading::Unsupported => Value::String("unsupported".to_owned()),
+        Reading::Lost(why) => Value::String(format!("lost: {why}")),
+    }
+}
+
+fn thousandths(value: u64) -> Value {
+    number(decimal(value.into(), 1_000))
+}
+
+fn joules(energy: Millijoules) -> f64 {
+    decimal(energy.0.into(), 1_000)
+}
+
+/// `value / unit` for display; the claims themselves hold no floating point.
+#[expect(
+    clippy::as_conversions,
+    reason = "a figure for display, rounded to the nearest that 53 bits hold"
+)]
+fn decimal(value: u128, unit: u32) -> f64 {
+    value as f64 / f64::from(unit)
+}
+
+fn number(value: f64) -> Value {
+    Number::from_f64(value).map_or(Value::Null, Value::Number)
+}

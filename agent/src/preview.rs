@@ -1,0 +1,157 @@
+//! `preview`: a report as it leaves this node, in JSON: every field, and no other.
+
+use crate::cli::{Outcome, runtime, say};
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::devices::host::{self, HostError};
+use crate::enrolment::{Enrolment, EnrolmentError};
+use crate::keys::{NodeKey, NodeKeyError};
+use crate::sampler::EnvironmentError;
+use crate::sampler::{SamplerEvent, Supervisor};
+use crate::service::{Ask, ControlError, Identity, Reporter, ReporterError, Request, ask, now};
+use crate::spool::{Spool, SpoolError};
+use crate::state::{StateDir, StateError};
+use std::sync::Arc;
+use std::time::Duration;
+use weighbridge::crypto::{Algorithm, Entropy, KeyError, SecretKey};
+use weighbridge::id::{NodeId, VerifierId};
+use weighbridge::report::{EnvelopeError, KeyProtection, OpenedReport};
+
+/// What `preview` is told.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Measure now instead of showing the report that was sealed last
+    #[arg(long)]
+    now: bool,
+    /// How long to measure, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=900))]
+    seconds: u64,
+    /// Form of the output
+    #[arg(long, value_name = "FORM", default_value = "json", value_parser = ["json"])]
+    format: String,
+}
+
+/// Why there is no preview.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PreviewError {
+    /// The running agent.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The enrolment.
+    #[error(transparent)]
+    Enrolment(#[from] EnrolmentError),
+    /// The key.
+    #[error(transparent)]
+    NodeKey(#[from] NodeKeyError),
+    /// A key for the time being.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The spool.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The host.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The reporter.
+    #[error(transparent)]
+    Reporter(#[from] ReporterError),
+    /// The sampler's environment.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    /// The report.
+    #[error(transparent)]
+    Report(#[from] EnvelopeError),
+    /// The output.
+    #[error("the report could not be written as JSON")]
+    Json(#[from] serde_json::Error),
+    /// The system.
+    #[error("the agent could not set up what it runs on")]
+    System(#[from] std::io::Error),
+}
+
+/// Prints a report.
+///
+/// # Errors
+/// [`PreviewError`].
+pub fn preview(config: &Config, arguments: &Arguments) -> Result<Outcome, PreviewError> {
+    let sealed = if arguments.now { None } else { latest(config)? };
+    let (bundle, what) = match sealed {
+        Some(bundle) => (bundle, "sealed last"),
+        None => (
+            runtime()?.block_on(measured(config, Duration::from_secs(arguments.seconds)))?,
+            "measured now, not sent",
+        ),
+    };
+    let report = OpenedReport::open(&bundle)?;
+    let shown = serde_json::json!({
+        "report": what,
+        "bytes": bundle.len(),
+        "token": report.claims,
+        "accelerators": report.accelerators,
+    });
+    say(&serde_json::to_string_pretty(&shown)?);
+    Ok(Outcome::Holds)
+}
+
+/// The report sealed last: from the running agent, or from the spool where none runs.
+fn latest(config: &Config) -> Result<Option<Vec<u8>>, PreviewError> {
+    let state = StateDir::open(&config.state_dir)?;
+    match ask(&state.control(), &Request::plain(Ask::Latest)) {
+        Ok(answer) => return Ok(answer.bundle.map(|b| b.0)),
+        Err(ControlError::NotRunning) => {}
+        Err(e) => return Err(e.into()),
+    }
+    if !state.spool().exists() {
+        return Ok(None);
+    }
+    let (spool, _) = Spool::open(&state.spool(), config.spool_max_bytes, &Entropy::system())?;
+    Ok(spool.latest()?.map(|(_, bundle)| bundle))
+}
+
+/// A report of what is measured in `time`, sealed in memory with the same code, and kept nowhere.
+async fn measured(config: &Config, time: Duration) -> Result<Vec<u8>, PreviewError> {
+    let state = StateDir::open(&config.state_dir)?;
+    let entropy = Entropy::system();
+    let identity = match Enrolment::load(&state.enrolment())? {
+        Some(enrolment) => Identity {
+            verifier: enrolment.verifier,
+            node: enrolment.node,
+        },
+        None => Identity {
+            verifier: VerifierId([0; 32]),
+            node: NodeId([0; 17]),
+        },
+    };
+    let key = match NodeKey::load(&state.key(), &entropy)? {
+        Some(key) => key,
+        None => NodeKey {
+            signer: Arc::new(SecretKey::generate(Algorithm::EcdsaP256, &entropy)?),
+            protection: KeyProtection::File,
+        },
+    };
+    let clock = SystemClock;
+    let spool = Arc::new(Spool::in_memory(&entropy)?);
+    let facts = host::facts()?;
+    let mut reporter = Reporter::new(Arc::clone(&spool), key, identity, facts, &entropy, now(&clock))?;
+    let (supervisor, mut events) = Supervisor::start(config.supervisor()?, Arc::new(clock));
+    let mut over = std::pin::pin!(tokio::time::sleep(time));
+    loop {
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(SamplerEvent::Frame(frame)) => drop(reporter.frame(&frame, now(&clock))?),
+                Some(_) => {}
+                None => break,
+            },
+            () = &mut over => break,
+        }
+    }
+    drop(events);
+    supervisor.shutdown().await;
+    reporter.finish(now(&clock))?;
+    let (_, bundle) = spool.latest()?.ok_or(SpoolError::Incomplete("report"))?;
+    Ok(bundle)
+}

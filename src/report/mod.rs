@@ -5,7 +5,7 @@
 //! EAT bundle (section 5), so that some devices can be shown without others.
 //!
 //! Decides: which bytes are a report of this profile, and what its digest is. Trusts nothing until
-//! [`Envelope::verify`] has checked the signature with the key that was enrolled. Does not establish that what the
+//! [`OpenedReport::verify`] has checked the signature with the key that was enrolled. Does not establish that what the
 //! host says is true: that is [`crate::appraisal`]'s part. `docs/report.cddl` is the schema in the standard notation.
 
 mod accelerator;

@@ -97,3 +97,19 @@ pub(super) fn measure(bench: &Bench) -> Vec<Figure> {
         ),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weighbridge::crypto::merkle;
+
+    #[test]
+    fn the_measured_tree_is_the_ledgers_tree() {
+        let leaves: Vec<_> = (0..77u8).map(|i| leaf_hash(&[i])).collect();
+        let mut tree = Tree::default();
+        for leaf in &leaves {
+            tree.push(*leaf);
+        }
+        assert_eq!(tree.root(), merkle::root(&leaves));
+    }
+}

@@ -213,3 +213,33 @@ fn write(body: &[u8], batch: usize, dir: &Path) -> f64 {
     std::fs::remove_file(&path).unwrap();
     ns
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::load::{block_on, drive, request};
+
+    #[test]
+    fn the_walk_reaches_into_the_token_and_refuses_what_is_cut() {
+        let key = SecretKey::generate(Algorithm::EcdsaP256, &Entropy::system()).unwrap();
+        let (token, accelerators) = crate::bench::report::claims();
+        let (bytes, _) = weighbridge::report::sign(token, accelerators, &key).unwrap();
+        assert!(
+            walk(&bytes) > 16,
+            "a bundle holds a token and the claims of eight accelerators"
+        );
+        assert!(std::panic::catch_unwind(|| walk(&bytes[..bytes.len() - 1])).is_err());
+    }
+
+    #[test]
+    fn the_bare_server_answers_every_request_of_a_kept_connection() {
+        let mut server = BareServer::start(700);
+        let mut peers = vec![server.peer(), server.peer()];
+        for peer in &mut peers {
+            peer.requests = (0..3).map(|_| request(&[7; 5000])).collect();
+        }
+        let answers = block_on(async { drive(&mut peers, 2, 3).await });
+        assert_eq!(answers.iter().map(Vec::len).collect::<Vec<_>>(), vec![700; 6]);
+        assert!(server.cpu_ns() > 0);
+    }
+}

@@ -140,3 +140,16 @@ pub(super) fn block_on<T>(work: impl Future<Output = T>) -> T {
         .unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, work)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_measured_once_its_head_is_whole() {
+        let request = request(b"body");
+        let (head, length) = message(&request).unwrap();
+        assert_eq!((&request[head..], length), (&b"body"[..], 4));
+        assert_eq!(message(&request[..head - 1]), None);
+    }
+}

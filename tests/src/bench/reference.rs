@@ -98,3 +98,14 @@ pub(super) fn median(values: &[f64]) -> f64 {
 pub(super) fn median_ratio(rounds: &[Round]) -> f64 {
     median(&rounds.iter().map(Round::ratio).collect::<Vec<_>>())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_stands_in_the_middle() {
+        assert!((median(&[9.0, 1.0, 3.0]) - 3.0).abs() < 1e-9);
+        assert!((median(&[9.0, 1.0, 3.0, 2.0]) - 2.5).abs() < 1e-9);
+    }
+}

@@ -13,7 +13,7 @@ use weighbridge::time::UnixSeconds;
 const MAX_BYTES: f64 = 6144.0;
 
 /// The claims of such a report, with every field present that may be absent.
-fn claims() -> (TokenClaims, Vec<AcceleratorClaims>) {
+pub(super) fn claims() -> (TokenClaims, Vec<AcceleratorClaims>) {
     let place = Place {
         verifier: VerifierId([0xfe; 32]),
         node: NodeId([0x01; 17]),

@@ -30,6 +30,8 @@ const MAX_GROWTH: f64 = 1.25;
 const CONNECTIONS: usize = 64;
 /// Reports in flight where few nodes are held against many: as many as the few nodes can have.
 const FEW: usize = 10;
+/// Reports after which a verifier may have more to write for a node than a report: a multiple of its period.
+const PHASES: usize = 12;
 const SITE: &str = "harbour-1";
 
 /// A verifier that serves, and the nodes that report to it.
@@ -49,8 +51,8 @@ struct Run {
 }
 
 impl Site {
-    /// Starts a verifier and enrols `nodes`, each with `reports` signed reports to send.
-    async fn new(nodes: usize, reports: usize) -> Self {
+    /// Starts a verifier and enrols `nodes`, each with as many signed reports to send as `reports` says.
+    async fn new(nodes: usize, reports: impl Fn(usize) -> usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut verifier = Verifier::init(dir.path());
         verifier.serve();
@@ -61,7 +63,7 @@ impl Site {
         let mut peers = Vec::new();
         while peers.len() < nodes {
             let some: Vec<_> = (peers.len()..nodes.min(peers.len() + CONNECTIONS))
-                .map(|_| tokio::task::spawn_local(peer(token.clone(), address, reports)))
+                .map(|i| tokio::task::spawn_local(peer(token.clone(), address, reports(i))))
                 .collect();
             for one in some {
                 peers.push(one.await.unwrap());
@@ -75,12 +77,12 @@ impl Site {
         }
     }
 
-    /// Sends up to `each` reports from the nodes in `range`.
-    async fn run(&mut self, range: std::ops::Range<usize>, in_flight: usize, each: usize) -> Run {
+    /// Sends reports from the nodes in `range`, until each has only `leave` left.
+    async fn run(&mut self, range: std::ops::Range<usize>, in_flight: usize, leave: usize) -> Run {
         let rest = self.peers.split_off(range.end);
         let mut some = self.peers.split_off(range.start);
         let before = settled(|| self.meter.read()).await;
-        let answers = drive(&mut some, in_flight, each).await;
+        let answers = drive(&mut some, in_flight, leave).await;
         let after = settled(|| self.meter.read()).await;
         self.peers.extend(some);
         self.peers.extend(rest);
@@ -127,25 +129,26 @@ pub(super) fn measure(bench: &Bench) -> Vec<Figure> {
     let each = if bench.quick { 10 } else { 40 };
     say("intake: enrolling 64 nodes and signing their reports");
     block_on(async {
-        let mut site = Site::new(CONNECTIONS, each * (bench.rounds() + 1)).await;
+        let mut site = Site::new(CONNECTIONS, |_| each * (bench.rounds() + 1)).await;
         let body = body(&site.peers[0].requests[0]);
         // What a node's first report and handshake cost is not what the thousandth costs.
-        let warm = site.run(0..CONNECTIONS, CONNECTIONS, each).await;
+        let warm = site.run(0..CONNECTIONS, CONNECTIONS, each * bench.rounds()).await;
         let mut bare = BareServer::start(warm.answer);
         let mut bare_peers: Vec<_> = (0..CONNECTIONS).map(|_| bare.peer()).collect();
         fill(&mut bare_peers, &body, 5);
-        drive(&mut bare_peers, CONNECTIONS, 5).await;
+        drive(&mut bare_peers, CONNECTIONS, 0).await;
 
         let (mut rounds, mut columns, mut batches) = (Vec::new(), Vec::new(), Vec::new());
         let mut tree = Tree::default();
         for round in 0..bench.rounds() {
             say(&format!("intake: round {} of {}", round + 1, bench.rounds()));
             let before = bench.reference.measure();
-            let run = site.run(0..CONNECTIONS, CONNECTIONS, each).await;
+            let left = each * (bench.rounds() - round - 1);
+            let run = site.run(0..CONNECTIONS, CONNECTIONS, left).await;
             let middle = bench.reference.measure();
             fill(&mut bare_peers, &body, each);
             let from = settled(|| bare.cpu_ns()).await;
-            let answers = drive(&mut bare_peers, CONNECTIONS, each).await;
+            let answers = drive(&mut bare_peers, CONNECTIONS, 0).await;
             let to = settled(|| bare.cpu_ns()).await;
             let column = Column {
                 transport: (to - from) as f64 / answers.len() as f64,
@@ -212,19 +215,22 @@ pub(super) fn measure_flat(bench: &Bench) -> Vec<Figure> {
         say(&format!(
             "flat: enrolling {FEW} and {many} nodes and signing their reports"
         ));
-        let mut few = Site::new(FEW, share / FEW * rounds + 1).await;
-        let mut crowd = Site::new(many, 2).await;
-        say("flat: first reports");
-        few.run(0..FEW, FEW, 1).await;
+        // A node's sums are written every so many of its reports. The nodes of the crowd have sent from one to as many before they are measured,
+        // so that the same part of reports pays for it on both sides.
+        let each = share / FEW;
+        let mut few = Site::new(FEW, |_| PHASES + each * rounds).await;
+        let mut crowd = Site::new(many, |i| 2 + i % PHASES).await;
+        say("flat: connecting, and the reports before");
+        few.run(0..FEW, FEW, each * rounds).await;
         crowd.run(0..many, CONNECTIONS, 1).await;
         let (mut costs, mut of_few, mut of_crowd) = (Vec::new(), Vec::new(), Vec::new());
         let mut batches = Vec::new();
         for round in 0..rounds {
             say(&format!("flat: round {} of {rounds}", round + 1));
             let before = bench.reference.measure();
-            let small = few.run(0..FEW, FEW, share / FEW).await;
+            let small = few.run(0..FEW, FEW, each * (rounds - round - 1)).await;
             let middle = bench.reference.measure();
-            let large = crowd.run(round * share..(round + 1) * share, FEW, 1).await;
+            let large = crowd.run(round * share..(round + 1) * share, FEW, 0).await;
             let after = bench.reference.measure();
             assert!(
                 small.reports == large.reports,

@@ -96,8 +96,9 @@ pub(super) fn message(bytes: &[u8]) -> Option<(usize, usize)> {
     Some((head, length))
 }
 
-/// Sends up to `each` requests of every peer, `in_flight` at a time, each peer's own in order; returns the answers' bodies.
-pub(super) async fn drive(peers: &mut Vec<Peer>, in_flight: usize, each: usize) -> Vec<Vec<u8>> {
+/// Sends the requests of every peer until `leave` are left of each, `in_flight` at a time, a peer's own in order and the peers of a lane in turn;
+/// returns the answers' bodies. Demands that every request is accepted.
+pub(super) async fn drive(peers: &mut Vec<Peer>, in_flight: usize, leave: usize) -> Vec<Vec<u8>> {
     let mut lanes: Vec<Vec<Peer>> = (0..in_flight).map(|_| Vec::new()).collect();
     for (i, peer) in peers.drain(..).enumerate() {
         lanes[i % in_flight].push(peer);
@@ -107,8 +108,8 @@ pub(super) async fn drive(peers: &mut Vec<Peer>, in_flight: usize, each: usize) 
         .map(|mut lane| {
             tokio::task::spawn_local(async move {
                 let mut answers = Vec::new();
-                for _ in 0..each {
-                    for peer in &mut lane {
+                while lane.iter().any(|p| p.requests.len() > leave) {
+                    for peer in lane.iter_mut().filter(|p| p.requests.len() > leave) {
                         answers.extend(peer.send().await);
                     }
                 }

@@ -334,6 +334,7 @@ impl Session {
             Arc::clone(&self.identity),
             self.entropy.clone(),
             Duration::ZERO,
+            &self.config.state_dir,
             Box::new(|_| {}),
         )
         .await?;

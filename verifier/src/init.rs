@@ -98,6 +98,7 @@ pub async fn init(config: &Config, clock: Arc<dyn Clock>) -> Result<Made, InitEr
         Arc::clone(&identity),
         entropy,
         Duration::ZERO,
+        directory,
         Box::new(|_| {}),
     )
     .await?;

@@ -558,3 +558,36 @@ async fn facts_are_the_same_whether_they_were_written_or_are_folded_anew() {
     let record = &folded["harbour-1"].nodes[0].record;
     assert_eq!((record.facts.reports, record.facts.chain.gaps.len()), (26, 4));
 }
+
+#[tokio::test]
+async fn a_database_that_was_set_back_is_not_signed_again() {
+    let (mut verifier, mut node) = ready().await;
+    verifier.stop().await;
+    let database = verifier.config().database();
+    let older = verifier.directory.path().join("older.db");
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", database.display()))
+        .await
+        .unwrap();
+    sqlx::query("VACUUM INTO ?")
+        .bind(older.display().to_string())
+        .execute(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+    verifier.serve().await;
+    let (first, one) = node.report(node.enrolled.verifier, 1, None);
+    node.receipted(&verifier, first, &one).await;
+    verifier.stop().await;
+    for log in ["verifier.db-wal", "verifier.db-shm"] {
+        std::fs::remove_file(verifier.directory.path().join(log)).ok();
+    }
+    std::fs::copy(older, database).unwrap();
+    let error = serve(verifier.config(), verifier.clock(), CancellationToken::new())
+        .await
+        .unwrap_err();
+    let line = crate::command::with_causes(&error);
+    assert!(
+        line.contains("holds 3 leaves") && line.contains("over 4"),
+        "{line}"
+    );
+}

@@ -156,6 +156,7 @@ pub async fn serve(
         Arc::clone(&identity),
         entropy.clone(),
         Duration::from_millis(config.linger_ms),
+        &config.state_dir,
         notice,
     )
     .await?;

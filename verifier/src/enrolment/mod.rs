@@ -21,6 +21,7 @@ use weighbridge::id::{Digest, NodeId};
 use weighbridge::protocol::{
     EnrolAnswer, EnrolRequest, EnrolmentState, RefusalCode, RenewAnswer, SignedRefusal, SignedRequest,
 };
+use weighbridge::report::PROFILES;
 
 /// Serial numbers that a request may list.
 const MAX_SERIALS: usize = 64;
@@ -102,6 +103,20 @@ impl Enrolment {
                 "have a new token made with `weighbridge-verifier token new`",
             )));
         };
+        if !request.profiles.iter().any(|p| PROFILES.contains(&p.as_str())) {
+            return Ok(Err(Reason::new(
+                RefusalCode::Profile,
+                PROFILES.join(", "),
+                request
+                    .profiles
+                    .iter()
+                    .take(4)
+                    .cloned()
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                "the agent writes no profile that this verifier reads; update the older of the two",
+            )));
+        }
         let key = match key_of(&request.csr) {
             Ok(key) => key,
             Err(reason) => return Ok(Err(reason)),

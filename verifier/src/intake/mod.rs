@@ -390,6 +390,9 @@ impl Intake {
         let (node, code) = (standing.node.id, reason.code);
         let refusal = self.refuser.sign(reason, submission)?;
         let (so_far, at) = (so_far(standing, code), self.clock.now());
+        if so_far == 0 {
+            tracing::warn!(%node, %code, "refused for the first time; `node show` counts the repeats");
+        }
         let counted = vec![Change::Refused { node, code, at }];
         if so_far == 0 {
             let body = cbor::encode(&refusal);

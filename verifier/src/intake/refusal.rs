@@ -88,7 +88,7 @@ impl Refuser {
     /// # Errors
     /// [`SignError`].
     pub fn sign(&self, reason: Reason, submission: Digest) -> Result<SignedRefusal, SignError> {
-        tracing::info!(code = %reason.code, expected = %reason.expected, found = %reason.found, "refused");
+        tracing::debug!(code = %reason.code, expected = %reason.expected, found = %reason.found, "refused");
         Refusal {
             verifier: self.identity.id(),
             code: reason.code,

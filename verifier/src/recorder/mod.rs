@@ -5,13 +5,17 @@
 //! is deterministic, so the same tree has the same signed note after any restart. Trusts its callers for what a leaf means.
 
 mod act;
+mod mark;
 mod tree;
 
 pub use act::{Act, ActKind, TokenTerms};
+pub use mark::MarkError;
 pub use tree::TreeOpenError;
 
 use crate::identity::Identity;
 use crate::store::{Batch, Change, Entry, Store, StoreError};
+use mark::Mark;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -42,6 +46,9 @@ pub enum RecordError {
     /// The ledger's key failed.
     #[error("the ledger's checkpoint could not be signed")]
     Sign(#[from] CheckpointError),
+    /// The ledger was set back, or the mark that would show it cannot be used.
+    #[error(transparent)]
+    Mark(#[from] MarkError),
     /// No random bytes.
     #[error("no salt could be drawn")]
     Entropy(#[from] KeyError),
@@ -243,6 +250,7 @@ pub struct Writer {
     identity: Arc<Identity>,
     entropy: Entropy,
     linger: Duration,
+    mark: Mark,
     tree: Tree,
     checkpoint: Arc<str>,
     notice: Notice,
@@ -269,6 +277,7 @@ impl Writer {
         identity: Arc<Identity>,
         entropy: Entropy,
         linger: Duration,
+        state_dir: &Path,
         notice: Notice,
     ) -> Result<Self, RecordError> {
         let row = store.ledger().await?;
@@ -280,13 +289,18 @@ impl Writer {
             }
             .into());
         }
-        let tree = Tree::open(&*store, &row).await?;
+        let mut tree = Tree::open(&*store, &row).await?;
+        let mark = Mark::in_directory(state_dir);
+        if let Some(signed) = mark.read(identity.ledger_key())? {
+            mark::demand_continued(&mut tree, &*store, &signed).await?;
+        }
         let checkpoint = signed(&identity, tree.state())?;
         Ok(Self {
             store,
             identity,
             entropy,
             linger,
+            mark,
             tree,
             checkpoint,
             notice,
@@ -313,6 +327,7 @@ impl Writer {
                         None => break,
                     },
                     _ = acts.tick() => {
+                        self.mark.keep(&self.checkpoint, false);
                         if let Err(error) = self.drain_acts().await {
                             tracing::error!(%error, "queued commands were not carried out");
                         }
@@ -337,6 +352,7 @@ impl Writer {
                 }
                 self.work(batch).await;
             }
+            self.mark.keep(&self.checkpoint, true);
         });
         (Recorder { jobs }, task)
     }

@@ -150,12 +150,7 @@ impl Tree {
             tree.edge.push(tile);
             level = level.saturating_add(1);
         }
-        let found = loop {
-            match ledger::root(tree.size, &tree) {
-                Ok(root) => break root,
-                Err(missing) => tree.fetch(store, missing).await?,
-            }
-        };
+        let found = tree.root_of(row.size, store).await?;
         if found != row.root {
             return Err(TreeOpenError::Root {
                 expected: row.root,
@@ -202,12 +197,7 @@ impl Tree {
 
     /// Computes the root over what was pushed, and hands out the tiles that changed.
     pub(super) async fn seal(&mut self, store: &dyn Store) -> Result<Vec<TileRow>, TreeOpenError> {
-        self.root = loop {
-            match ledger::root(self.size, self) {
-                Ok(root) => break root,
-                Err(missing) => self.fetch(store, missing).await?,
-            }
-        };
+        self.root = self.root_of(self.size, store).await?;
         let mut out = std::mem::take(&mut self.changed);
         for (level, tile) in (0u32..).zip(&self.edge) {
             if tile.len() > 0 {
@@ -219,6 +209,16 @@ impl Tree {
             }
         }
         Ok(out)
+    }
+
+    /// The root over the first `size` leaves.
+    pub(super) async fn root_of(&mut self, size: u64, store: &dyn Store) -> Result<Digest, TreeOpenError> {
+        loop {
+            match ledger::root(size, self) {
+                Ok(root) => return Ok(root),
+                Err(missing) => self.fetch(store, missing).await?,
+            }
+        }
     }
 
     /// The path from leaf `index` to the root.

@@ -10,11 +10,11 @@ use super::{
 mod rows;
 
 use rows::{bytes, coded, column, node, number, optional_bytes, report, text, token};
-use sqlx::Connection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
+use sqlx::{ConnectOptions, Connection};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -159,6 +159,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(Duration::from_secs(10))
+        // A statement of 64 rows would fill the log, and to format it costs more than to run it.
+        .disable_statement_logging()
 }
 
 /// Wraps the driver's error with what was tried.

@@ -284,3 +284,80 @@ async fn approval(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weighbridge::crypto::{Algorithm, SecretKey, Signer};
+    use weighbridge::id::{Challenge, VerifierId};
+    use weighbridge::protocol::Instructions;
+
+    struct Site {
+        ca: rcgen::Certificate,
+        issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+        ledger: SecretKey,
+    }
+
+    impl Site {
+        fn new() -> Self {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let params = rcgen::CertificateParams::default();
+            let ca = params.self_signed(&key).unwrap();
+            Self {
+                ca,
+                issuer: rcgen::Issuer::new(params, key),
+                ledger: SecretKey::generate(Algorithm::Ed25519, &Entropy::system()).unwrap(),
+            }
+        }
+
+        fn token(&self) -> EnrolmentToken {
+            EnrolmentToken {
+                url: "https://v.example:8443/".to_owned(),
+                verifier: VerifierId(keys::spki_digest(self.ca.der()).unwrap().0),
+                secret: [4; 16],
+            }
+        }
+
+        fn answer(&self, key: &NodeKey) -> EnrolAnswer {
+            let csr = keys::request(key.signer.as_ref()).unwrap();
+            let csr = rcgen::CertificateSigningRequestParams::from_der(&csr.into()).unwrap();
+            EnrolAnswer {
+                verifier: self.token().verifier,
+                node: NodeId([1; 17]),
+                certificate: Bytes(csr.signed_by(&self.issuer).unwrap().der().to_vec()),
+                ca: Bytes(self.ca.der().to_vec()),
+                ledger_origin: "weighbridge/test".to_owned(),
+                ledger_key: Bytes(self.ledger.public_key().spki().to_vec()),
+                state: EnrolmentState::Approved,
+                instructions: Instructions {
+                    challenge: Challenge([0; 32]),
+                    report_seconds: 300,
+                    trial: false,
+                    windows_kept_days: 30,
+                    profiles: Vec::new(),
+                },
+            }
+        }
+    }
+
+    #[test]
+    fn only_an_answer_of_the_pinned_verifier_about_this_key_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = |name: &str| NodeKey::load_or_create(&dir.path().join(name), &Entropy::system()).unwrap();
+        let (ours, other) = (key("ours"), key("other"));
+        let (site, elsewhere) = (Site::new(), Site::new());
+        let kept = accept(&site.token(), &ours, &site.answer(&ours)).unwrap();
+        assert_eq!(kept.url, "https://v.example:8443");
+        assert!(accept(&site.token(), &ours, &site.answer(&other)).is_err());
+        assert!(accept(&elsewhere.token(), &ours, &site.answer(&ours)).is_err());
+        let mut no_ledger = site.answer(&ours);
+        no_ledger.ledger_key = Bytes(vec![1, 2, 3]);
+        assert!(matches!(
+            accept(&site.token(), &ours, &no_ledger),
+            Err(EnrolError::LedgerKey(_))
+        ));
+        let mut noise = site.answer(&ours);
+        noise.certificate = Bytes(vec![0x30]);
+        assert!(accept(&site.token(), &ours, &noise).is_err());
+    }
+}

@@ -177,7 +177,8 @@ fn stage(path: &Path, bytes: &[u8]) -> Result<PathBuf, StateError> {
     Ok(staged)
 }
 
-fn sync_parent(path: &Path) -> Result<(), StateError> {
+/// Makes the name of a file durable, not only its content.
+pub(crate) fn sync_parent(path: &Path) -> Result<(), StateError> {
     let parent = path.parent().unwrap_or_else(|| Path::new("."));
     File::open(parent)
         .and_then(|dir| dir.sync_all())

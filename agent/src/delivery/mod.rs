@@ -47,6 +47,9 @@ pub enum DeliveryError {
     /// A refusal that the ledger's key did not sign, or that is about something else.
     #[error("the verifier's refusal is not signed by its ledger's key")]
     FalseRefusal,
+    /// A certificate for another key.
+    #[error("the verifier's new certificate is for another key")]
+    OtherKey,
     /// An answer whose proofs do not hold.
     #[error(transparent)]
     Receipt(#[from] ReceiptError),
@@ -177,7 +180,9 @@ impl Courier {
             Err(LinkError::Refused(refusal)) => return Err(self.not_admitted(&refusal)),
             other => other?,
         };
-        Lifetime::of(&answer.certificate.0)?;
+        if keys::spki_digest(&answer.certificate.0)? != self.key.signer.public_key().id() {
+            return Err(DeliveryError::OtherKey);
+        }
         self.enrolment.certificate = answer.certificate;
         self.enrolment.store(&self.enrolment_path)?;
         info!("the certificate was renewed");

@@ -1,7 +1,7 @@
 use super::*;
 use crate::spool::{Life, Place, Sealed};
 use std::cell::RefCell;
-use weighbridge::crypto::{Algorithm, SecretKey, merkle};
+use weighbridge::crypto::{Algorithm, PublicKey, SecretKey, merkle};
 use weighbridge::id::{BootId, Challenge, Digest, NodeId, VerifierId};
 use weighbridge::ledger::{self, Checkpoint, Leaf, LeafKind, Nodes};
 use weighbridge::protocol::{Head, HeldChain, Instructions, ReceiptState, RenewAnswer};
@@ -25,6 +25,7 @@ struct Inner {
     cut: bool,
     forge: bool,
     forks: u32,
+    renewed_at: UnixSeconds,
 }
 
 struct Hashes<'a>(&'a [Digest]);
@@ -184,9 +185,38 @@ impl Exchange for Verifier {
         })
     }
 
-    async fn renew(&self, _request: &SignedRequest) -> Result<RenewAnswer, LinkError> {
-        Err(LinkError::Status(404))
+    async fn renew(&self, request: &SignedRequest) -> Result<RenewAnswer, LinkError> {
+        let asked = request.claimed().unwrap();
+        let csr = rcgen::CertificateSigningRequestParams::from_der(&asked.csr.0.as_slice().into()).unwrap();
+        let key =
+            PublicKey::from_spki(&rcgen::PublicKeyData::subject_public_key_info(&csr.public_key)).unwrap();
+        request.verify(&key).unwrap();
+        let mut inner = self.inner.borrow_mut();
+        assert!(asked.at > inner.renewed_at, "the time must grow");
+        inner.renewed_at = asked.at;
+        let issuer = rcgen::KeyPair::generate().unwrap();
+        let issuer = rcgen::Issuer::new(rcgen::CertificateParams::default(), issuer);
+        let certificate = if inner.forge {
+            let other = rcgen::KeyPair::generate().unwrap();
+            rcgen::CertificateParams::default()
+                .signed_by(&other, &issuer)
+                .unwrap()
+        } else {
+            csr.signed_by(&issuer).unwrap()
+        };
+        Ok(RenewAnswer {
+            certificate: Bytes(certificate.der().to_vec()),
+        })
     }
+}
+
+/// A self-signed certificate that holds in 2026 for so many days from 1 January.
+fn certificate(days: u8) -> Bytes {
+    let mut params = rcgen::CertificateParams::default();
+    params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2026, 1, days.saturating_add(1));
+    let key = rcgen::KeyPair::generate().unwrap();
+    Bytes(params.self_signed(&key).unwrap().der().to_vec())
 }
 
 struct Node {
@@ -204,7 +234,7 @@ impl Node {
             url: "https://v.example".to_owned(),
             verifier: VERIFIER,
             node: NODE,
-            certificate: Bytes(Vec::new()),
+            certificate: certificate(30),
             ca: Bytes(Vec::new()),
             ledger_origin: "weighbridge/test".to_owned(),
             ledger_key: Bytes(crypto::Signer::public_key(&verifier.key).spki().to_vec()),
@@ -481,4 +511,31 @@ async fn a_receipt_counts_only_with_its_proofs() {
         Err(DeliveryError::Receipt(ReceiptError::Rewritten(_)))
     ));
     assert_eq!(spool.fill().unwrap().waiting, 1);
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_in_its_last_third_and_after_its_end_by_the_same_key() {
+    let verifier = Verifier::new();
+    let node = Node::new(&verifier);
+    let (_spool, mut courier) = node.open();
+    let day = |text: &str| UnixSeconds::parse(text).unwrap();
+    let before = courier.enrolment().certificate.clone();
+    assert!(!courier.renew_if_due(&verifier, day("2026-01-15")).await.unwrap());
+    assert_eq!(courier.enrolment().certificate, before);
+    verifier.inner.borrow_mut().forge = true;
+    let forged = courier.renew_if_due(&verifier, day("2026-01-25")).await;
+    assert!(matches!(forged, Err(DeliveryError::OtherKey)));
+    verifier.inner.borrow_mut().forge = false;
+    // The clock went back in between: the time that is sent grows all the same.
+    assert!(courier.renew_if_due(&verifier, day("2026-01-24")).await.unwrap());
+    let stored = Enrolment::load(&node.dir.path().join("enrolment.cbor"))
+        .unwrap()
+        .unwrap();
+    assert_eq!(stored.certificate, courier.enrolment().certificate);
+    assert_ne!(stored.certificate, before);
+
+    let mut expired = Node::new(&verifier);
+    expired.enrolment.certificate = certificate(1);
+    let (_spool, mut courier) = expired.open();
+    assert!(courier.renew_if_due(&verifier, day("2026-11-22")).await.unwrap());
 }

@@ -373,7 +373,7 @@ async fn open_spool(
                 }
                 return Ok(Some(Arc::new(spool)));
             }
-            Err(e @ (SpoolError::File { .. } | SpoolError::Database(_))) => {
+            Err(e @ (SpoolError::File { .. } | SpoolError::State(_) | SpoolError::Database(_))) => {
                 let halted = Condition::Halted {
                     why: Sentence(&e).to_string(),
                 };

@@ -1,5 +1,6 @@
 //! Opening the spool's file: whole, or set aside.
 
+use crate::state::{StateError, sync_parent};
 use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{Builder, Database, DatabaseError, StorageError};
 use std::fs::OpenOptions;
@@ -29,6 +30,9 @@ pub enum SpoolError {
         #[source]
         source: std::io::Error,
     },
+    /// Its directory cannot be made durable.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The database failed, most often because the disk is full.
     #[error("the spool could not be read or written; is the disk full?")]
     Database(#[source] Box<redb::Error>),
@@ -90,7 +94,11 @@ pub(super) fn open_or_replace(path: &Path) -> Result<(Database, Opened), SpoolEr
     };
     let was_there = std::fs::metadata(path).is_ok_and(|m| m.len() > 0);
     match open_file(path) {
-        Ok(db) => Ok((db, if was_there { Opened::Existing } else { Opened::New })),
+        Ok(db) if was_there => Ok((db, Opened::Existing)),
+        Ok(db) => {
+            sync_parent(path)?;
+            Ok((db, Opened::New))
+        }
         Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch) => {
             Err(SpoolError::InUse)
         }
@@ -106,7 +114,10 @@ pub(super) fn open_or_replace(path: &Path) -> Result<(Database, Opened), SpoolEr
             let aside = PathBuf::from(name);
             std::fs::rename(path, &aside).map_err(file_error)?;
             match open_file(path) {
-                Ok(db) => Ok((db, Opened::Replaced { aside })),
+                Ok(db) => {
+                    sync_parent(path)?;
+                    Ok((db, Opened::Replaced { aside }))
+                }
                 Err(e) => Err(SpoolError::Database(Box::new(e.into()))),
             }
         }

@@ -23,9 +23,10 @@ CREATE TABLE entry (
     continuity INTEGER,
     body BLOB
 ) STRICT;
--- kind 0 is a report: one statement for each place in a chain.
+-- kind 0 is a report: one statement for each place in a chain. It is the only index that a report touches: a second one, by node
+-- and leaf, would rewrite another page for each report of each node. What is asked by node and leaf scans this one, which holds the
+-- leaf too; that is asked once per node and start.
 CREATE UNIQUE INDEX entry_place ON entry (node, chain, sequence) WHERE kind = 0;
-CREATE INDEX entry_node ON entry (node, leaf) WHERE kind = 0;
 CREATE INDEX entry_kind ON entry (kind, leaf) WHERE kind <> 0;
 
 -- Hashes of the tree in tiles of 256, at levels 0, 8, 16, … (C2SP tlog-tiles). The last tile of a level may be partial.

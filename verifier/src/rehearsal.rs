@@ -591,3 +591,32 @@ async fn a_database_that_was_set_back_is_not_signed_again() {
         "{line}"
     );
 }
+
+#[tokio::test]
+async fn a_connection_of_tls_1_2_is_refused() {
+    let (mut verifier, node) = ready().await;
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from(node.enrolled.ca.0.clone()))
+        .unwrap();
+    let old = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let client = Client::builder()
+        .tls_backend_preconfigured(old)
+        .no_proxy()
+        .build()
+        .unwrap();
+    let error = client
+        .get(format!("{}{PATH_HEAD}", verifier.url()))
+        .send()
+        .await
+        .unwrap_err();
+    assert!(
+        crate::command::with_causes(&error).contains("ProtocolVersion"),
+        "{error:?}"
+    );
+    verifier.stop().await;
+}

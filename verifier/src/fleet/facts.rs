@@ -16,7 +16,7 @@ const UNSAVED: u32 = 12;
 /// Days kept in memory for a node; older ones are read when a late report needs them.
 const DAYS: usize = 2;
 /// Reports read at a time.
-const PAGE: u32 = 64;
+const PAGE: u32 = 256;
 
 /// A node's sums, with what is known of them on disk.
 #[derive(Clone, Debug)]

@@ -288,3 +288,92 @@ impl Tree {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Batch, SqliteStore};
+    use weighbridge::crypto::merkle::{self, leaf_hash, verify_consistency, verify_inclusion};
+
+    async fn store(directory: &tempfile::TempDir) -> SqliteStore {
+        let path = directory.path().join("tree.db");
+        SqliteStore::create(&path, "weighbridge/test", merkle::empty_root())
+            .await
+            .unwrap()
+    }
+
+    /// Adds leaves and makes them durable.
+    async fn grow(tree: &mut Tree, store: &SqliteStore, leaves: &[Digest]) {
+        let before = tree.state();
+        for leaf in leaves {
+            tree.push(*leaf);
+        }
+        let tiles = tree.seal(store).await.unwrap();
+        let batch = Batch {
+            before,
+            after: tree.state(),
+            entries: Vec::new(),
+            tiles,
+            changes: Vec::new(),
+        };
+        store.commit(batch).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_tree_agrees_with_the_plain_one_across_tiles_and_restarts() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        let leaves: Vec<Digest> = (0u32..66_000).map(|i| leaf_hash(&i.to_be_bytes())).collect();
+        let mut tree = Tree::open(&store, &store.ledger().await.unwrap()).await.unwrap();
+        let mut seen: Vec<(u64, Digest)> = vec![tree.state()];
+        let mut at = 0usize;
+        for upto in [
+            1, 2, 255, 256, 257, 511, 600, 1024, 65_535, 65_536, 65_537, 66_000,
+        ] {
+            grow(&mut tree, &store, &leaves[at..upto]).await;
+            at = upto;
+            // As after a restart: nothing but what the store holds.
+            tree = Tree::open(&store, &store.ledger().await.unwrap()).await.unwrap();
+            let (size, root) = tree.state();
+            assert_eq!(root, merkle::root(&leaves[..upto]), "tree of {upto}");
+            for index in [0, upto / 3, upto - 1] {
+                let path = tree.inclusion(index as u64, &store).await.unwrap();
+                assert_eq!(
+                    verify_inclusion(&leaves[index], index as u64, size, &path, &root),
+                    Ok(())
+                );
+            }
+            for (old, old_root) in &seen {
+                let path = tree.consistency(*old, &store).await.unwrap();
+                assert_eq!(
+                    verify_consistency(*old, old_root, size, &root, &path),
+                    Ok(()),
+                    "{old} to {size}"
+                );
+            }
+            seen.push((size, root));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_finds_the_ledger_moved_is_not_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        let row = store.ledger().await.unwrap();
+        let mut one = Tree::open(&store, &row).await.unwrap();
+        let mut other = Tree::open(&store, &row).await.unwrap();
+        grow(&mut one, &store, &[leaf_hash(b"one")]).await;
+        let before = other.state();
+        other.push(leaf_hash(b"other"));
+        let tiles = other.seal(&store).await.unwrap();
+        let batch = Batch {
+            before,
+            after: other.state(),
+            entries: Vec::new(),
+            tiles,
+            changes: Vec::new(),
+        };
+        assert!(matches!(store.commit(batch).await, Err(StoreError::Moved)));
+        assert_eq!(store.ledger().await.unwrap().root, one.state().1);
+    }
+}

@@ -65,7 +65,8 @@ impl SqliteStore {
             .mode(0o600)
             .open(path)
             .map_err(|e| failed("be created")(sqlx::Error::Io(e)))?;
-        let mut writer = SqliteConnection::connect_with(&options(path).page_size(16384))
+        // Small pages, because each report of another node rewrites one page of the index, whole, into the log.
+        let mut writer = SqliteConnection::connect_with(&options(path).page_size(4096))
             .await
             .map_err(failed("be created"))?;
         let mut tx = writer
@@ -159,6 +160,9 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(Duration::from_secs(10))
+        // 64 MiB of pages, so that the index of many nodes stays in memory; 16 MiB of log between two checkpoints.
+        .pragma("cache_size", "-65536")
+        .pragma("wal_autocheckpoint", "4096")
         // A statement of 64 rows would fill the log, and to format it costs more than to run it.
         .disable_statement_logging()
 }
@@ -329,7 +333,9 @@ impl Store for SqliteStore {
         Box::pin(async move {
             sqlx::query(
                 "SELECT leaf, salt, digest, at, chain, sequence, continuity, body FROM entry \
-                 WHERE kind = 0 AND node = ? ORDER BY leaf DESC LIMIT ?",
+                 WHERE leaf IN (SELECT leaf FROM entry INDEXED BY entry_place \
+                                WHERE kind = 0 AND node = ? ORDER BY leaf DESC LIMIT ?) \
+                 ORDER BY leaf DESC",
             )
             .bind(node.0.to_vec())
             .bind(i64::from(limit))
@@ -346,7 +352,9 @@ impl Store for SqliteStore {
         Box::pin(async move {
             sqlx::query(
                 "SELECT leaf, salt, digest, at, chain, sequence, continuity, body FROM entry \
-                 WHERE kind = 0 AND node = ? AND leaf > ? ORDER BY leaf LIMIT ?",
+                 WHERE leaf IN (SELECT leaf FROM entry INDEXED BY entry_place \
+                                WHERE kind = 0 AND node = ? AND leaf > ? ORDER BY leaf LIMIT ?) \
+                 ORDER BY leaf",
             )
             .bind(node.0.to_vec())
             .bind(leaf.map(|l| int(l, "a leaf's index")).transpose()?.unwrap_or(-1))

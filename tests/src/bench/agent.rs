@@ -5,10 +5,14 @@
 
 use super::cpu::{Memory, Meter, family};
 use super::figure::{Figure, number};
+use super::load::block_on;
 use super::reference::{NOMINAL_US, median};
+use super::report::MAX_BYTES;
 use super::{Bench, say};
 use crate::licence::Terms;
 use crate::process::{Agent, Verifier};
+use sqlx::Connection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -47,6 +51,7 @@ pub(super) fn measure(bench: &Bench) -> Vec<Figure> {
     };
     verifier.load_licence(&terms.write(&[]));
 
+    let burst = u32::try_from(seconds).unwrap();
     let mut subjects = vec![
         subject(
             &verifier,
@@ -62,7 +67,7 @@ pub(super) fn measure(bench: &Bench) -> Vec<Figure> {
             "bursts",
             "1 Hz and an endless burst at 10 Hz",
             "training",
-            60,
+            burst,
         ),
     ];
     subjects[1].limited = false;
@@ -87,11 +92,45 @@ pub(super) fn measure(bench: &Bench) -> Vec<Figure> {
         say(&format!("agent: round {} of {rounds}", round + 1));
         one_round(bench, &mut subjects, seconds);
     }
-    let mut figures = Vec::new();
+    let mut figures = vec![bytes_of_reports(&verifier, rounds * subjects.len())];
     for subject in &mut subjects {
         figures.extend(figures_of(subject));
     }
+    let [plain, bursting] = [0, 1].map(|i| median(&subjects[i].rounds));
+    let default = Figure::of(
+        "agent.default",
+        "CPU time as configured by default: 1 Hz, and one minute in ten at 10 Hz; computed from the two",
+        "verifications/s",
+        vec![0.9 * plain + 0.1 * bursting],
+    );
+    figures.push(default);
     figures
+}
+
+/// The largest report that the verifier has recorded of these agents, and the proof that they reported at all.
+fn bytes_of_reports(verifier: &Verifier, least: usize) -> Figure {
+    let options = SqliteConnectOptions::new()
+        .filename(verifier.state.join("verifier.db"))
+        .read_only(true);
+    let (count, most): (i64, i64) = block_on(async {
+        let mut database = SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::query_as("SELECT count(*), max(length(body)) FROM entry WHERE kind = 0")
+            .fetch_one(&mut database)
+            .await
+            .unwrap()
+    });
+    assert!(
+        count >= least as i64,
+        "only {count} reports were recorded, fewer than the {least} rounds"
+    );
+    Figure::of(
+        "agent.report",
+        "the largest report of these agents, as recorded",
+        "bytes",
+        vec![most as f64],
+    )
+    .at_most(MAX_BYTES)
+    .beside("reports recorded", count)
 }
 
 /// Starts an agent that plays `trace`; `burst` is the time from burst to burst, and the length of each.

@@ -10,7 +10,7 @@ use weighbridge::report::{self, AcceleratorClaims, CheckpointSeen, OpenedReport,
 use weighbridge::time::UnixSeconds;
 
 /// The most that a report of eight GPUs and 300 s may take without evidence, in bytes.
-const MAX_BYTES: f64 = 6144.0;
+pub(super) const MAX_BYTES: f64 = 6144.0;
 
 /// The claims of such a report, with every field present that may be absent.
 pub(super) fn claims() -> (TokenClaims, Vec<AcceleratorClaims>) {

@@ -3,6 +3,7 @@
 //! Decides: which exit status an outcome has. 0: done and everything holds; 1: done, and something does not hold or cannot be told; 2: could
 //! not be done, and why, in one line on standard error.
 
+use crate::cause::with_causes;
 use crate::clock::{Clock, HostClock};
 use crate::config::{Config, ConfigError, Flags};
 use crate::fleet::{AnchorsError, LoadError};
@@ -199,21 +200,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(2)
         }
     }
-}
-
-/// An error and its causes in one line.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(e) = cause {
-        let text = e.to_string();
-        if !line.ends_with(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
-        }
-        cause = e.source();
-    }
-    line.replace('\n', " ")
 }
 
 fn act(parsed: CommandLine) -> Outcome {

@@ -12,6 +12,7 @@
     )
 )]
 
+mod cause;
 pub mod clock;
 pub mod config;
 pub mod identity;

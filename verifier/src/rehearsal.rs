@@ -467,7 +467,7 @@ async fn a_damaged_ledger_is_not_signed_again() {
         .await
         .unwrap_err();
     assert!(
-        crate::command::with_causes(&error).contains("restore it from a backup"),
+        crate::cause::with_causes(&error).contains("restore it from a backup"),
         "{error:?}"
     );
 }
@@ -578,14 +578,17 @@ async fn a_database_that_was_set_back_is_not_signed_again() {
     let (first, one) = node.report(node.enrolled.verifier, 1, None);
     node.receipted(&verifier, first, &one).await;
     verifier.stop().await;
-    for log in ["verifier.db-wal", "verifier.db-shm"] {
-        std::fs::remove_file(verifier.directory.path().join(log)).ok();
+    // The older copy, beside the keys and the mark as they are now.
+    let restored = tempfile::tempdir().unwrap();
+    for file in ["ca.key", "ca.pem", "ledger.key", "checkpoint"] {
+        std::fs::copy(verifier.directory.path().join(file), restored.path().join(file)).unwrap();
     }
-    std::fs::copy(older, database).unwrap();
+    std::fs::copy(older, restored.path().join("verifier.db")).unwrap();
+    verifier.directory = restored;
     let error = serve(verifier.config(), verifier.clock(), CancellationToken::new())
         .await
         .unwrap_err();
-    let line = crate::command::with_causes(&error);
+    let line = crate::cause::with_causes(&error);
     assert!(
         line.contains("holds 3 leaves") && line.contains("over 4"),
         "{line}"
@@ -615,7 +618,7 @@ async fn a_connection_of_tls_1_2_is_refused() {
         .await
         .unwrap_err();
     assert!(
-        crate::command::with_causes(&error).contains("ProtocolVersion"),
+        crate::cause::with_causes(&error).contains("ProtocolVersion"),
         "{error:?}"
     );
     verifier.stop().await;

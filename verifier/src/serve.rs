@@ -1,8 +1,8 @@
 //! `serve`: takes reports until it is told to stop.
 
 use crate::api::{self, Acceptor, ServerCertificate};
+use crate::cause::with_causes;
 use crate::clock::Clock;
-use crate::command::with_causes;
 use crate::config::Config;
 use crate::enrolment::Enrolment;
 use crate::fleet::{LoadError, Terms};
@@ -95,6 +95,19 @@ impl BoundServer {
 pub(crate) struct LedgerLock(#[expect(dead_code, reason = "held, never read")] File);
 
 impl LedgerLock {
+    /// Takes the lock, waiting for a command that holds it for a moment.
+    async fn wait(directory: &Path) -> Result<Self, ServeError> {
+        for _ in 0..50 {
+            if let Some(lock) = Self::take(directory)? {
+                return Ok(lock);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err(ServeError::Locked {
+            directory: directory.to_owned(),
+        })
+    }
+
     /// Takes the lock; `None` if another process holds it.
     pub(crate) fn take(directory: &Path) -> Result<Option<Self>, ServeError> {
         let path = directory.join("ledger.lock");
@@ -127,9 +140,7 @@ pub async fn serve(
 ) -> Result<BoundServer, ServeError> {
     let entropy = Entropy::system();
     let identity = Arc::new(Identity::open(&config.state_dir, &entropy)?);
-    let lock = LedgerLock::take(&config.state_dir)?.ok_or_else(|| ServeError::Locked {
-        directory: config.state_dir.clone(),
-    })?;
+    let lock = LedgerLock::wait(&config.state_dir).await?;
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.database()).await?);
     let standings = Arc::new(Standings::new(identity.secret("challenge")));
     let terms = Arc::new(Terms::default());

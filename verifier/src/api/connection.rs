@@ -167,7 +167,7 @@ impl Acceptor {
 
     /// Serves until `stop`, then lets requests in hand finish.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        let graceful = Arc::new(GracefulShutdown::new());
+        let graceful = GracefulShutdown::new();
         loop {
             let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else {
                 break;
@@ -187,9 +187,7 @@ impl Acceptor {
             self.serve(stream, slot, &graceful);
         }
         drop(self.listener);
-        if let Some(graceful) = Arc::into_inner(graceful)
-            && tokio::time::timeout(FAREWELL, graceful.shutdown()).await.is_err()
-        {
+        if tokio::time::timeout(FAREWELL, graceful.shutdown()).await.is_err() {
             tracing::warn!("some connections did not end in time and are cut");
         }
     }

@@ -189,7 +189,7 @@ fn message(status: StatusCode, body: Vec<u8>) -> Response {
 
 /// The cause stays in the log; the submitter learns only that it may try again.
 fn busy(error: &dyn std::error::Error) -> Response {
-    tracing::error!(error = %crate::command::with_causes(error), "a request could not be judged");
+    tracing::error!(error = %crate::cause::with_causes(error), "a request could not be judged");
     let mut response = (
         StatusCode::SERVICE_UNAVAILABLE,
         "nothing was recorded; try again later\n",

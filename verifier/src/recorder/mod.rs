@@ -12,6 +12,7 @@ pub use act::{Act, ActKind, TokenTerms};
 pub use mark::MarkError;
 pub use tree::TreeOpenError;
 
+use crate::cause::with_causes;
 use crate::identity::Identity;
 use crate::store::{Batch, Change, Entry, Store, StoreError};
 use mark::Mark;
@@ -38,11 +39,11 @@ const ACT_PERIOD: Duration = Duration::from_millis(250);
 #[non_exhaustive]
 pub enum RecordError {
     /// The store failed; the cause is shared by all submissions of the batch.
-    #[error("the ledger could not be written: {0}")]
-    Store(Arc<StoreError>),
+    #[error("the ledger could not be written or read")]
+    Store(#[source] Arc<StoreError>),
     /// The tree could not be extended or proven.
-    #[error("the ledger's tree could not be used: {0}")]
-    Tree(Arc<TreeOpenError>),
+    #[error("the ledger's tree could not be used")]
+    Tree(#[source] Arc<TreeOpenError>),
     /// The ledger's key failed.
     #[error("the ledger's checkpoint could not be signed")]
     Sign(#[from] CheckpointError),
@@ -252,6 +253,8 @@ pub struct Writer {
     linger: Duration,
     mark: Mark,
     tree: Tree,
+    /// Whether the tree in memory may be ahead of what is durable.
+    unsettled: bool,
     checkpoint: Arc<str>,
     notice: Notice,
 }
@@ -302,6 +305,7 @@ impl Writer {
             linger,
             mark,
             tree,
+            unsettled: false,
             checkpoint,
             notice,
         })
@@ -329,7 +333,7 @@ impl Writer {
                     _ = acts.tick() => {
                         self.mark.keep(&self.checkpoint, false);
                         if let Err(error) = self.drain_acts().await {
-                            tracing::error!(%error, "queued commands were not carried out");
+                            tracing::error!(error = %with_causes(&error), "queued commands were not carried out");
                         }
                         continue;
                     }
@@ -422,7 +426,7 @@ impl Writer {
                     }
                 }
                 Err(error) => {
-                    tracing::error!(%error, "a batch was not recorded; its submitters are asked to try again");
+                    tracing::error!(error = %with_causes(&error), "a batch was not recorded; its submitters are asked to try again");
                     for (_, answer) in waiting {
                         drop(answer.send(Err(error.clone())));
                     }
@@ -448,17 +452,26 @@ impl Writer {
         &mut self,
         work: Vec<(Option<NewLeaf>, Vec<Change>)>,
     ) -> Result<Vec<Option<(u64, [u8; 16])>>, RecordError> {
+        self.settle().await?;
         let before = self.tree.state();
         match self.write(before, work).await {
             Ok(placed) => Ok(placed),
             Err(error) => {
-                // The tree in memory may be ahead of what is durable: only the store knows.
-                let row = self.store.ledger().await?;
-                self.tree = Tree::open(&*self.store, &row).await?;
-                self.checkpoint = signed(&self.identity, self.tree.state())?;
+                self.unsettled = true;
                 Err(error)
             }
         }
+    }
+
+    /// After a failed write only the store knows where the ledger stands: reads the tree again.
+    async fn settle(&mut self) -> Result<(), RecordError> {
+        if self.unsettled {
+            let row = self.store.ledger().await?;
+            self.tree = Tree::open(&*self.store, &row).await?;
+            self.checkpoint = signed(&self.identity, self.tree.state())?;
+            self.unsettled = false;
+        }
+        Ok(())
     }
 
     async fn write(
@@ -515,6 +528,7 @@ impl Writer {
         salt: [u8; 16],
         seen: Option<CheckpointSeen>,
     ) -> Result<Proof, RecordError> {
+        self.settle().await?;
         Ok(Proof {
             leaf,
             salt,
@@ -524,6 +538,7 @@ impl Writer {
     }
 
     async fn standing(&mut self, seen: Option<u64>) -> Result<Standing, RecordError> {
+        self.settle().await?;
         let (size, _) = self.tree.state();
         let consistency = match seen {
             Some(old) if old <= size => self.tree.consistency(old, &*self.store).await?,

@@ -113,6 +113,7 @@ impl SqliteStore {
         let readers = SqlitePoolOptions::new()
             .max_connections(4)
             .min_connections(0)
+            .test_before_acquire(false)
             .connect_lazy_with(options(path));
         Ok(Self {
             writer: Mutex::new(writer),

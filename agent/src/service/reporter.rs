@@ -31,6 +31,8 @@ const WINDOW_SECONDS: u32 = 60;
 const GRACE_NS: u64 = 2 * SECOND;
 /// A wall clock that moves this much against boot time has stepped.
 const STEP_SECONDS: i64 = 2;
+/// How long to wait before a disk that took nothing is tried again.
+const DISK_RETRY_NS: u64 = 15 * SECOND;
 /// Reports that are kept in memory while the disk takes none.
 const MAX_UNSTORED: usize = 16;
 
@@ -101,6 +103,7 @@ pub struct Reporter {
     library_changed: bool,
     wall_offset: i64,
     unstored: VecDeque<(Draft, Vec<u8>, Life)>,
+    retry_at: BootNanos,
 }
 
 impl Reporter {
@@ -154,6 +157,7 @@ impl Reporter {
             library_changed: false,
             wall_offset: offset(now),
             unstored: VecDeque::new(),
+            retry_at: now.boot,
             facts,
         };
         if let Some(life) = before.filter(|life| life.boot == reporter.facts.boot_id) {
@@ -204,7 +208,9 @@ impl Reporter {
         let moved = offset(now).saturating_sub(self.wall_offset);
         self.wall_offset = offset(now);
         self.note_step(moved);
-        self.store_unstored()?;
+        if now.boot >= self.retry_at {
+            self.store_unstored(now)?;
+        }
         self.roll(BootNanos(now.boot.0.saturating_sub(GRACE_NS)), now)
     }
 
@@ -344,20 +350,21 @@ impl Reporter {
             self.unstored.pop_front();
         }
         self.unstored.push_back((draft, windows, life));
-        let link = self.store_unstored()?;
+        let link = self.store_unstored(now)?;
         self.follow_standing()?;
         link.ok_or(SpoolError::Incomplete("report that was just sealed"))
     }
 
     /// Seals what waits in memory, oldest first. The place is taken only now, so a report that is never stored leaves no hole in the
     /// numbers.
-    fn store_unstored(&mut self) -> Result<Option<ChainLink>, SpoolError> {
+    fn store_unstored(&mut self, now: Now) -> Result<Option<ChainLink>, SpoolError> {
         let mut last = None;
         while let Some((draft, windows, life)) = self.unstored.front() {
             let key = self.key.signer.as_ref();
             match self.spool.append(life, windows, |place| draft.seal(place, key)) {
                 Ok(link) => last = Some(link),
                 Err(e) => {
+                    self.retry_at = now.boot.plus(DISK_RETRY_NS);
                     error!("a report is kept in memory: {}", Sentence(&e));
                     return Err(e);
                 }

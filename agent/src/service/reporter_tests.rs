@@ -350,3 +350,32 @@ fn without_devices_the_node_still_reports() {
     assert_eq!(reports.len(), 1);
     assert_eq!(reports[0].accelerators().count(), 0);
 }
+
+#[test]
+fn a_full_disk_delays_reports_and_loses_none() {
+    let node = Node::new();
+    let (spool, full) = crate::spool::tests::Disk::spool();
+    let spool = Arc::new(spool);
+    let mut reporter = node.reporter(&spool, 0.0);
+    reporter.frame(&inventory(), node.now(0.1)).unwrap();
+    full.store(true, std::sync::atomic::Ordering::Relaxed);
+    let mut failures = 0;
+    for second in 1..905 {
+        let at = f64::from(second) + 0.002;
+        failures += i32::from(reporter.frame(&tick(at), node.now(at)).is_err());
+        failures += i32::from(reporter.advance(node.now(at)).is_err());
+    }
+    assert!(failures > 3, "each report that falls due says so");
+    assert_eq!(reporter.unstored(), 3);
+    full.store(false, std::sync::atomic::Ordering::Relaxed);
+    run(&node, &mut reporter, 905..930);
+    let reports = node.reports(&spool);
+    assert_eq!((reporter.unstored(), reports.len()), (0, 3));
+    for (report, sequence) in reports.iter().zip(1..) {
+        let claims = &report.claims().report;
+        assert_eq!(
+            (claims.sequence, claims.time.end),
+            (sequence, BootNanos(sequence * 300 * SECOND))
+        );
+    }
+}

@@ -1,7 +1,7 @@
 //! The spool: reports on disk until the verifier holds them, and the chain they stand in.
 //!
 //! Decides: a report's place. Sequence number, chain head and sealed bundle change in one durable transaction, so a crash never makes two
-//! reports for one place. What has no receipt waits; what has one is kept [`REPORTS_KEPT_DAYS`] or as long as the licence wants its windows.
+//! reports for one place. What has no receipt waits; what has one is kept thirty days or as long as the licence wants its windows.
 //!
 //! Where the operator's bound on disk is reached, the oldest receipted reports go first. Where only unreceipted ones are left, the oldest of
 //! these go and are counted as lost: their numbers stay taken, so the verifier sees that they are missing.
@@ -11,38 +11,24 @@
 
 mod open;
 mod record;
+mod shelf;
 
 pub use open::{Opened, SpoolError};
 pub use record::{Acceptance, ChainHead, Counters, Entry, Fate, Life, Standing};
 
-use crate::config::REPORTS_KEPT_DAYS;
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
+use open::Handle;
+use redb::backends::InMemoryBackend;
+use redb::{ReadableTable, StorageBackend};
+use shelf::{
+    ANSWERS, BUNDLES, CHAIN, COUNTERS, ENTRIES, LIFE, META, PLACES, QUEUE, STANDING, WINDOWS, entry, prune,
+    read, size, store, write,
+};
 use std::path::Path;
-use weighbridge::cbor::{self, Wire};
+use weighbridge::cbor;
 use weighbridge::crypto::{Entropy, SignError};
 use weighbridge::id::{BootId, ChainId, Digest};
 use weighbridge::report::{ChainLink, Successor};
-use weighbridge::time::{BootNanos, DAY_SECONDS, UnixSeconds};
-
-/// Records by name.
-const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-/// [`Entry`] by ordinal: the order in which reports were sealed, over all chains.
-const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
-/// Sealed bundles by ordinal.
-const BUNDLES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("bundles");
-/// Windows and bursts that stay here, by the ordinal of the report that carries their root.
-const WINDOWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("windows");
-/// What the verifier answered (receipt or refusal), by ordinal.
-const ANSWERS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("answers");
-/// Ordinals without an answer.
-const QUEUE: TableDefinition<'_, u64, ()> = TableDefinition::new("queue");
-/// Ordinal by chain and number.
-const PLACES: TableDefinition<'_, (&[u8; 16], u64), u64> = TableDefinition::new("places");
-
-const CHAIN: &str = "chain";
-const STANDING: &str = "standing";
-const LIFE: &str = "life";
-const COUNTERS: &str = "counters";
+use weighbridge::time::{BootNanos, UnixSeconds};
 
 /// The place that a report is sealed into.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +78,7 @@ pub struct Fill {
 /// The spool of one node. One process holds it at a time.
 #[derive(Debug)]
 pub struct Spool {
-    db: Database,
+    db: Handle,
     limit: u64,
 }
 
@@ -103,8 +89,8 @@ impl Spool {
     /// # Errors
     /// [`SpoolError`] where another process holds it or the disk fails.
     pub fn open(path: &Path, limit: u64, entropy: &Entropy) -> Result<(Self, Opened), SpoolError> {
-        let (db, opened) = open::open_or_replace(path)?;
-        Ok((Self::begun(db, limit, entropy)?, opened))
+        let (db, opened) = Handle::open_or_replace(path)?;
+        Ok((Self::begin(db, limit, entropy)?, opened))
     }
 
     /// A spool that leaves nothing behind.
@@ -112,13 +98,23 @@ impl Spool {
     /// # Errors
     /// [`SpoolError`].
     pub fn in_memory(entropy: &Entropy) -> Result<Self, SpoolError> {
-        Self::begun(open::in_memory()?, u64::MAX, entropy)
+        Self::begin(Handle::on(InMemoryBackend::new)?, u64::MAX, entropy)
     }
 
-    fn begun(db: Database, limit: u64, entropy: &Entropy) -> Result<Self, SpoolError> {
-        let spool = Self { db, limit };
-        let txn = spool.begin()?;
-        {
+    /// A spool on a store of one's own; `backend` is asked for it anew after each failure of it.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    pub fn on<B: StorageBackend>(
+        backend: impl Fn() -> B + Send + Sync + 'static,
+        limit: u64,
+        entropy: &Entropy,
+    ) -> Result<Self, SpoolError> {
+        Self::begin(Handle::on(backend)?, limit, entropy)
+    }
+
+    fn begin(db: Handle, limit: u64, entropy: &Entropy) -> Result<Self, SpoolError> {
+        db.change(|txn| {
             let mut meta = txn.open_table(META)?;
             if read::<ChainHead>(&meta, CHAIN)?.is_none() {
                 write(&mut meta, CHAIN, &new_chain(entropy, None)?)?;
@@ -127,9 +123,9 @@ impl Spool {
             drop((txn.open_table(ENTRIES)?, txn.open_table(BUNDLES)?));
             drop((txn.open_table(WINDOWS)?, txn.open_table(ANSWERS)?));
             drop((txn.open_table(QUEUE)?, txn.open_table(PLACES)?));
-        }
-        txn.commit()?;
-        Ok(spool)
+            Ok(())
+        })?;
+        Ok(Self { db, limit })
     }
 
     /// The chain's head.
@@ -137,8 +133,9 @@ impl Spool {
     /// # Errors
     /// [`SpoolError`].
     pub fn head(&self) -> Result<ChainHead, SpoolError> {
-        let meta = self.db.begin_read()?.open_table(META)?;
-        read(&meta, CHAIN)?.ok_or(SpoolError::Incomplete("chain head"))
+        self.db
+            .look(|txn| read(&txn.open_table(META)?, CHAIN))?
+            .ok_or(SpoolError::Incomplete("chain head"))
     }
 
     /// What the verifier last said.
@@ -146,8 +143,8 @@ impl Spool {
     /// # Errors
     /// [`SpoolError`].
     pub fn standing(&self) -> Result<Standing, SpoolError> {
-        let meta = self.db.begin_read()?.open_table(META)?;
-        Ok(read(&meta, STANDING)?.unwrap_or_default())
+        let known = self.db.look(|txn| read(&txn.open_table(META)?, STANDING))?;
+        Ok(known.unwrap_or_default())
     }
 
     /// Remembers what the verifier said outside of a receipt.
@@ -155,7 +152,8 @@ impl Spool {
     /// # Errors
     /// [`SpoolError`].
     pub fn remember(&self, standing: &Standing) -> Result<(), SpoolError> {
-        self.change(|txn| write(&mut txn.open_table(META)?, STANDING, standing))
+        self.db
+            .change(|txn| write(&mut txn.open_table(META)?, STANDING, standing))
     }
 
     /// Notes a start of the agent; returns where it last was, if it knows, and the starts since the last report, this one included.
@@ -168,7 +166,7 @@ impl Spool {
         at: BootNanos,
         wall: UnixSeconds,
     ) -> Result<(Option<Life>, u32), SpoolError> {
-        self.change(|txn| {
+        self.db.change(|txn| {
             let mut meta = txn.open_table(META)?;
             let before: Option<Life> = read(&meta, LIFE)?;
             let starts = before.as_ref().map_or(0, |l| l.starts).saturating_add(1);
@@ -197,7 +195,7 @@ impl Spool {
         windows: &[u8],
         seal: impl FnOnce(&Place) -> Result<Sealed, SignError>,
     ) -> Result<ChainLink, SpoolError> {
-        self.change(|txn| {
+        self.db.change(|txn| {
             let mut meta = txn.open_table(META)?;
             let mut head: ChainHead = read(&meta, CHAIN)?.ok_or(SpoolError::Incomplete("chain head"))?;
             let mut standing: Standing = read(&meta, STANDING)?.unwrap_or_default();
@@ -250,19 +248,20 @@ impl Spool {
     /// # Errors
     /// [`SpoolError`].
     pub fn next_waiting(&self, ordinal: u64) -> Result<Option<Waiting>, SpoolError> {
-        let txn = self.db.begin_read()?;
-        let Some(first) = txn.open_table(QUEUE)?.range(ordinal..)?.next() else {
-            return Ok(None);
-        };
-        let ordinal = first?.0.value();
-        let entry = entry(&txn.open_table(ENTRIES)?, ordinal)?;
-        let bundles = txn.open_table(BUNDLES)?;
-        let bundle = bundles.get(ordinal)?.ok_or(SpoolError::Incomplete("report"))?;
-        Ok(Some(Waiting {
-            ordinal,
-            link: link(&entry),
-            bundle: bundle.value().to_vec(),
-        }))
+        self.db.look(|txn| {
+            let Some(first) = txn.open_table(QUEUE)?.range(ordinal..)?.next() else {
+                return Ok(None);
+            };
+            let ordinal = first?.0.value();
+            let entry = entry(&txn.open_table(ENTRIES)?, ordinal)?;
+            let bundles = txn.open_table(BUNDLES)?;
+            let bundle = bundles.get(ordinal)?.ok_or(SpoolError::Incomplete("report"))?;
+            Ok(Some(Waiting {
+                ordinal,
+                link: link(&entry),
+                bundle: bundle.value().to_vec(),
+            }))
+        })
     }
 
     /// Keeps the verifier's answer to a report, and what it said with it.
@@ -276,7 +275,7 @@ impl Spool {
         answer: &[u8],
         standing: Option<&Standing>,
     ) -> Result<(), SpoolError> {
-        self.change(|txn| {
+        self.db.change(|txn| {
             let mut entries = txn.open_table(ENTRIES)?;
             // It may have been dropped for space while it was on its way.
             let Some(bytes) = entries.get(ordinal)?.map(|e| e.value().to_vec()) else {
@@ -306,12 +305,13 @@ impl Spool {
     /// # Errors
     /// [`SpoolError`].
     pub fn digest_at(&self, chain: ChainId, sequence: u64) -> Result<Option<Digest>, SpoolError> {
-        let txn = self.db.begin_read()?;
-        let places = txn.open_table(PLACES)?;
-        let Some(ordinal) = places.get((&chain.0, sequence))?.map(|o| o.value()) else {
-            return Ok(None);
-        };
-        Ok(Some(entry(&txn.open_table(ENTRIES)?, ordinal)?.digest))
+        self.db.look(|txn| {
+            let places = txn.open_table(PLACES)?;
+            let Some(ordinal) = places.get((&chain.0, sequence))?.map(|o| o.value()) else {
+                return Ok(None);
+            };
+            Ok(Some(entry(&txn.open_table(ENTRIES)?, ordinal)?.digest))
+        })
     }
 
     /// Lets reports of the chain above `sequence` wait again although they were receipted: the verifier no longer holds them.
@@ -324,7 +324,7 @@ impl Spool {
         if head.sequence <= sequence {
             return Ok(0);
         }
-        self.change(|txn| {
+        self.db.change(|txn| {
             let places = txn.open_table(PLACES)?;
             let mut entries = txn.open_table(ENTRIES)?;
             let mut queue = txn.open_table(QUEUE)?;
@@ -354,7 +354,7 @@ impl Spool {
         entropy: &Entropy,
         mut reseal: impl FnMut(&[u8], &Place) -> Result<Sealed, SpoolError>,
     ) -> Result<ChainHead, SpoolError> {
-        self.change(|txn| {
+        self.db.change(|txn| {
             let mut meta = txn.open_table(META)?;
             let standing: Standing = read(&meta, STANDING)?.unwrap_or_default();
             let mut head = new_chain(entropy, Some(successor))?;
@@ -393,13 +393,14 @@ impl Spool {
     /// [`SpoolError`].
     pub fn fill(&self) -> Result<Fill, SpoolError> {
         use redb::ReadableTableMetadata;
-        let txn = self.db.begin_read()?;
-        let counters: Counters = read(&txn.open_table(META)?, COUNTERS)?.unwrap_or(NO_COUNTERS);
-        Ok(Fill {
-            waiting: txn.open_table(QUEUE)?.len()?,
-            bytes: counters.bytes,
-            lost: counters.lost,
-            refused: counters.refused,
+        self.db.look(|txn| {
+            let counters: Counters = read(&txn.open_table(META)?, COUNTERS)?.unwrap_or(NO_COUNTERS);
+            Ok(Fill {
+                waiting: txn.open_table(QUEUE)?.len()?,
+                bytes: counters.bytes,
+                lost: counters.lost,
+                refused: counters.refused,
+            })
         })
     }
 
@@ -408,13 +409,14 @@ impl Spool {
     /// # Errors
     /// [`SpoolError`].
     pub fn latest(&self) -> Result<Option<(Entry, Vec<u8>)>, SpoolError> {
-        let txn = self.db.begin_read()?;
-        let bundles = txn.open_table(BUNDLES)?;
-        let Some(last) = bundles.last()? else {
-            return Ok(None);
-        };
-        let found = entry(&txn.open_table(ENTRIES)?, last.0.value())?;
-        Ok(Some((found, last.1.value().to_vec())))
+        self.db.look(|txn| {
+            let bundles = txn.open_table(BUNDLES)?;
+            let Some(last) = bundles.last()? else {
+                return Ok(None);
+            };
+            let found = entry(&txn.open_table(ENTRIES)?, last.0.value())?;
+            Ok(Some((found, last.1.value().to_vec())))
+        })
     }
 
     /// The report at a place of a chain (`None`: of the chain that is written now) with its windows.
@@ -426,48 +428,24 @@ impl Spool {
             Some(chain) => chain,
             None => self.head()?.chain,
         };
-        let txn = self.db.begin_read()?;
-        let places = txn.open_table(PLACES)?;
-        let Some(ordinal) = places.get((&chain.0, sequence))?.map(|o| o.value()) else {
-            return Ok(None);
-        };
-        let found = entry(&txn.open_table(ENTRIES)?, ordinal)?;
-        let read_or_empty = |table: redb::ReadOnlyTable<u64, &'static [u8]>| {
-            Ok::<_, SpoolError>(
-                table
-                    .get(ordinal)?
-                    .map(|b| b.value().to_vec())
-                    .unwrap_or_default(),
-            )
-        };
-        let bundle = read_or_empty(txn.open_table(BUNDLES)?)?;
-        let windows = read_or_empty(txn.open_table(WINDOWS)?)?;
-        Ok(Some((found, bundle, windows)))
-    }
-
-    fn begin(&self) -> Result<WriteTransaction, SpoolError> {
-        let mut txn = self.db.begin_write()?;
-        txn.set_durability(Durability::Immediate)?;
-        Ok(txn)
-    }
-
-    /// Runs `work` in one durable transaction; on an error nothing of it stays.
-    fn change<T>(
-        &self,
-        work: impl FnOnce(&WriteTransaction) -> Result<T, SpoolError>,
-    ) -> Result<T, SpoolError> {
-        let txn = self.begin()?;
-        match work(&txn) {
-            Ok(value) => {
-                txn.commit()?;
-                Ok(value)
-            }
-            Err(e) => {
-                // The error that led here is the one to tell.
-                drop(txn.abort());
-                Err(e)
-            }
-        }
+        self.db.look(|txn| {
+            let places = txn.open_table(PLACES)?;
+            let Some(ordinal) = places.get((&chain.0, sequence))?.map(|o| o.value()) else {
+                return Ok(None);
+            };
+            let found = entry(&txn.open_table(ENTRIES)?, ordinal)?;
+            let read_or_empty = |table: redb::ReadOnlyTable<u64, &'static [u8]>| {
+                Ok::<_, SpoolError>(
+                    table
+                        .get(ordinal)?
+                        .map(|b| b.value().to_vec())
+                        .unwrap_or_default(),
+                )
+            };
+            let bundle = read_or_empty(txn.open_table(BUNDLES)?)?;
+            let windows = read_or_empty(txn.open_table(WINDOWS)?)?;
+            Ok(Some((found, bundle, windows)))
+        })
     }
 }
 
@@ -510,92 +488,5 @@ fn link(entry: &Entry) -> ChainLink {
     }
 }
 
-fn store(txn: &WriteTransaction, ordinal: u64, entry: &Entry, bundle: &[u8]) -> Result<(), SpoolError> {
-    txn.open_table(ENTRIES)?
-        .insert(ordinal, cbor::encode(entry).as_slice())?;
-    txn.open_table(BUNDLES)?.insert(ordinal, bundle)?;
-    txn.open_table(PLACES)?
-        .insert((&entry.chain.0, entry.sequence), ordinal)?;
-    Ok(())
-}
-
-/// Drops what is out of date, and the oldest while the bound is exceeded: answered reports first, then those that wait.
-fn prune(
-    txn: &WriteTransaction,
-    counters: &mut Counters,
-    limit: u64,
-    now: UnixSeconds,
-    windows_kept_days: u32,
-) -> Result<(), SpoolError> {
-    let days = i64::from(windows_kept_days.max(REPORTS_KEPT_DAYS));
-    let oldest_kept = now.plus(days.saturating_mul(DAY_SECONDS).saturating_neg());
-    let mut entries = txn.open_table(ENTRIES)?;
-    for spare_waiting in [true, false] {
-        let mut from = 0;
-        while let Some((ordinal, entry)) = first_entry(&entries, from)? {
-            from = ordinal.saturating_add(1);
-            let waits = entry.fate == Fate::Waiting;
-            let over = counters.bytes > limit;
-            let dated = spare_waiting && entry.sealed_at < oldest_kept;
-            // The newest stays whatever the bound: there is nothing to gain by losing it before it was tried.
-            if !(over || dated) || from >= counters.next {
-                break;
-            }
-            if waits && spare_waiting {
-                continue;
-            }
-            entries.remove(ordinal)?;
-            txn.open_table(BUNDLES)?.remove(ordinal)?;
-            txn.open_table(WINDOWS)?.remove(ordinal)?;
-            txn.open_table(ANSWERS)?.remove(ordinal)?;
-            txn.open_table(QUEUE)?.remove(ordinal)?;
-            txn.open_table(PLACES)?.remove((&entry.chain.0, entry.sequence))?;
-            counters.bytes = counters.bytes.saturating_sub(entry.bytes);
-            counters.lost = counters.lost.saturating_add(u64::from(waits));
-        }
-    }
-    Ok(())
-}
-
-fn first_entry(entries: &Table<'_, u64, &[u8]>, from: u64) -> Result<Option<(u64, Entry)>, SpoolError> {
-    match entries.range(from..)?.next() {
-        None => Ok(None),
-        Some(row) => {
-            let (ordinal, bytes) = row?;
-            Ok(Some((ordinal.value(), cbor::decode_strict(bytes.value())?)))
-        }
-    }
-}
-
-fn entry(entries: &impl ReadableTable<u64, &'static [u8]>, ordinal: u64) -> Result<Entry, SpoolError> {
-    let bytes = entries
-        .get(ordinal)?
-        .ok_or(SpoolError::Incomplete("report's entry"))?;
-    Ok(cbor::decode_strict(bytes.value())?)
-}
-
-fn read<T: Wire>(
-    meta: &impl ReadableTable<&'static str, &'static [u8]>,
-    name: &'static str,
-) -> Result<Option<T>, SpoolError> {
-    match meta.get(name)? {
-        None => Ok(None),
-        Some(bytes) => Ok(Some(cbor::decode_strict(bytes.value())?)),
-    }
-}
-
-fn write<T: Wire>(
-    meta: &mut Table<'_, &'static str, &'static [u8]>,
-    name: &'static str,
-    value: &T,
-) -> Result<(), SpoolError> {
-    meta.insert(name, cbor::encode(value).as_slice())?;
-    Ok(())
-}
-
-fn size(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

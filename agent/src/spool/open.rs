@@ -1,12 +1,17 @@
 //! Opening the spool's file: whole, or set aside.
 
 use crate::state::{StateError, sync_parent};
-use redb::backends::{FileBackend, InMemoryBackend};
-use redb::{Builder, Database, DatabaseError, StorageError};
+use redb::backends::FileBackend;
+use redb::{
+    Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, StorageBackend,
+    StorageError, WriteTransaction,
+};
 use std::fs::OpenOptions;
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use weighbridge::cbor::DecodeError;
 use weighbridge::crypto::{KeyError, SignError};
 use weighbridge::report::EnvelopeError;
@@ -28,7 +33,7 @@ pub enum SpoolError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Its directory cannot be made durable.
     #[error(transparent)]
@@ -85,55 +90,122 @@ pub enum Opened {
     },
 }
 
-/// Opens the file at `path`. A damaged one is renamed to `….damaged` and a new one made: reports that were never receipted are then
-/// lost, and the chain begins anew, which the verifier is told.
-pub(super) fn open_or_replace(path: &Path) -> Result<(Database, Opened), SpoolError> {
-    let file_error = |source| SpoolError::File {
-        path: path.to_owned(),
-        source,
-    };
-    let was_there = std::fs::metadata(path).is_ok_and(|m| m.len() > 0);
-    match open_file(path) {
-        Ok(db) if was_there => Ok((db, Opened::Existing)),
-        Ok(db) => {
-            sync_parent(path)?;
-            Ok((db, Opened::New))
-        }
-        Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch) => {
-            Err(SpoolError::InUse)
-        }
-        Err(DatabaseError::Storage(StorageError::Io(source)))
-            if source.kind() != std::io::ErrorKind::InvalidData
-                && source.kind() != std::io::ErrorKind::UnexpectedEof =>
-        {
-            Err(file_error(source))
-        }
-        Err(_) => {
-            let mut name = path.as_os_str().to_owned();
-            name.push(".damaged");
-            let aside = PathBuf::from(name);
-            std::fs::rename(path, &aside).map_err(file_error)?;
-            match open_file(path) {
-                Ok(db) => {
-                    sync_parent(path)?;
-                    Ok((db, Opened::Replaced { aside }))
-                }
-                Err(e) => Err(SpoolError::Database(Box::new(e.into()))),
-            }
-        }
+/// The database, opened anew after a failure: once a write failed, the library serves nothing until that is done.
+pub(super) struct Handle {
+    held: Mutex<Option<Database>>,
+    open: Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Handle(..)")
     }
 }
 
-/// A database in memory.
-pub(super) fn in_memory() -> Result<Database, SpoolError> {
-    Builder::new()
-        .set_cache_size(CACHE_BYTES)
-        .create_with_backend(InMemoryBackend::new())
-        .map_err(|e| SpoolError::Database(Box::new(e.into())))
+impl Handle {
+    /// Opens the file at `path`. A damaged one is renamed to `….damaged` and a new one made: reports that were never receipted are then
+    /// lost, and the chain begins anew, which the verifier is told.
+    pub(super) fn open_or_replace(path: &Path) -> Result<(Self, Opened), SpoolError> {
+        let was_there = std::fs::metadata(path).is_ok_and(|m| m.len() > 0);
+        // Every page is checked at the start, so that later reads meet no page that was altered.
+        let (db, opened) = match open_file(path, true) {
+            Ok(db) if was_there => (db, Opened::Existing),
+            Ok(db) => (db, Opened::New),
+            Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch) => {
+                return Err(SpoolError::InUse);
+            }
+            Err(DatabaseError::Storage(StorageError::Io(e))) if !of_damage(&e) => {
+                return Err(file_error(path, e));
+            }
+            Err(_) => {
+                let mut name = path.as_os_str().to_owned();
+                name.push(".damaged");
+                let aside = PathBuf::from(name);
+                std::fs::rename(path, &aside).map_err(|e| file_error(path, e))?;
+                let db = open_file(path, true).map_err(|e| SpoolError::Database(Box::new(e.into())))?;
+                (db, Opened::Replaced { aside })
+            }
+        };
+        if opened != Opened::Existing {
+            sync_parent(path)?;
+        }
+        let path = path.to_owned();
+        let handle = Self {
+            held: Mutex::new(Some(db)),
+            open: Box::new(move || open_file(&path, false)),
+        };
+        Ok((handle, opened))
+    }
+
+    /// A database on another store.
+    pub(super) fn on<B: StorageBackend>(
+        backend: impl Fn() -> B + Send + Sync + 'static,
+    ) -> Result<Self, SpoolError> {
+        let open = move || {
+            Builder::new()
+                .set_cache_size(CACHE_BYTES)
+                .create_with_backend(backend())
+        };
+        let db = open().map_err(|e| SpoolError::Database(Box::new(e.into())))?;
+        Ok(Self {
+            held: Mutex::new(Some(db)),
+            open: Box::new(open),
+        })
+    }
+
+    /// Reads.
+    pub(super) fn look<T>(
+        &self,
+        work: impl FnOnce(&ReadTransaction) -> Result<T, SpoolError>,
+    ) -> Result<T, SpoolError> {
+        self.with(|db| work(&db.begin_read()?))
+    }
+
+    /// Runs `work` in one durable transaction; on an error nothing of it stays.
+    pub(super) fn change<T>(
+        &self,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, SpoolError>,
+    ) -> Result<T, SpoolError> {
+        self.with(|db| {
+            let mut txn = db.begin_write()?;
+            txn.set_durability(Durability::Immediate)?;
+            let value = work(&txn)?;
+            txn.commit()?;
+            Ok(value)
+        })
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, SpoolError>) -> Result<T, SpoolError> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let db = match held.take() {
+            Some(db) => db,
+            None => (self.open)().map_err(|e| SpoolError::Database(Box::new(e.into())))?,
+        };
+        let done = work(&db);
+        if !matches!(done, Err(SpoolError::Database(_))) {
+            *held = Some(db);
+        }
+        done
+    }
 }
 
-/// Opens or makes the database, checking every page, so that later reads meet no page that was altered.
-fn open_file(path: &Path) -> Result<Database, DatabaseError> {
+/// Whether an error of the system's speaks of the file's content rather than of the disk.
+fn of_damage(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+    )
+}
+
+fn file_error(path: &Path, source: io::Error) -> SpoolError {
+    SpoolError::File {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Opens or makes the database.
+fn open_file(path: &Path, check: bool) -> Result<Database, DatabaseError> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -147,7 +219,7 @@ fn open_file(path: &Path) -> Result<Database, DatabaseError> {
     catch_unwind(AssertUnwindSafe(|| {
         Builder::new()
             .set_cache_size(CACHE_BYTES)
-            .set_check_integrity_on_open(true)
+            .set_check_integrity_on_open(check)
             .create_with_backend(backend)
     }))
     .unwrap_or_else(|_| Err(damaged("the file is not one that this library wrote")))

@@ -1,5 +1,10 @@
 use super::*;
+use redb::backends::InMemoryBackend;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use weighbridge::crypto::sha256;
+use weighbridge::time::DAY_SECONDS;
 
 const LIMIT: u64 = 64 << 20;
 
@@ -215,4 +220,66 @@ fn a_challenge_is_answered_once_and_starts_are_counted_until_a_report() {
     }
     assert_eq!(answered, [standing.challenge, None]);
     assert_eq!(spool.started(now.0, now.1, now.2).unwrap().1, 1);
+}
+
+/// A disk that can be full.
+#[derive(Clone, Debug)]
+pub(crate) struct Disk {
+    content: Arc<InMemoryBackend>,
+    full: Arc<AtomicBool>,
+}
+
+impl Disk {
+    /// A spool on a new disk, and the switch that fills it.
+    pub(crate) fn spool() -> (Spool, Arc<AtomicBool>) {
+        let disk = Self {
+            content: Arc::new(InMemoryBackend::new()),
+            full: Arc::default(),
+        };
+        let full = Arc::clone(&disk.full);
+        let spool = Spool::on(move || disk.clone(), LIMIT, &Entropy::system()).unwrap();
+        (spool, full)
+    }
+
+    fn room(&self) -> io::Result<()> {
+        if self.full.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        self.content.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.content.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.room()?;
+        self.content.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.room()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.room()?;
+        self.content.write(offset, data)
+    }
+}
+
+#[test]
+fn a_full_disk_takes_no_place_and_is_used_again_when_there_is_room() {
+    let (spool, full) = Disk::spool();
+    let first = append(&spool, 1, 10);
+    full.store(true, Ordering::Relaxed);
+    for _ in 0..3 {
+        let failed = spool.append(&life(2), &[], |place| Ok(seal(place, 100_000)));
+        assert!(matches!(failed, Err(SpoolError::Database(_))), "{failed:?}");
+    }
+    full.store(false, Ordering::Relaxed);
+    let second = append(&spool, 3, 10);
+    assert_eq!((second.chain, second.sequence), (first.chain, 2));
+    assert_eq!(spool.next_waiting(0).unwrap().unwrap().link, first);
 }

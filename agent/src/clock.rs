@@ -6,7 +6,7 @@
 
 use crate::devices::system;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 use weighbridge::time::{BootNanos, SECOND, UnixSeconds};
 
 /// A source of time, handed down as a value so that long traces run on a clock of their own.
@@ -34,6 +34,35 @@ impl Clock for SystemClock {
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         UnixSeconds(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    }
+}
+
+/// Finds out that the host slept: boot time goes on in suspend, monotonic time does not.
+#[derive(Clone, Copy, Debug)]
+pub struct SleepWatch {
+    boot: BootNanos,
+    awake: Instant,
+}
+
+/// What two readings in a row may differ by without a sleep.
+const WAKEFUL_NS: u64 = 2 * SECOND;
+
+impl SleepWatch {
+    /// A watch that begins now.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one clock file")]
+    pub fn begin() -> Self {
+        Self {
+            boot: system::boot_time(),
+            awake: Instant::now(),
+        }
+    }
+
+    /// The stretch since the last look, if the host slept in it.
+    pub fn slept(&mut self) -> Option<(BootNanos, BootNanos)> {
+        let before = std::mem::replace(self, Self::begin());
+        let awake = u64::try_from(self.awake.duration_since(before.awake).as_nanos()).unwrap_or(u64::MAX);
+        (self.boot.since(before.boot) > awake.saturating_add(WAKEFUL_NS)).then_some((before.boot, self.boot))
     }
 }
 
@@ -82,6 +111,17 @@ mod tests {
         assert!(first.0 > 0);
         assert!(clock.boot_now() >= first);
         assert!(clock.wall_now() > UnixSeconds(1_700_000_000));
+    }
+
+    #[test]
+    fn a_sleep_is_where_boot_time_ran_ahead() {
+        let mut watch = SleepWatch::begin();
+        assert_eq!(watch.slept(), None);
+        let before = BootNanos(watch.boot.0.saturating_sub(60 * SECOND));
+        watch.boot = before;
+        let (from, to) = watch.slept().unwrap();
+        assert!(from == before && to.since(from) >= 60 * SECOND);
+        assert_eq!(watch.slept(), None);
     }
 
     #[test]

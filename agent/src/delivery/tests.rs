@@ -309,6 +309,7 @@ impl Node {
             at: BootNanos(1),
             wall: UnixSeconds(1),
             starts: 0,
+            reported_to: None,
         };
         let seal =
             |place: &Place| -> Result<Sealed, SignError> { draft.seal(place, self.key.signer.as_ref()) };

@@ -7,7 +7,7 @@ use super::condition::{Condition, Delivering, condition};
 use super::control::{Answer, Ask, Asked, Control};
 use super::courier_task::CourierTask;
 use super::reporter::{Identity, Now, Reporter, ReporterError};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SleepWatch, SystemClock};
 use crate::config::Config;
 use crate::delivery::{Backoff, Courier};
 use crate::devices::host::{self, HostError};
@@ -29,6 +29,8 @@ use tracing::{info, warn};
 use weighbridge::cbor::Bytes;
 use weighbridge::crypto::Entropy;
 use weighbridge::report::ChainLink;
+use weighbridge::telemetry::GapReason;
+use weighbridge::time::SECOND;
 
 /// How often the enrolment is looked for while there is none.
 const ENROLMENT_POLL: Duration = Duration::from_secs(2);
@@ -137,6 +139,7 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
         released: false,
         waiting: Vec::new(),
         watchdog: Watchdog::default(),
+        sleep: SleepWatch::begin(),
     };
     node.work(events, &control, &mut stop).await;
 
@@ -166,6 +169,7 @@ struct Node {
     /// Askers who wait until the driver was let go of or taken up again.
     waiting: Vec<Asked>,
     watchdog: Watchdog,
+    sleep: SleepWatch,
 }
 
 impl Node {
@@ -180,6 +184,10 @@ impl Node {
                     None => std::future::pending().await,
                 },
                 _ = second.tick() => {
+                    if let Some((from, to)) = self.sleep.slept() {
+                        warn!(seconds = to.since(from).div_euclid(SECOND), "the host was suspended");
+                        self.reporter.gap(None, GapReason::HostSuspended, from, to);
+                    }
                     let sealed = self.reporter.advance(now(self.clock.as_ref()));
                     self.sealed(sealed);
                     self.watchdog.pat();

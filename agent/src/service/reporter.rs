@@ -33,6 +33,9 @@ const GRACE_NS: u64 = 2 * SECOND;
 const STEP_SECONDS: i64 = 2;
 /// How long to wait before a disk that took nothing is tried again.
 const DISK_RETRY_NS: u64 = 15 * SECOND;
+/// A stop of at most this length, that of the longest report, belongs to the next report as a gap with its reason; a longer one is a hole
+/// between two reports, which the verifier sees.
+const BRIDGED_NS: u64 = 900 * SECOND;
 /// Reports that are kept in memory while the disk takes none.
 const MAX_UNSTORED: usize = 16;
 
@@ -107,7 +110,7 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// A reporter whose first report begins at `now`. The start is noted in the spool: the report after it says how often the agent
+    /// A reporter whose first report begins where the last one of this boot ended, if that is not long ago, else at `now`. The start is noted in the spool: the report after it says how often the agent
     /// was started, and whether the wall clock moved in between.
     ///
     /// # Errors
@@ -123,6 +126,12 @@ impl Reporter {
         let catalogue = Catalogue::embedded()?;
         let standing = spool.standing()?;
         let (before, starts) = spool.started(facts.boot_id, now.boot, now.wall)?;
+        let before = before.filter(|life| life.boot == facts.boot_id);
+        let start = before
+            .as_ref()
+            .and_then(|life| life.reported_to)
+            .filter(|end| *end <= now.boot && now.boot.since(*end) <= BRIDGED_NS)
+            .unwrap_or(now.boot);
         let inventory = Inventory {
             at: now.boot,
             driver: None,
@@ -133,7 +142,7 @@ impl Reporter {
             catalogue: catalogue.digest(),
             meter: Meter::new(
                 &inventory,
-                now.boot,
+                start,
                 settings(&standing),
                 catalogue,
                 Rules::embedded()?,
@@ -160,7 +169,10 @@ impl Reporter {
             retry_at: now.boot,
             facts,
         };
-        if let Some(life) = before.filter(|life| life.boot == reporter.facts.boot_id) {
+        reporter
+            .meter
+            .push_gap(None, GapReason::AgentStopped, start, now.boot);
+        if let Some(life) = before {
             let then = Now {
                 boot: life.at,
                 wall: life.wall,
@@ -339,6 +351,7 @@ impl Reporter {
             at: end,
             wall: wall_end,
             starts: 0,
+            reported_to: Some(end),
         };
         self.incidents = Incidents {
             released: self.released_now,

@@ -232,11 +232,27 @@ fn a_stop_seals_the_shorter_time_and_the_next_start_is_counted() {
     drop(node.reporter(&spool, 50.0));
     drop(node.reporter(&spool, 51.0));
     let mut reporter = node.reporter(&spool, 52.0);
-    reporter.finish(node.now(60.0)).unwrap();
+    reporter.frame(&inventory(), node.now(52.1)).unwrap();
+    run(&node, &mut reporter, 53..61);
+    reporter.finish(node.now(60.5)).unwrap();
     let reports = node.reports(&spool);
     let second = &reports[1].claims().report;
     assert_eq!((second.sequence, second.agent_starts), (2, 3));
     assert_eq!(second.previous, Some(reports[0].digest()));
+    assert_eq!(
+        second.time.start,
+        BootNanos(42_500_000_000),
+        "a short stop is a gap with its reason"
+    );
+    let gaps = &reports[1].accelerators().next().unwrap().delivered.gaps;
+    assert_eq!(gaps[0].reason, GapReason::AgentStopped);
+    assert!(gaps[0].length_ms >= 9_000, "{gaps:?}");
+    drop(reporter);
+    // After a long stop the report begins with the start.
+    let mut reporter = node.reporter(&spool, 2_000.0);
+    reporter.finish(node.now(2_010.0)).unwrap();
+    let third = node.reports(&spool)[2].claims().report.time.start;
+    assert_eq!(third, BootNanos(2_000 * SECOND));
 }
 
 #[test]

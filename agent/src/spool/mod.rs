@@ -170,16 +170,15 @@ impl Spool {
             let mut meta = txn.open_table(META)?;
             let before: Option<Life> = read(&meta, LIFE)?;
             let starts = before.as_ref().map_or(0, |l| l.starts).saturating_add(1);
-            write(
-                &mut meta,
-                LIFE,
-                &Life {
-                    boot,
-                    at,
-                    wall,
-                    starts,
-                },
-            )?;
+            let same_boot = before.as_ref().filter(|l| l.boot == boot);
+            let life = Life {
+                boot,
+                at,
+                wall,
+                starts,
+                reported_to: same_boot.and_then(|l| l.reported_to),
+            };
+            write(&mut meta, LIFE, &life)?;
             Ok((before, starts))
         })
     }
@@ -236,6 +235,7 @@ impl Spool {
                 LIFE,
                 &Life {
                     starts: 0,
+                    reported_to: Some(life.at),
                     ..life.clone()
                 },
             )?;

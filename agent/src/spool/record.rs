@@ -141,6 +141,8 @@ weighbridge::record! {
         2 => wall: UnixSeconds,
         /// Starts since the last report.
         3 => starts: u32,
+        /// Boot time at the end of the last report of this boot.
+        4 => reported_to: Option<BootNanos>,
     }
 }
 

@@ -18,6 +18,7 @@ fn life(wall: i64) -> Life {
         at: BootNanos(0),
         wall: UnixSeconds(wall),
         starts: 0,
+        reported_to: None,
     }
 }
 

@@ -18,11 +18,12 @@ endef
 
 .PHONY: demo test bench lint replay fuzz deb
 
-# A verifier and two reporting nodes on this machine, ending in the status table. Installs nothing.
+# A verifier and two reporting nodes on this machine, ending in the status table. Installs nothing. KEEP=1 leaves it
+# running for a look around.
 demo:
 	$(CARGO) build --locked $(PROFILE_FLAG) -p weighbridge-replay -p weighbridge-agent -p weighbridge-verifier -p weighbridge-testbed
 	$(place_replay)
-	$(TARGET)/$(PROFILE)/weighbridge-testbed demo
+	$(TARGET)/$(PROFILE)/weighbridge-testbed demo $(if $(KEEP),--keep)
 
 # Everything a change must pass: the tests of all crates, then the packages and their units in a fresh Debian root.
 test: replay

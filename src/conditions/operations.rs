@@ -168,9 +168,15 @@ pub(super) fn freshness(case: &Case<'_>) -> Verdict {
         evidence.push(newest.digest);
         let age = case.now.since(newest.end);
         oldest = oldest.max(age);
+        let odd = odd_clock(case, node, tolerance.value);
         if age > limit.value {
-            stale.push(format!("the newest report of node {name} is {} old", span(age)));
-        } else if let Some(oddity) = odd_clock(case, node, tolerance.value) {
+            // An odd clock does not excuse an old report, or turning it back would; it is named beside the age.
+            let oddity = odd.map_or_else(String::new, |o| format!(" ({o})"));
+            stale.push(format!(
+                "the newest report of node {name} is {} old{oddity}",
+                span(age)
+            ));
+        } else if let Some(oddity) = odd {
             open.push(oddity);
         } else {
             continue;

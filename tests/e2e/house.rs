@@ -120,8 +120,12 @@ fn the_library_does_no_io_reads_no_clock_and_starts_no_thread() {
         "static mut",
     ];
     let mut wrong = Vec::new();
-    for path in rust_files(&root().join("src")) {
-        // Tests of the library may read recorded traces.
+    // Tests of the library may read recorded traces; those in files of their own are named for it.
+    let tests = |p: &PathBuf| {
+        p.file_stem()
+            .is_some_and(|s| s.to_string_lossy().ends_with("tests"))
+    };
+    for path in rust_files(&root().join("src")).into_iter().filter(|p| !tests(p)) {
         let code = code(&path);
         let production = code.split("#[cfg(test)]").next().unwrap_or_default();
         for word in FORBIDDEN {

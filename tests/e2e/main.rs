@@ -17,6 +17,10 @@
 
 /// What fuzzing found, replayed without the fuzzer.
 mod corpus;
+/// What an adversary does, one file for each thing.
+mod attacks;
+/// TLS, certificates, approval, revocation, renewal, size.
+mod gates;
 /// The house: which crate and which module may use which.
 mod house;
 /// What goes over the wire: schema, golden bytes, strictness, what may leave a node.

@@ -18,8 +18,10 @@
 pub mod bench;
 pub mod cable;
 pub mod chance;
+pub mod demo;
 pub mod fixture;
 pub mod licence;
 pub mod node;
 pub mod outage;
 pub mod process;
+pub mod stored;

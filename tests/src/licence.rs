@@ -1,10 +1,15 @@
 //! Licences for tests and the demo, written as a person would write them.
 
 use nvidia_ml::Identity;
+use weighbridge::time::UnixSeconds;
 
 /// What a licence for tests says, beside its manifest.
 #[derive(Clone, Debug)]
 pub struct Terms {
+    /// Its id.
+    pub licence_id: String,
+    /// From when it holds: time before is nobody's, time after that no report covers counts as unobserved.
+    pub valid_from: UnixSeconds,
     /// Sites.
     pub sites: Vec<String>,
     /// Length of a report, in seconds; below 60 the licence is a trial.
@@ -20,6 +25,8 @@ impl Terms {
     #[must_use]
     pub fn at(site: &str) -> Self {
         Self {
+            licence_id: format!("WB-{site}"),
+            valid_from: now(),
             sites: vec![site.to_owned()],
             report_seconds: 300,
             training_per_day: None,
@@ -31,11 +38,11 @@ impl Terms {
     #[must_use]
     pub fn write(&self, manifest: &[(&Identity, &str)]) -> String {
         let mut out = format!(
-            r#"licence_id = "WB-TEST-1"
+            r#"licence_id = "{}"
 serial = 1
 issuer = "Example Accelerators Inc."
 consignee = "Harbour Compute Pte. Ltd."
-valid_from = 2026-01-01
+valid_from = {}
 valid_to = 2099-12-31
 ruleset_id = "us-ear-enforced-2026-05"
 countries_allowed = ["SG"]
@@ -44,6 +51,8 @@ key_protection_min = "file"
 report_seconds = {}
 trial = {}
 "#,
+            self.licence_id,
+            self.valid_from,
             self.report_seconds,
             self.report_seconds < 60
         );
@@ -70,4 +79,16 @@ trial = {}
 pub fn for_site(site: &str, manifest: &[&Identity]) -> String {
     let rows: Vec<_> = manifest.iter().map(|d| (*d, site)).collect();
     Terms::at(site).write(&rows)
+}
+
+/// The wall clock.
+///
+/// # Panics
+/// Where the clock stands before 1970.
+#[must_use]
+pub fn now() -> UnixSeconds {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    UnixSeconds(i64::try_from(since.as_secs()).unwrap())
 }

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use weighbridge_testbed::bench;
+use weighbridge_testbed::{bench, demo};
 
 /// Weighbridge's testbed.
 #[derive(Debug, Parser)]
@@ -16,10 +16,17 @@ struct Cli {
 enum Verb {
     /// Measures what `docs/performance.md` promises; the exit status is 1 where a limit is missed.
     Bench(bench::Options),
+    /// Shows the main job: nodes report, a verifier answers.
+    Demo {
+        /// Leave everything running until Enter is pressed.
+        #[arg(long)]
+        keep: bool,
+    },
 }
 
 fn main() -> ExitCode {
     match Cli::parse().verb {
         Verb::Bench(options) => bench::run(&options),
+        Verb::Demo { keep } => demo::run(keep),
     }
 }

@@ -100,7 +100,7 @@ pub fn said(output: &Output) -> String {
 /// Waits until `done` gives something, asking a few times a second.
 ///
 /// # Panics
-/// Where it does not within [`PATIENCE`], naming `what`.
+/// Where it does not within a minute, naming `what`.
 pub fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -349,7 +349,11 @@ impl Verifier {
     /// Where a step fails.
     pub fn load_licence(&self, licence: &str) {
         let dir = self.state.parent().unwrap();
-        let (toml, key) = (dir.join("licence.toml"), dir.join("supplier.key"));
+        let digest = weighbridge::crypto::sha256(licence.as_bytes()).to_string();
+        let (toml, key) = (
+            dir.join(format!("licence-{}.toml", &digest[..8])),
+            dir.join("supplier.key"),
+        );
         std::fs::write(&toml, licence).unwrap();
         if !key.exists() {
             must(self.command().args(["key", "new"]).arg(&key));
@@ -370,7 +374,7 @@ impl Verifier {
         must(
             self.command()
                 .args(["licence", "load"])
-                .arg(dir.join("licence.toml.dsse")),
+                .arg(toml.with_extension("toml.dsse")),
         );
     }
 
@@ -440,12 +444,13 @@ impl Agent {
         // A library of its own, so that a test can swap it.
         let library = dir.join("libnvidia-ml.so.1");
         std::fs::copy(replay_library(), &library).unwrap();
-        let path = dir.join("scenario.toml");
+        // The devices of a scenario follow from its file's name: two names are two machines.
+        let path = dir.join(format!("{name}.toml"));
         std::fs::write(&path, scenario).unwrap();
         let sysfs = dir.join("sys");
         let parsed = nvidia_ml::Scenario::load(&path).unwrap_or_else(|e| panic!("{e}"));
         nvidia_ml::write_sysfs(&parsed, &sysfs).unwrap();
-        let config = dir.join("agent.toml");
+        let config = dir.join("weighbridge-agent.toml");
         let text = format!(
             "state_dir = {:?}\nnvml_path = {:?}\nsysfs_root = {:?}\nsampler_environment = [\"WEIGHBRIDGE_REPLAY_SCENARIO\"]\nallow_trial = true\n",
             dir.join("state"),
@@ -458,6 +463,32 @@ impl Agent {
             config,
             scenario: path,
             library,
+            dir,
+            environment: Vec::new(),
+            running: None,
+        }
+    }
+
+    /// An agent on the machine's own driver and devices.
+    ///
+    /// # Panics
+    /// Where its files cannot be written.
+    #[must_use]
+    pub fn on_this_machine(dir: &Path, name: &str) -> Self {
+        let dir = dir.join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        let config = dir.join("agent.toml");
+        std::fs::write(
+            &config,
+            format!("state_dir = {:?}\nallow_trial = true\n", dir.join("state")),
+        )
+        .unwrap();
+        let none = PathBuf::new();
+        Self {
+            state: dir.join("state"),
+            config,
+            scenario: none.clone(),
+            library: none,
             dir,
             environment: Vec::new(),
             running: None,

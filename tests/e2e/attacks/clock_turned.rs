@@ -36,5 +36,8 @@ async fn a_step_that_the_node_itself_saw_is_found() {
     node.advance(digest);
     let (_, sentence) = stage.verifier.finding("OPS-03");
     let (_, chain) = stage.verifier.finding("SEC-06");
-    assert!(sentence.contains("clock") || chain.contains("clock"), "{sentence} / {chain}");
+    assert!(
+        sentence.contains("clock") || chain.contains("clock"),
+        "{sentence} / {chain}"
+    );
 }

@@ -15,6 +15,9 @@ async fn an_edited_byte_is_refused_wherever_it_stands() {
         edited[at] ^= 0x04;
         seen.insert(node.deliver(edited).await.refused().code);
     }
-    assert!(seen.contains(&RefusalCode::Signature) && seen.contains(&RefusalCode::Field), "{seen:?}");
+    assert!(
+        seen.contains(&RefusalCode::Signature) && seen.contains(&RefusalCode::Field),
+        "{seen:?}"
+    );
     node.deliver(bytes).await.accepted();
 }

@@ -16,6 +16,7 @@ mod token_twice;
 mod unknown_field;
 
 use weighbridge::time::UnixSeconds;
+use weighbridge_testbed::licence;
 use weighbridge_testbed::node::SimulatedNode;
 use weighbridge_testbed::process::Verifier;
 
@@ -29,7 +30,7 @@ impl Stage {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut verifier = Verifier::init(dir.path());
-        verifier.load_licence(&weighbridge_testbed::licence::for_site("harbour-1", &[]));
+        verifier.load_licence(&licence::for_site("harbour-1", &[]));
         verifier.serve();
         Self { verifier, _dir: dir }
     }
@@ -39,9 +40,7 @@ impl Stage {
     }
 }
 
-/// The wall clock: reports must be near the verifier's own time to be unremarkable.
+/// Simulated reports are laid end to end from some time ago, so that their times stay near the verifier's own.
 fn now() -> UnixSeconds {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    // Simulated reports are laid end to end from some time ago.
-    UnixSeconds(i64::try_from(since.as_secs()).unwrap()).plus(-3600)
+    licence::now().plus(-3600)
 }

@@ -22,10 +22,15 @@ async fn a_node_of_one_verifier_is_a_stranger_to_another() {
     let mut node = one.node().await;
     let (bytes, _) = node.seal();
     // The other verifier does not take a certificate of the first: the handshake or the gate refuses.
-    node.line = weighbridge_testbed::node::Line::identified(&other.verifier.url, &node.certificate, &node.key);
+    node.line =
+        weighbridge_testbed::node::Line::identified(&other.verifier.url, &node.certificate, &node.key);
     let answer = node
         .line
-        .post(weighbridge::protocol::PATH_REPORT, weighbridge::protocol::BUNDLE_MEDIA_TYPE, bytes)
+        .post(
+            weighbridge::protocol::PATH_REPORT,
+            weighbridge::protocol::BUNDLE_MEDIA_TYPE,
+            bytes,
+        )
         .await;
     assert!(answer.is_err() || answer.is_ok_and(|(status, _)| status != 200));
 }

@@ -11,7 +11,10 @@ async fn reports_in_the_wrong_order_are_put_back_by_their_chain() {
     let (third, _) = node.seal();
     assert_eq!(node.deliver(third).await.accepted().highest, 3);
     let (outcome, sentence) = stage.verifier.finding("SEC-06");
-    assert_eq!(outcome, "not met", "a gap stands while report 2 is missing: {sentence}");
+    assert_eq!(
+        outcome, "not met",
+        "a gap stands while report 2 is missing: {sentence}"
+    );
     node.deliver(second).await.accepted();
     let (outcome, sentence) = stage.verifier.finding("SEC-06");
     assert_eq!(outcome, "met", "{sentence}");

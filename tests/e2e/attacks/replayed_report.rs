@@ -13,7 +13,10 @@ async fn a_replayed_report_gets_its_old_receipt_and_changes_nothing() {
     node.report().await;
     let again = node.deliver(first.clone()).await.accepted();
     assert_eq!(again.state, ReceiptState::Held);
-    assert_eq!((again.leaf_index, again.sequence, again.highest), (receipt.leaf_index, 1, 2));
+    assert_eq!(
+        (again.leaf_index, again.sequence, again.highest),
+        (receipt.leaf_index, 1, 2)
+    );
     again.check(&node.id, &digest, &node.ledger, None).unwrap();
 }
 

@@ -12,7 +12,9 @@ async fn a_token_for_one_node_admits_one_node() {
     let _first = SimulatedNode::enrol(&line, 1, super::now()).await;
     let token = EnrolmentToken::parse(&line).unwrap();
     let key = SecretKey::generate(Algorithm::EcdsaP256, &Entropy::system()).unwrap();
-    let refusal = node::enrol(&token, &node::enrol_request(&token, &key)).await.refused();
+    let refusal = node::enrol(&token, &node::enrol_request(&token, &key))
+        .await
+        .refused();
     assert_eq!(refusal.code, RefusalCode::Token);
 }
 
@@ -33,6 +35,8 @@ async fn a_guessed_secret_admits_nobody() {
     let mut token = EnrolmentToken::parse(&stage.verifier.token("harbour-1", &[])).unwrap();
     token.secret = [0; 16];
     let key = SecretKey::generate(Algorithm::EcdsaP256, &Entropy::system()).unwrap();
-    let refusal = node::enrol(&token, &node::enrol_request(&token, &key)).await.refused();
+    let refusal = node::enrol(&token, &node::enrol_request(&token, &key))
+        .await
+        .refused();
     assert_eq!(refusal.code, RefusalCode::Token);
 }

@@ -1,0 +1,247 @@
+//! The main job, shown: nodes report, a verifier answers.
+//!
+//! Real binaries, real TLS, a real database in a directory that is removed at the end. Where the machine has NVIDIA GPUs of its own, they
+//! are the node; otherwise two replayed nodes of eight H100 play: one at `harbour-1` that serves a model, and one at `harbour-2` that trains more than it
+//! may and holds a device that is not on the manifest. Reports are short because the licence says `trial = true`, and everything says so.
+
+use crate::licence::Terms;
+use crate::process::{Agent, Verifier, wait_for};
+use crate::stored;
+use nvidia_ml::{Identity, Scenario, identities};
+use serde_json::Value;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Length of a report in the demo, in seconds: long enough for the period of a training step to show.
+const REPORT_SECONDS: u32 = 15;
+/// Reports that each node delivers before the table is shown.
+const REPORTS: u64 = 3;
+
+/// Runs the demo. `keep` leaves everything running until a key is pressed.
+pub fn run(keep: bool) -> ExitCode {
+    let dir = tempfile::Builder::new()
+        .prefix("weighbridge-demo-")
+        .tempdir()
+        .unwrap();
+    let own = Path::new("/dev/nvidiactl").exists();
+    say(&format!(
+        "Weighbridge demo in {} ({}).",
+        dir.path().display(),
+        if own {
+            "on this machine's own GPUs"
+        } else {
+            "no NVIDIA GPU here: two replayed nodes of eight H100"
+        }
+    ));
+    let mut verifier = Verifier::init(dir.path());
+    let mut nodes = if own {
+        vec![Cast::own(dir.path())]
+    } else {
+        Cast::replayed(dir.path())
+    };
+
+    say(
+        "A supplier writes a licence for each site, lints it, signs it; the verifier's owner trusts the key and loads it.",
+    );
+    for node in &nodes {
+        verifier.load_licence(&node.licence());
+    }
+    verifier.serve();
+    say(&format!(
+        "The verifier listens on {} (SQLite in {}).",
+        verifier.url,
+        verifier.state.display()
+    ));
+
+    for node in &mut nodes {
+        node.agent.enrol(&verifier.token(&node.site, &[]));
+        node.agent.run();
+        say(&format!(
+            "{} enrolled with a one-time token and reports every {REPORT_SECONDS} s: {}.",
+            node.site, node.plot
+        ));
+    }
+    watch(&verifier, nodes.len());
+
+    let mut table = verifier.command();
+    let output = table.arg("status").output().unwrap();
+    println!(
+        "\n$ weighbridge-verifier status\n{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+    say(
+        "Exit status 1: not everything holds, as it should be. The NVML library is a replay and not the system's own, and SEC-09 found it.",
+    );
+    if own {
+        return ExitCode::SUCCESS;
+    }
+    let verdict = judge(&verifier.status());
+    if keep {
+        say("Look around while it runs, and press Enter to end:");
+        println!(
+            "  {} --state-dir {} status --why INV-01",
+            crate::process::binary("weighbridge-verifier").display(),
+            verifier.state.display()
+        );
+        std::io::stdin().read_line(&mut String::new()).ok();
+    } else {
+        say(&format!(
+            "The verifier was at {}; `make demo KEEP=1` leaves it running for a look around.",
+            verifier.url
+        ));
+    }
+    for node in &mut nodes {
+        node.agent.stop();
+    }
+    match verdict {
+        Ok(()) => {
+            say("Done: every finding came out as the story has it; everything is cleaned up.");
+            ExitCode::SUCCESS
+        }
+        Err(wrong) => {
+            eprintln!("the demo did not come out as it should: {wrong}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A node of the story.
+struct Cast {
+    site: String,
+    plot: &'static str,
+    /// TPP-hours that may go into training in a day.
+    training_per_day: u64,
+    agent: Agent,
+    licensed: Vec<Identity>,
+}
+
+impl Cast {
+    fn replayed(dir: &Path) -> Vec<Self> {
+        let story = [
+            (
+                "harbour-1",
+                "it serves a model, within its licence",
+                "inference",
+                8,
+                100_000,
+            ),
+            (
+                "harbour-2",
+                "it trains, and one of its eight GPUs is not on the manifest",
+                "training",
+                7,
+                50,
+            ),
+        ];
+        story
+            .into_iter()
+            .map(|(site, plot, trace, licensed, training_per_day)| {
+                let text = format!(
+                    "profile = \"H100\"\ngpus = 8\ntrace = \"{trace}\"\nsm_clock_mhz = 1755\nstart_file = \"start\"\n"
+                );
+                let agent = Agent::new(dir, site, &text);
+                let scenario = Scenario::load(&agent.scenario).unwrap_or_else(|e| panic!("{e}"));
+                let licensed = identities(&scenario).into_iter().take(licensed).collect();
+                Self { site: site.to_owned(), plot, training_per_day, agent, licensed }
+            })
+            .collect()
+    }
+
+    /// This machine's own GPUs, through its own driver.
+    fn own(dir: &Path) -> Self {
+        let agent = Agent::on_this_machine(dir, "this-machine");
+        Self {
+            site: "harbour-1".to_owned(),
+            plot: "this machine's own GPUs",
+            training_per_day: 100_000,
+            agent,
+            licensed: Vec::new(),
+        }
+    }
+
+    /// The licence of its site: every device that is licensed, and no more.
+    fn licence(&self) -> String {
+        let terms = Terms {
+            report_seconds: REPORT_SECONDS,
+            training_per_day: Some(self.training_per_day),
+            ..Terms::at(&self.site)
+        };
+        let rows: Vec<_> = self.licensed.iter().map(|d| (d, self.site.as_str())).collect();
+        let mut text = terms.write(&rows);
+        // The machine's own GPUs are licensed as they are found.
+        if self.licensed.is_empty() {
+            for uuid in uuids(&self.agent.inventory()) {
+                text.push_str(&format!(
+                    "\n[[device]]\nuuid = \"{uuid}\"\nsite = \"{}\"\n",
+                    self.site
+                ));
+            }
+        }
+        text
+    }
+}
+
+/// All UUIDs of GPUs in an inventory, wherever they stand.
+fn uuids(inventory: &Value) -> Vec<String> {
+    match inventory {
+        Value::String(s) if s.starts_with("GPU-") => vec![s.clone()],
+        Value::Array(items) => items.iter().flat_map(uuids).collect(),
+        Value::Object(members) => members.values().flat_map(uuids).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Shows progress until each node has delivered its reports.
+fn watch(verifier: &Verifier, nodes: usize) {
+    let begun = Instant::now();
+    let mut shown = 0;
+    wait_for("the nodes' reports", || {
+        let counts = stored::counts(&verifier.state);
+        let total: u64 = counts.iter().sum();
+        if total > shown {
+            shown = total;
+            say(&format!(
+                "{:>3} s  {total} reports received, verified, recorded and receipted.",
+                begun.elapsed().as_secs()
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(400));
+        (counts.len() == nodes && counts.iter().all(|c| *c >= REPORTS)).then_some(())
+    });
+}
+
+/// Whether the findings are those of the story.
+fn judge(status: &Value) -> Result<(), String> {
+    let expected = [
+        ("harbour-1", "INV-01", "met"),
+        ("harbour-1", "OPS-01", "met"),
+        ("harbour-1", "SEC-06", "met"),
+        ("harbour-1", "SEC-09", "not met"),
+        ("harbour-1", "TRN-04", "met"),
+        ("harbour-2", "INV-01", "not met"),
+        ("harbour-2", "TRN-04", "not met"),
+        ("harbour-2", "SEC-09", "not met"),
+    ];
+    let sites = status["sites"].as_array().cloned().unwrap_or_default();
+    for (site, condition, outcome) in expected {
+        let found: Vec<_> = sites
+            .iter()
+            .filter(|s| s["site"] == site)
+            .flat_map(|s| s["findings"].as_array().cloned().unwrap_or_default())
+            .filter(|f| f["condition"] == condition)
+            .collect();
+        if !found.iter().any(|f| f["outcome"] == outcome) {
+            return Err(format!(
+                "{condition} at {site} should be `{outcome}`; found {found:?}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn say(text: &str) {
+    println!("{text}");
+    std::io::stdout().flush().ok();
+}

@@ -114,7 +114,15 @@ pub struct Settings {
     )]
     pub report_seconds_max: Option<u32>,
     /// Whether a verifier may ask for a trial, with reports of 1 to 59 seconds [default: false]
-    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "WEIGHBRIDGE_AGENT_ALLOW_TRIAL")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        env = "WEIGHBRIDGE_AGENT_ALLOW_TRIAL"
+    )]
     pub allow_trial: Option<bool>,
     /// Time from burst to burst, in seconds; 0 takes none [default: 600]
     #[arg(

@@ -105,7 +105,11 @@ impl CourierTask {
                 let pause = backoff.next(self.entropy.draw().unwrap_or_default());
                 match e {
                     DeliveryError::NotAdmitted { .. } => {
-                        (Delivering::NotAdmitted { said: why }, pause.min(PENDING))
+                        let spread = pause.checked_div(10).unwrap_or(pause);
+                        (
+                            Delivering::NotAdmitted { said: why },
+                            pause.min(PENDING.saturating_add(spread)),
+                        )
                     }
                     _ => (Delivering::Fails { why }, pause),
                 }

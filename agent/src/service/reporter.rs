@@ -110,8 +110,8 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// A reporter whose first report begins where the last one of this boot ended, if that is not long ago, else at `now`. The start is noted in the spool: the report after it says how often the agent
-    /// was started, and whether the wall clock moved in between.
+    /// A reporter whose first report begins where the last one of this boot ended, if that is not long ago, else at `now`. The start is
+    /// noted in the spool: the report after it says how often the agent was started, and whether the wall clock moved in between.
     ///
     /// # Errors
     /// [`ReporterError`].

@@ -14,8 +14,6 @@ use weighbridge::bounded::{self, BoundedReadError, MAX_KEY_FILE};
 
 /// Where the file lies where no other is named.
 const DEFAULT_FILE: &str = "/etc/weighbridge/agent.toml";
-/// Days for which a receipted report is kept where no witness is configured.
-pub const REPORTS_KEPT_DAYS: u32 = 30;
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -37,6 +37,8 @@ weighbridge::record! {
     }
 }
 
+/// Days for which a receipted report is kept where no witness is configured.
+pub(super) const REPORTS_KEPT_DAYS: u32 = 30;
 /// Length of a report before a verifier has said otherwise, in seconds.
 const DEFAULT_REPORT_SECONDS: u32 = 300;
 
@@ -47,7 +49,7 @@ impl Default for Standing {
             challenge: None,
             report_seconds: DEFAULT_REPORT_SECONDS,
             trial: false,
-            windows_kept_days: crate::config::REPORTS_KEPT_DAYS,
+            windows_kept_days: REPORTS_KEPT_DAYS,
             profile_read: true,
         }
     }

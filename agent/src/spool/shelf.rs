@@ -1,8 +1,7 @@
 //! The tables, and how rows are written, read and dropped.
 
 use super::open::SpoolError;
-use super::record::{Counters, Entry, Fate};
-use crate::config::REPORTS_KEPT_DAYS;
+use super::record::{Counters, Entry, Fate, REPORTS_KEPT_DAYS};
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use weighbridge::cbor::{self, Wire};
 use weighbridge::time::{DAY_SECONDS, UnixSeconds};

@@ -110,6 +110,7 @@ pub struct Courier {
     accepts: Acceptance,
     entropy: Entropy,
     stands: bool,
+    receipted: u64,
 }
 
 impl Courier {
@@ -133,6 +134,7 @@ impl Courier {
             accepts,
             entropy,
             stands: false,
+            receipted: 0,
         })
     }
 
@@ -140,6 +142,12 @@ impl Courier {
     #[must_use]
     pub fn enrolment(&self) -> &Enrolment {
         &self.enrolment
+    }
+
+    /// Reports receipted since the start, in rounds that failed later on as well.
+    #[must_use]
+    pub fn receipted_in_all(&self) -> u64 {
+        self.receipted
     }
 
     /// Delivers everything that waits. After an error the next round asks anew where the verifier stands.
@@ -242,7 +250,12 @@ impl Courier {
         Ok(())
     }
 
-    fn receipted(&self, report: &Waiting, receipt: &Receipt, round: &mut Round) -> Result<(), DeliveryError> {
+    fn receipted(
+        &mut self,
+        report: &Waiting,
+        receipt: &Receipt,
+        round: &mut Round,
+    ) -> Result<(), DeliveryError> {
         let mut standing = self.spool.standing()?;
         let cited = cited_checkpoint(&report.bundle);
         let seen = receipt.check(
@@ -268,6 +281,7 @@ impl Courier {
             Some(&standing),
         )?;
         round.receipted = round.receipted.saturating_add(1);
+        self.receipted = self.receipted.saturating_add(1);
         Ok(())
     }
 

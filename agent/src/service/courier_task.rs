@@ -43,10 +43,15 @@ impl CourierTask {
         let mut line = None;
         let stop = self.stop.clone();
         loop {
+            let before = self.courier.receipted_in_all();
             let round = tokio::select! {
                 round = self.attempt(&mut line) => round,
                 () = stop.cancelled() => break,
             };
+            // A line that breaks again and again, but carries reports in between, is worth trying soon.
+            if self.courier.receipted_in_all() > before {
+                backoff.reset();
+            }
             let pause = self.tell(&round, &mut backoff);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}

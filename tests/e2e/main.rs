@@ -21,6 +21,8 @@ mod corpus;
 mod attacks;
 /// TLS, certificates, approval, revocation, renewal, size.
 mod gates;
+/// Programs killed, power and network cut: no receipted report is lost.
+mod crash;
 /// The house: which crate and which module may use which.
 mod house;
 /// What goes over the wire: schema, golden bytes, strictness, what may leave a node.

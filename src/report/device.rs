@@ -10,8 +10,7 @@ use crate::cbor;
 use crate::crypto::merkle;
 use crate::id::Digest;
 use crate::telemetry::{
-    AcceleratorIdentity, DeviceSample, DeviceState, Gap, GapReason, Reading, Step, TickKind, Track, Traffic,
-    Window,
+    AcceleratorIdentity, DeviceSample, DeviceState, Gap, GapReason, Reading, Track, Window,
 };
 use crate::time::BootNanos;
 use crate::workload::{Class, Instant, Rules, Scored, Series, WorkloadScores};
@@ -33,13 +32,13 @@ pub(super) struct Device {
     pub(super) peak: Option<Peak>,
     pub(super) state: DeviceState,
     track: Track,
+    /// Follows the ticks of bursts alone.
+    instants: Track,
     /// Up to here time is covered or named as a gap.
     pub(super) settled: BootNanos,
     window: Window,
     account: Account,
     pub(super) series: Series,
-    /// NVLink bytes of regular ticks within a burst, since its last instant.
-    between: Reading<Traffic>,
     report: Sums,
 }
 
@@ -73,23 +72,17 @@ impl Device {
             peak,
             state: DeviceState::Present,
             track: Track::new(nominal_ns),
+            instants: Track::new(nominal_ns),
             settled: start,
             window: Window::default(),
             account: Account::default(),
             series: Series::default(),
-            between: Reading::Value(Traffic { tx: 0, rx: 0 }),
             report: Sums::default(),
         }
     }
 
-    pub(super) fn push(
-        &mut self,
-        sample: &DeviceSample,
-        kind: TickKind,
-        window_start: BootNanos,
-        place: usize,
-        noted: &[Noted],
-    ) {
+    /// Takes a regular sample into the sums. A burst does not enter them: its ticks read less, and the regular ones go on beside it.
+    pub(super) fn push(&mut self, sample: &DeviceSample, place: usize, noted: &[Noted]) {
         let first = self.track.last_at().is_none();
         let Some(step) = self.track.push(sample) else {
             return;
@@ -111,34 +104,24 @@ impl Device {
             self.account.add(&step, peak);
         }
         self.series.add(&step);
-        self.add_instant(&step, sample, kind, window_start);
     }
 
-    /// Gathers what a burst shows. Regular ticks go on during a burst; the bytes that they take from the counters are
-    /// given to the instant that follows, or a rhythm of once a second would appear that is the sampler's own.
-    fn add_instant(&mut self, step: &Step, sample: &DeviceSample, kind: TickKind, window_start: BootNanos) {
-        if step.gap.is_some() || step.length_ns() > self.track.longest_ns().div_euclid(3) {
-            self.between = Reading::Value(Traffic { tx: 0, rx: 0 });
+    /// Takes a sample of a burst. Its counters are followed from burst tick to burst tick, or the regular ticks in between would
+    /// leave a rhythm of once a second that is the sampler's own.
+    pub(super) fn push_instant(&mut self, sample: &DeviceSample, window_start: BootNanos) {
+        let Some(step) = self.instants.push(sample) else {
             return;
-        }
-        let sum = match (&self.between, &step.nvlink) {
-            (Reading::Value(a), Reading::Value(b)) => Reading::Value(Traffic {
-                tx: a.tx.saturating_add(b.tx),
-                rx: a.rx.saturating_add(b.rx),
-            }),
-            (_, missing) => missing.clone(),
         };
-        if kind == TickKind::Regular {
-            self.between = sum;
+        let longest = self.instants.longest_ns().div_euclid(3);
+        if step.gap.is_some() || !(1..=longest).contains(&step.length_ns()) {
             return;
         }
-        self.between = Reading::Value(Traffic { tx: 0, rx: 0 });
         let kib = |bytes: u64| u32::try_from(bytes.div_euclid(1_024)).unwrap_or(u32::MAX);
         self.series.add_instant(Instant {
             at_ms: milliseconds(sample.at.since(window_start)),
             power_mw: sample.power_mw,
-            tx_kib: sum.clone().map(|t| kib(t.tx)),
-            rx_kib: sum.map(|t| kib(t.rx)),
+            tx_kib: step.nvlink.clone().map(|t| kib(t.tx)),
+            rx_kib: step.nvlink.map(|t| kib(t.rx)),
         });
     }
 
@@ -218,6 +201,7 @@ impl Device {
             values(LeafField::BurstNvlinkTx, |i| i.tx_kib);
             values(LeafField::BurstNvlinkRx, |i| i.rx_kib);
         }
+        self.series.next_window();
         self.report
             .leaves
             .extend(leaves.iter().map(|l| merkle::leaf_hash(l)));

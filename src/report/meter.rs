@@ -22,7 +22,7 @@ use super::leaf::ClosedWindow;
 use crate::accelerator::Catalogue;
 use crate::accounting::Peak;
 use crate::report::Submodules;
-use crate::telemetry::{DeviceState, GapReason, Inventory, Notice, NoticeKind, Tick};
+use crate::telemetry::{DeviceState, GapReason, Inventory, Notice, NoticeKind, Tick, TickKind};
 use crate::time::BootNanos;
 use crate::workload::{Rules, synchrony};
 
@@ -139,7 +139,13 @@ impl Meter {
             let Some(device) = self.devices.get_mut(place) else {
                 continue;
             };
-            device.push(sample, tick.kind, self.window_start, place, &self.noted);
+            match tick.kind {
+                TickKind::Regular => device.push(sample, place, &self.noted),
+                TickKind::Burst => device.push_instant(sample, self.window_start),
+            }
+        }
+        if tick.kind == TickKind::Burst {
+            return;
         }
         // Points are closed for all devices at once, at three quarters of a tick, so that jitter never joins two.
         let quarter = self.settings.nominal_ns.checked_div(4).unwrap_or(0);

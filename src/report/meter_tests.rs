@@ -390,7 +390,7 @@ fn every_window_is_under_the_root_and_nothing_else_is() {
     let mut site = Site::new(2, 10);
     let mut players = Players::new(vec![trains, serves]);
     let mut closed = players.play(&mut site, 0..=20);
-    // A burst of five seconds.
+    // A burst of five seconds, of which nothing shows in the next window.
     for tenth in 201..=250u64 {
         let mut tick = players.at(20);
         for sample in &mut tick {
@@ -415,7 +415,8 @@ fn every_window_is_under_the_root_and_nothing_else_is() {
             assert_eq!(leaf.device, claims.identity.uuid);
             assert_eq!(
                 leaf.values.as_ref().map(Vec::len),
-                leaf.values.as_ref().map(|_| 50)
+                leaf.values.as_ref().map(|_| 49),
+                "from its second tick on"
             );
             let mut altered = bytes.clone();
             altered[10] ^= 1;
@@ -450,7 +451,11 @@ fn every_window_is_under_the_root_and_nothing_else_is() {
         .iter()
         .filter_map(|v| v.value().copied())
         .sum();
-    assert_eq!(values, 1_000 * (51 + 6 - 1), "every byte after the first sample");
+    assert_eq!(
+        values,
+        1_000 * (51 + 6 - 2),
+        "every byte after the burst's first tick"
+    );
     // Two windows with the same content have different leaves, by their salt.
     assert_ne!(closed[0].leaves, closed[1].leaves);
 }

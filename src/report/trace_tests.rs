@@ -3,7 +3,7 @@
 
 use super::meter_tests::{Site, feed, sample};
 use super::{ClosedWindow, Finished};
-use crate::telemetry::{Activity, DeviceSample, Reading, TickKind};
+use crate::telemetry::{Activity, DeviceSample, Reading, Tick, TickKind};
 use crate::time::{BootNanos, SECOND};
 use crate::unit::Ppm;
 use crate::workload::Class;
@@ -65,15 +65,15 @@ struct Played {
     last_energy: [u64; 8],
 }
 
-/// Plays a trace: every `every`-th of its rows becomes a tick (ten is once a second, one is a burst throughout).
-fn play(name: &str, every: usize, window_s: u64) -> Option<Played> {
+/// Plays a trace: every tenth of its rows becomes a regular tick, once a second, and all of them, where `bursts`, ticks of bursts.
+fn play(name: &str, bursts: bool, window_s: u64) -> Option<Played> {
     let rows = rows(name)?;
     let mut site = Site::new(8, window_s);
     let mut windows = Vec::new();
     let (mut bytes, mut sums) = ([[0f64; 4]; 8], [[0f64; 3]; 8]);
     let (mut counts, mut last_ns) = ([0f64; 8], [0u64; 8]);
     let (mut first_energy, mut last_energy) = ([0; 8], [0; 8]);
-    let mut tick = Vec::new();
+    let (mut tick, mut burst) = (Vec::new(), Vec::new());
     let mut steady = true;
     let mut end = BootNanos(0);
     for (i, row) in rows.iter().enumerate() {
@@ -88,7 +88,27 @@ fn play(name: &str, every: usize, window_s: u64) -> Option<Played> {
             *sum += share;
         }
         counts[g] += 1.0;
-        if (i / 8) % every != 0 {
+        let counters = DeviceSample {
+            energy_mj: Reading::Value(row.energy_mj),
+            power_mw: Reading::Value(row.power_mw),
+            pcie_tx_bytes: Reading::Value(bytes[g][0] as u64),
+            pcie_rx_bytes: Reading::Value(bytes[g][1] as u64),
+            nvlink_tx_bytes: Reading::Value(bytes[g][2] as u64),
+            nvlink_rx_bytes: Reading::Value(bytes[g][3] as u64),
+            ..sample(row.gpu, row.at_ns)
+        };
+        if bursts {
+            burst.push(counters.clone());
+            if burst.len() == 8 {
+                let devices = std::mem::take(&mut burst);
+                site.meter.push_tick(&Tick {
+                    at: BootNanos(row.at_ns),
+                    kind: TickKind::Burst,
+                    devices,
+                });
+            }
+        }
+        if (i / 8) % 10 != 0 {
             continue;
         }
         if first_energy[g] == 0 {
@@ -98,14 +118,8 @@ fn play(name: &str, every: usize, window_s: u64) -> Option<Played> {
         let share = |k: usize| Reading::Value(Ppm((sums[g][k] / counts[g] * 1e6) as u32));
         let zero = Reading::Value(Ppm(0));
         tick.push(DeviceSample {
-            energy_mj: Reading::Value(row.energy_mj),
-            power_mw: Reading::Value(row.power_mw),
             utilisation: Reading::Value(row.busy),
             memory_used_mib: Reading::Value(row.memory_mib),
-            pcie_tx_bytes: Reading::Value(bytes[g][0] as u64),
-            pcie_rx_bytes: Reading::Value(bytes[g][1] as u64),
-            nvlink_tx_bytes: Reading::Value(bytes[g][2] as u64),
-            nvlink_rx_bytes: Reading::Value(bytes[g][3] as u64),
             activity: Reading::Value(Activity {
                 interval_ns: (counts[g] * 1e8) as u64,
                 sm: share(0),
@@ -119,20 +133,15 @@ fn play(name: &str, every: usize, window_s: u64) -> Option<Played> {
                 fp16: Reading::Unsupported,
                 integer: Reading::Unsupported,
             }),
-            ..sample(row.gpu, row.at_ns)
+            ..counters
         });
         sums[g] = [0.0; 3];
         counts[g] = 0.0;
         steady &= row.phase == "steady";
         if tick.len() == 8 {
             end = BootNanos(row.at_ns);
-            let kind = if every == 1 {
-                TickKind::Burst
-            } else {
-                TickKind::Regular
-            };
             let devices = std::mem::take(&mut tick);
-            if let Some(closed) = feed(&mut site, end, kind, devices) {
+            if let Some(closed) = feed(&mut site, end, TickKind::Regular, devices) {
                 windows.extend(closed.into_iter().map(|w| (steady, w)));
                 steady = true;
             }
@@ -181,7 +190,9 @@ fn may_be_training(class: Option<Class>) -> bool {
 #[test]
 fn training_traces_are_never_called_idle_or_inference_and_mostly_training() {
     for name in ["t2", "t3", "t13_node0", "t13_node1"] {
-        let Some(played) = play(name, 10, 60) else { return };
+        let Some(played) = play(name, false, 60) else {
+            return;
+        };
         played.each(name, false, may_be_training);
         let training = played
             .windows
@@ -206,15 +217,19 @@ fn training_traces_are_never_called_idle_or_inference_and_mostly_training() {
 #[test]
 fn windows_of_five_seconds_tell_training_after_the_first_ones() {
     for name in ["t2", "t3", "t13_node0"] {
-        let Some(played) = play(name, 10, 5) else { return };
+        let Some(played) = play(name, false, 5) else {
+            return;
+        };
         played.each(name, true, may_be_training);
     }
 }
 
 #[test]
-fn ten_a_second_tells_the_same_as_once_a_second() {
+fn with_bursts_throughout_the_same_is_told() {
     for (name, training) in [("t3", true), ("i4", false)] {
-        let Some(played) = play(name, 1, 60) else { return };
+        let Some(played) = play(name, true, 60) else {
+            return;
+        };
         if training {
             played.each(name, true, may_be_training);
         } else {
@@ -228,11 +243,11 @@ fn ten_a_second_tells_the_same_as_once_a_second() {
 #[test]
 fn an_idle_trace_is_idle_and_a_serving_trace_is_not_training() {
     for window_s in [60, 5] {
-        let Some(idle) = play("b1", 10, window_s) else {
+        let Some(idle) = play("b1", false, window_s) else {
             return;
         };
         idle.each("b1", true, |class| class == Some(Class::Idle));
-        let Some(serving) = play("i4", 10, window_s) else {
+        let Some(serving) = play("i4", false, window_s) else {
             return;
         };
         serving.each("i4", false, |class| class != Some(Class::Training));
@@ -246,7 +261,9 @@ fn an_idle_trace_is_idle_and_a_serving_trace_is_not_training() {
 #[test]
 fn energy_is_the_counters_own_difference() {
     for name in ["t2", "b1"] {
-        let Some(played) = play(name, 10, 60) else { return };
+        let Some(played) = play(name, false, 60) else {
+            return;
+        };
         for (g, claims) in played.finished.accelerators.iter().enumerate() {
             let measured = &claims.delivered.measured;
             let truth = played.last_energy[g] - played.first_energy[g];

@@ -25,5 +25,7 @@ mod gates;
 mod crash;
 /// The house: which crate and which module may use which.
 mod house;
+/// Recordings and synthetic loads through the whole agent, on a clock that is moved by hand.
+mod virtual_time;
 /// What goes over the wire: schema, golden bytes, strictness, what may leave a node.
 mod wire;

@@ -20,6 +20,7 @@ pub mod cable;
 pub mod chance;
 pub mod demo;
 pub mod fixture;
+pub mod in_process;
 pub mod licence;
 pub mod node;
 pub mod outage;

@@ -43,20 +43,19 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
-/// The replay library, built beside the binaries.
+/// The replay library, built beside the binaries: the newer of the two, since each build writes only one of the places.
 ///
 /// # Panics
 /// Where it is not built, saying how to build it.
 #[must_use]
 pub fn replay_library() -> PathBuf {
-    let path = binaries().join("libnvidia_ml.so");
-    let nested = binaries().join("deps/libnvidia_ml.so");
-    let found = if path.exists() { path } else { nested };
-    assert!(
-        found.exists(),
-        "the replay library is not built: run `make replay` first"
-    );
-    found
+    let built = |path: &PathBuf| std::fs::metadata(path).and_then(|m| m.modified()).ok();
+    ["libnvidia_ml.so", "deps/libnvidia_ml.so"]
+        .map(|place| binaries().join(place))
+        .into_iter()
+        .filter(|path| path.exists())
+        .max_by_key(built)
+        .expect("the replay library is not built: run `make replay` first")
 }
 
 /// A port on loopback that nobody uses now.

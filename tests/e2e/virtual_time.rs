@@ -1,0 +1,409 @@
+//! Recordings and synthetic loads through the whole agent, on a clock that is moved by hand.
+//!
+//! The truth is worked out here a second time, from what was played: the recording's own energy counter, and its tensor activity times
+//! the clock of the scenario. The recordings belong to others and are not in the repository: without them those tests say so, and their
+//! synthetic twins remain.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use weighbridge::accounting::{Compute, ComputeMethod};
+use weighbridge::id::DeviceUuid;
+use weighbridge::report::{AcceleratorClaims, LeafField};
+use weighbridge::telemetry::DeviceState;
+use weighbridge::time::SECOND;
+use weighbridge::workload::Class;
+use weighbridge_testbed::in_process::{BURSTS, Played, Sealed};
+
+/// Total Processing Performance of an H100 SXM5, and the clock at which its tensor pipes reach it.
+const H100_TPP: f64 = 15_832.0;
+const H100_TENSOR_MHZ: f64 = 1_830.0;
+/// The clock that every scenario here plays.
+const CLOCK_MHZ: f64 = 1_695.0;
+/// Most bytes of a report of eight GPUs over 300 s.
+const MOST_BYTES: usize = 6 * 1024;
+
+/// Energy in joules and seconds of tensor activity of one GPU between two moments of the play.
+type Truth<'a> = &'a dyn Fn(usize, f64, f64) -> (f64, f64);
+
+#[test]
+fn training_recordings_are_weighed_truly_and_never_called_idle_or_serving() {
+    for name in ["t2", "t3", "t13_node0", "t13_node1"] {
+        let Some(recording) = Recording::open(name) else {
+            return;
+        };
+        let reports = recording.play();
+        for sealed in &reports {
+            for device in sealed.report.accelerators() {
+                for class in [Class::Idle, Class::InferenceInteractive, Class::InferenceBatch] {
+                    assert_eq!(
+                        windows_of(device, class),
+                        0,
+                        "{name}: {class:?}, GPU {}",
+                        device.identity.index
+                    );
+                }
+                let delivered = &device.delivered;
+                let (all, training) = (
+                    delivered.compute.as_ref().unwrap(),
+                    delivered.training.as_ref().unwrap(),
+                );
+                assert!(training.upper <= all.upper_unconditional, "{name}");
+            }
+        }
+        for device in reports[0].report.accelerators() {
+            assert!(
+                windows_of(device, Class::Training) >= 4,
+                "{name}: {:?}",
+                device.delivered.workload
+            );
+        }
+    }
+}
+
+#[test]
+fn an_idle_recording_is_idle_once_it_is_steady() {
+    let Some(recording) = Recording::open("b1") else {
+        return;
+    };
+    let reports = recording.play();
+    let mut seen = 0;
+    for leaf in reports
+        .iter()
+        .flat_map(|r| &r.leaves)
+        .filter(|l| l.field == LeafField::Sums)
+    {
+        if leaf.start.0 as f64 / 1e9 > recording.steady_from_s {
+            assert_eq!(
+                leaf.sums.as_ref().unwrap().class,
+                Some(Class::Idle),
+                "from {} s",
+                leaf.start.0 / SECOND
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen >= 24, "only {seen} steady windows");
+}
+
+#[test]
+fn a_serving_recording_is_never_training() {
+    let Some(recording) = Recording::open("i4") else {
+        return;
+    };
+    for sealed in recording.play() {
+        for device in sealed.report.accelerators() {
+            assert_eq!(windows_of(device, Class::Training), 0);
+            assert_eq!(device.delivered.training.as_ref().unwrap().lower.0, 0);
+        }
+    }
+}
+
+#[test]
+fn half_an_hour_of_synthetic_training_is_weighed_truly() {
+    for sealed in synthetic("training", 8) {
+        for device in sealed.report.accelerators() {
+            let compute = device.delivered.compute.as_ref().unwrap();
+            assert_eq!(compute.method, ComputeMethod::PipeActivity);
+            assert!(compute.lower.0 > 0);
+            assert_eq!(
+                windows_of(device, Class::Training),
+                5,
+                "{:?}",
+                device.delivered.workload
+            );
+        }
+    }
+}
+
+#[test]
+fn half_an_hour_of_nothing_is_idle_and_computes_nothing() {
+    for sealed in synthetic("idle", 2) {
+        for device in sealed.report.accelerators() {
+            assert_eq!(
+                windows_of(device, Class::Idle),
+                5,
+                "{:?}",
+                device.delivered.workload
+            );
+            assert_eq!(device.delivered.compute.as_ref().unwrap().counter.0, 0);
+        }
+    }
+}
+
+#[test]
+fn half_an_hour_of_serving_is_never_training_or_idle() {
+    for sealed in synthetic("inference", 4) {
+        for device in sealed.report.accelerators() {
+            for class in [Class::Training, Class::Idle] {
+                assert_eq!(windows_of(device, class), 0, "{:?}", device.delivered.workload);
+            }
+        }
+    }
+}
+
+#[test]
+fn half_an_hour_at_full_load_is_near_the_peak_and_never_idle() {
+    for sealed in synthetic("burn", 2) {
+        for device in sealed.report.accelerators() {
+            let Compute {
+                lower,
+                upper_unconditional,
+                ..
+            } = device.delivered.compute.as_ref().unwrap();
+            assert!(
+                lower.0 * 4 > upper_unconditional.0 * 3,
+                "nine tenths of 0.92 of 1,695 in 1,830 MHz"
+            );
+            for class in [Class::Idle, Class::InferenceInteractive] {
+                assert_eq!(windows_of(device, class), 0, "{:?}", device.delivered.workload);
+            }
+        }
+    }
+}
+
+#[test]
+fn half_an_hour_of_simulation_uses_no_tensor_pipe_and_is_not_training() {
+    for sealed in synthetic("hpc", 2) {
+        for device in sealed.report.accelerators() {
+            assert_eq!(device.delivered.compute.as_ref().unwrap().counter.0, 0);
+            for class in [Class::Training, Class::Idle] {
+                assert_eq!(windows_of(device, class), 0, "{:?}", device.delivered.workload);
+            }
+        }
+    }
+}
+
+fn windows_of(device: &AcceleratorClaims, class: Class) -> u16 {
+    let place = Class::ALL.iter().position(|c| *c == class).unwrap();
+    device.delivered.workload.windows[place]
+}
+
+/// Half an hour of a synthetic load: six reports, checked against what the generator played.
+fn synthetic(load: &str, gpus: u16) -> Vec<Sealed> {
+    let scenario =
+        format!("profile = \"H100\"\ngpus = {gpus}\ntrace = \"{load}\"\nsm_clock_mhz = {CLOCK_MHZ}\n");
+    let mut played = Played::new(load, &scenario, BURSTS);
+    played.until(1_802);
+    let reports = played.reports();
+    assert_eq!(reports.len(), 6);
+    let play = nvidia_ml::Play::open(played.machine.scenario.clone()).unwrap();
+    check(load, &reports, usize::from(gpus), &|gpu, from, to| {
+        let at = |second| play.at(u32::try_from(gpu).unwrap(), second).1;
+        let spent = at(to).since(at(from));
+        (spent.energy_mj / 1e3, spent.tensor_s)
+    });
+    // Each ten minutes hold a minute at 10 Hz.
+    let bursts = burst_values(&reports);
+    assert_eq!(bursts.len(), 3 * usize::from(gpus));
+    assert!(
+        bursts.values().all(|count| (590..=600).contains(count)),
+        "{bursts:?}"
+    );
+    reports
+}
+
+/// What holds of every report, whatever was played.
+fn check(name: &str, reports: &[Sealed], gpus: usize, truth: Truth<'_>) {
+    let mut before = None;
+    for (i, sealed) in reports.iter().enumerate() {
+        let claims = &sealed.report.claims().report;
+        assert_eq!(
+            (claims.sequence, claims.previous),
+            (i as u64 + 1, before),
+            "{name}"
+        );
+        if let Some(earlier) = i.checked_sub(1).and_then(|i| reports.get(i)) {
+            assert_eq!(
+                claims.time.start,
+                earlier.report.claims().report.time.end,
+                "{name}: no time is left out"
+            );
+        }
+        before = Some(sealed.report.digest());
+        assert!(
+            sealed.bytes <= MOST_BYTES,
+            "{name}: report of {} bytes",
+            sealed.bytes
+        );
+        let (start_s, end_s) = (claims.time.start.0 as f64 / 1e9, claims.time.end.0 as f64 / 1e9);
+        let devices: Vec<_> = sealed.report.accelerators().collect();
+        assert_eq!(devices.len(), gpus, "{name}");
+        for (gpu, device) in devices.into_iter().enumerate() {
+            let told = format!("{name}, report {}, GPU {gpu}", claims.sequence);
+            assert_eq!(usize::from(device.identity.index), gpu);
+            assert_eq!(device.state, DeviceState::Present, "{told}");
+            let delivered = &device.delivered;
+            // A stretch counts in the report in which it ends, and nothing was read before the first second.
+            let (from_s, to_s) = (start_s.floor().max(1.0), end_s.floor());
+            let covered_s = f64::from(delivered.covered_ms) / 1e3;
+            assert!(
+                covered_s >= (to_s - from_s).min(end_s - start_s) - 1e-3,
+                "{told}: covers {covered_s} s"
+            );
+            assert!(
+                delivered.gaps.iter().map(|g| g.length_ms).sum::<u32>() <= 1_000,
+                "{told}: {:?}",
+                delivered.gaps
+            );
+            let (joules, tensor_s) = truth(gpu, from_s, to_s);
+            let energy = *delivered.measured.energy_mj.value().unwrap() as f64 / 1e3;
+            near(&format!("{told}, energy in J"), energy, joules, 0.005);
+            let Compute {
+                lower,
+                counter,
+                upper,
+                upper_unconditional,
+                ..
+            } = delivered.compute.as_ref().unwrap();
+            let tpp_hours = H100_TPP * (CLOCK_MHZ / H100_TENSOR_MHZ) * tensor_s / 3_600.0;
+            near(
+                &format!("{told}, TPP-hours"),
+                counter.0 as f64 / 1e6,
+                tpp_hours,
+                0.01,
+            );
+            assert!(
+                lower <= counter && counter <= upper && upper <= upper_unconditional,
+                "{told}"
+            );
+            let peak = H100_TPP * (end_s - start_s).max(to_s - from_s) / 3_600.0;
+            near(
+                &format!("{told}, peak"),
+                upper_unconditional.0 as f64 / 1e6,
+                peak,
+                1e-6,
+            );
+        }
+    }
+}
+
+fn near(what: &str, found: f64, truth: f64, share: f64) {
+    assert!(
+        (found - truth).abs() <= truth * share + 1e-3,
+        "{what}: {found} reported, {truth} played"
+    );
+}
+
+/// How many instants of bursts stand in leaves under the roots, by device and ten minutes.
+fn burst_values(reports: &[Sealed]) -> BTreeMap<(DeviceUuid, u64), u32> {
+    let mut values = BTreeMap::new();
+    for report in reports {
+        for leaf in report.leaves.iter().filter(|l| l.field == LeafField::BurstPower) {
+            assert_eq!(leaf.values.as_ref().unwrap().len(), leaf.count as usize);
+            *values
+                .entry((leaf.device, leaf.start.0 / BURSTS.period))
+                .or_default() += leaf.count;
+        }
+    }
+    values
+}
+
+/// A recording, read a second time and by other means than the replay library's.
+struct Recording {
+    name: &'static str,
+    path: PathBuf,
+    rows: Vec<Vec<Row>>,
+    steady_from_s: f64,
+}
+
+struct Row {
+    at_s: f64,
+    joules: f64,
+    tensor: f64,
+}
+
+impl Recording {
+    fn open(name: &'static str) -> Option<Self> {
+        let folder = Path::new(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../shared/data/traces/h100-dcgm-10hz"
+        ));
+        let path = folder.join(format!("{name}_telemetry.csv.gz"));
+        let Ok(file) = std::fs::File::open(&path) else {
+            println!("skipped: the recording {} is not here", path.display());
+            return None;
+        };
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(file)
+            .read_to_string(&mut text)
+            .unwrap();
+        let mut lines = text.lines();
+        let columns: Vec<&str> = lines.next().unwrap().split(',').collect();
+        let place = |name: &str| columns.iter().position(|c| *c == name).unwrap();
+        let [at, phase, gpu, tensor, energy] =
+            ["timestamp", "phase", "gpu", "tensor_active", "energy_mj"].map(place);
+        let (mut rows, mut begun, mut steady_from_s): (Vec<Vec<Row>>, Vec<f64>, f64) = (vec![], vec![], 0.0);
+        for line in lines {
+            let cells: Vec<&str> = line.split(',').collect();
+            let gpu: usize = cells[gpu].parse().unwrap();
+            let at: f64 = cells[at].parse().unwrap();
+            if rows.len() <= gpu {
+                rows.push(Vec::new());
+                begun.push(at);
+            }
+            let at_s = at - begun[gpu];
+            if cells[phase] != "steady" && cells[phase] != "cooldown" {
+                steady_from_s = at_s;
+            }
+            // An empty cell keeps the value before it.
+            let before = rows[gpu]
+                .last()
+                .map_or((0.0, 0.0), |row: &Row| (row.joules, row.tensor));
+            let number = |place: usize| cells[place].parse::<f64>().ok();
+            rows[gpu].push(Row {
+                at_s,
+                joules: number(energy).map_or(before.0, |mj| mj / 1e3),
+                tensor: number(tensor).unwrap_or(before.1),
+            });
+        }
+        Some(Self {
+            name,
+            path,
+            rows,
+            steady_from_s,
+        })
+    }
+
+    /// Plays all of it, with a burst somewhere in its five minutes.
+    fn play(&self) -> Vec<Sealed> {
+        let scenario = format!(
+            "profile = \"H100\"\ngpus = 8\ntrace = {:?}\nsm_clock_mhz = {CLOCK_MHZ}\n",
+            self.path
+        );
+        let mut played = Played::new(
+            self.name,
+            &scenario,
+            weighbridge_agent::sampler::Bursts {
+                period: 300 * SECOND,
+                ..BURSTS
+            },
+        );
+        let end_s = self
+            .rows
+            .iter()
+            .map(|gpu| gpu.last().unwrap().at_s)
+            .fold(f64::MAX, f64::min);
+        played.until(end_s as u64);
+        played.finish();
+        let reports = played.reports();
+        assert_eq!(reports.len(), 2, "{}: five minutes, and what is left", self.name);
+        check(self.name, &reports, 8, &|gpu, from, to| self.truth(gpu, from, to));
+        let bursts = burst_values(&reports);
+        assert!(
+            bursts.len() == 8 && bursts.values().all(|count| *count >= 590),
+            "{bursts:?}"
+        );
+        reports
+    }
+
+    fn truth(&self, gpu: usize, from_s: f64, to_s: f64) -> (f64, f64) {
+        let (mut joules, mut tensor_s) = (0.0, 0.0);
+        for pair in self.rows[gpu].windows(2) {
+            let overlap = (pair[1].at_s.min(to_s) - pair[0].at_s.max(from_s)).max(0.0);
+            joules += (pair[1].joules - pair[0].joules) * overlap / (pair[1].at_s - pair[0].at_s);
+            tensor_s += pair[0].tensor * overlap;
+        }
+        (joules, tensor_s)
+    }
+}

@@ -23,6 +23,8 @@ mod attacks;
 mod gates;
 /// Programs killed, power and network cut: no receipted report is lost.
 mod crash;
+/// What goes wrong on a node: devices, driver, sampler.
+mod faults;
 /// The house: which crate and which module may use which.
 mod house;
 /// Recordings and synthetic loads through the whole agent, on a clock that is moved by hand.

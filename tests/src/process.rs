@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -225,15 +225,13 @@ impl Running {
         self.child.wait().ok();
     }
 
-    /// Asks it to end (SIGTERM) and waits.
+    /// Asks it to end (SIGTERM), and waits for how it does.
     ///
     /// # Panics
     /// Where it does not end.
-    pub fn terminate(&mut self) {
+    pub fn terminate(&mut self) -> ExitStatus {
         must(Command::new("kill").args(["-TERM", &self.child.id().to_string()]));
-        wait_for("the program to end", || {
-            self.child.try_wait().unwrap().map(|_| ())
-        });
+        wait_for("the program to end", || self.child.try_wait().unwrap())
     }
 }
 

@@ -19,7 +19,7 @@ use weighbridge::id::{Digest, NodeId, VerifierId};
 use weighbridge::report::{
     AcceleratorClaims, ChainLink, ClockSource, HostClaims, Meter, MeterSettings, ReportTime,
 };
-use weighbridge::telemetry::{DeviceState, Frame, GapReason, Inventory, NoticeKind};
+use weighbridge::telemetry::{DeviceState, Frame, GapReason, Inventory, NoticeKind, Tick, TickKind};
 use weighbridge::time::{BootNanos, SECOND, UnixSeconds};
 use weighbridge::workload::{Rules, RulesError, model_digest};
 
@@ -27,6 +27,8 @@ use weighbridge::workload::{Rules, RulesError, model_digest};
 const NOMINAL_NS: u64 = SECOND;
 /// Longest window, in seconds.
 const WINDOW_SECONDS: u32 = 60;
+/// A tick this close to the end of a window or report is punctual: the end keeps its place, so that lengths stay whole.
+const PUNCTUAL_NS: u64 = SECOND / 20;
 /// How long frames may be on their way before a window is closed without them.
 const GRACE_NS: u64 = 2 * SECOND;
 /// A wall clock that moves this much against boot time has stepped.
@@ -193,9 +195,7 @@ impl Reporter {
             self.take_inventory(inventory);
         }
         if let Some(tick) = &frame.tick {
-            // A tick cannot be of the future; one that claims to be would close windows before their time.
-            sealed = self.roll(tick.at.min(now.boot), now)?;
-            self.meter.push_tick(tick);
+            sealed = self.take_tick(tick, now)?;
         }
         if let Some(notice) = &frame.notice {
             if notice.kind != NoticeKind::Calling {
@@ -315,6 +315,43 @@ impl Reporter {
         }
     }
 
+    /// Takes a tick. A window or report ends with the regular tick that falls on its end, and at the time of that tick: so its sums are of
+    /// exactly the time that it speaks of, and no second of energy is counted on the wrong side of an edge. Without such a tick it ends
+    /// when it was due.
+    fn take_tick(&mut self, tick: &Tick, now: Now) -> Result<Option<ChainLink>, SpoolError> {
+        // A tick cannot be of the future; one that claims to be would close windows before their time.
+        let at = tick.at.min(now.boot);
+        let half = NOMINAL_NS.checked_div(2).unwrap_or(0);
+        let falls_on =
+            |end: BootNanos| tick.kind == TickKind::Regular && at.plus(half) >= end && end.plus(half) > at;
+        let end_by = |due: BootNanos| {
+            if at.0.abs_diff(due.0) <= PUNCTUAL_NS {
+                due
+            } else {
+                at
+            }
+        };
+        let (report_end, window_end) = (self.report_end(), self.meter.window_end());
+        if falls_on(report_end) && at > self.meter.start() {
+            self.meter.push_tick(tick);
+            return self.close_report(end_by(report_end), now).map(Some);
+        }
+        if falls_on(window_end) {
+            self.meter.push_tick(tick);
+            self.close_window(end_by(window_end));
+            return Ok(None);
+        }
+        let sealed = self.roll(at, now)?;
+        self.meter.push_tick(tick);
+        Ok(sealed)
+    }
+
+    fn close_window(&mut self, end: BootNanos) {
+        let salts = &mut self.salts;
+        let closed = self.meter.close_window(end, &mut || salts.next());
+        KeptLeaves::add(&mut self.kept, closed);
+    }
+
     /// Closes every window and report that ends at or before `until`.
     fn roll(&mut self, until: BootNanos, now: Now) -> Result<Option<ChainLink>, SpoolError> {
         let mut sealed = None;
@@ -325,9 +362,7 @@ impl Reporter {
                 return Ok(sealed);
             }
             if window_end < report_end {
-                let salts = &mut self.salts;
-                let closed = self.meter.close_window(window_end, &mut || salts.next());
-                KeptLeaves::add(&mut self.kept, closed);
+                self.close_window(window_end);
                 continue;
             }
             // Where a whole report was slept through, one report speaks of all of that time, with the gap in it.

@@ -28,6 +28,7 @@ demo:
 # Everything a change must pass: the tests of all crates, then the packages and their units in a fresh Debian root.
 test: replay
 	.ci/ensure-test-tools
+	$(CARGO) build --locked --workspace $(PROFILE_FLAG)
 	$(CARGO) test --locked --workspace $(PROFILE_FLAG)
 	packaging/test-debs
 

@@ -46,6 +46,10 @@ pub(super) fn assert_true_chain(reports: &Reports, starts: u32) {
     let mut told = 0;
     for ((chain, sequence), held) in reports {
         let claims = &held.report.claims.report;
+        assert!(
+            before.is_none_or(|b| b.report.claims.report.chain == *chain),
+            "a second chain began, although nothing durable was lost"
+        );
         let expected = before.map_or(1, |b| b.report.claims.report.sequence + 1);
         assert_eq!(*sequence, expected, "the chain has a gap");
         assert_eq!(
@@ -55,10 +59,6 @@ pub(super) fn assert_true_chain(reports: &Reports, starts: u32) {
         );
         if let Some(before) = before {
             let earlier = &before.report.claims.report;
-            assert_eq!(
-                *chain, earlier.chain,
-                "a new chain began, although nothing durable was lost"
-            );
             assert!(
                 claims.time.start >= earlier.time.end,
                 "report {sequence} counts a time twice"

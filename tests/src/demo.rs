@@ -20,6 +20,9 @@ const REPORT_SECONDS: u32 = 15;
 const REPORTS: u64 = 3;
 
 /// Runs the demo. `keep` leaves everything running until a key is pressed.
+///
+/// # Panics
+/// Where a step of the story cannot be done.
 pub fn run(keep: bool) -> ExitCode {
     let dir = tempfile::Builder::new()
         .prefix("weighbridge-demo-")

@@ -461,6 +461,48 @@ fn every_window_is_under_the_root_and_nothing_else_is() {
 }
 
 #[test]
+fn a_burst_enters_no_sum_and_shows_in_no_later_window() {
+    let run = |bursts: bool| {
+        let mut site = Site::new(1, 10);
+        let mut players = Players::new(vec![trains]);
+        let mut closed = Vec::new();
+        for t in 0..=30 {
+            let regular = players.at(t);
+            // A tick of a burst reads neither clock nor utilisation.
+            let burst = |tenth: u64| DeviceSample {
+                at: BootNanos(t * SECOND + tenth * SECOND / 10),
+                sm_clock_mhz: Reading::Unsupported,
+                utilisation: Reading::Unsupported,
+                ..regular[0].clone()
+            };
+            let ticks: Vec<_> = (1..10)
+                .map(burst)
+                .filter(|_| bursts && (3..8).contains(&t))
+                .collect();
+            closed.extend(
+                feed(&mut site, second(t), TickKind::Regular, regular.clone())
+                    .into_iter()
+                    .flatten(),
+            );
+            for sample in ticks {
+                assert_eq!(feed(&mut site, sample.at, TickKind::Burst, vec![sample]), None);
+            }
+        }
+        let leaves: Vec<usize> = closed.iter().map(|w| w.leaves.len()).collect();
+        let delivered = site.finish(second(30)).accelerators.remove(0).delivered;
+        (leaves, delivered)
+    };
+    let ((one, plain), (five, with_burst)) = (run(false), run(true));
+    assert_eq!((one, five), (vec![1, 1, 1], vec![5, 1, 1]));
+    assert_eq!(plain.measured, with_burst.measured);
+    assert_eq!(plain.compute, with_burst.compute);
+    assert_eq!(
+        (plain.covered_ms, plain.samples),
+        (with_burst.covered_ms, with_burst.samples)
+    );
+}
+
+#[test]
 fn ticks_that_make_no_sense_are_harmless() {
     let mut site = Site::new(1, 60);
     let mut players = Players::new(vec![trains]);

@@ -117,7 +117,8 @@ pub fn decode_strict<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
     if rest > 0 {
         return Err(DecodeError::Trailing { count: rest });
     }
-    let again = encode(&value);
+    let mut again = Vec::with_capacity(bytes.len());
+    value.encode(&mut Encoder::new(&mut again));
     if again != bytes {
         let at = again.iter().zip(bytes).take_while(|(a, b)| a == b).count();
         return Err(DecodeError::NotDeterministic { at });

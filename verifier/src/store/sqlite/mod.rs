@@ -37,8 +37,9 @@ static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
         .into_iter()
         .map(|rows| {
             let values = vec![ROW; rows].join(",");
+            // OR FAIL: the transaction is rolled back here, so SQLite need not copy pages to undo the statement alone.
             let sql = format!(
-                "INSERT INTO entry (leaf, kind, salt, digest, at, node, chain, sequence, continuity, body) VALUES {values}"
+                "INSERT OR FAIL INTO entry (leaf, kind, salt, digest, at, node, chain, sequence, continuity, body) VALUES {values}"
             );
             (rows, sql)
         })
@@ -65,8 +66,8 @@ impl SqliteStore {
             .mode(0o600)
             .open(path)
             .map_err(|e| failed("be created")(sqlx::Error::Io(e)))?;
-        // Small pages, because each report of another node rewrites one page of the index, whole, into the log.
-        let mut writer = SqliteConnection::connect_with(&options(path).page_size(4096))
+        // Three reports fit a page.
+        let mut writer = SqliteConnection::connect_with(&options(path).page_size(16384))
             .await
             .map_err(failed("be created"))?;
         let mut tx = writer
@@ -163,7 +164,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .busy_timeout(Duration::from_secs(10))
         // 64 MiB of pages, so that the index of many nodes stays in memory; 16 MiB of log between two checkpoints.
         .pragma("cache_size", "-65536")
-        .pragma("wal_autocheckpoint", "4096")
+        .pragma("wal_autocheckpoint", "1024")
         // A statement of 64 rows would fill the log, and to format it costs more than to run it.
         .disable_statement_logging()
 }

@@ -7,12 +7,14 @@ use weighbridge::report::AcceleratorClaims;
 use weighbridge::telemetry::{DeviceState, MigInstance, Reading};
 use weighbridge_testbed::in_process::{BURSTS, Played};
 
-/// The devices of a report over 300 s of training.
-fn trained(profile: &str) -> Vec<AcceleratorClaims> {
+/// The devices of a report over five minutes of training, and its length in nanoseconds.
+fn trained(profile: &str) -> (Vec<AcceleratorClaims>, u64) {
     let scenario = format!("profile = \"{profile}\"\ngpus = 2\ntrace = \"training\"\n");
     let mut played = Played::new(profile, &scenario, BURSTS);
     played.until(302);
-    let devices: Vec<_> = played.reports()[0].report.accelerators().cloned().collect();
+    let sealed = played.reports().swap_remove(0);
+    let time = &sealed.report.claims().report.time;
+    let devices: Vec<_> = sealed.report.accelerators().cloned().collect();
     assert_eq!(devices.len(), 2);
     for device in &devices {
         assert_eq!(device.state, DeviceState::Present);
@@ -22,13 +24,13 @@ fn trained(profile: &str) -> Vec<AcceleratorClaims> {
             device.delivered.covered_ms
         );
     }
-    devices
+    (devices, time.end.since(time.start))
 }
 
 #[test]
 fn devices_without_counters_for_their_pipes_say_so_and_are_bounded_by_busy_time() {
     for profile in ["A100", "L40S"] {
-        for device in trained(profile) {
+        for device in trained(profile).0 {
             assert!(!device.identity.pipe_activity, "{profile}");
             let measured = &device.delivered.measured;
             assert_eq!(
@@ -56,7 +58,8 @@ fn devices_without_counters_for_their_pipes_say_so_and_are_bounded_by_busy_time(
 fn later_devices_are_weighed_by_their_pipes_against_their_own_peak() {
     let catalogue = Catalogue::embedded().unwrap();
     for profile in ["H100", "H200", "B200"] {
-        for device in trained(profile) {
+        let (devices, length_ns) = trained(profile);
+        for device in devices {
             assert!(device.identity.pipe_activity, "{profile}");
             let compute = device.delivered.compute.unwrap();
             assert_eq!(compute.method, ComputeMethod::PipeActivity, "{profile}");
@@ -70,7 +73,7 @@ fn later_devices_are_weighed_by_their_pipes_against_their_own_peak() {
             );
             let found = catalogue.find(&device.identity.pci, &device.identity.name);
             let tpp = found.model().unwrap().tpp().unwrap().0;
-            let peak = u128::from(tpp) * 1_000_000 * 300 / 3_600;
+            let peak = u128::from(tpp) * u128::from(length_ns) / 3_600_000;
             assert!(
                 compute.upper_unconditional.0.abs_diff(peak) <= 1,
                 "{profile}: {compute:?} against {peak}"
@@ -81,7 +84,7 @@ fn later_devices_are_weighed_by_their_pipes_against_their_own_peak() {
 
 #[test]
 fn a_device_cut_into_instances_is_one_device_weighed_as_a_whole() {
-    for device in trained("MIG") {
+    for device in trained("MIG").0 {
         assert_eq!(
             device.identity.mig,
             Some(vec![MigInstance { slices: 1, count: 7 }])

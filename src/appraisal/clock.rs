@@ -89,17 +89,23 @@ impl ClockFacts {
                     self.event(kind, seconds.unsigned_abs(), received, digest);
                 }
             };
-            seen(ClockOddity::Back, mark.issued.since(claims.issued_at));
+            // A chain that begins anew and cites the old one says itself that its memory was set back; that finding stands alone.
+            let set_back = claims.report.successor.is_some();
+            if !set_back {
+                seen(ClockOddity::Back, mark.issued.since(claims.issued_at));
+            }
             if mark.boot == claims.report.boot {
                 let boot = seconds(time.end).saturating_sub(seconds(mark.end));
                 let slip = time.wall_end.since(mark.wall).saturating_sub(boot);
                 if time.wall_steps == 0 {
                     seen(ClockOddity::Slipped, slip.saturating_abs());
                 }
-                seen(
-                    ClockOddity::Overlap,
-                    seconds(mark.end).saturating_sub(seconds(time.start)),
-                );
+                if !set_back {
+                    seen(
+                        ClockOddity::Overlap,
+                        seconds(mark.end).saturating_sub(seconds(time.start)),
+                    );
+                }
             }
         }
         self.mark = Some(BootMark {

@@ -9,12 +9,15 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
 use weighbridge::bounded::{self, BoundedReadError};
 use weighbridge::cbor::{self, Bytes, DecodeError};
 use weighbridge::id::ChainId;
 
 /// Largest request.
 const MAX_REQUEST: u64 = 256;
+/// Requests that wait to be answered; further ones wait in the kernel's queue.
+const MAX_WAITING: usize = 4;
 /// Largest answer: a report of 64 devices with its windows and bursts.
 const MAX_ANSWER: usize = 32 << 20;
 /// How long an asker may take; letting go of a driver takes a few seconds.
@@ -141,9 +144,13 @@ pub fn ask(path: &Path, request: &Request) -> Result<Answer, ControlError> {
     }
 }
 
-/// The listening end.
+/// The listening end. A task of its own takes requests, so that whoever waits for the next one may stop waiting at any time without
+/// losing one that is half read.
 #[derive(Debug)]
-pub struct Control(UnixListener);
+pub struct Control {
+    asked: mpsc::Receiver<Asked>,
+    listening: tokio::task::JoinHandle<()>,
+}
 
 impl Control {
     /// Listens at `path`, for this user alone. A socket left by a run that was killed is replaced; the spool's lock keeps two agents apart.
@@ -157,18 +164,39 @@ impl Control {
         }
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
-        Ok(Self(listener))
+        let (send, asked) = mpsc::channel(MAX_WAITING);
+        let listening = tokio::spawn(listen(listener, send));
+        Ok(Self { asked, listening })
     }
 
     /// Waits for the next request that can be read.
-    pub async fn next(&self) -> Asked {
-        loop {
-            // An asker that says nothing is let go of, and so is one that talks nonsense.
-            if let Ok((stream, _)) = self.0.accept().await
-                && let Ok(Some(asked)) = tokio::time::timeout(Duration::from_secs(2), read(stream)).await
-            {
-                return asked;
-            }
+    pub async fn next(&mut self) -> Asked {
+        match self.asked.recv().await {
+            Some(asked) => asked,
+            // The listener ends only with its receiver, which is here.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+async fn listen(listener: UnixListener, send: mpsc::Sender<Asked>) {
+    while !send.is_closed() {
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors: the askers wait in the kernel's queue.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        // An asker that says nothing is let go of, and so is one that talks nonsense.
+        if let Ok(Some(asked)) = tokio::time::timeout(Duration::from_secs(2), read(stream)).await
+            && send.send(asked).await.is_err()
+        {
+            return;
         }
     }
 }
@@ -218,7 +246,7 @@ mod tests {
             Err(ControlError::NotRunning)
         ));
         std::fs::write(&path, "left behind").unwrap();
-        let control = Control::bind(&path).unwrap();
+        let mut control = Control::bind(&path).unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let asking = std::thread::spawn(move || {

@@ -89,7 +89,7 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
     let Some(spool) = open_spool(config, &state, &entropy, &mut stop).await? else {
         return Ok(());
     };
-    let control = Control::bind(&state.control())?;
+    let mut control = Control::bind(&state.control())?;
     let identity = Identity {
         verifier: enrolment.verifier,
         node: enrolment.node,
@@ -141,7 +141,7 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
         watchdog: Watchdog::default(),
         sleep: SleepWatch::begin(),
     };
-    node.work(events, &control, &mut stop).await;
+    node.work(events, &mut control, &mut stop).await;
 
     notify(&[NotifyState::Stopping]);
     node.end().await;
@@ -173,7 +173,12 @@ struct Node {
 }
 
 impl Node {
-    async fn work(&mut self, mut events: mpsc::Receiver<SamplerEvent>, control: &Control, stop: &mut Stop) {
+    async fn work(
+        &mut self,
+        mut events: mpsc::Receiver<SamplerEvent>,
+        control: &mut Control,
+        stop: &mut Stop,
+    ) {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -138,7 +138,7 @@ pub struct Settings {
         env = "WEIGHBRIDGE_AGENT_BURST_SECONDS"
     )]
     pub burst_seconds: Option<u32>,
-    /// Environment variables, by name, that the sampler's process inherits; no other reaches the driver's library [default: none]
+    /// Environment variables, by name, that the sampler's process inherits; no other reaches the driver's library [default: none; with an NVML library of your own, all but LD_* and GLIBC_*]
     #[arg(
         long,
         global = true,
@@ -222,7 +222,13 @@ impl Config {
             burst_length_s: self.burst_seconds,
             ..SamplerOptions::default()
         };
-        let environment = sampler::allowed_environment(&self.sampler_environment)?;
+        // The system's own library gets nothing that could steer it. One that the operator chose gets the operator's environment; every
+        // report says that it is not the system's.
+        let environment = match (&self.sampler_environment, &self.nvml_path) {
+            (Some(names), _) => sampler::allowed_environment(names)?,
+            (None, None) => Vec::new(),
+            (None, Some(_)) => sampler::inherited_environment(),
+        };
         Ok(SupervisorOptions::new(sampler, environment))
     }
 
@@ -279,7 +285,7 @@ pub struct Config {
     /// Length of a burst, in seconds.
     pub burst_seconds: u32,
     /// Names of the environment variables that the sampler inherits.
-    pub sampler_environment: Vec<String>,
+    pub sampler_environment: Option<Vec<String>>,
     /// Log filter.
     pub log: String,
 }
@@ -366,7 +372,7 @@ impl Config {
             allow_trial: settings.allow_trial.unwrap_or(false),
             burst_every_seconds: settings.burst_every_seconds.unwrap_or(600),
             burst_seconds: settings.burst_seconds.unwrap_or(60),
-            sampler_environment: settings.sampler_environment.unwrap_or_default(),
+            sampler_environment: settings.sampler_environment,
             log: settings.log.unwrap_or_else(|| "info".to_owned()),
         })
     }

@@ -27,6 +27,8 @@ mod crash;
 mod faults;
 /// The house: which crate and which module may use which.
 mod house;
+/// What an operator sees on the node, without a verifier.
+mod operator;
 /// Real recordings through the real path.
 mod traces;
 /// Recordings and synthetic loads through the whole agent, on a clock that is moved by hand.

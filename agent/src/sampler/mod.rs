@@ -16,4 +16,6 @@ mod watch;
 pub use in_process::InProcess;
 pub use pipe::SamplerOptions;
 pub use schedule::Bursts;
-pub use supervisor::{EnvironmentError, SamplerEvent, Supervisor, SupervisorOptions, allowed_environment};
+pub use supervisor::{
+    EnvironmentError, SamplerEvent, Supervisor, SupervisorOptions, allowed_environment, inherited_environment,
+};

@@ -93,6 +93,17 @@ pub fn allowed_environment(names: &[String]) -> Result<Vec<(OsString, OsString)>
         .collect())
 }
 
+/// Takes every variable of this process for the sampler, but those by which other code could be put in front of the library.
+#[must_use]
+pub fn inherited_environment() -> Vec<(OsString, OsString)> {
+    std::env::vars_os()
+        .filter(|(name, _)| {
+            let name = name.to_string_lossy();
+            !(name.starts_with("LD_") || name.starts_with("GLIBC_"))
+        })
+        .collect()
+}
+
 /// What the reporter hears of the sampler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SamplerEvent {

@@ -1,0 +1,116 @@
+//! What an operator sees on the node, without a verifier: measurements, and a report before it leaves.
+
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::process::Command;
+use weighbridge_testbed::licence;
+use weighbridge_testbed::process::{Agent, Verifier, binary, must, replay_library, wait_for};
+use weighbridge_testbed::stored;
+
+fn names(value: &Value, into: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => members.iter().for_each(|(name, inner)| {
+            into.insert(name.clone());
+            names(inner, into);
+        }),
+        Value::Array(items) => items.iter().for_each(|i| names(i, into)),
+        _ => {}
+    }
+}
+
+#[test]
+fn measure_needs_neither_verifier_nor_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let scenario = dir.path().join("node.toml");
+    std::fs::write(
+        &scenario,
+        "profile = \"H100\"\ngpus = 2\ntrace = \"training\"\nsm_clock_mhz = 1755\n",
+    )
+    .unwrap();
+    let out = must(
+        Command::new(binary("weighbridge-agent"))
+            .args([
+                "measure",
+                "--windows",
+                "2",
+                "--window",
+                "2",
+                "--format",
+                "json",
+                "--nvml",
+            ])
+            .arg(replay_library())
+            .env("WEIGHBRIDGE_REPLAY_SCENARIO", &scenario),
+    );
+    let lines: Vec<Value> = out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines.len(), 4, "one object for each window and device");
+    for line in &lines {
+        for key in [
+            "window_start",
+            "window_end",
+            "device",
+            "model",
+            "energy_j",
+            "tpp_hours",
+            "operations",
+            "busy_s",
+            "coverage",
+            "gaps",
+            "pipes",
+            "links",
+            "observations",
+            "workload",
+        ] {
+            assert!(line.get(key).is_some(), "`{key}` is missing in {line}");
+        }
+        let hours = |key: &str| line["tpp_hours"][key].as_f64().unwrap();
+        assert!(
+            hours("lower") <= hours("counter") && hours("counter") <= hours("upper"),
+            "{line}"
+        );
+        assert!(hours("upper") <= hours("upper_unconditional"), "{line}");
+        let decimal = |key: &str| line["operations"][key].as_str().unwrap().parse::<u128>().unwrap();
+        assert!(decimal("lower") <= decimal("upper"));
+        assert_eq!(
+            line["workload"]["class"], "cannot tell",
+            "two seconds accuse nobody"
+        );
+    }
+}
+
+#[test]
+fn preview_shows_what_leaves_and_only_fields_that_have_a_written_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut verifier = Verifier::init(dir.path());
+    let terms = licence::Terms {
+        report_seconds: 1,
+        ..licence::Terms::at("harbour-1")
+    };
+    verifier.load_licence(&terms.write(&[]));
+    verifier.serve();
+    let mut agent = Agent::new(
+        dir.path(),
+        "node",
+        "profile = \"H100\"\ngpus = 1\ntrace = \"idle\"\nstart_file = \"start\"\n",
+    );
+    agent.enrol(&verifier.token("harbour-1", &[]));
+    agent.run();
+    wait_for("a report", || stored::counts(&verifier.state).first().copied());
+    let shown: Value = serde_json::from_str(&must(agent.command().arg("preview"))).unwrap();
+    let reasons = include_str!("../../docs/fields.md");
+    let mut found = BTreeSet::new();
+    names(&shown, &mut found);
+    assert!(
+        found.contains("energy_mj") && found.contains("library_digest"),
+        "{shown}"
+    );
+    for name in found {
+        let explained = reasons.contains(&format!("| `{name}` |"));
+        // The envelope around the claims: what preview itself says of the report.
+        let envelope = ["token", "claims", "bytes", "sealed", "trial"].contains(&name.as_str());
+        assert!(
+            explained || envelope,
+            "preview shows `{name}`, for which docs/fields.md gives no reason"
+        );
+    }
+}

@@ -335,6 +335,7 @@ mod tests {
                 reporting,
                 state: DeviceState::Lost,
             }],
+            bus_source: weighbridge::telemetry::BusSource::System,
         }
     }
 

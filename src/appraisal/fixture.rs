@@ -10,7 +10,8 @@ use crate::report::{
     continuity, sign,
 };
 use crate::telemetry::{
-    AcceleratorIdentity, BusDevice, BusDriver, DeviceState, HostDriver, LibraryOrigin, Measured, Reading,
+    AcceleratorIdentity, BusDevice, BusDriver, BusSource, DeviceState, HostDriver, LibraryOrigin, Measured,
+    Reading,
 };
 use crate::time::{BootNanos, SECOND, UnixSeconds};
 use crate::unit::MicroTppHours;
@@ -194,6 +195,7 @@ impl Lab {
                         catalogue_digest: Digest([3; 32]),
                         released: false,
                         sampler_restarts: 0,
+                        bus_source: BusSource::System,
                     },
                 },
                 accelerators: Vec::new(),

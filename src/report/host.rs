@@ -1,7 +1,7 @@
 //! The host submodule: what the node says about itself.
 
 use crate::id::Digest;
-use crate::telemetry::{BusDevice, HostDriver};
+use crate::telemetry::{BusDevice, BusSource, HostDriver};
 
 crate::code! {
     /// What holds the node's key.
@@ -52,6 +52,8 @@ crate::record! {
         11 => released: bool,
         /// How often the sampler's process was abandoned or died in the report's time.
         12 => sampler_restarts: u32,
+        /// Where the list of devices on the bus came from.
+        13 => bus_source: BusSource,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::accounting::ComputeMethod;
 use crate::id::{DeviceUuid, Digest, PciId};
 use crate::telemetry::blank;
 use crate::telemetry::{
-    AcceleratorIdentity, Activity, DeviceSample, DeviceState, GapReason, HostDriver, Inventory,
+    AcceleratorIdentity, Activity, BusSource, DeviceSample, DeviceState, GapReason, HostDriver, Inventory,
     LibraryOrigin, Reading, Tick, TickKind,
 };
 use crate::time::{BootNanos, SECOND};
@@ -59,6 +59,7 @@ pub(super) fn inventory(at: BootNanos, devices: impl Iterator<Item = u16>) -> In
         }),
         devices: devices.map(identity).collect(),
         bus: Vec::new(),
+        bus_source: BusSource::System,
     }
 }
 

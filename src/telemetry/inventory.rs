@@ -19,6 +19,18 @@ crate::code! {
 }
 
 crate::code! {
+    /// Where the list of devices on the PCI bus came from.
+    pub enum BusSource {
+        /// The kernel's own sysfs, at `/sys`.
+        System = 0 => "system",
+        /// A tree elsewhere, which the operator configured.
+        Configured = 1 => "configured",
+        /// Nowhere: it could not be read, so an empty list says nothing.
+        Unreadable = 2 => "unreadable",
+    }
+}
+
+crate::code! {
     /// What is bound to a device on the PCI bus.
     pub enum BusDriver {
         /// Nothing.
@@ -157,5 +169,7 @@ crate::record! {
         2 => devices: Vec<AcceleratorIdentity>,
         /// Accelerators seen on the PCI bus, managed or not.
         3 => bus: Vec<BusDevice>,
+        /// Where the bus was listed from.
+        4 => bus_source: BusSource,
     }
 }

@@ -11,7 +11,7 @@ mod track;
 mod window;
 
 pub use inventory::{
-    AcceleratorIdentity, BusDevice, BusDriver, ConfidentialCompute, Fabric, HostDriver, Inventory,
+    AcceleratorIdentity, BusDevice, BusDriver, BusSource, ConfidentialCompute, Fabric, HostDriver, Inventory,
     LibraryOrigin, MigInstance,
 };
 pub use measured::{Measured, PipeTimes, Spread, Traffic};

@@ -7,7 +7,7 @@ use weighbridge::report::{
     ReportClaims, ReportTime, Submodules, TokenClaims,
 };
 use weighbridge::telemetry::{
-    AcceleratorIdentity, BusDevice, BusDriver, DeviceState, Fabric, Gap, GapReason, HostDriver,
+    AcceleratorIdentity, BusDevice, BusDriver, BusSource, DeviceState, Fabric, Gap, GapReason, HostDriver,
     LibraryOrigin, Measured, PipeTimes, Reading, Spread, Traffic,
 };
 use weighbridge::time::{BootNanos, SECOND, UnixSeconds};
@@ -90,6 +90,7 @@ pub fn token(place: &Place, gpus: u16) -> TokenClaims {
                     catalogue_digest: Digest([0xca; 32]),
                     released: false,
                     sampler_restarts: 0,
+                    bus_source: BusSource::System,
                 },
             },
             accelerators: Vec::new(),

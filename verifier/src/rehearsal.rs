@@ -268,6 +268,7 @@ fn host() -> HostClaims {
         catalogue_digest: Digest([0; 32]),
         released: false,
         sampler_restarts: 0,
+        bus_source: weighbridge::telemetry::BusSource::System,
     }
 }
 

@@ -296,6 +296,7 @@ impl Node {
                 catalogue_digest: Digest([0; 32]),
                 released: false,
                 sampler_restarts: 0,
+                bus_source: weighbridge::telemetry::BusSource::System,
             },
             accelerators: Vec::new(),
         }

@@ -19,7 +19,9 @@ use weighbridge::id::{Digest, NodeId, VerifierId};
 use weighbridge::report::{
     AcceleratorClaims, ChainLink, ClockSource, HostClaims, Meter, MeterSettings, ReportTime,
 };
-use weighbridge::telemetry::{DeviceState, Frame, GapReason, Inventory, NoticeKind, Tick, TickKind};
+use weighbridge::telemetry::{
+    BusSource, DeviceState, Frame, GapReason, Inventory, NoticeKind, Tick, TickKind,
+};
 use weighbridge::time::{BootNanos, SECOND, UnixSeconds};
 use weighbridge::workload::{Rules, RulesError, model_digest};
 
@@ -139,6 +141,8 @@ impl Reporter {
             driver: None,
             devices: Vec::new(),
             bus: Vec::new(),
+            // Until the sampler has looked, an empty list says nothing.
+            bus_source: BusSource::Unreadable,
         };
         let mut reporter = Self {
             catalogue: catalogue.digest(),
@@ -462,6 +466,7 @@ impl Reporter {
                 catalogue_digest: self.catalogue,
                 released: self.incidents.released,
                 sampler_restarts: self.incidents.sampler_restarts,
+                bus_source: self.inventory.bus_source,
             },
             accelerators,
         }

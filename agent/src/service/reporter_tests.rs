@@ -113,6 +113,7 @@ fn inventory() -> Frame {
                 pipe_activity: false,
             }],
             bus: Vec::new(),
+            bus_source: BusSource::System,
         }),
         tick: None,
         notice: None,

@@ -25,12 +25,12 @@ use identity::Identified;
 use pipes::Request;
 use session::{Handle, Session};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use weighbridge::id::DeviceUuid;
 use weighbridge::telemetry::{
-    AcceleratorIdentity, BusDriver, ConfidentialCompute, DeviceState, HostDriver, Inventory, Notice,
-    NoticeKind, Tick, TickKind,
+    AcceleratorIdentity, BusDriver, BusSource, ConfidentialCompute, DeviceState, HostDriver, Inventory,
+    Notice, NoticeKind, Tick, TickKind,
 };
 use weighbridge::time::BootNanos;
 
@@ -52,6 +52,7 @@ pub struct NvmlSource {
     devices: Vec<Tracked>,
     avoided: BTreeSet<u16>,
     bus: Vec<BusFunction>,
+    bus_source: BusSource,
     notices: Vec<Notice>,
     request: Request,
 }
@@ -105,6 +106,7 @@ impl NvmlSource {
             devices: Vec::new(),
             avoided: BTreeSet::new(),
             bus: Vec::new(),
+            bus_source: BusSource::Unreadable,
             notices: Vec::new(),
             request: Request::new(),
         }
@@ -244,6 +246,7 @@ impl NvmlSource {
             driver: self.driver.as_ref().map(Driver::facts),
             devices: self.devices.iter().map(|d| d.identity.clone()).collect(),
             bus: pci::group(&self.bus, |function| self.state_on_bus(function)),
+            bus_source: self.bus_source,
         }
     }
 
@@ -279,6 +282,11 @@ impl DeviceSource for NvmlSource {
         let (bus, bus_trouble) = match pci::scan(&self.options.sysfs) {
             Ok(bus) => (bus, None),
             Err(error) => (Vec::new(), Some(Sentence(&error).to_string())),
+        };
+        self.bus_source = match &bus_trouble {
+            Some(_) => BusSource::Unreadable,
+            None if self.options.sysfs == Path::new("/sys") => BusSource::System,
+            None => BusSource::Configured,
         };
         self.bus = bus;
         calling(Call::Driver);

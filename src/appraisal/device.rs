@@ -71,8 +71,12 @@ crate::record! {
         5 => presence: Vec<Span>,
         /// Identifiers that changed, oldest first.
         6 => changes: Vec<IdentityChange>,
-        /// When one report last named two devices of this UUID.
+        /// When one report last named two devices of this UUID, by the verifier's clock.
         7 => doubled: Option<UnixSeconds>,
+        /// When the first report in which it answered came, by the verifier's clock.
+        8 => first_received: Option<UnixSeconds>,
+        /// When the last report in which it answered came, by the verifier's clock.
+        9 => last_received: Option<UnixSeconds>,
     }
 }
 
@@ -87,7 +91,15 @@ impl DeviceFacts {
             presence: Vec::new(),
             changes: Vec::new(),
             doubled: None,
+            first_received: None,
+            last_received: None,
         }
+    }
+
+    /// When it was last known to answer: the later of the node's clock and the verifier's.
+    #[must_use]
+    pub fn last_heard(&self) -> Option<UnixSeconds> {
+        self.last_seen.max(self.last_received)
     }
 
     pub(super) fn absorb(
@@ -121,6 +133,8 @@ impl DeviceFacts {
             self.last_seen = Some(span.to);
             self.last_report = report;
         }
+        self.first_received = Some(self.first_received.map_or(received, |t| t.min(received)));
+        self.last_received = self.last_received.max(Some(received));
         self.first_seen = Some(self.first_seen.map_or(span.from, |t| t.min(span.from)));
         self.present(span);
     }

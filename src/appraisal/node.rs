@@ -63,7 +63,9 @@ crate::row! {
         first_seen: UnixSeconds,
         /// End of the last report that shows them.
         last_seen: UnixSeconds,
-        /// That report.
+        /// When a report last showed them, by the verifier's clock.
+        received: UnixSeconds,
+        /// The report of `last_seen`.
         report: Digest,
     }
 }
@@ -81,8 +83,26 @@ crate::row! {
         driver_version: String,
         /// End of the last report that names it.
         last_seen: UnixSeconds,
-        /// That report.
+        /// When a report last named it, by the verifier's clock.
+        received: UnixSeconds,
+        /// The report of `last_seen`.
         report: Digest,
+    }
+}
+
+impl Stranger {
+    /// When they were last known to be there: the later of the node's clock and the verifier's.
+    #[must_use]
+    pub fn last_heard(&self) -> UnixSeconds {
+        self.last_seen.max(self.received)
+    }
+}
+
+impl LibraryFacts {
+    /// When it was last known to be loaded: the later of the node's clock and the verifier's.
+    #[must_use]
+    pub fn last_heard(&self) -> UnixSeconds {
+        self.last_seen.max(self.received)
     }
 }
 
@@ -191,10 +211,10 @@ impl NodeFacts {
             self.newest(report, host, span, received, length_ms);
         }
         if let Some(driver) = &host.driver {
-            self.library(driver, span.to, digest);
+            self.library(driver, span.to, received, digest);
         }
         for bus in &host.bus {
-            self.stranger(bus, span.to, digest);
+            self.stranger(bus, span.to, received, digest);
         }
         for (i, accelerator) in report.accelerators().enumerate() {
             let uuid = accelerator.identity.uuid;
@@ -215,7 +235,7 @@ impl NodeFacts {
             };
             if let Some(device) = self.devices.get_mut(at) {
                 if twice {
-                    device.doubled = Some(span.to);
+                    device.doubled = device.doubled.max(Some(received));
                 }
                 device.absorb(accelerator, digest, span, received, late);
             }
@@ -248,13 +268,14 @@ impl NodeFacts {
         });
     }
 
-    fn library(&mut self, driver: &HostDriver, end: UnixSeconds, report: Digest) {
+    fn library(&mut self, driver: &HostDriver, end: UnixSeconds, received: UnixSeconds, report: Digest) {
         let same = self.libraries.iter_mut().find(|l| {
             l.digest == driver.library_digest
                 && l.origin == driver.library_origin
                 && l.changed == driver.library_changed
         });
         if let Some(library) = same {
+            library.received = library.received.max(received);
             if library.last_seen <= end {
                 library.last_seen = end;
                 library.report = report;
@@ -265,7 +286,7 @@ impl NodeFacts {
             return;
         }
         if self.libraries.len() >= LIBRARIES {
-            forget_oldest(&mut self.libraries, |l| l.last_seen);
+            forget_oldest(&mut self.libraries, LibraryFacts::last_heard);
         }
         self.libraries.push(LibraryFacts {
             digest: driver.library_digest,
@@ -273,11 +294,12 @@ impl NodeFacts {
             changed: driver.library_changed,
             driver_version: driver.driver_version.clone(),
             last_seen: end,
+            received,
             report,
         });
     }
 
-    fn stranger(&mut self, bus: &BusDevice, end: UnixSeconds, report: Digest) {
+    fn stranger(&mut self, bus: &BusDevice, end: UnixSeconds, received: UnixSeconds, report: Digest) {
         let unheld = bus.count.saturating_sub(bus.reporting);
         let strange = matches!(bus.state, DeviceState::Unmanaged | DeviceState::PassedThrough);
         if unheld == 0 || !strange {
@@ -288,6 +310,7 @@ impl NodeFacts {
             .iter_mut()
             .find(|s| s.id == bus.id && s.state == bus.state);
         if let Some(stranger) = same {
+            stranger.received = stranger.received.max(received);
             stranger.count = stranger.count.max(unheld);
             stranger.first_seen = stranger.first_seen.min(end);
             if stranger.last_seen <= end {
@@ -297,7 +320,7 @@ impl NodeFacts {
             return;
         }
         if self.strangers.len() >= STRANGERS {
-            forget_oldest(&mut self.strangers, |s| s.last_seen);
+            forget_oldest(&mut self.strangers, Stranger::last_heard);
         }
         self.strangers.push(Stranger {
             id: bus.id,
@@ -305,6 +328,7 @@ impl NodeFacts {
             count: unheld,
             first_seen: end,
             last_seen: end,
+            received,
             report,
         });
     }

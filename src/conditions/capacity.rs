@@ -36,7 +36,7 @@ impl<'a> Fleet<'a> {
                 .facts
                 .strangers
                 .iter()
-                .filter(|s| s.last_seen >= since)
+                .filter(|s| s.last_heard() >= since)
             {
                 let model = case.catalogue.find(&s.id, "").model();
                 fleet.add(model, u64::from(s.count), || {
@@ -110,7 +110,7 @@ pub(super) fn tpp_within_licence(case: &Case<'_>) -> Verdict {
             .coverage(case.fresh_share())
             .evidence(fleet.evidence);
     }
-    case.settle(
+    case.settle_devices(
         Verdict::met("within-licensed-tpp", sum)
             .measured(Quantity::exactly(total, "TPP"))
             .limit(limit)
@@ -163,7 +163,7 @@ pub(super) fn models_within_licence(case: &Case<'_>) -> Verdict {
             .values()
             .map(|(m, n)| format!("{n} of {}", m.name))
             .collect();
-        return case.settle(
+        return case.settle_devices(
             Verdict::met(
                 "licensed-models",
                 format!("{} were seen, as licensed", few(&kinds)),

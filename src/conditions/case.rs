@@ -1,5 +1,6 @@
 //! The case: everything that a condition may look at, and the questions that many of them ask.
 
+use super::bus::unanswered;
 use super::finding::{Quantity, Verdict, count, few};
 use crate::accelerator::{Catalogue, Match, Model};
 use crate::appraisal::{DeviceFacts, NodeAtSite, NodeFacts, SiteFacts};
@@ -39,7 +40,10 @@ pub struct Case<'a> {
 pub(super) struct Seen<'a> {
     pub(super) node: &'a NodeAtSite,
     pub(super) device: &'a DeviceFacts,
+    /// By the node's clock, and never later than the receipt: the earlier of the two, for what speaks for a site.
     pub(super) last: UnixSeconds,
+    /// The later of the node's clock and the receipt, for what speaks against it: a clock turned back hides nothing.
+    pub(super) heard: UnixSeconds,
 }
 
 impl Seen<'_> {
@@ -133,7 +137,7 @@ impl<'a> Case<'a> {
     /// The device that answered last for each row of the manifest, since a time.
     pub(super) fn seen_by_row(&self, since: UnixSeconds) -> BTreeMap<usize, Seen<'a>> {
         let mut found: BTreeMap<usize, Seen<'a>> = BTreeMap::new();
-        for seen in self.seen_since(since) {
+        for seen in self.seen_since(since).into_iter().filter(|s| s.last >= since) {
             if let Some((i, _)) = self.row_of(&seen.device.identity) {
                 let entry = found.entry(i).or_insert(seen);
                 if entry.last < seen.last {
@@ -199,13 +203,18 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Devices that answered since a time, in the order of node and UUID.
+    /// Devices that answered since a time, by the node's clock or by the verifier's, in the order of node and UUID.
     pub(super) fn seen_since(&self, since: UnixSeconds) -> Vec<Seen<'a>> {
         self.nodes()
             .flat_map(|node| {
                 node.record.facts.devices.iter().filter_map(move |device| {
-                    let last = device.last_seen?;
-                    (last >= since).then_some(Seen { node, device, last })
+                    let (last, heard) = (device.last_seen?, device.last_heard()?);
+                    (heard >= since).then_some(Seen {
+                        node,
+                        device,
+                        last,
+                        heard,
+                    })
                 })
             })
             .collect()
@@ -214,7 +223,7 @@ impl<'a> Case<'a> {
     /// The same, each UUID once, as it was seen last.
     pub(super) fn unique_since(&self, since: UnixSeconds) -> Vec<Seen<'a>> {
         let mut seen = self.seen_since(since);
-        seen.sort_by_key(|s| (s.device.identity.uuid, std::cmp::Reverse(s.last)));
+        seen.sort_by_key(|s| (s.device.identity.uuid, std::cmp::Reverse((s.heard, s.last))));
         seen.dedup_by_key(|s| s.device.identity.uuid);
         seen
     }
@@ -277,8 +286,31 @@ impl<'a> Case<'a> {
         None
     }
 
+    /// Why the devices of a node cannot be told although it reports, if so.
+    fn unreadable(&self, facts: &NodeFacts) -> Option<String> {
+        let silent = unanswered(facts, facts.newest.as_ref()?, self.since());
+        (silent > 0).then(|| {
+            let verb = if silent == 1 { "does" } else { "do" };
+            format!(
+                "has {} on its bus that {verb} not answer",
+                count(silent, "accelerator")
+            )
+        })
+    }
+
+    /// [`Self::settle`] for what rests on which devices there are: an accelerator that does not answer may be any.
+    pub(super) fn settle_devices(&self, verdict: Verdict) -> Verdict {
+        self.settle_unless(verdict, |facts| {
+            self.blindness(facts).or_else(|| self.unreadable(facts))
+        })
+    }
+
     /// A verdict that nothing bad was seen, held back to `cannot tell` unless everything was seen that should have been.
     pub(super) fn settle(&self, verdict: Verdict) -> Verdict {
+        self.settle_unless(verdict, |facts| self.blindness(facts))
+    }
+
+    fn settle_unless(&self, verdict: Verdict, why: impl Fn(&NodeFacts) -> Option<String>) -> Verdict {
         let verdict = verdict
             .window(self.since(), self.now)
             .coverage(self.fresh_share())
@@ -288,7 +320,7 @@ impl<'a> Case<'a> {
         }
         let blind: Vec<_> = self
             .active()
-            .filter_map(|n| Some((n, self.blindness(&n.record.facts)?)))
+            .filter_map(|n| Some((n, why(&n.record.facts)?)))
             .collect();
         if self.active().next().is_none() {
             let sentence = format!(

@@ -6,7 +6,6 @@ use crate::accelerator::{Confidence, Match, Model};
 use crate::appraisal::{Grade, Span};
 use crate::id::DeviceUuid;
 use crate::licence::RowMatch;
-use crate::telemetry::{BusDevice, DeviceState};
 use crate::time::{UnixSeconds, span};
 use std::collections::BTreeMap;
 
@@ -29,7 +28,8 @@ pub(super) fn on_the_manifest(case: &Case<'_>) -> Verdict {
             "each of {} that reported is on the manifest",
             count(seen.len(), "device")
         );
-        return case.settle(Verdict::met("all-on-manifest", sentence).none_of("devices off the manifest"));
+        return case
+            .settle_devices(Verdict::met("all-on-manifest", sentence).none_of("devices off the manifest"));
     }
     let words: Vec<String> = offenders
         .iter()
@@ -222,7 +222,8 @@ pub(super) fn in_one_place(case: &Case<'_>) -> Verdict {
             count(case.unique_since(since).len(), "device"),
             span(tolerance.value)
         );
-        return case.settle(Verdict::met("each-in-one-place", sentence).none_of("devices in two places"));
+        return case
+            .settle_devices(Verdict::met("each-in-one-place", sentence).none_of("devices in two places"));
     }
     Verdict::not_met("two-places", few(&words))
         .measured(Quantity::at_least(words.len(), "devices in two places"))
@@ -304,7 +305,7 @@ pub(super) fn identifiers_agree(case: &Case<'_>) -> Verdict {
             "name, PCI id, memory and cores of each of {} are those of one model of the catalogue",
             count(seen.len(), "device")
         );
-        return case.settle(Verdict::met("identifiers-agree", sentence).none_of("devices"));
+        return case.settle_devices(Verdict::met("identifiers-agree", sentence).none_of("devices"));
     };
     verdict
         .measured(Quantity::at_least(concerned.len(), "devices"))
@@ -390,154 +391,4 @@ fn cores_agree(cores: u32, sms: u32) -> bool {
     [64, 128]
         .iter()
         .any(|lanes| sms.checked_mul(*lanes) == Some(cores))
-}
-
-/// INV-10: no accelerator of a maker that is presumed to break the rules.
-pub(super) fn none_presumed(case: &Case<'_>) -> Verdict {
-    let makers: Vec<_> = case
-        .rules
-        .iter()
-        .flat_map(|r| &r.presumed)
-        .filter(|m| m.validity.holds(case.now))
-        .collect();
-    if makers.is_empty() {
-        return Verdict::not_applicable("no-list", "the rule set presumes no maker to break the rules")
-            .grade(Grade::Declared);
-    }
-    let since = case.since();
-    let maker = |vendor: u16| {
-        makers
-            .iter()
-            .find(|m| m.vendor == vendor)
-            .map(|m| m.name.as_str())
-    };
-    let (mut words, mut subjects, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
-    for node in case.nodes() {
-        let facts = &node.record.facts;
-        let newest = facts
-            .newest
-            .iter()
-            .flat_map(|n| n.bus.iter().map(move |b| (b.id, b.count, n.end, n.digest)));
-        let strangers = facts
-            .strangers
-            .iter()
-            .map(|s| (s.id, s.count, s.last_seen, s.report));
-        let devices = facts
-            .devices
-            .iter()
-            .filter_map(|d| Some((d.identity.pci, 1, d.last_seen?, d.last_report)));
-        let mut found: Vec<_> = newest
-            .chain(strangers)
-            .chain(devices)
-            .filter(|f| f.2 >= since)
-            .collect();
-        found.sort_by_key(|f| (f.0, std::cmp::Reverse(f.2)));
-        found.dedup_by_key(|f| f.0);
-        for (id, number, last, report) in found {
-            if let Some(name) = maker(id.vendor) {
-                words.push(format!(
-                    "{number} of {name} (PCI {:04x}:{:04x}) on the bus of node {}, last seen {last}",
-                    id.vendor, id.device, node.status.name
-                ));
-                subjects.push(facts.node.to_string());
-                evidence.push(report);
-            }
-        }
-    }
-    if words.is_empty() {
-        let names: Vec<String> = makers.iter().map(|m| m.name.clone()).collect();
-        return case.settle(
-            Verdict::met(
-                "none-on-the-bus",
-                format!("no accelerator of {} was seen on a bus", few(&names)),
-            )
-            .none_of("kinds of such devices")
-            .grade(Grade::HostObserved),
-        );
-    }
-    Verdict::not_met("presumed-maker", few(&words))
-        .grade(Grade::HostObserved)
-        .measured(Quantity::at_least(words.len(), "kinds of such devices"))
-        .limit(Quantity::at_most(0, "kinds of such devices"))
-        .window(since, case.now)
-        .coverage(case.fresh_share())
-        .subjects(subjects)
-        .evidence(evidence)
-}
-
-/// INV-11: every accelerator on a bus reports.
-pub(super) fn none_unmanaged(case: &Case<'_>) -> Verdict {
-    let since = case.since();
-    let (mut strange, mut silent) = (Vec::new(), Vec::new());
-    let (mut subjects, mut evidence) = (Vec::new(), Vec::new());
-    for node in case.nodes() {
-        let facts = &node.record.facts;
-        let (before, silent_before) = (strange.len(), silent.len());
-        for s in facts.strangers.iter().filter(|s| s.last_seen >= since) {
-            strange.push(format!(
-                "{} (PCI {:04x}:{:04x}) on node {}, {}, last seen {}",
-                count(usize::from(s.count), "accelerator"),
-                s.id.vendor,
-                s.id.device,
-                node.status.name,
-                s.state,
-                s.last_seen
-            ));
-            evidence.push(s.report);
-        }
-        for newest in facts.newest.iter().filter(|n| n.end >= since) {
-            for (bus, unheld) in newest.bus.iter().filter_map(|b| Some((b, failing(b)?))) {
-                silent.push(format!(
-                    "{} (PCI {:04x}:{:04x}) on node {}: {}",
-                    count(usize::from(unheld), "accelerator"),
-                    bus.id.vendor,
-                    bus.id.device,
-                    node.status.name,
-                    bus.state
-                ));
-                evidence.push(newest.digest);
-            }
-        }
-        if (before, silent_before) != (strange.len(), silent.len()) {
-            subjects.push(facts.node.to_string());
-        }
-    }
-    let verdict = if !strange.is_empty() {
-        let sentence = format!(
-            "accelerators stand on a bus and no driver that reports holds them: {}",
-            few(&strange)
-        );
-        Verdict::not_met("unmanaged", sentence)
-            .measured(Quantity::at_least(
-                strange.len(),
-                "kinds of unmanaged accelerators",
-            ))
-            .limit(Quantity::at_most(0, "kinds of unmanaged accelerators"))
-    } else if !silent.is_empty() {
-        let sentence = format!(
-            "accelerators on a bus do not answer, and why is known only from the host: {}",
-            few(&silent)
-        );
-        Verdict::cannot_tell("not-answering", sentence)
-    } else {
-        let sentence = "every accelerator on the bus of every node reports";
-        return case.settle(
-            Verdict::met("all-report", sentence)
-                .none_of("kinds of unmanaged accelerators")
-                .grade(Grade::HostObserved),
-        );
-    };
-    verdict
-        .grade(Grade::HostObserved)
-        .window(since, case.now)
-        .coverage(case.fresh_share())
-        .subjects(subjects)
-        .evidence(evidence)
-}
-
-/// How many of a row do not answer although a reporting driver should hold them.
-fn failing(bus: &BusDevice) -> Option<u16> {
-    let unheld = bus.count.saturating_sub(bus.reporting);
-    let strange = matches!(bus.state, DeviceState::Unmanaged | DeviceState::PassedThrough);
-    (unheld > 0 && !strange).then_some(unheld)
 }

@@ -11,6 +11,7 @@
 //!
 //! Conditions of the catalogue that stand in no family here are not evaluated in this version and not listed.
 
+mod bus;
 mod capacity;
 mod case;
 mod finding;
@@ -79,14 +80,14 @@ pub const REGISTRY: &[Condition] = &[
         title: "No accelerator is present that is presumed to break the rules",
         severity: Severity::Critical,
         source: "BIS guidance on General Prohibition 10, May 2025",
-        judge: inventory::none_presumed,
+        judge: bus::none_presumed,
     },
     Condition {
         id: "INV-11",
         title: "No accelerator on a managed host stays unmanaged",
         severity: Severity::Major,
         source: "NIST SP 800-53 CM-8(3)",
-        judge: inventory::none_unmanaged,
+        judge: bus::none_unmanaged,
     },
     Condition {
         id: "CAP-01",

@@ -6,6 +6,9 @@ use crate::appraisal::{ClockOddity, Grade, NodeAtSite, OpeningKind};
 use crate::report::KeyProtection;
 use crate::telemetry::LibraryOrigin;
 
+/// NVIDIA's number among PCI vendors; NVML is the library that its driver is asked through.
+const NVIDIA: u16 = 0x10de;
+
 /// SEC-04: every node's key is held as the licence demands, and is not revoked.
 ///
 /// A key in a file can be copied, so it does not meet the condition unless the licence accepts files. A node that says
@@ -187,11 +190,26 @@ fn breaks(
 pub(super) fn library_genuine(case: &Case<'_>) -> Verdict {
     let since = case.since();
     let (mut wrong, mut subjects, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut open, mut unasked) = (Vec::new(), Vec::new());
     let (mut with_driver, mut good) = (0usize, 0usize);
     for node in case.nodes() {
         let facts = &node.record.facts;
-        let loaded: Vec<_> = facts.libraries.iter().filter(|l| l.last_seen >= since).collect();
+        let loaded: Vec<_> = facts
+            .libraries
+            .iter()
+            .filter(|l| l.last_heard() >= since)
+            .collect();
         with_driver = with_driver.saturating_add(usize::from(!loaded.is_empty()));
+        if let Some(newest) = facts.newest.as_ref().filter(|n| n.received >= since)
+            && loaded.is_empty()
+            && newest.bus.iter().any(|b| b.id.vendor == NVIDIA && b.count > 0)
+        {
+            open.push(format!(
+                "node {} has NVIDIA devices on its bus and names no library through which their driver was asked",
+                node.status.name
+            ));
+            unasked.push(facts.node.to_string());
+        }
         for library in loaded {
             let approved = case.licence.approved_nvml.contains(&library.digest);
             let name = &node.status.name;
@@ -229,6 +247,12 @@ pub(super) fn library_genuine(case: &Case<'_>) -> Verdict {
             "no report of this site names a library through which a driver was asked",
         )
         .window(since, case.now)
+    } else if !open.is_empty() {
+        Verdict::cannot_tell("no-library", few(&open))
+            .window(since, case.now)
+            .coverage(case.fresh_share())
+            .subjects(unasked)
+            .evidence(case.newest_reports())
     } else {
         let sentence = format!(
             "each of {} that were loaded is the system's own or approved",

@@ -61,7 +61,7 @@ pub(super) fn capacity_bound(case: &Case<'_>) -> Verdict {
             "out-of-reach",
             format!("{sum}, which is out of reach; no workload data was looked at"),
         );
-        case.settle(verdict.measured(Quantity::at_most(most, "operations")))
+        case.settle_devices(verdict.measured(Quantity::at_most(most, "operations")))
     };
     if !case.nodes().any(|n| n.record.facts.newest.is_some()) {
         return no_report(verdict).limit(bound).window(from, case.now);
@@ -93,9 +93,13 @@ fn fastest(model: &Model) -> Option<u64> {
 
 /// Rows of the manifest that no device seen lately answers to. They count: they may stand there unheard.
 fn unseen_rows<'a>(case: &Case<'a>) -> Vec<&'a LicensedDevice> {
-    let seen = case.seen_by_row(case.since());
+    let seen: BTreeSet<usize> = case
+        .seen_since(case.since())
+        .iter()
+        .filter_map(|s| Some(case.row_of(&s.device.identity)?.0))
+        .collect();
     case.rows()
-        .filter(|(i, _)| !seen.contains_key(i))
+        .filter(|(i, _)| !seen.contains(i))
         .map(|(_, row)| row)
         .collect()
 }
@@ -176,7 +180,7 @@ pub(super) fn allowance(case: &Case<'_>) -> Verdict {
             sums.capacity, allowance.most, period
         );
         return place(
-            case.settle(
+            case.settle_devices(
                 Verdict::met("out-of-reach", sentence)
                     .measured(Quantity::at_most(plain_hours(sums.capacity), "TPP-hours")),
             ),
@@ -184,7 +188,7 @@ pub(super) fn allowance(case: &Case<'_>) -> Verdict {
     }
     if sums.training.upper() <= allowance.most {
         return place(
-            case.settle(
+            case.settle_devices(
                 Verdict::met(
                     "within-allowance",
                     format!("{what}; the upper bound is as good as what the drivers report"),

@@ -1,5 +1,6 @@
 //! Each condition against sites that meet it, do not meet it, and leave it open.
 
+mod bus;
 mod capacity;
 mod engine;
 mod inventory;

@@ -1,0 +1,235 @@
+//! The bus: accelerators that the host itself lists, whether or not a driver reports them.
+//!
+//! What stands here is `host-observed`: a host that lies about its own bus is not caught by this, except where its
+//! drivers answer for devices that its bus does not show.
+
+use super::case::Case;
+use super::finding::{Quantity, Verdict, count, few};
+use crate::appraisal::{DeviceFacts, Grade, Newest, NodeFacts};
+use crate::id::{Digest, PciId};
+use crate::telemetry::{BusDevice, DeviceState};
+use crate::time::UnixSeconds;
+use std::collections::BTreeMap;
+
+/// INV-10: no accelerator of a maker that is presumed to break the rules.
+pub(super) fn none_presumed(case: &Case<'_>) -> Verdict {
+    let makers: Vec<_> = case
+        .rules
+        .iter()
+        .flat_map(|r| &r.presumed)
+        .filter(|m| m.validity.holds(case.now))
+        .collect();
+    if makers.is_empty() {
+        return Verdict::not_applicable("no-list", "the rule set presumes no maker to break the rules")
+            .grade(Grade::Declared);
+    }
+    let since = case.since();
+    let maker = |vendor: u16| {
+        makers
+            .iter()
+            .find(|m| m.vendor == vendor)
+            .map(|m| m.name.as_str())
+    };
+    let (mut words, mut subjects, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
+    for node in case.nodes() {
+        let facts = &node.record.facts;
+        let newest = facts
+            .newest
+            .iter()
+            .flat_map(|n| n.bus.iter().map(move |b| (b.id, b.count, n.received, n.digest)));
+        let strangers = facts
+            .strangers
+            .iter()
+            .map(|s| (s.id, s.count, s.last_heard(), s.report));
+        let devices = facts
+            .devices
+            .iter()
+            .filter_map(|d| Some((d.identity.pci, 1, d.last_heard()?, d.last_report)));
+        let mut found: Vec<_> = newest
+            .chain(strangers)
+            .chain(devices)
+            .filter(|f| f.2 >= since)
+            .collect();
+        found.sort_by_key(|f| (f.0, std::cmp::Reverse(f.2)));
+        found.dedup_by_key(|f| f.0);
+        for (id, number, last, report) in found {
+            if let Some(name) = maker(id.vendor) {
+                words.push(format!(
+                    "{number} of {name} (PCI {:04x}:{:04x}) on the bus of node {}, last seen {last}",
+                    id.vendor, id.device, node.status.name
+                ));
+                subjects.push(facts.node.to_string());
+                evidence.push(report);
+            }
+        }
+    }
+    let (unseen, blind, reports) = not_listed(case);
+    if words.is_empty() && !unseen.is_empty() {
+        return Verdict::cannot_tell("bus-not-listed", few(&unseen))
+            .grade(Grade::HostObserved)
+            .window(since, case.now)
+            .coverage(case.fresh_share())
+            .subjects(blind)
+            .evidence(reports);
+    }
+    if words.is_empty() {
+        let names: Vec<String> = makers.iter().map(|m| m.name.clone()).collect();
+        return case.settle(
+            Verdict::met(
+                "none-on-the-bus",
+                format!("no accelerator of {} was seen on a bus", few(&names)),
+            )
+            .none_of("kinds of such devices")
+            .grade(Grade::HostObserved),
+        );
+    }
+    Verdict::not_met("presumed-maker", few(&words))
+        .grade(Grade::HostObserved)
+        .measured(Quantity::at_least(words.len(), "kinds of such devices"))
+        .limit(Quantity::at_most(0, "kinds of such devices"))
+        .window(since, case.now)
+        .coverage(case.fresh_share())
+        .subjects(subjects)
+        .evidence(evidence)
+}
+
+/// INV-11: every accelerator on a bus reports.
+pub(super) fn none_unmanaged(case: &Case<'_>) -> Verdict {
+    let since = case.since();
+    let (mut strange, mut silent) = (Vec::new(), Vec::new());
+    let (mut subjects, mut evidence) = (Vec::new(), Vec::new());
+    for node in case.nodes() {
+        let facts = &node.record.facts;
+        let (before, silent_before) = (strange.len(), silent.len());
+        for s in facts.strangers.iter().filter(|s| s.last_heard() >= since) {
+            strange.push(format!(
+                "{} (PCI {:04x}:{:04x}) on node {}, {}, last seen {}",
+                count(usize::from(s.count), "accelerator"),
+                s.id.vendor,
+                s.id.device,
+                node.status.name,
+                s.state,
+                s.last_seen
+            ));
+            evidence.push(s.report);
+        }
+        for newest in facts.newest.iter().filter(|n| n.received >= since) {
+            for (bus, unheld) in newest.bus.iter().filter_map(|b| Some((b, failing(b)?))) {
+                silent.push(format!(
+                    "{} (PCI {:04x}:{:04x}) on node {}: {}",
+                    count(usize::from(unheld), "accelerator"),
+                    bus.id.vendor,
+                    bus.id.device,
+                    node.status.name,
+                    bus.state
+                ));
+                evidence.push(newest.digest);
+            }
+        }
+        if (before, silent_before) != (strange.len(), silent.len()) {
+            subjects.push(facts.node.to_string());
+        }
+    }
+    let (unseen, blind, reports) = not_listed(case);
+    let verdict = if !strange.is_empty() {
+        let sentence = format!(
+            "accelerators stand on a bus and no driver that reports holds them: {}",
+            few(&strange)
+        );
+        Verdict::not_met("unmanaged", sentence)
+            .measured(Quantity::at_least(
+                strange.len(),
+                "kinds of unmanaged accelerators",
+            ))
+            .limit(Quantity::at_most(0, "kinds of unmanaged accelerators"))
+    } else if !silent.is_empty() {
+        let sentence = format!(
+            "accelerators on a bus do not answer, and why is known only from the host: {}",
+            few(&silent)
+        );
+        Verdict::cannot_tell("not-answering", sentence)
+    } else if !unseen.is_empty() {
+        subjects.extend(blind);
+        evidence.extend(reports);
+        Verdict::cannot_tell("bus-not-listed", few(&unseen))
+    } else {
+        let sentence = "every accelerator on the bus of every node reports";
+        return case.settle(
+            Verdict::met("all-report", sentence)
+                .none_of("kinds of unmanaged accelerators")
+                .grade(Grade::HostObserved),
+        );
+    };
+    verdict
+        .grade(Grade::HostObserved)
+        .window(since, case.now)
+        .coverage(case.fresh_share())
+        .subjects(subjects)
+        .evidence(evidence)
+}
+
+/// How many of a row do not answer although a reporting driver should hold them.
+fn failing(bus: &BusDevice) -> Option<u16> {
+    let unheld = bus.count.saturating_sub(bus.reporting);
+    let strange = matches!(bus.state, DeviceState::Unmanaged | DeviceState::PassedThrough);
+    (unheld > 0 && !strange).then_some(unheld)
+}
+
+/// How many accelerators on the bus do not answer, by the newest report, and are not devices that the node knows.
+///
+/// A device that answered in the window and is lost, hung or let go of now is known, and explains one of its kind.
+pub(super) fn unanswered(facts: &NodeFacts, newest: &Newest, since: UnixSeconds) -> usize {
+    let mut silent: BTreeMap<Kind, usize> = BTreeMap::new();
+    for (bus, unheld) in newest.bus.iter().filter_map(|b| Some((b, failing(b)?))) {
+        let number = silent.entry(kind(&bus.id)).or_default();
+        *number = number.saturating_add(usize::from(unheld));
+    }
+    silent.iter().fold(0usize, |all, (kind_of, number)| {
+        let known = facts.devices.iter().filter(|d| {
+            kind(&d.identity.pci) == *kind_of
+                && d.state != DeviceState::Present
+                && d.last_heard().is_some_and(|t| t >= since)
+        });
+        all.saturating_add(number.saturating_sub(known.count()))
+    })
+}
+
+/// How many devices answer in the newest report although the bus of that report shows no place for them.
+fn beside_the_bus(facts: &NodeFacts, newest: &Newest) -> usize {
+    let mut answering: BTreeMap<Kind, usize> = BTreeMap::new();
+    let here = |d: &&DeviceFacts| d.state == DeviceState::Present && d.last_received == Some(newest.received);
+    for device in facts.devices.iter().filter(here) {
+        let number = answering.entry(kind(&device.identity.pci)).or_default();
+        *number = number.saturating_add(1);
+    }
+    answering.iter().fold(0usize, |all, (kind_of, number)| {
+        let rows = newest.bus.iter().filter(|b| kind(&b.id) == *kind_of);
+        let places = rows.fold(0usize, |n, b| n.saturating_add(usize::from(b.count)));
+        all.saturating_add(number.saturating_sub(places))
+    })
+}
+
+/// Nodes whose bus does not show the devices that answer: in words, their ids, and their reports.
+fn not_listed(case: &Case<'_>) -> (Vec<String>, Vec<String>, Vec<Digest>) {
+    let (mut words, mut subjects, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
+    for node in case.nodes() {
+        let facts = &node.record.facts;
+        let recent = facts.newest.iter().filter(|n| n.received >= case.since());
+        for (newest, number) in recent.map(|n| (n, beside_the_bus(facts, n))).filter(|f| f.1 > 0) {
+            words.push(format!(
+                "the bus listing of node {} does not show {} of the devices that answer, so it is not the host's own",
+                node.status.name, number
+            ));
+            subjects.push(facts.node.to_string());
+            evidence.push(newest.digest);
+        }
+    }
+    (words, subjects, evidence)
+}
+
+/// Maker and kind of a device: drivers and buses may differ in how they write the subsystem.
+type Kind = (u16, u16);
+
+fn kind(id: &PciId) -> Kind {
+    (id.vendor, id.device)
+}

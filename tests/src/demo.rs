@@ -33,17 +33,13 @@ pub fn run(keep: bool) -> ExitCode {
         "Weighbridge demo in {} ({}).",
         dir.path().display(),
         if own {
-            "on this machine's own GPUs"
+            "this machine's own GPUs, and a replayed node of eight H100"
         } else {
             "no NVIDIA GPU here: two replayed nodes of eight H100"
         }
     ));
     let mut verifier = Verifier::init(dir.path());
-    let mut nodes = if own {
-        vec![Cast::own(dir.path())]
-    } else {
-        Cast::replayed(dir.path())
-    };
+    let mut nodes = Cast::all(dir.path(), own);
 
     say(
         "A supplier writes a licence for each site, lints it, signs it; the verifier's owner trusts the key and loads it.",
@@ -68,19 +64,17 @@ pub fn run(keep: bool) -> ExitCode {
     }
     watch(&verifier, nodes.len());
 
-    let mut table = verifier.command();
-    let output = table.arg("status").output().unwrap();
+    let output = verifier.command().arg("status").output().unwrap();
     println!(
         "\n$ weighbridge-verifier status\n{}",
         String::from_utf8_lossy(&output.stdout)
     );
-    say(
-        "Exit status 1: not everything holds, as it should be. The NVML library is a replay and not the system's own, and SEC-09 found it.",
-    );
-    if own {
-        return ExitCode::SUCCESS;
-    }
-    let verdict = judge(&verifier.status());
+    say(&format!(
+        "Its exit status is {}: 1 says that something does not hold or cannot be told. A replayed NVML library is not the system's own, \
+         and SEC-09 found it.",
+        output.status.code().unwrap_or(-1)
+    ));
+    let verdict = judge(&verifier.status(), own);
     if keep {
         say("Look around while it runs, and press Enter to end:");
         println!(
@@ -121,7 +115,16 @@ struct Cast {
 }
 
 impl Cast {
-    fn replayed(dir: &Path) -> Vec<Self> {
+    /// The node within its licence, on the machine's own GPUs where it has any, and the one that is not.
+    fn all(dir: &Path, own: bool) -> Vec<Self> {
+        let mut nodes = Self::replayed(dir, own);
+        if own {
+            nodes.insert(0, Self::own(dir));
+        }
+        nodes
+    }
+
+    fn replayed(dir: &Path, own: bool) -> Vec<Self> {
         let story = [
             (
                 "harbour-1",
@@ -140,6 +143,7 @@ impl Cast {
         ];
         story
             .into_iter()
+            .filter(|(site, ..)| !own || *site != "harbour-1")
             .map(|(site, plot, trace, licensed, training_per_day)| {
                 let text = format!(
                     "profile = \"H100\"\ngpus = 8\ntrace = \"{trace}\"\nsm_clock_mhz = 1755\nstart_file = \"start\"\n"
@@ -216,7 +220,7 @@ fn watch(verifier: &Verifier, nodes: usize) {
 }
 
 /// Whether the findings are those of the story.
-fn judge(status: &Value) -> Result<(), String> {
+fn judge(status: &Value, own: bool) -> Result<(), String> {
     let expected = [
         ("harbour-1", "INV-01", "met"),
         ("harbour-1", "OPS-01", "met"),
@@ -228,7 +232,11 @@ fn judge(status: &Value) -> Result<(), String> {
         ("harbour-2", "SEC-09", "not met"),
     ];
     let sites = status["sites"].as_array().cloned().unwrap_or_default();
-    for (site, condition, outcome) in expected {
+    // What the machine's own GPUs and driver are is not for a story to say.
+    for (site, condition, outcome) in expected
+        .into_iter()
+        .filter(|(site, ..)| !own || *site != "harbour-1")
+    {
         let found: Vec<_> = sites
             .iter()
             .filter(|s| s["site"] == site)

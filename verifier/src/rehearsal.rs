@@ -1,5 +1,7 @@
 //! Tests of the whole verifier on loopback: real TLS, real SQLite, a node made of a key and a few lines.
 
+mod strangers;
+
 use crate::clock::{Clock, SetClock, TlsTime};
 use crate::command::Session;
 use crate::config::Config;
@@ -27,6 +29,8 @@ const NOON: UnixSeconds = UnixSeconds(1_795_348_800);
 struct Verifier {
     directory: tempfile::TempDir,
     clock: SetClock,
+    max_connections: u32,
+    request_timeout_s: u64,
     server: Option<(BoundServer, CancellationToken)>,
 }
 
@@ -37,6 +41,8 @@ impl Verifier {
         let mut verifier = Self {
             directory,
             clock,
+            max_connections: 100,
+            request_timeout_s: 60,
             server: None,
         };
         init(&verifier.config(), verifier.clock()).await.unwrap();
@@ -49,6 +55,8 @@ impl Verifier {
             state_dir: self.directory.path().to_owned(),
             listen: "127.0.0.1:0".parse().unwrap(),
             linger_ms: 0,
+            max_connections: self.max_connections,
+            request_timeout_s: self.request_timeout_s,
             ..Config::default()
         }
     }
@@ -99,6 +107,14 @@ struct Node {
 
 /// A client that trusts the CA, with the node's certificate or without any.
 fn client(clock: &SetClock, ca: &[u8], node: Option<&Node>) -> Client {
+    Client::builder()
+        .tls_backend_preconfigured(client_tls(clock, ca, node))
+        .no_proxy()
+        .build()
+        .unwrap()
+}
+
+fn client_tls(clock: &SetClock, ca: &[u8], node: Option<&Node>) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(ca.to_vec())).unwrap();
     let builder = ClientConfig::builder_with_details(
@@ -108,7 +124,7 @@ fn client(clock: &SetClock, ca: &[u8], node: Option<&Node>) -> Client {
     .with_protocol_versions(&[&rustls::version::TLS13])
     .unwrap()
     .with_root_certificates(roots);
-    let tls = match node {
+    match node {
         Some(node) => builder
             .with_client_auth_cert(
                 vec![CertificateDer::from(node.enrolled.certificate.0.clone())],
@@ -116,12 +132,7 @@ fn client(clock: &SetClock, ca: &[u8], node: Option<&Node>) -> Client {
             )
             .unwrap(),
         None => builder.with_no_client_auth(),
-    };
-    Client::builder()
-        .tls_backend_preconfigured(tls)
-        .no_proxy()
-        .build()
-        .unwrap()
+    }
 }
 
 async fn post<T: Wire>(client: &Client, url: String, body: Vec<u8>) -> Result<T, RefusalCode> {

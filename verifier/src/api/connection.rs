@@ -1,8 +1,9 @@
 //! Connections: TCP, TLS 1.3, and the peer that a client certificate names.
 //!
 //! Decides: which connections are served. Trusts certificates of this verifier's CA only. A certificate is not demanded by TLS, for a node
-//! that enrols or renews has none that is valid; each handler demands what it needs. A slow handshake occupies its own task and, for
-//! a bounded time, one of a bounded number of connections.
+//! that enrols or renews has none that is valid; each handler demands what it needs. Connections are bounded in number, so each is bounded
+//! in time too: the handshake, the wait for a first byte, and, for a caller without a certificate, all of it. Only a node that this
+//! verifier certified may stand idle. HTTP/1.1 alone is spoken, as agents do.
 
 use super::Caller;
 use crate::clock::{Clock, TlsTime};
@@ -11,9 +12,9 @@ use crate::identity::{Identity, IdentityError, SERVER_DAYS};
 use crate::intake::Peer;
 use axum::Router;
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
@@ -22,17 +23,17 @@ use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::CertificateDer;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use weighbridge::crypto::PublicKey;
 use weighbridge::id::NodeId;
 use weighbridge::time::{DAY_SECONDS, UnixSeconds};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Streams that one HTTP/2 connection may have open; an agent needs one or two.
-const STREAMS: u32 = 8;
 /// How long connections may take to finish when the verifier stops.
 const FAREWELL: Duration = Duration::from_secs(20);
 
@@ -130,7 +131,18 @@ pub(crate) struct Acceptor {
     tls: TlsAcceptor,
     router: Router,
     slots: Arc<Semaphore>,
+    times: Times,
+}
+
+/// How long the parts of a connection may take.
+#[derive(Clone, Copy)]
+struct Times {
     handshake: Duration,
+    /// From the handshake to the first byte.
+    first: Duration,
+    /// All that a caller without a certificate may take: its question, and the answer.
+    stranger: Duration,
+    /// Between the requests of a node that was certified.
     idle: Duration,
 }
 
@@ -152,7 +164,7 @@ impl Acceptor {
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(peers)
             .with_cert_resolver(certificate);
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         tls.ticketer = rustls::crypto::ring::Ticketer::new()?;
         let connections = usize::try_from(config.max_connections).unwrap_or(usize::MAX);
         Ok(Self {
@@ -160,31 +172,28 @@ impl Acceptor {
             tls: TlsAcceptor::from(Arc::new(tls)),
             router,
             slots: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
-            handshake: Duration::from_secs(config.handshake_timeout_s),
-            idle: Duration::from_secs(config.idle_timeout_s),
+            times: Times {
+                handshake: Duration::from_secs(config.handshake_timeout_s),
+                first: Duration::from_secs(config.request_timeout_s),
+                stranger: Duration::from_secs(config.request_timeout_s.saturating_mul(2)),
+                idle: Duration::from_secs(config.idle_timeout_s),
+            },
         })
     }
 
     /// Serves until `stop`, then lets requests in hand finish.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let graceful = GracefulShutdown::new();
-        loop {
-            let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else {
-                break;
-            };
-            let stream = tokio::select! {
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
-                    Err(error) => {
-                        // Out of descriptors, or a peer that went away between: neither is a reason to spin.
-                        tracing::warn!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                        continue;
-                    }
-                },
-                () = stop.cancelled() => break,
-            };
-            self.serve(stream, slot, &graceful);
+        // Also while every connection is taken: otherwise whoever holds them all could keep the verifier from stopping.
+        while let Some(accepted) = stop.run_until_cancelled(self.accept()).await {
+            match accepted {
+                Ok((stream, slot)) => self.serve(stream, slot, &graceful, stop.clone()),
+                Err(error) => {
+                    // Out of descriptors, or a peer that went away between: neither is a reason to spin.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
         }
         drop(self.listener);
         if tokio::time::timeout(FAREWELL, graceful.shutdown()).await.is_err() {
@@ -192,49 +201,80 @@ impl Acceptor {
         }
     }
 
-    fn serve(&self, stream: TcpStream, slot: OwnedSemaphorePermit, graceful: &GracefulShutdown) {
-        let (tls, router, idle) = (self.tls.clone(), self.router.clone(), self.idle);
-        let (handshake, watcher) = (self.handshake, graceful.watcher());
+    /// The next connection, once there is room for one.
+    async fn accept(&self) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
+        let slot = Arc::clone(&self.slots)
+            .acquire_owned()
+            .await
+            .map_err(std::io::Error::other)?;
+        let (stream, _) = self.listener.accept().await?;
+        Ok((stream, slot))
+    }
+
+    fn serve(
+        &self,
+        stream: TcpStream,
+        slot: OwnedSemaphorePermit,
+        graceful: &GracefulShutdown,
+        stop: CancellationToken,
+    ) {
+        let (tls, router, times) = (self.tls.clone(), self.router.clone(), self.times);
+        let watcher = graceful.watcher();
         tokio::spawn(async move {
             let _slot = slot;
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "a connection ended at once");
+            // A connection that has asked nothing yet is dropped when the verifier stops.
+            let Some(Some(stream)) = stop.run_until_cancelled(open(stream, &tls, times)).await else {
                 return;
-            }
-            let stream = match tokio::time::timeout(handshake, tls.accept(stream)).await {
-                Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => {
-                    tracing::debug!(%error, "a handshake failed");
-                    return;
-                }
-                Err(_) => {
-                    tracing::debug!("a handshake took too long");
-                    return;
-                }
             };
-            let (_, session) = stream.get_ref();
+            let (_, session) = stream.get_ref().get_ref();
             let caller = Caller(session.peer_certificates().and_then(<[_]>::first).and_then(peer));
+            let (patience, limit) = match caller.0 {
+                Some(_) => (times.idle, None),
+                None => (times.first, Some(times.stranger)),
+            };
             let inner = TowerToHyperService::new(router);
             let service = service_fn(move |mut request: hyper::Request<Incoming>| {
                 request.extensions_mut().insert(caller.clone());
                 inner.call(request)
             });
-            let mut builder = auto::Builder::new(TokioExecutor::new());
-            builder
-                .http1()
+            let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(idle)
-                .http2()
-                .timer(TokioTimer::new())
-                .keep_alive_interval(Some(idle))
-                .max_concurrent_streams(STREAMS);
-            let connection = builder
-                .serve_connection(TokioIo::new(stream), service)
-                .into_owned();
-            if let Err(error) = watcher.watch(connection).await {
-                tracing::debug!(%error, "a connection ended");
+                .header_read_timeout(patience)
+                .serve_connection(TokioIo::new(stream), service);
+            let served = watcher.watch(connection);
+            let ended = match limit {
+                Some(limit) => tokio::time::timeout(limit, served).await,
+                None => Ok(served.await),
+            };
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "a connection ended"),
+                Err(_) => tracing::debug!("a caller without a certificate took too long and is cut"),
             }
         });
+    }
+}
+
+/// Makes TLS of a connection and waits for its first byte; `None` if either fails or takes too long. The buffer holds that one
+/// byte: what follows passes it by.
+async fn open(stream: TcpStream, tls: &TlsAcceptor, times: Times) -> Option<BufReader<TlsStream<TcpStream>>> {
+    let opened = async {
+        stream.set_nodelay(true)?;
+        tokio::time::timeout(times.handshake, tls.accept(stream)).await?
+    };
+    let stream = opened
+        .await
+        .inspect_err(|error| tracing::debug!(%error, "a handshake failed"))
+        .ok()?;
+    let mut stream = BufReader::with_capacity(1, stream);
+    let first = async { tokio::time::timeout(times.first, stream.fill_buf()).await? };
+    match first.await.map(<[u8]>::is_empty) {
+        Ok(false) => Some(stream),
+        Ok(true) => None,
+        Err(error) => {
+            tracing::debug!(%error, "a connection asked nothing");
+            None
+        }
     }
 }
 

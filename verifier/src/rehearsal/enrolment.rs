@@ -1,0 +1,92 @@
+//! Who is let in: tokens, certificates and TLS.
+
+use super::*;
+
+#[tokio::test]
+async fn a_token_admits_as_many_as_it_says_and_a_repeat_is_the_same_node() {
+    let mut verifier = Verifier::start().await;
+    let token = verifier.token(1, false).await;
+    let key = new_key();
+    let node = enrol(&verifier, &token, Arc::clone(&key)).await.unwrap();
+    assert_eq!(node.enrolled.state, EnrolmentState::Pending);
+    let again = enrol(&verifier, &token, key).await.unwrap();
+    assert_eq!(again.enrolled.node, node.enrolled.node);
+    assert_eq!(
+        enrol(&verifier, &token, new_key()).await.err(),
+        Some(RefusalCode::Token)
+    );
+    let late = verifier.token(1, true).await;
+    verifier.clock.set(NOON.plus(8 * 86_400));
+    assert_eq!(
+        enrol(&verifier, &late, new_key()).await.err(),
+        Some(RefusalCode::Token)
+    );
+
+    let (first, one) = node.report(token.verifier, 1, None);
+    assert_eq!(
+        node.deliver(&verifier, first.clone()).await.unwrap_err(),
+        RefusalCode::Node
+    );
+    verifier
+        .session()
+        .await
+        .approve(node.enrolled.node)
+        .await
+        .unwrap();
+    node.clone().receipted(&verifier, first, &one).await;
+    verifier.stop().await;
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_after_it_expired_but_not_by_a_repeated_request() {
+    let (mut verifier, mut node) = ready().await;
+    let later = NOON.plus(31 * 86_400);
+    verifier.clock.set(later);
+    let renew = RenewRequest {
+        verifier: node.enrolled.verifier,
+        node: node.enrolled.node,
+        csr: csr(&node.key),
+        at: later,
+    };
+    let signed = cbor::encode(&SignedRequest::sign(&renew, &*node.key).unwrap());
+    let url = format!("{}{PATH_RENEW}", verifier.url());
+    let nobody = client(&verifier.clock, &node.enrolled.ca.0, None);
+    let renewed: RenewAnswer = post(&nobody, url.clone(), signed.clone()).await.unwrap();
+    assert_eq!(
+        post::<RenewAnswer>(&nobody, url, signed).await.unwrap_err(),
+        RefusalCode::Field
+    );
+    node.enrolled.certificate = renewed.certificate;
+    let (first, one) = node.report(node.enrolled.verifier, 1, None);
+    node.receipted(&verifier, first, &one).await;
+    verifier.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_of_tls_1_2_is_refused() {
+    let (mut verifier, node) = ready().await;
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from(node.enrolled.ca.0.clone()))
+        .unwrap();
+    let old = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let client = Client::builder()
+        .tls_backend_preconfigured(old)
+        .no_proxy()
+        .build()
+        .unwrap();
+    let error = client
+        .get(format!("{}{PATH_HEAD}", verifier.url()))
+        .send()
+        .await
+        .unwrap_err();
+    assert!(
+        crate::cause::with_causes(&error).contains("ProtocolVersion"),
+        "{error:?}"
+    );
+    verifier.stop().await;
+}

@@ -1,0 +1,93 @@
+//! A site under a licence, and its facts.
+
+use super::*;
+use crate::fleet::{Anchors, sites};
+use weighbridge::conditions::Outcome;
+use weighbridge::crypto::dsse;
+
+const LICENCE: &str = r#"licence_id = "WB-1"
+serial = 1
+issuer = "Example Accelerators Inc."
+consignee = "Harbour Compute Pte. Ltd."
+valid_from = 2026-01-01
+valid_to = 2099-12-31
+ruleset_id = "us-ear-enforced-2026-05"
+countries_allowed = ["SG"]
+report_seconds = 120
+
+[[site]]
+id = "harbour-1"
+country = "SG"
+"#;
+
+#[tokio::test]
+async fn a_licence_counts_once_a_trusted_issuer_signed_it_and_the_node_learns_its_terms() {
+    let (mut verifier, mut node) = ready().await;
+    let key = SecretKey::generate(Algorithm::Ed25519, &Entropy::system()).unwrap();
+    let signed =
+        |text: &str| dsse::sign(weighbridge::licence::PAYLOAD_TYPE, text.as_bytes(), &[&key]).unwrap();
+    let session = verifier.session().await;
+    assert!(
+        session.load_licence(&signed(LICENCE)).await.is_err(),
+        "nobody trusts the key yet"
+    );
+    let directory = verifier.config().state_dir;
+    let mut anchors = Anchors::read(&directory).unwrap();
+    anchors.trust("supplier", key.public_key());
+    anchors.write(&directory).unwrap();
+    session.load_licence(&signed(LICENCE)).await.unwrap();
+    session.load_licence(&signed(LICENCE)).await.unwrap();
+    let raised = LICENCE.replace("120", "180");
+    assert!(
+        session.load_licence(&signed(&raised)).await.is_err(),
+        "the serial must rise"
+    );
+    session
+        .load_licence(&signed(&raised.replace("serial = 1", "serial = 2")))
+        .await
+        .unwrap();
+    verifier.stop().await;
+    verifier.serve().await;
+    let (first, one) = node.report(node.enrolled.verifier, 1, None);
+    let receipt = node.receipted(&verifier, first, &one).await;
+    assert_eq!(receipt.instructions.report_seconds, 180);
+    verifier.stop().await;
+
+    let status = verifier.session().await.evaluate(NOON.plus(60)).await.unwrap();
+    let [site] = status.sites.as_slice() else {
+        panic!("{status:?}");
+    };
+    assert_eq!((site.site.as_str(), site.serial), ("harbour-1", Some(2)));
+    let finding = |id: &str| site.findings.iter().find(|f| f.condition == id).unwrap();
+    assert_eq!(finding("OPS-03").outcome, Outcome::Met, "{:?}", finding("OPS-03"));
+    assert_eq!(finding("SEC-06").evidence, [one]);
+}
+
+#[tokio::test]
+async fn facts_are_the_same_whether_they_were_written_or_are_folded_anew() {
+    let (mut verifier, mut node) = ready().await;
+    let mut previous = None;
+    for sequence in (1..=30).filter(|n| n % 7 != 0) {
+        let (bundle, digest) = node.report(node.enrolled.verifier, sequence, previous);
+        node.receipted(&verifier, bundle, &digest).await;
+        previous = Some(digest);
+    }
+    verifier.stop().await;
+    let session = verifier.session().await;
+    let written = sites(&*session.store).await.unwrap();
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", verifier.config().database().display()))
+        .await
+        .unwrap();
+    let before = sqlx::query("DELETE FROM facts")
+        .execute(&pool)
+        .await
+        .unwrap()
+        .rows_affected();
+    sqlx::query("DELETE FROM day").execute(&pool).await.unwrap();
+    pool.close().await;
+    assert_eq!(before, 1, "they were written at least once");
+    let folded = sites(&*session.store).await.unwrap();
+    assert_eq!(written, folded);
+    let record = &folded["harbour-1"].nodes[0].record;
+    assert_eq!((record.facts.reports, record.facts.chain.gaps.len()), (26, 4));
+}

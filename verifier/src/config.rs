@@ -1,9 +1,9 @@
 //! Configuration: one file, and for each key an environment variable and a flag.
 //!
-//! Decides: what holds where a key is given more than once: the flag, then the environment, then the file, then the default. A
-//! key that is not known is an error that names the nearest one. Nothing here binds a port or opens a state directory.
+//! Decides: what holds where a key is given more than once: the flag, then the environment, then the file, then the address that `init`
+//! kept in the state directory, then the default. A key that is not known is an error that names the nearest one. Nothing here binds a port.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,9 @@ use weighbridge::bounded::{self, BoundedReadError, MAX_KEY_FILE};
 
 /// Where the configuration is looked for if none is named.
 pub const DEFAULT_FILE: &str = "/etc/weighbridge/verifier.toml";
+
+/// The file of the state directory that holds the verifier's address.
+pub(crate) const ADDRESS: &str = "address.toml";
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -74,8 +77,13 @@ macro_rules! keys {
         const KEYS: &[&str] = &[$(stringify!($name)),*];
 
         impl Flags {
-            fn over(self, file: InFile) -> Config {
-                let default = Config::default();
+            fn over(self, file: InFile, kept: Address) -> Config {
+                let built_in = Config::default();
+                let default = Config {
+                    listen: kept.listen.unwrap_or(built_in.listen),
+                    url: kept.url.unwrap_or(built_in.url),
+                    ..built_in
+                };
                 Config { $( $name: self.$name.or(file.$name).unwrap_or(default.$name), )* }
             }
         }
@@ -108,7 +116,7 @@ keys! {
 }
 
 impl Config {
-    /// Reads the file that the flags name, or the one in `/etc` if it is there, and lays the flags over it.
+    /// Reads the file that the flags name, or the one in `/etc` if it is there, and lays the flags over it and it over the kept address.
     ///
     /// # Errors
     /// [`ConfigError`].
@@ -118,7 +126,9 @@ impl Config {
             None if Path::new(DEFAULT_FILE).exists() => read(Path::new(DEFAULT_FILE))?,
             None => InFile::default(),
         };
-        Ok(flags.over(file))
+        let directory = flags.state_dir.as_ref().or(file.state_dir.as_ref());
+        let kept = Address::read(&directory.cloned().unwrap_or_else(|| Self::default().state_dir))?;
+        Ok(flags.over(file, kept))
     }
 
     /// The database.
@@ -128,15 +138,54 @@ impl Config {
     }
 }
 
+/// Where the verifier is reached, as it was given to `init`. Commands that come later need not be told again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Address {
+    url: Option<String>,
+    listen: Option<SocketAddr>,
+}
+
+impl Address {
+    /// The file's text.
+    ///
+    /// # Errors
+    /// The encoder's.
+    pub(crate) fn text(config: &Config) -> Result<String, toml::ser::Error> {
+        let kept = toml::to_string(&Self {
+            url: Some(config.url.clone()),
+            listen: Some(config.listen),
+        })?;
+        Ok(format!(
+            "# As given to `weighbridge-verifier init`. The configuration file, the environment and flags win over it.\n\n{kept}"
+        ))
+    }
+
+    /// Nothing is kept before `init`, nor for a user who may not look.
+    fn read(state_dir: &Path) -> Result<Self, ConfigError> {
+        let path = state_dir.join(ADDRESS);
+        if !path.exists() {
+            return Ok(Self::default());
+        }
+        toml::from_str(&text_of(&path)?).map_err(|source| ConfigError::Form {
+            path,
+            source: Box::new(source),
+        })
+    }
+}
+
 fn read(path: &Path) -> Result<InFile, ConfigError> {
-    let text = File::open(path)
+    parse(path, &text_of(path)?)
+}
+
+fn text_of(path: &Path) -> Result<String, ConfigError> {
+    File::open(path)
         .map_err(BoundedReadError::from)
         .and_then(|f| bounded::read_text(f, MAX_KEY_FILE))
         .map_err(|source| ConfigError::Read {
             path: path.to_owned(),
             source,
-        })?;
-    parse(path, &text)
+        })
 }
 
 fn parse(path: &Path, text: &str) -> Result<InFile, ConfigError> {
@@ -204,11 +253,38 @@ mod tests {
             threads: Some(2),
             ..Flags::default()
         };
-        let config = flags.over(file());
+        let config = flags.over(file(), Address::default());
         assert_eq!(
             (config.linger_ms, config.threads, config.certificate_days),
             (7, 2, 30)
         );
+    }
+
+    #[test]
+    fn the_address_that_init_kept_holds_until_file_or_flag_says_otherwise() {
+        let state = tempfile::tempdir().unwrap();
+        let load = |url: Option<&str>| {
+            Config::load(Flags {
+                config: Some(state.path().join("file.toml")),
+                state_dir: Some(state.path().to_owned()),
+                url: url.map(str::to_owned),
+                ..Flags::default()
+            })
+            .unwrap()
+        };
+        let file = |text: &str| std::fs::write(state.path().join("file.toml"), text).unwrap();
+        file("");
+        assert_eq!(load(None).url, Config::default().url);
+        let given = Config {
+            url: "https://weighbridge.example:8443".to_owned(),
+            listen: "0.0.0.0:9443".parse().unwrap(),
+            ..Config::default()
+        };
+        std::fs::write(state.path().join(ADDRESS), Address::text(&given).unwrap()).unwrap();
+        assert_eq!((load(None).url, load(None).listen), (given.url, given.listen));
+        file("url = \"https://file.example\"");
+        assert_eq!(load(None).url, "https://file.example");
+        assert_eq!(load(Some("https://flag.example")).url, "https://flag.example");
     }
 
     #[test]
@@ -230,7 +306,10 @@ mod tests {
             .filter(|l| KEYS.iter().any(|k| l.starts_with(&format!("{k} = "))))
             .collect();
         assert_eq!(
-            Flags::default().over(parse(Path::new("verifier.toml"), &shown.join("\n")).unwrap()),
+            Flags::default().over(
+                parse(Path::new("verifier.toml"), &shown.join("\n")).unwrap(),
+                Address::default()
+            ),
             Config::default()
         );
         assert_eq!(shown.len(), KEYS.len());

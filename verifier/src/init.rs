@@ -1,8 +1,8 @@
-//! `init`: makes a verifier: its keys, its database and the first leaf of its ledger.
+//! `init`: makes a verifier: its keys, its database and the first leaf of its ledger. It keeps the address that it was given.
 
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::identity::{self, Identity, IdentityError};
+use crate::config::{ADDRESS, Address, Config};
+use crate::identity::{self, Identity, IdentityError, write_new};
 use crate::recorder::{NewLeaf, RecordError, Writer};
 use crate::store::{SqliteStore, Store, StoreError};
 use std::fs::DirBuilder;
@@ -41,6 +41,9 @@ pub enum InitError {
     /// The first leaf could not be written.
     #[error("the ledger could not be begun")]
     Ledger(#[from] RecordError),
+    /// The address cannot be encoded.
+    #[error("the verifier's address cannot be kept")]
+    Address(#[from] toml::ser::Error),
     /// The state directory cannot be made.
     #[error("{directory} cannot be made", directory = directory.display())]
     Directory {
@@ -80,7 +83,7 @@ pub async fn init(config: &Config, clock: Arc<dyn Clock>) -> Result<Made, InitEr
         .into());
     }
     prepare(directory)?;
-    if let Some(path) = ["verifier.db", "ca.pem", "ledger.key"]
+    if let Some(path) = ["verifier.db", "ca.pem", "ledger.key", ADDRESS]
         .iter()
         .map(|f| directory.join(f))
         .find(|p| p.exists())
@@ -119,6 +122,7 @@ pub async fn init(config: &Config, clock: Arc<dyn Clock>) -> Result<Made, InitEr
             body,
         })
         .await?;
+    write_new(&directory.join(ADDRESS), Address::text(config)?.as_bytes(), 0o644)?;
     // Last, because where the CA's key is, there is a verifier.
     identity.save(&keys, directory)?;
     Ok(Made { verifier, origin })

@@ -24,7 +24,8 @@ pub struct StatusCommand {
     /// Show all there is to this condition, such as INV-03.
     #[arg(long, value_name = "CONDITION")]
     pub why: Option<String>,
-    /// As of this time, in UTC; now by default.
+    /// Judge what is held as of this time, in UTC, and not as of now: the windows end there, and licences and waivers hold as they do then.
+    /// Facts are kept as of the newest report, so it must not be earlier than that.
     #[arg(long, value_name = "TIME", value_parser = UnixSeconds::parse)]
     pub at: Option<UnixSeconds>,
     /// For people, or for machines.
@@ -47,6 +48,9 @@ pub struct SiteStatus {
     pub findings: Vec<Finding>,
     #[serde(skip)]
     summary: String,
+    /// When the newest report was received.
+    #[serde(skip)]
+    newest: Option<UnixSeconds>,
 }
 
 /// The status of all sites.
@@ -89,6 +93,7 @@ impl Session {
                     rule_sets: vec![rules.id.clone()],
                     findings: evaluate(licence, &rules, &catalogue, known, now),
                     summary: summary(known, Some(devices), now),
+                    newest: newest(known),
                 });
             }
         }
@@ -99,6 +104,7 @@ impl Session {
                 rule_sets: Vec::new(),
                 findings: Vec::new(),
                 summary: summary(&unlicensed, None, now),
+                newest: newest(&unlicensed),
                 site,
             });
         }
@@ -124,6 +130,19 @@ impl Session {
                     why: format!("no licence covers site `{only}`, and no node reports from it"),
                 });
             }
+        }
+        if command.at.is_some()
+            && let Some((site, newest)) = status
+                .sites
+                .iter()
+                .filter_map(|s| Some((&s.site, s.newest?)))
+                .find(|(_, newest)| now < *newest)
+        {
+            return Err(CommandError::Refused {
+                why: format!(
+                    "facts are kept as of the newest report, and that of site `{site}` came at {newest}: give --at that time or a later one"
+                ),
+            });
         }
         if let Some(wanted) = &command.why {
             for site in &mut status.sites {
@@ -259,6 +278,12 @@ fn percent(ppm: u32) -> String {
     let hundredths = ppm.checked_div(100).unwrap_or(0);
     let (whole, rest) = (hundredths / 100, hundredths % 100);
     format!("{whole}.{rest:02} %")
+}
+
+/// When the newest report of the site was received.
+fn newest(facts: &SiteFacts) -> Option<UnixSeconds> {
+    let reports = facts.nodes.iter().filter_map(|n| n.record.facts.newest.as_ref());
+    reports.map(|r| r.received).max()
 }
 
 /// Nodes and devices, in a line.

@@ -1,7 +1,9 @@
 //! A site under a licence, and its facts.
 
 use super::*;
+use crate::command::{CommandError, Format};
 use crate::fleet::{Anchors, sites};
+use crate::status::StatusCommand;
 use weighbridge::conditions::Outcome;
 use weighbridge::crypto::dsse;
 
@@ -53,7 +55,19 @@ async fn a_licence_counts_once_a_trusted_issuer_signed_it_and_the_node_learns_it
     assert_eq!(receipt.instructions.report_seconds, 180);
     verifier.stop().await;
 
-    let status = verifier.session().await.evaluate(NOON.plus(60)).await.unwrap();
+    let session = verifier.session().await;
+    let at = |seconds| StatusCommand {
+        at: Some(NOON.plus(seconds)),
+        format: Format::Json,
+        ..StatusCommand::default()
+    };
+    session.status(at(0), &mut Vec::new()).await.unwrap();
+    let early = session.status(at(-1), &mut Vec::new()).await.unwrap_err();
+    assert!(
+        matches!(&early, CommandError::Refused { why } if why.contains("facts are kept as of the newest report")),
+        "{early}"
+    );
+    let status = session.evaluate(NOON.plus(60)).await.unwrap();
     let [site] = status.sites.as_slice() else {
         panic!("{status:?}");
     };

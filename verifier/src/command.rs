@@ -18,6 +18,7 @@ use crate::status::StatusCommand;
 use crate::store::{SqliteStore, Store, StoreError};
 use crate::token::TokenCommand;
 use clap::Parser;
+use clap::error::ErrorKind;
 use comfy_table::{Table, presets};
 use std::ffi::OsString;
 use std::io::Write;
@@ -181,23 +182,66 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let parsed = match CommandLine::try_parse_from(arguments) {
         Ok(parsed) => parsed,
         Err(usage) => {
-            let status = if usage.use_stderr() { 2 } else { 0 };
-            return usage
-                .print()
-                .map_or_else(|_| ExitCode::from(2), |()| ExitCode::from(status));
+            if matches!(
+                usage.kind(),
+                ErrorKind::DisplayHelp
+                    | ErrorKind::DisplayVersion
+                    | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+            ) {
+                // A reader who has seen enough of the help has been helped.
+                return match usage.print() {
+                    Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+                        failed(&with_causes(&CommandError::Io(e)))
+                    }
+                    _ => ExitCode::from(if usage.use_stderr() { 2 } else { 0 }),
+                };
+            }
+            return failed(&in_one_line(&usage.to_string()));
         }
     };
     match act(parsed) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
-        Err(error) => {
-            // Nothing is left to say where even standard error is gone.
-            drop(writeln!(
-                std::io::stderr(),
-                "weighbridge-verifier: {}",
-                with_causes(&error)
-            ));
-            ExitCode::from(2)
+        Err(error) => failed(&with_causes(&error)),
+    }
+}
+
+fn failed(why: &str) -> ExitCode {
+    // Nothing is left to say where even standard error is gone.
+    drop(writeln!(std::io::stderr(), "weighbridge-verifier: {why}"));
+    ExitCode::from(2)
+}
+
+/// What is wrong with the arguments, and the parser's tip where it has one, without its usage.
+fn in_one_line(usage: &str) -> String {
+    let joined = |lines: &str| lines.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut paragraphs = usage.split("\n\n").map(joined);
+    let mut line = paragraphs.next().unwrap_or_default();
+    if let Some(what) = line.strip_prefix("error: ") {
+        line = what.to_owned();
+    }
+    for tip in paragraphs.filter(|p| p.starts_with("tip: ")) {
+        line.push_str("; ");
+        line.push_str(&tip);
+    }
+    line
+}
+
+/// Standard output, for readers such as `head`: what comes after they closed it is not written, and that is no error.
+struct Readable<W>(W);
+
+impl<W: Write> Write for Readable<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(bytes.len()),
+            other => other,
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self.0.flush() {
+            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
         }
     }
 }
@@ -220,7 +264,7 @@ fn act(parsed: CommandLine) -> Outcome {
             .enable_all()
             .build()?,
     };
-    runtime.block_on(perform(parsed.verb, config, &mut std::io::stdout()))
+    runtime.block_on(perform(parsed.verb, config, &mut Readable(std::io::stdout())))
 }
 
 async fn perform(verb: Verb, config: Config, out: &mut dyn Write) -> Outcome {
@@ -334,4 +378,39 @@ pub(crate) fn table<const N: usize>(head: [&str; N]) -> Table {
     let mut out = Table::new();
     out.load_style(presets::NOTHING).set_header(head);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(arguments: &[&str]) -> String {
+        let all = std::iter::once("weighbridge-verifier").chain(arguments.iter().copied());
+        in_one_line(&CommandLine::try_parse_from(all).unwrap_err().to_string())
+    }
+
+    #[test]
+    fn what_is_wrong_with_arguments_is_said_in_one_line() {
+        assert_eq!(
+            usage(&["token", "new"]),
+            "the following required arguments were not provided: --site <SITE>"
+        );
+        assert_eq!(
+            usage(&["status", "--formatt", "json"]),
+            "unexpected argument '--formatt' found; tip: a similar argument exists: '--format'"
+        );
+        assert_eq!(
+            usage(&["status", "--at", "noon"]),
+            "invalid value 'noon' for '--at <TIME>': `noon` is not a time: write 2026-11-22 or 2026-11-22T04:10:00Z"
+        );
+    }
+
+    #[test]
+    fn a_reader_that_closes_early_is_no_error() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut out = Readable(writer);
+        writeln!(out, "no one reads this").unwrap();
+        out.flush().unwrap();
+    }
 }

@@ -20,6 +20,7 @@ use crate::token::TokenCommand;
 use clap::Parser;
 use clap::error::ErrorKind;
 use comfy_table::{Table, presets};
+use serde_json::json;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
@@ -52,7 +53,11 @@ struct CommandLine {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// Make a verifier: its keys, its database and its ledger.
-    Init,
+    Init {
+        /// For people, or for machines.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
     /// Take reports from agents, until stopped.
     Serve,
     /// Make enrolment tokens.
@@ -270,9 +275,16 @@ fn act(parsed: CommandLine) -> Outcome {
 async fn perform(verb: Verb, config: Config, out: &mut dyn Write) -> Outcome {
     let clock: Arc<dyn Clock> = Arc::new(HostClock);
     match verb {
-        Verb::Init => {
+        Verb::Init { format } => {
             let made = init(&config, clock).await?;
-            writeln!(out, "verifier {}\nledger   {}", made.verifier, made.origin)?;
+            match format {
+                Format::Json => writeln!(
+                    out,
+                    "{:#}",
+                    json!({ "verifier": made.verifier, "origin": made.origin, "url": config.url })
+                )?,
+                Format::Text => writeln!(out, "verifier {}\nledger   {}", made.verifier, made.origin)?,
+            }
             Ok(true)
         }
         Verb::Serve => serve_until_told(config, clock, out).await,

@@ -1,9 +1,10 @@
 //! `key`: makes and shows the keys that sign documents.
 
-use crate::command::{CommandError, Outcome};
+use crate::command::{CommandError, Format, Outcome};
 use crate::config::Config;
 use crate::fleet::Anchors;
 use crate::identity::{IdentityError, exists, read_pem, write_new};
+use serde_json::json;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,9 @@ pub enum KeyCommand {
     New {
         /// Where to keep it; an existing file is never overwritten.
         file: PathBuf,
+        /// For people, or for machines.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
     },
     /// Believe licences that a key signs. Only this verifier's administrator decides that.
     Trust {
@@ -30,14 +34,20 @@ pub enum KeyCommand {
     Show {
         /// The file.
         file: PathBuf,
+        /// For people, or for machines.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
     },
 }
 
 pub(crate) fn key(command: KeyCommand, config: &Config, out: &mut dyn Write) -> Outcome {
     match command {
-        KeyCommand::New { file } => {
+        KeyCommand::New { file, format } => {
             let made = new_key(&file)?;
-            writeln!(out, "{}", made.id())?;
+            match format {
+                Format::Json => write_key(&made, out)?,
+                Format::Text => writeln!(out, "{}", made.id())?,
+            }
         }
         KeyCommand::Trust { file, name } => {
             let public = read_public(&file)?;
@@ -56,13 +66,21 @@ pub(crate) fn key(command: KeyCommand, config: &Config, out: &mut dyn Write) -> 
                 public.id()
             )?;
         }
-        KeyCommand::Show { file } => {
+        KeyCommand::Show { file, format } => {
             let found = read_public(&file)
                 .or_else(|e| secret(&file).map(|k| k.public_key().clone()).map_err(|_| e))?;
-            writeln!(out, "{} {:?}", found.id(), found.algorithm())?;
+            match format {
+                Format::Json => write_key(&found, out)?,
+                Format::Text => writeln!(out, "{} {:?}", found.id(), found.algorithm())?,
+            }
         }
     }
     Ok(true)
+}
+
+fn write_key(key: &PublicKey, out: &mut dyn Write) -> std::io::Result<()> {
+    let algorithm = format!("{:?}", key.algorithm());
+    writeln!(out, "{:#}", json!({ "id": key.id(), "algorithm": algorithm }))
 }
 
 /// Makes a key in `file` and its public half in `file.pub`; returns the public half.

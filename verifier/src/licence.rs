@@ -1,9 +1,10 @@
 //! `licence`: finds mistakes in a licence, signs it, says what it says, and loads it.
 
-use crate::command::{CommandError, Outcome, Session};
+use crate::command::{CommandError, Format, Outcome, Session};
 use crate::fleet::{Anchors, LoadedLicence};
 use crate::key::secret;
 use crate::recorder::{Act, ActKind};
+use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
@@ -22,6 +23,9 @@ pub enum LicenceCommand {
     Lint {
         /// The licence, in TOML or signed.
         file: PathBuf,
+        /// For people, or for machines.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
     },
     /// Sign a licence: exactly its bytes go into FILE.dsse.
     Sign {
@@ -46,7 +50,7 @@ pub enum LicenceCommand {
 /// The verbs that need no verifier.
 pub(crate) fn on_paper(command: LicenceCommand, out: &mut dyn Write) -> Result<bool, CommandError> {
     match command {
-        LicenceCommand::Lint { file } => lint(&file, out),
+        LicenceCommand::Lint { file, format } => lint(&payload(&file)?, format, out),
         LicenceCommand::Explain { file } => {
             writeln!(out, "{}", parsed(&payload(&file)?)?.explain().trim_end())?;
             Ok(true)
@@ -59,24 +63,38 @@ pub(crate) fn on_paper(command: LicenceCommand, out: &mut dyn Write) -> Result<b
     }
 }
 
-fn lint(file: &Path, out: &mut dyn Write) -> Outcome {
-    let licence = match Licence::parse(&payload(file)?) {
-        Ok(licence) => licence,
-        Err(mistakes) => {
-            writeln!(out, "{mistakes}")?;
-            return Ok(false);
+fn lint(text: &str, format: Format, out: &mut dyn Write) -> Outcome {
+    let parsed = Licence::parse(text);
+    let unknown = parsed
+        .as_ref()
+        .ok()
+        .filter(|l| RuleSet::carried(&l.ruleset_id).is_none())
+        .map(unknown_rules);
+    match (format, &parsed, &unknown) {
+        (Format::Json, _, _) => {
+            let licence = parsed.as_ref().ok();
+            let in_lines = parsed.as_ref().err().into_iter().flat_map(|m| &m.0);
+            let mistakes: Vec<Value> = in_lines
+                .map(|m| json!({ "line": m.line, "what": m.what }))
+                // No line of the licence is wrong in itself: another version may carry the rule set.
+                .chain(unknown.iter().map(|what| json!({ "line": null, "what": what })))
+                .collect();
+            let found = json!({
+                "licence": licence.map(|l| &l.licence_id),
+                "serial": licence.map(|l| l.serial),
+                "mistakes": mistakes,
+            });
+            writeln!(out, "{found:#}")?;
         }
-    };
-    if RuleSet::carried(&licence.ruleset_id).is_none() {
-        writeln!(out, "{}", unknown_rules(&licence))?;
-        return Ok(false);
+        (Format::Text, Err(mistakes), _) => writeln!(out, "{mistakes}")?,
+        (Format::Text, Ok(_), Some(what)) => writeln!(out, "{what}")?,
+        (Format::Text, Ok(licence), None) => writeln!(
+            out,
+            "licence {}, serial {}: no mistakes",
+            licence.licence_id, licence.serial
+        )?,
     }
-    writeln!(
-        out,
-        "licence {}, serial {}: no mistakes",
-        licence.licence_id, licence.serial
-    )?;
-    Ok(true)
+    Ok(parsed.is_ok() && unknown.is_none())
 }
 
 fn unknown_rules(licence: &Licence) -> String {
@@ -185,4 +203,38 @@ pub(crate) fn read(file: &Path) -> Result<String, CommandError> {
             path: file.to_owned(),
             source,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lint_of(text: &str) -> (bool, Value) {
+        let mut out = Vec::new();
+        let clean = lint(text, Format::Json, &mut out).unwrap();
+        (clean, serde_json::from_slice(&out).unwrap())
+    }
+
+    #[test]
+    fn a_machine_reads_the_same_mistakes_as_a_person() {
+        let example = include_str!("../../docs/examples/licence.toml");
+        let (clean, found) = lint_of(example);
+        assert!(clean, "{found}");
+        assert!(
+            found["licence"].is_string() && found["serial"].is_u64(),
+            "{found}"
+        );
+        assert_eq!(found["mistakes"], json!([]));
+
+        let (clean, found) = lint_of("licence_id = 7\n");
+        assert!(!clean);
+        assert_eq!(found["licence"], Value::Null);
+        let mut text = Vec::new();
+        assert!(!lint("licence_id = 7\n", Format::Text, &mut text).unwrap());
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(found["mistakes"].as_array().unwrap().len(), text.lines().count());
+        let first = &found["mistakes"][0];
+        let line = format!("line {}: {}", first["line"], first["what"].as_str().unwrap());
+        assert_eq!(text.lines().next(), Some(line.as_str()));
+    }
 }

@@ -1,7 +1,8 @@
 //! `token new`: makes an enrolment token, whose secret is shown once and never kept.
 
-use crate::command::{CommandError, Outcome, Session};
+use crate::command::{CommandError, Format, Outcome, Session};
 use crate::recorder::{Act, ActKind, TokenTerms};
+use serde_json::json;
 use std::io::Write;
 use weighbridge::crypto;
 use weighbridge::protocol::EnrolmentToken;
@@ -14,7 +15,14 @@ const DAYS: i64 = 7;
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum TokenCommand {
     /// Make a token and print it. It admits one node unless --count says more.
-    New(NewToken),
+    New {
+        /// What it admits.
+        #[command(flatten)]
+        wanted: NewToken,
+        /// For people, or for machines.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
 }
 
 /// What a new token admits.
@@ -69,9 +77,17 @@ impl Session {
     }
 
     pub(crate) async fn token(&self, command: TokenCommand, out: &mut dyn Write) -> Outcome {
-        let TokenCommand::New(wanted) = command;
+        let TokenCommand::New { wanted, format } = command;
         let token = self.new_token(wanted).await?;
-        writeln!(out, "{}", token.to_line())?;
+        let line = token.to_line();
+        match format {
+            Format::Json => writeln!(
+                out,
+                "{:#}",
+                json!({ "token": line.as_str(), "verifier": token.verifier, "url": token.url })
+            )?,
+            Format::Text => writeln!(out, "{line}")?,
+        }
         Ok(true)
     }
 }

@@ -123,6 +123,18 @@ pub enum CommandError {
         #[source]
         source: BoundedReadError,
     },
+    /// A key would overwrite a file.
+    #[error("{path} exists and may hold a key, which is never overwritten: name another file, or move that one away", path = path.display())]
+    KeyExists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A licence is not signed.
+    #[error("{path} is not signed: sign it first with `weighbridge-verifier licence sign`, and load the .dsse file that makes", path = path.display())]
+    Unsigned {
+        /// The file.
+        path: PathBuf,
+    },
     /// An argument is not usable.
     #[error("{what} cannot be used: {why}")]
     Argument {

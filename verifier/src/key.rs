@@ -88,11 +88,18 @@ fn write_key(key: &PublicKey, out: &mut dyn Write) -> std::io::Result<()> {
 /// # Errors
 /// [`CommandError`].
 pub fn new_key(file: &Path) -> Result<PublicKey, CommandError> {
+    let public_file = beside(file);
+    // Both before either is made, so that no private key is left without its public half.
+    if let Some(path) = [file, &public_file].into_iter().find(|p| p.exists()) {
+        return Err(CommandError::KeyExists {
+            path: path.to_owned(),
+        });
+    }
     let made = SecretKey::generate(Algorithm::Ed25519, &Entropy::system())?;
     let private = Zeroizing::new(crypto::pem_encode("PRIVATE KEY", made.pkcs8()));
     write_new(file, private.as_bytes(), 0o600)?;
     let public = crypto::pem_encode("PUBLIC KEY", made.public_key().spki());
-    write_new(&beside(file), public.as_bytes(), 0o644)?;
+    write_new(&public_file, public.as_bytes(), 0o644)?;
     Ok(made.public_key().clone())
 }
 
@@ -119,4 +126,23 @@ fn beside(file: &Path) -> PathBuf {
     let mut name = OsString::from(file);
     name.push(".pub");
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_never_overwritten_and_the_error_says_what_to_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("supplier.key");
+        let made = new_key(&file).unwrap();
+        let error = new_key(&file).unwrap_err();
+        assert!(error.to_string().contains("name another file"), "{error}");
+        // The public half alone is enough to refuse, and nothing is left behind.
+        std::fs::remove_file(&file).unwrap();
+        new_key(&file).unwrap_err();
+        assert!(!file.exists());
+        assert_eq!(read_public(&beside(&file)).unwrap().id(), made.id());
+    }
 }

@@ -164,7 +164,14 @@ impl Session {
     }
 
     pub(crate) async fn load(&self, file: &Path, out: &mut dyn Write) -> Outcome {
-        let loaded = self.load_licence(&read(file)?).await?;
+        let envelope = read(file)?;
+        // An envelope is a JSON object, and no TOML starts like one.
+        if !envelope.trim_start().starts_with('{') {
+            return Err(CommandError::Unsigned {
+                path: file.to_owned(),
+            });
+        }
+        let loaded = self.load_licence(&envelope).await?;
         writeln!(
             out,
             "licence {}, serial {}, issued by {}, is loaded",

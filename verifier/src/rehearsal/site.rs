@@ -39,6 +39,10 @@ async fn a_licence_counts_once_a_trusted_issuer_signed_it_and_the_node_learns_it
     anchors.write(&directory).unwrap();
     session.load_licence(&signed(LICENCE)).await.unwrap();
     session.load_licence(&signed(LICENCE)).await.unwrap();
+    let unsigned = directory.join("licence.toml");
+    std::fs::write(&unsigned, LICENCE).unwrap();
+    let error = session.load(&unsigned, &mut Vec::new()).await.unwrap_err();
+    assert!(error.to_string().contains("sign it first"), "{error}");
     let raised = LICENCE.replace("120", "180");
     assert!(
         session.load_licence(&signed(&raised)).await.is_err(),

@@ -93,9 +93,10 @@ macro_rules! keys {
 keys! {
     /// Where the keys, the ledger and the database are kept.
     state_dir: PathBuf = PathBuf::from("/var/lib/weighbridge/verifier"), "WEIGHBRIDGE_VERIFIER_STATE_DIR", "DIRECTORY";
-    /// Address and port that agents connect to; 127.0.0.1:8443 by default, 0.0.0.0:8443 for all interfaces.
+    /// Address and port that agents connect to, 0.0.0.0:8443 for all interfaces; as given to `init`, else 127.0.0.1:8443.
     listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8443)), "WEIGHBRIDGE_VERIFIER_LISTEN", "ADDRESS";
-    /// The verifier's address as agents reach it: it stands in tokens, and its host in the server's certificate.
+    /// The verifier's address as agents reach it: it stands in tokens, and its host in the server's certificate;
+    /// as given to `init`, else https://127.0.0.1:8443.
     url: String = "https://127.0.0.1:8443".to_owned(), "WEIGHBRIDGE_VERIFIER_URL", "URL";
     /// How long a report waits for others to be made durable with it, in milliseconds (5).
     linger_ms: u64 = 5, "WEIGHBRIDGE_VERIFIER_LINGER_MS", "MS";

@@ -2,6 +2,7 @@
 
 use crate::id::DeviceUuid;
 use crate::report::AcceleratorClaims;
+use crate::time::UnixSeconds;
 use crate::unit::{MicroTppHours, Millijoules};
 
 /// The most devices that one day holds for a node.
@@ -46,6 +47,8 @@ crate::record! {
         0 => day: i64,
         /// Devices, in the order of their UUIDs.
         1 => devices: Vec<DeviceDay>,
+        /// When the last of its reports came, by the verifier's clock.
+        2 => received: Option<UnixSeconds>,
     }
 }
 
@@ -56,7 +59,14 @@ impl NodeDay {
         Self {
             day,
             devices: Vec::new(),
+            received: None,
         }
+    }
+
+    /// Whether all its reports came before a key was revoked, if it was: what came later may be anyone's.
+    #[must_use]
+    pub fn came_before(&self, revoked_from: Option<UnixSeconds>) -> bool {
+        revoked_from.is_none_or(|from| self.received.is_none_or(|t| t < from))
     }
 
     /// The sums of one device.

@@ -216,6 +216,7 @@ impl NodeFacts {
         for bus in &host.bus {
             self.stranger(bus, span.to, received, digest);
         }
+        day.received = day.received.max(Some(received));
         for (i, accelerator) in report.accelerators().enumerate() {
             let uuid = accelerator.identity.uuid;
             let twice = report

@@ -14,6 +14,8 @@ pub(super) struct Fleet<'a> {
     pub(super) models: BTreeMap<&'a str, (&'a Model, u64)>,
     /// Devices that the catalogue does not know, in words.
     pub(super) unknown: Vec<String>,
+    /// Devices off the manifest of which only a revoked key speaks, in words: they may be there or not.
+    pub(super) doubtful: Vec<String>,
     /// The reports that show them.
     pub(super) evidence: Vec<Digest>,
 }
@@ -23,10 +25,18 @@ impl<'a> Fleet<'a> {
         let mut fleet = Self {
             models: BTreeMap::new(),
             unknown: Vec::new(),
+            doubtful: Vec::new(),
             evidence: Vec::new(),
         };
         let since = case.since();
         for s in case.unique_since(since) {
+            if s.is_doubtful(since) && case.row_of(&s.device.identity).is_none() {
+                let label = s.label();
+                fleet
+                    .doubtful
+                    .push(format!("{label}, of which only a revoked key speaks"));
+                continue;
+            }
             fleet.add(case.model(s.device), 1, || s.label());
             fleet.evidence.push(s.device.last_report);
         }
@@ -78,6 +88,7 @@ pub(super) fn tpp_within_licence(case: &Case<'_>) -> Verdict {
     let fleet = Fleet::seen(case);
     let mut total = 0u128;
     let mut open = fleet.unknown.clone();
+    open.extend(fleet.doubtful.iter().cloned());
     for (model, number) in fleet.models.values() {
         match (model.export_class_now(), model.tpp()) {
             (ExportClass::A, Some(tpp)) => {
@@ -157,6 +168,14 @@ pub(super) fn models_within_licence(case: &Case<'_>) -> Verdict {
         .iter()
         .fold(0, |n, m| n.saturating_add(m.count));
     let limit = Quantity::at_most(all, "devices");
+    if wrong.is_empty() && !fleet.doubtful.is_empty() {
+        return Verdict::cannot_tell("revoked-key", few(&fleet.doubtful))
+            .measured(Quantity::at_least(fleet.known(), "devices"))
+            .limit(limit)
+            .window(case.since(), case.now)
+            .coverage(case.fresh_share())
+            .evidence(fleet.evidence);
+    }
     if wrong.is_empty() {
         let kinds: Vec<String> = fleet
             .models

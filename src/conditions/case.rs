@@ -66,6 +66,27 @@ impl Seen<'_> {
         }
     }
 
+    /// When it was last seen under a key that was not revoked by then.
+    ///
+    /// Of a key that reported after it was revoked, no more is taken than that the device answered before that moment.
+    fn last_sure(&self) -> Option<UnixSeconds> {
+        let Some(from) = self.node.status.revoked_from else {
+            return Some(self.last);
+        };
+        if self.device.last_received.is_some_and(|t| t < from) {
+            return Some(self.last);
+        }
+        let before = self.device.presence.iter().filter(|s| s.from < from);
+        before.map(|s| s.to.min(from)).max()
+    }
+
+    /// Whether only a key that was revoked by then speaks of it since a time.
+    pub(super) fn is_doubtful(&self, since: UnixSeconds) -> bool {
+        self.node.status.revoked_from.is_some_and(|from| {
+            self.device.first_received.is_none_or(|t| t >= from) || self.last_sure().is_none_or(|t| t < since)
+        })
+    }
+
     /// How the list of subjects names it.
     pub(super) fn subject(&self) -> String {
         self.device.identity.uuid.nvml()
@@ -134,10 +155,14 @@ impl<'a> Case<'a> {
         devices.iter().enumerate().filter(|(_, row)| self.is_here(row))
     }
 
-    /// The device that answered last for each row of the manifest, since a time.
+    /// The device that answered last for each row of the manifest, since a time, under a key that was not revoked.
     pub(super) fn seen_by_row(&self, since: UnixSeconds) -> BTreeMap<usize, Seen<'a>> {
         let mut found: BTreeMap<usize, Seen<'a>> = BTreeMap::new();
-        for seen in self.seen_since(since).into_iter().filter(|s| s.last >= since) {
+        let sure = self.seen_since(since).into_iter().filter_map(|s| {
+            let last = s.last_sure().filter(|t| *t >= since)?;
+            Some(Seen { last, ..s })
+        });
+        for seen in sure {
             if let Some((i, _)) = self.row_of(&seen.device.identity) {
                 let entry = found.entry(i).or_insert(seen);
                 if entry.last < seen.last {

@@ -19,10 +19,28 @@ pub(super) fn on_the_manifest(case: &Case<'_>) -> Verdict {
         .grade(Grade::Declared);
     }
     let seen = case.unique_since(case.since());
-    let offenders: Vec<(&Seen<'_>, String)> = seen
+    let (doubtful, offenders): (Vec<(&Seen<'_>, String)>, Vec<_>) = seen
         .iter()
         .filter_map(|s| Some((s, off_the_manifest(case, s)?)))
-        .collect();
+        .partition(|(s, _)| s.is_doubtful(case.since()));
+    if offenders.is_empty() && !doubtful.is_empty() {
+        let words: Vec<String> = doubtful
+            .iter()
+            .map(|(s, why)| format!("{} {why}", s.label()))
+            .collect();
+        return Verdict::cannot_tell(
+            "revoked-key",
+            format!(
+                "only a key that was revoked by then speaks of {} off the manifest: {}",
+                count(doubtful.len(), "device"),
+                few(&words)
+            ),
+        )
+        .window(case.since(), case.now)
+        .coverage(case.fresh_share())
+        .subjects(doubtful.iter().map(|(s, _)| s.subject()))
+        .evidence(doubtful.iter().map(|(s, _)| s.device.last_report));
+    }
     if offenders.is_empty() {
         let sentence = format!(
             "each of {} that reported is on the manifest",
@@ -286,11 +304,15 @@ pub(super) fn identifiers_agree(case: &Case<'_>) -> Verdict {
     };
     let since = case.since();
     let (mut wrong, mut unsure) = (Vec::new(), Vec::new());
+    let mut compared = Compared::default();
     let mut concerned = Vec::new();
     let seen = case.unique_since(since);
     for s in &seen {
         match agreement(case, s, tolerance.value.0, since) {
-            Agreement::Holds => continue,
+            Agreement::Holds(model) => {
+                compared.add(model, &s.device.identity.name);
+                continue;
+            }
             Agreement::Fails(why) => wrong.push(format!("{} {why}", s.label())),
             Agreement::Open(why) => unsure.push(format!("{} {why}", s.label())),
         }
@@ -301,10 +323,7 @@ pub(super) fn identifiers_agree(case: &Case<'_>) -> Verdict {
     } else if !unsure.is_empty() {
         Verdict::cannot_tell("model-unknown", few(&unsure))
     } else {
-        let sentence = format!(
-            "name, PCI id, memory and cores of each of {} are those of one model of the catalogue",
-            count(seen.len(), "device")
-        );
+        let sentence = compared.sentence(seen.len());
         return case.settle_devices(Verdict::met("identifiers-agree", sentence).none_of("devices"));
     };
     verdict
@@ -316,13 +335,49 @@ pub(super) fn identifiers_agree(case: &Case<'_>) -> Verdict {
         .evidence(concerned.iter().map(|s| s.device.last_report))
 }
 
-enum Agreement {
-    Holds,
+/// Of how many devices each identifier beside the PCI id was compared.
+#[derive(Default)]
+struct Compared {
+    names: usize,
+    memory: usize,
+    cores: usize,
+}
+
+impl Compared {
+    fn add(&mut self, model: &Model, name: &str) {
+        self.names = self.names.saturating_add(usize::from(is_called(model, name)));
+        let memory = !model.memory_gb.is_empty();
+        self.memory = self.memory.saturating_add(usize::from(memory));
+        self.cores = self.cores.saturating_add(usize::from(model.sm_count.is_some()));
+    }
+
+    fn sentence(&self, devices: usize) -> String {
+        let all = count(devices, "device");
+        if [self.names, self.memory, self.cores] == [devices; 3] {
+            return format!(
+                "name, PCI id, memory and cores of each of {all} are those of one model of the catalogue"
+            );
+        }
+        format!(
+            "the PCI id of each of {all} is that of a model of the catalogue, and so are the names of {}, the memory of {} and \
+             the cores of {}; for the others the catalogue has nothing to compare with",
+            self.names, self.memory, self.cores
+        )
+    }
+}
+
+enum Agreement<'a> {
+    Holds(&'a Model),
     Fails(String),
     Open(String),
 }
 
-fn agreement(case: &Case<'_>, seen: &Seen<'_>, memory_tolerance: u32, since: UnixSeconds) -> Agreement {
+fn agreement<'a>(
+    case: &Case<'a>,
+    seen: &Seen<'_>,
+    memory_tolerance: u32,
+    since: UnixSeconds,
+) -> Agreement<'a> {
     let identity = &seen.device.identity;
     if let Some(change) = seen.device.changes.iter().rev().find(|c| c.at >= since) {
         return Agreement::Fails(format!(
@@ -371,7 +426,22 @@ fn agreement(case: &Case<'_>, seen: &Seen<'_>, memory_tolerance: u32, since: Uni
             model.name
         ));
     }
-    Agreement::Holds
+    // What the catalogue knows and the device does not tell was not compared.
+    let mut untold = Vec::new();
+    if !model.memory_gb.is_empty() && identity.memory_mib.value().is_none() {
+        untold.push("memory");
+    }
+    if model.sm_count.is_some() && identity.cores.value().is_none() {
+        untold.push("cores");
+    }
+    if !untold.is_empty() {
+        return Agreement::Open(format!(
+            "does not tell its {}, which the catalogue has for a {}",
+            untold.join(" and "),
+            model.name
+        ));
+    }
+    Agreement::Holds(model)
 }
 
 /// Makers count memory in round numbers of gigabytes, of which some are kept for error correction.

@@ -7,7 +7,7 @@ use crate::id::DeviceUuid;
 use crate::licence::LicensedDevice;
 use crate::time::{DAY_SECONDS, UnixSeconds, span};
 use crate::unit::Ppm;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// OPS-01: the share of manifest devices that reported within the freshness limit.
 pub(super) fn coverage(case: &Case<'_>) -> Verdict {
@@ -25,6 +25,14 @@ pub(super) fn coverage(case: &Case<'_>) -> Verdict {
         .filter(|(i, _)| !seen.contains_key(i))
         .map(|(_, row)| row.label())
         .collect();
+    let claimed: BTreeSet<usize> = case
+        .seen_since(since)
+        .iter()
+        .filter(|s| s.last >= since)
+        .filter_map(|s| Some(case.row_of(&s.device.identity)?.0))
+        .collect();
+    let at_most = rows.iter().filter(|(i, _)| claimed.contains(i)).count();
+    let most = Ppm::of(number(at_most), number(rows.len()));
     let reporting = rows.len().saturating_sub(silent.len());
     let share = Ppm::of(number(reporting), number(rows.len()));
     let sentence = format!(
@@ -39,6 +47,9 @@ pub(super) fn coverage(case: &Case<'_>) -> Verdict {
             .grade(Grade::Declared)
     } else if !case.nodes().any(|n| n.record.facts.newest.is_some()) {
         no_report(Verdict::met("", ""))
+    } else if share < least.value && most >= least.value {
+        let sentence = format!("{sentence}; the others that did used a key that was revoked by then");
+        Verdict::cannot_tell("revoked-key", sentence)
     } else if share < least.value {
         Verdict::not_met("too-few-report", format!("{sentence}; silent: {}", few(&silent)))
     } else if silent.is_empty() {
@@ -67,13 +78,15 @@ pub(super) fn observation(case: &Case<'_>) -> Verdict {
     let until = case
         .now
         .plus(i64::from(case.licence.report_seconds).saturating_mul(-2));
-    let (mut due, mut covered) = (0u64, 0u64);
+    let (mut due, mut covered, mut claimed) = (0u64, 0u64, 0u64);
     let mut worst: Vec<(u64, String)> = Vec::new();
     let covering = devices_by_row(case);
     for (i, row) in in_service(case) {
         let start = row.in_service.unwrap_or(since).max(since);
         let row_due = milliseconds(until.since(start));
-        let row_covered = covered_ms(covering.get(&i), start).min(row_due);
+        let (row_covered, row_revoked) = covered_ms(covering.get(&i), start);
+        claimed = claimed.saturating_add(row_covered.saturating_add(row_revoked).min(row_due));
+        let row_covered = row_covered.min(row_due);
         due = due.saturating_add(row_due);
         covered = covered.saturating_add(row_covered);
         let gap = row_due.saturating_sub(row_covered);
@@ -101,6 +114,9 @@ pub(super) fn observation(case: &Case<'_>) -> Verdict {
             "nothing-due",
             "no device of the manifest was due to be observed yet",
         )
+    } else if share < least.value && Ppm::of(claimed, due) >= least.value {
+        let sentence = format!("{sentence}; more came only under a key that was revoked by then");
+        Verdict::cannot_tell("revoked-key", sentence)
     } else if share < least.value {
         Verdict::not_met(
             "too-little-observed",
@@ -133,18 +149,24 @@ fn devices_by_row<'a>(case: &Case<'a>) -> Covering<'a> {
     found
 }
 
-/// Time since `start` that samples of one device cover, on whatever node it stood.
-fn covered_ms(places: Option<&Vec<(&NodeAtSite, DeviceUuid)>>, start: UnixSeconds) -> u64 {
-    let mut total = 0u64;
+/// Time since `start` that samples of one device cover, on whatever node it stood; and beside it what days hold into which
+/// reports came after the node's key was revoked.
+fn covered_ms(places: Option<&Vec<(&NodeAtSite, DeviceUuid)>>, start: UnixSeconds) -> (u64, u64) {
+    let (mut sure, mut revoked) = (0u64, 0u64);
     for (node, uuid) in places.into_iter().flatten() {
         for (number, day) in node.record.days.range(start.day()..) {
             let day_end = UnixSeconds(number.saturating_add(1).saturating_mul(DAY_SECONDS));
             let most = milliseconds(day_end.since(start).min(DAY_SECONDS));
             let covered = day.device(uuid).map_or(0, |sums| sums.covered_ms.min(most));
-            total = total.saturating_add(covered);
+            let total = if day.came_before(node.status.revoked_from) {
+                &mut sure
+            } else {
+                &mut revoked
+            };
+            *total = total.saturating_add(covered);
         }
     }
-    total
+    (sure, revoked)
 }
 
 /// OPS-03: the age of each node's newest report, unless its clock is too odd to tell.
@@ -233,13 +255,20 @@ pub(super) fn allowed_fields(case: &Case<'_>) -> Verdict {
     const CODE: &str = "E-FIELD";
     let since = case.since();
     let (mut refused, mut subjects, mut number_refused) = (Vec::new(), Vec::new(), 0u64);
+    let mut open = Vec::new();
     for node in case.nodes() {
         let facts = &node.record.facts;
-        for r in facts
-            .refusals
-            .iter()
-            .filter(|r| r.code == CODE && r.last >= since)
-        {
+        for r in facts.refusals.iter().filter(|r| {
+            r.code == CODE && r.last >= since && node.status.approved.is_some_and(|t| t <= r.last)
+        }) {
+            // Whoever holds a revoked key may send what they like; whether any came before is not kept.
+            if !node.status.is_active(r.last) {
+                open.push(format!(
+                    "reports of node {} were refused with {CODE}, the last after its key was revoked, on {}",
+                    node.status.name, r.last
+                ));
+                continue;
+            }
             refused.push(format!(
                 "{} of node {} refused with {CODE}, the last on {}",
                 count(usize::try_from(r.count).unwrap_or(usize::MAX), "report"),
@@ -258,6 +287,8 @@ pub(super) fn allowed_fields(case: &Case<'_>) -> Verdict {
             "unknown-field",
             format!("{}; nothing of them was kept", few(&refused)),
         )
+    } else if !open.is_empty() {
+        Verdict::cannot_tell("revoked-key", few(&open))
     } else if reports == 0 {
         no_report(Verdict::met("", ""))
     } else {

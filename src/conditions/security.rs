@@ -30,9 +30,14 @@ pub(super) fn key_protected(case: &Case<'_>) -> Verdict {
             }
             continue;
         };
+        // A node that left is judged by what it sent in the window; one whose key is revoked, by whether it went on.
+        let revoked = node.status.revoked_from.filter(|t| *t <= case.now);
+        let gone = !node.status.is_active(case.now) && newest.received < case.since();
+        if gone || revoked.is_some_and(|t| newest.received < t) {
+            continue;
+        }
         judged = judged.saturating_add(1);
         weakest = Some(weakest.map_or(newest.key_protection, |w| w.min(newest.key_protection)));
-        let revoked = node.status.revoked_from.filter(|t| *t <= newest.received);
         if let Some(from) = revoked {
             wrong.push(format!(
                 "node {name} reported after its key was revoked from {from}"
@@ -59,8 +64,13 @@ pub(super) fn key_protected(case: &Case<'_>) -> Verdict {
         KeyProtection::Tpm => format!("{} asks for a TPM", least.from),
         KeyProtection::File => format!("{} accepts a file", least.from),
     };
-    let verdict = if judged == 0 {
+    let verdict = if !case.nodes().any(|n| n.record.facts.newest.is_some()) {
         no_report(Verdict::met("", ""))
+    } else if judged == 0 && open.is_empty() {
+        Verdict::cannot_tell(
+            "no-key-in-use",
+            "every node that reported has left or its key is revoked, so that no key is in use",
+        )
     } else if !wrong.is_empty() {
         Verdict::not_met("key-not-protected", format!("{}; {demand}", few(&wrong)))
     } else if !open.is_empty() {

@@ -73,6 +73,7 @@ pub(super) fn capacity_bound(case: &Case<'_>) -> Verdict {
 fn fleet_rate(case: &Case<'_>) -> (u128, u64, Vec<String>, Vec<Digest>) {
     let fleet = Fleet::seen(case);
     let mut unknown = fleet.unknown.clone();
+    unknown.extend(fleet.doubtful.iter().cloned());
     let (mut rate, mut devices) = (0u128, 0u64);
     for (model, number) in fleet.models.values() {
         match fastest(model) {
@@ -333,7 +334,8 @@ fn reported(case: &Case<'_>, from: UnixSeconds) -> BTreeMap<DeviceUuid, Reported
     let mut found: BTreeMap<DeviceUuid, Reported> = BTreeMap::new();
     for node in case.nodes() {
         for (number, day) in node.record.days.range(from.day()..) {
-            let whole = is_whole(node, *number, from);
+            // What came after the key was revoked may be anyone's: it speaks neither for the site nor against it.
+            let whole = is_whole(node, *number, from) && day.came_before(node.status.revoked_from);
             for sums in &day.devices {
                 let entry = found.entry(sums.uuid).or_default();
                 entry.upper = entry.upper.plus(sums.training_upper);

@@ -173,7 +173,17 @@ fn inv_06_compares_name_pci_id_memory_cores_and_manifest() {
         Outcome::CannotTell,
         "the catalogue does not know",
     );
-    with(|d| d.identity.memory_mib = Reading::Unsupported).expect("INV-06", Outcome::Met, "");
+    with(|d| d.identity.memory_mib = Reading::Unsupported).expect(
+        "INV-06",
+        Outcome::CannotTell,
+        "does not tell its memory, which the catalogue has for a H100 SXM5 80GB",
+    );
+    with(|d| d.identity.cores = Reading::Unsupported).expect("INV-06", Outcome::CannotTell, "its cores");
+    with(|d| d.identity.name = "Graphics Device".to_owned()).expect(
+        "INV-06",
+        Outcome::Met,
+        "the names of 3, the memory of 4 and the cores of 4",
+    );
     let relabelled = Scene::honest().with(&device(4, "H100 SXM5 80GB"), &device(4, "H200 SXM"));
     relabelled.expect("INV-06", Outcome::NotMet, "the manifest calls it H200 SXM");
     let mut scene = Scene::empty();

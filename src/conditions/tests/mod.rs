@@ -5,6 +5,7 @@ mod capacity;
 mod engine;
 mod inventory;
 mod operations;
+mod revocation;
 mod security;
 mod training;
 

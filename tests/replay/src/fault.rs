@@ -22,7 +22,10 @@ pub struct Fault {
     pub for_s: Option<f64>,
 }
 
-/// What can go wrong.
+/// The function that is missing where a fault of that kind names none.
+pub(crate) const MISSED: &str = "nvmlDeviceGetFieldValues";
+
+/// What can go wrong. A kind of two words may be written with an underscore, a space or a hyphen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
@@ -33,12 +36,16 @@ pub enum FaultKind {
     /// The GPU was reset: its counters start from zero.
     Reset,
     /// The named function answers `FUNCTION_NOT_FOUND`.
+    #[serde(alias = "missing symbol", alias = "missing-symbol")]
     MissingSymbol,
     /// The library and the kernel module do not match: everything answers `LIB_RM_VERSION_MISMATCH`.
+    #[serde(alias = "version mismatch", alias = "version-mismatch")]
     VersionMismatch,
     /// Sizes and counts beyond the caller's arrays, strings without an end.
+    #[serde(alias = "oversize answer", alias = "oversize-answer")]
     OversizeAnswer,
     /// The calls answer `NOT_SUPPORTED`.
+    #[serde(alias = "not supported", alias = "not-supported")]
     NotSupported,
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::fault::{Fault, FaultKind};
+use crate::fault::{self, Fault, FaultKind};
 use crate::generator::Generator;
 use crate::profile::ProfileName;
 
@@ -163,6 +163,11 @@ impl Scenario {
     pub fn parse(text: &str, folder: &Path, name: &str) -> Result<Self, ScenarioError> {
         let mut scenario: Self = toml::from_str(text)?;
         scenario.check()?;
+        for fault in &mut scenario.faults {
+            if fault.kind == FaultKind::MissingSymbol {
+                fault.symbol.get_or_insert_with(|| fault::MISSED.to_owned());
+            }
+        }
         if let TraceSource::Recorded(path) = &mut scenario.trace {
             *path = folder.join(&*path);
         }
@@ -220,13 +225,6 @@ impl Scenario {
                     format!("an index below {}", self.gpus),
                 );
             }
-            if fault.kind == FaultKind::MissingSymbol && fault.symbol.is_none() {
-                return refuse(
-                    "fault.symbol",
-                    "absent".into(),
-                    "the name of the NVML function that is missing".into(),
-                );
-            }
         }
         if self.bus.iter().map(|device| u64::from(device.count)).sum::<u64>() > 64 {
             return refuse(
@@ -280,10 +278,6 @@ mod tests {
                 "explode",
             ),
             (
-                "profile = 'H100'\n[[fault]]\nat_s = 1\nkind = 'missing_symbol'",
-                "symbol",
-            ),
-            (
                 "profile = 'H100'\n[[fault]]\nat_s = 1\nkind = 'lost'\ngpu = 1",
                 "below 1",
             ),
@@ -302,6 +296,31 @@ mod tests {
             };
             assert!(whole.contains(word), "{text}: {whole}");
         }
+    }
+
+    #[test]
+    fn a_kind_of_two_words_may_be_written_in_three_ways() {
+        for (kind, words) in [
+            (FaultKind::MissingSymbol, ["missing", "symbol"]),
+            (FaultKind::VersionMismatch, ["version", "mismatch"]),
+            (FaultKind::OversizeAnswer, ["oversize", "answer"]),
+            (FaultKind::NotSupported, ["not", "supported"]),
+        ] {
+            for joint in ["_", " ", "-"] {
+                let written = words.join(joint);
+                let text = format!("profile = 'H100'\n[[fault]]\nat_s = 1\nkind = '{written}'");
+                assert_eq!(parse(&text).unwrap().faults[0].kind, kind, "{written}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_symbol_is_missing_even_where_none_is_named() {
+        let text = "profile = 'H100'\n[[fault]]\nat_s = 1\nkind = 'missing symbol'";
+        let named = |text: &str| parse(text).unwrap().faults[0].symbol.clone();
+        assert_eq!(named(text).as_deref(), Some("nvmlDeviceGetFieldValues"));
+        let other = format!("{text}\nsymbol = 'nvmlDeviceGetPdi'");
+        assert_eq!(named(&other).as_deref(), Some("nvmlDeviceGetPdi"));
     }
 
     #[test]

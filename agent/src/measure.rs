@@ -28,6 +28,8 @@ use weighbridge::workload::{Class, Rules, RulesError};
 
 /// How long frames may be late before a window ends without them.
 const GRACE_NS: u64 = 2 * SECOND;
+/// Seconds without a list of devices after which a person is told what is waited for.
+const SILENT_S: u32 = 5;
 /// A window ends with the tick that lies this near its end.
 const TOLERANCE_NS: u64 = SECOND / 4;
 
@@ -35,7 +37,7 @@ const TOLERANCE_NS: u64 = SECOND / 4;
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// How many windows
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     windows: u32,
     /// Length of a window, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
@@ -176,6 +178,7 @@ async fn print_windows(
     let mut why = "the sampler found none".to_owned();
     let mut left = arguments.windows;
     let mut second = tokio::time::interval(Duration::from_secs(1));
+    let mut waited_s = 0u32;
     while left > 0 {
         tokio::select! {
             event = events.recv() => match event {
@@ -210,7 +213,9 @@ async fn print_windows(
                         bench = Some(begun);
                     }
                 }
-                Some(SamplerEvent::Hung { device, .. }) => {
+                Some(SamplerEvent::Hung { index, device, .. }) => {
+                    why = hung(index);
+                    tracing::warn!("{why}");
                     if let Some(bench) = &mut bench {
                         bench.meter.mark(device, DeviceState::Hung);
                     }
@@ -223,6 +228,12 @@ async fn print_windows(
                 None => return Err(MeasureError::NoDevice { why }),
             },
             _ = second.tick() => {
+                if inventory.is_none() && bench.is_none() {
+                    waited_s = waited_s.saturating_add(1);
+                    if waited_s == SILENT_S {
+                        tracing::warn!("the driver has not listed its devices yet; a call that does not return is given up after a minute");
+                    }
+                }
                 // Devices that fell silent still end their window.
                 let late = BootNanos(clock.boot_now().0.saturating_sub(GRACE_NS));
                 match &mut bench {
@@ -240,6 +251,16 @@ async fn print_windows(
         }
     }
     Ok(())
+}
+
+/// What a person is told of a call that did not return.
+fn hung(index: Option<u16>) -> String {
+    match index {
+        Some(index) => {
+            format!("GPU {index} hangs: a call to it did not return, and it is left out until one does")
+        }
+        None => "the driver hangs: a call to it did not return, and it is tried again".to_owned(),
+    }
 }
 
 /// A meter, and what its windows are printed with.

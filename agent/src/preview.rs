@@ -20,7 +20,7 @@ use weighbridge::report::{EnvelopeError, KeyProtection, OpenedReport};
 /// What `preview` is told.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Measure now instead of showing the report that was sealed last
+    /// Measure now, without sending, instead of showing the report that was sealed last
     #[arg(long)]
     now: bool,
     /// How long to measure, in seconds
@@ -80,10 +80,10 @@ pub enum PreviewError {
 pub fn preview(config: &Config, arguments: &Arguments) -> Result<Outcome, PreviewError> {
     let sealed = if arguments.now { None } else { latest(config)? };
     let (bundle, what) = match sealed {
-        Some(bundle) => (bundle, "sealed last"),
+        Some((bundle, fate)) => (bundle, format!("sealed last; {fate}")),
         None => (
             runtime()?.block_on(measured(config, Duration::from_secs(arguments.seconds)))?,
-            "measured now, not sent",
+            "measured now, not sent".to_owned(),
         ),
     };
     let report = OpenedReport::open(&bundle)?;
@@ -97,11 +97,15 @@ pub fn preview(config: &Config, arguments: &Arguments) -> Result<Outcome, Previe
     Ok(Outcome::Holds)
 }
 
-/// The report sealed last: from the running agent, or from the spool where none runs.
-fn latest(config: &Config) -> Result<Option<Vec<u8>>, PreviewError> {
+/// The report sealed last, and what became of it: from the running agent, or from the spool where none runs.
+fn latest(config: &Config) -> Result<Option<(Vec<u8>, String)>, PreviewError> {
     let state = StateDir::open(&config.state_dir)?;
     match ask(&state.control(), &Request::plain(Ask::Latest)) {
-        Ok(answer) => return Ok(answer.bundle.map(|b| b.0)),
+        Ok(answer) => {
+            // An agent of an older version does not say.
+            let fate = answer.text.unwrap_or_else(|| "receipt unknown".to_owned());
+            return Ok(answer.bundle.map(|b| (b.0, fate)));
+        }
         Err(ControlError::NotRunning) => {}
         Err(e) => return Err(e.into()),
     }
@@ -109,7 +113,9 @@ fn latest(config: &Config) -> Result<Option<Vec<u8>>, PreviewError> {
         return Ok(None);
     }
     let (spool, _) = Spool::open(&state.spool(), config.spool_max_bytes, &Entropy::system())?;
-    Ok(spool.latest()?.map(|(_, bundle)| bundle))
+    Ok(spool
+        .latest()?
+        .map(|(entry, bundle)| (bundle, entry.fate.said().to_owned())))
 }
 
 /// A report of what is measured in `time`, sealed in memory with the same code, and kept nowhere.

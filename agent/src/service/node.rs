@@ -290,17 +290,20 @@ impl Node {
 
     fn show(&self, asked: &Asked) -> Result<Answer, SpoolError> {
         let found = match asked.request.sequence {
-            None => self.spool.latest()?.map(|(_, bundle)| (bundle, Vec::new())),
+            None => self
+                .spool
+                .latest()?
+                .map(|(entry, bundle)| (entry.fate, bundle, Vec::new())),
             Some(sequence) => self
                 .spool
                 .report_at(asked.request.chain, sequence)?
-                .map(|(_, bundle, windows)| (bundle, windows)),
+                .map(|(entry, bundle, windows)| (entry.fate, bundle, windows)),
         };
         Ok(Answer {
             error: None,
-            text: None,
-            windows: found.as_ref().map(|(_, windows)| Bytes(windows.clone())),
-            bundle: found.map(|(bundle, _)| Bytes(bundle)),
+            text: found.as_ref().map(|(fate, ..)| fate.said().to_owned()),
+            windows: found.as_ref().map(|(_, _, windows)| Bytes(windows.clone())),
+            bundle: found.map(|(_, bundle, _)| Bytes(bundle)),
         })
     }
 

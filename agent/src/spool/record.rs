@@ -114,6 +114,18 @@ weighbridge::code! {
     }
 }
 
+impl Fate {
+    /// The same for a person.
+    #[must_use]
+    pub fn said(self) -> &'static str {
+        match self {
+            Self::Waiting => "not receipted yet",
+            Self::Receipted => "receipted",
+            Self::Refused => "refused by the verifier",
+        }
+    }
+}
+
 weighbridge::record! {
     /// A report in the spool.
     pub struct Entry {

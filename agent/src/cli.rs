@@ -8,6 +8,7 @@ use crate::config::{Config, ConfigError, Settings};
 use crate::inventory::{self, Format};
 use crate::sentence::Sentence;
 use crate::{doctor, enrol, measure, preview, release, run, sampler, service};
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use std::error::Error;
 use std::io::Write;
@@ -51,7 +52,7 @@ enum Verb {
     },
     /// Measure without a verifier, or show a window that a report commits to
     Measure(measure::Arguments),
-    /// Print a report as it leaves this node, in JSON
+    /// Print a report as it leaves this node, in JSON: the one sealed last, or one measured now (--now)
     Preview(preview::Arguments),
     /// Let the running agent let go of the driver, or take it up again
     Release(release::Arguments),
@@ -77,7 +78,12 @@ pub fn run() -> ExitCode {
         Err(e) => {
             // Help and version are no errors. Where not even this can be printed, the status has to do.
             let code = if e.use_stderr() { 2 } else { 0 };
-            e.print().ok();
+            if code == 0 || e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+                e.print().ok();
+            } else {
+                let said = one_line(&e.render().to_string());
+                writeln!(std::io::stderr(), "weighbridge-agent: {said}").ok();
+            }
             return ExitCode::from(code);
         }
     };
@@ -89,6 +95,19 @@ pub fn run() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// What the parser says of a command line, without the usage that follows: its first paragraph, and its tips.
+fn one_line(rendered: &str) -> String {
+    let mut paragraphs = rendered.split("\n\n");
+    let first = paragraphs.next().unwrap_or_default();
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    let tips = paragraphs.filter(|p| p.trim_start().starts_with("tip: "));
+    let told: Vec<_> = std::iter::once(first)
+        .chain(tips)
+        .map(|p| p.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    told.join("; ")
 }
 
 fn perform(cli: Cli) -> Result<Outcome, Box<dyn Error>> {
@@ -174,5 +193,23 @@ mod tests {
         let cli =
             Cli::try_parse_from(["weighbridge-agent", "run", "--state-dir", "/x", "--allow-trial"]).unwrap();
         assert_eq!(cli.settings.allow_trial, Some(true));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_command_line_is_said_in_one_line() {
+        let said = |arguments: &[&str]| {
+            let whole = ["weighbridge-agent"].iter().chain(arguments);
+            one_line(&Cli::try_parse_from(whole).unwrap_err().render().to_string())
+        };
+        assert_eq!(
+            said(&["inventory", "--formt", "json"]),
+            "unexpected argument '--formt' found; tip: a similar argument exists: '--format'"
+        );
+        assert_eq!(
+            said(&["inventory", "--format", "xml"]),
+            "invalid value 'xml' for '--format <FORM>' [possible values: table, json]"
+        );
+        assert!(said(&["enrol"]).starts_with("the following required arguments were not provided: <"));
+        assert!(said(&["measure", "--windows", "0"]).contains("0 is not in 1.."));
     }
 }

@@ -14,7 +14,6 @@ use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 /// Measures the compute that this node's accelerators deliver, and reports it to a verifier.
 #[derive(Debug, Parser)]
@@ -121,20 +120,14 @@ fn perform(cli: Cli) -> Result<Outcome, Box<dyn Error>> {
         Verb::Enrol(arguments) => Ok(enrol::enrol(&config, &arguments)?),
         Verb::Run => Ok(run::run(&config)?),
         Verb::Inventory { format } => {
-            let clock = Arc::new(SystemClock);
-            let whole = inventory::run(config.devices(), clock, format, &mut std::io::stdout().lock())?;
+            let survey = runtime()?.block_on(service::look(config.supervisor()?))?;
+            let whole = inventory::run(survey, format, &mut std::io::stdout().lock())?;
             Ok(outcome(whole))
         }
         Verb::Doctor { format } => {
-            let clock = Arc::new(SystemClock);
-            let further = runtime()?.block_on(service::checkup(&config, clock.as_ref()));
-            let well = doctor::run(
-                config.devices(),
-                clock,
-                further,
-                format,
-                &mut std::io::stdout().lock(),
-            )?;
+            let survey = runtime()?.block_on(service::look(config.supervisor()?))?;
+            let further = runtime()?.block_on(service::checkup(&config, &SystemClock));
+            let well = doctor::run(&survey, further, format, &mut std::io::stdout().lock())?;
             Ok(outcome(well))
         }
         Verb::Measure(arguments) => Ok(measure::measure(&config, &arguments)?),

@@ -4,7 +4,6 @@
 //! above its environment variable, that above the file, the file above the default. Trusts the operator. Does not establish that
 //! what is configured is allowed: a library that is configured, for one, is named as such in every report.
 
-use crate::devices::nvml::NvmlOptions;
 use crate::sampler::{self, EnvironmentError, SamplerOptions, SupervisorOptions};
 use crate::spool::Acceptance;
 use serde::Deserialize;
@@ -73,11 +72,11 @@ pub struct Settings {
     /// Where the key, the report chain and what is not yet receipted are kept [default: /var/lib/weighbridge/agent]
     #[arg(long, global = true, value_name = "DIR", env = "WEIGHBRIDGE_AGENT_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
-    /// NVML library to load instead of the system's; every report says so [default: the system's]
+    /// Path of the NVML library file to load instead of the system's; every report says so [default: the system's]
     #[arg(
         long = "nvml",
         global = true,
-        value_name = "PATH",
+        value_name = "FILE",
         env = "WEIGHBRIDGE_AGENT_NVML_PATH"
     )]
     pub nvml_path: Option<PathBuf>,
@@ -230,15 +229,6 @@ impl Config {
             (None, Some(_)) => sampler::inherited_environment(),
         };
         Ok(SupervisorOptions::new(sampler, environment))
-    }
-
-    /// Where devices are looked for in this process.
-    #[must_use]
-    pub fn devices(&self) -> NvmlOptions {
-        NvmlOptions {
-            library: self.nvml_path.clone(),
-            sysfs: self.sysfs_root.clone(),
-        }
     }
 
     /// What a verifier may ask for.

@@ -3,17 +3,14 @@
 //! Decides: which checks are made of driver, devices and permissions; those of key and verifier are handed in by whoever
 //! holds them. Every line that is not well says what to do. Does not establish that what is well stays so.
 
-use crate::clock::Clock;
-use crate::devices::DeviceSource;
+use crate::devices::Survey;
 use crate::devices::host;
-use crate::devices::nvml::{NvmlOptions, NvmlSource};
 use crate::devices::pci::NVIDIA;
 use crate::inventory::Format;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
-use std::sync::Arc;
 use weighbridge::bounded;
 use weighbridge::report::ClockSource;
 use weighbridge::telemetry::{BusDriver, Inventory, LibraryOrigin};
@@ -65,18 +62,17 @@ pub enum DoctorError {
     Json(#[from] serde_json::Error),
 }
 
-/// Checks the node, and writes the lines together with `further` ones. True where nothing is wrong.
+/// Checks the node and what was found on it, and writes the lines together with `further` ones. True where nothing is
+/// wrong.
 ///
 /// # Errors
 /// [`DoctorError`].
 pub fn run(
-    options: NvmlOptions,
-    clock: Arc<dyn Clock>,
+    survey: &Survey,
     further: Vec<Check>,
     format: Format,
     out: &mut dyn Write,
 ) -> Result<bool, DoctorError> {
-    let survey = NvmlSource::new(options, clock).survey(&mut |_| {});
     let inventory = &survey.inventory;
     let mut checks = vec![
         driver(

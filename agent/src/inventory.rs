@@ -1,14 +1,11 @@
 //! `inventory`: what stands on this node, as the agent sees it.
 //!
-//! Decides: how it is shown. The driver is asked once, in this process, and let go of; nothing is sent anywhere. Does
-//! not establish more than a report would: names and serials are what the driver said.
+//! Decides: how it is shown. The driver is asked once, through a sampler of its own, and let go of; nothing is sent
+//! anywhere. Does not establish more than a report would: names and serials are what the driver said.
 
-use crate::clock::Clock;
+use crate::devices::Survey;
 use crate::devices::host::{self, HostError};
-use crate::devices::nvml::{NvmlOptions, NvmlSource};
-use crate::devices::{DeviceSource, Survey};
 use std::io::{self, Write};
-use std::sync::Arc;
 use weighbridge::telemetry::{AcceleratorIdentity, BusDevice, DeviceState, HostDriver, Inventory, Reading};
 use weighbridge::unit::Grouped;
 
@@ -52,18 +49,13 @@ struct Host<'a> {
     clock: String,
 }
 
-/// Surveys the node and writes what was found. True where everything could be asked.
+/// Writes what was found on the node. True where everything could be asked.
 ///
 /// # Errors
 /// [`InventoryError`].
-pub fn run(
-    options: NvmlOptions,
-    clock: Arc<dyn Clock>,
-    format: Format,
-    out: &mut dyn Write,
-) -> Result<bool, InventoryError> {
+pub fn run(survey: Survey, format: Format, out: &mut dyn Write) -> Result<bool, InventoryError> {
     let facts = host::facts()?;
-    let Survey { inventory, trouble } = NvmlSource::new(options, clock).survey(&mut |_| {});
+    let Survey { inventory, trouble } = survey;
     let host = Host {
         kernel: &facts.kernel,
         cpus: facts.cpus,
@@ -179,6 +171,9 @@ fn bus_line(row: &BusDevice) -> String {
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
+    use crate::devices::DeviceSource;
+    use crate::devices::nvml::{NvmlOptions, NvmlSource};
+    use std::sync::Arc;
 
     fn shown(format: Format) -> (bool, String) {
         let root = tempfile::tempdir().unwrap();
@@ -193,8 +188,9 @@ mod tests {
             library: Some("/nonexistent/libnvidia-ml.so.1".into()),
             sysfs: root.path().to_owned(),
         };
+        let survey = NvmlSource::new(options, Arc::new(SystemClock)).survey(&mut |_| {});
         let mut out = Vec::new();
-        let whole = run(options, Arc::new(SystemClock), format, &mut out).unwrap();
+        let whole = run(survey, format, &mut out).unwrap();
         (whole, String::from_utf8(out).unwrap())
     }
 

@@ -470,4 +470,4 @@ impl Talk {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -19,4 +19,4 @@ pub use kept::{KeptLeaves, ShowError, Shown};
 pub(crate) use node::now;
 pub use node::{RunError, run};
 pub use reporter::{Identity, Now, Reporter, ReporterError};
-pub use survey::survey;
+pub use survey::{LookError, look, survey};

@@ -4,7 +4,7 @@ use super::*;
 use crate::clock::SystemClock;
 use weighbridge::telemetry::{DeviceState, Tick};
 
-fn script(text: &str) -> SupervisorOptions {
+pub(crate) fn script(text: &str) -> SupervisorOptions {
     SupervisorOptions {
         program: "/bin/sh".into(),
         arguments: vec!["-c".into(), text.into()],
@@ -73,7 +73,7 @@ fn child() {
 }
 
 /// A sampler on the replay library, where it was built.
-fn replayed(scenario: &str) -> Option<(tempfile::TempDir, SupervisorOptions)> {
+pub(crate) fn replayed(scenario: &str) -> Option<(tempfile::TempDir, SupervisorOptions)> {
     let exe = std::env::current_exe().unwrap();
     let library = exe.parent()?.parent()?.join("libnvidia_ml.so");
     if !library.is_file() {

@@ -3,7 +3,7 @@
 //! Magnitudes are kept, no limit is applied: how far off is too far stands in the licence.
 
 use crate::id::{BootId, Digest};
-use crate::report::TokenClaims;
+use crate::report::{Continuity, TokenClaims};
 use crate::time::{BootNanos, SECOND, UnixSeconds};
 
 /// The most events that are kept.
@@ -24,6 +24,8 @@ crate::code! {
         Slipped = 3 => "moved against boot time without the node saying so",
         /// A report speaks of time that the report before it has spoken of.
         Overlap = 4 => "let two reports speak of the same time",
+        /// Time lies between two reports that follow each other, and neither speaks of it.
+        Hole = 5 => "left time between two reports that neither speaks of",
     }
 }
 
@@ -32,7 +34,7 @@ crate::row! {
     pub struct ClockEvent {
         /// What.
         kind: ClockOddity,
-        /// By how many seconds, at most.
+        /// By how many seconds, at most; of holes, in all.
         seconds: u64,
         /// When it was last seen, by the verifier's clock.
         at: UnixSeconds,
@@ -40,6 +42,17 @@ crate::row! {
         count: u32,
         /// The last of these.
         report: Digest,
+    }
+}
+
+crate::record! {
+    /// What was odd, as far as it is kept.
+    #[derive(Default)]
+    pub struct ClockLog {
+        /// The newest, oldest first.
+        0 => kept: Vec<ClockEvent>,
+        /// When the last of those was seen that were dropped for want of room.
+        1 => unkept: Option<UnixSeconds>,
     }
 }
 
@@ -63,13 +76,24 @@ crate::record! {
     pub struct ClockFacts {
         /// The newest report's clocks.
         0 => mark: Option<BootMark>,
-        /// What was odd, oldest first.
-        1 => events: Vec<ClockEvent>,
+        /// How the clock was odd, overlaps and holes apart: these are kept by themselves, so that many small oddities push
+        /// none of them out.
+        1 => events: ClockLog,
+        /// Overlaps.
+        2 => overlaps: ClockLog,
+        /// Holes.
+        3 => holes: ClockLog,
     }
 }
 
 impl ClockFacts {
-    pub(super) fn absorb(&mut self, claims: &TokenClaims, digest: Digest, received: UnixSeconds) {
+    pub(super) fn absorb(
+        &mut self,
+        claims: &TokenClaims,
+        digest: Digest,
+        received: UnixSeconds,
+        continuity: Continuity,
+    ) {
         let time = &claims.report.time;
         let mut seen = |kind, seconds: i64| {
             if seconds > ROUNDING {
@@ -94,6 +118,16 @@ impl ClockFacts {
             if !set_back {
                 seen(ClockOddity::Back, mark.issued.since(claims.issued_at));
             }
+            // Where reports are missing, the chain says so already.
+            if !matches!(continuity, Continuity::Gap { .. }) {
+                let hole = if mark.boot == claims.report.boot {
+                    seconds(time.start).saturating_sub(seconds(mark.end))
+                } else {
+                    let length = seconds(time.end).saturating_sub(seconds(time.start));
+                    time.wall_end.since(mark.wall).saturating_sub(length)
+                };
+                seen(ClockOddity::Hole, hole);
+            }
             if mark.boot == claims.report.boot {
                 let boot = seconds(time.end).saturating_sub(seconds(mark.end));
                 let slip = time.wall_end.since(mark.wall).saturating_sub(boot);
@@ -117,22 +151,31 @@ impl ClockFacts {
     }
 
     fn event(&mut self, kind: ClockOddity, seconds: u64, at: UnixSeconds, report: Digest) {
-        let same = self
-            .events
+        let log = match kind {
+            ClockOddity::Overlap => &mut self.overlaps,
+            ClockOddity::Hole => &mut self.holes,
+            _ => &mut self.events,
+        };
+        let same = log
+            .kept
             .iter_mut()
             .rev()
             .find(|e| e.kind == kind && e.at.day() == at.day());
         if let Some(event) = same {
-            event.seconds = event.seconds.max(seconds);
+            event.seconds = match kind {
+                ClockOddity::Hole => event.seconds.saturating_add(seconds),
+                _ => event.seconds.max(seconds),
+            };
             event.at = event.at.max(at);
             event.count = event.count.saturating_add(1);
             event.report = report;
             return;
         }
-        if self.events.len() >= KEPT {
-            self.events.remove(0);
+        if log.kept.len() >= KEPT {
+            let dropped = log.kept.remove(0);
+            log.unkept = log.unkept.max(Some(dropped.at));
         }
-        self.events.push(ClockEvent {
+        log.kept.push(ClockEvent {
             kind,
             seconds,
             at,

@@ -77,6 +77,8 @@ crate::record! {
         8 => first_received: Option<UnixSeconds>,
         /// When the last report in which it answered came, by the verifier's clock.
         9 => last_received: Option<UnixSeconds>,
+        /// End of the last of those stretches of presence that could not be kept for want of room.
+        10 => presence_unkept: Option<UnixSeconds>,
     }
 }
 
@@ -93,6 +95,7 @@ impl DeviceFacts {
             doubled: None,
             first_received: None,
             last_received: None,
+            presence_unkept: None,
         }
     }
 
@@ -159,7 +162,8 @@ impl DeviceFacts {
             }
         }
         let excess = joined.len().saturating_sub(SPANS);
-        drop(joined.drain(..excess));
+        let dropped = joined.drain(..excess).map(|s| s.to).max();
+        self.presence_unkept = self.presence_unkept.max(dropped);
         self.presence = joined;
     }
 }

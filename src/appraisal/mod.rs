@@ -13,7 +13,7 @@ mod device;
 mod node;
 
 pub use chain::{ChainFacts, ChainFork, ChainGap, ChainHead, ChainOpening, OpeningKind};
-pub use clock::{BootMark, ClockEvent, ClockFacts, ClockOddity};
+pub use clock::{BootMark, ClockEvent, ClockFacts, ClockLog, ClockOddity};
 pub use day::{DeviceDay, NodeDay};
 pub use device::{DeviceFacts, IdentityChange, IdentityField, Span};
 pub use node::{LibraryFacts, Newest, NodeFacts, NodeRecord, RefusalCount, Stranger, day_of};

@@ -147,6 +147,8 @@ crate::record! {
         11 => sampler_restarts: u64,
         /// How often the agent was started.
         12 => agent_starts: u64,
+        /// When the last of those libraries was loaded that could not be kept for want of room.
+        13 => libraries_unkept: Option<UnixSeconds>,
     }
 }
 
@@ -168,6 +170,7 @@ impl NodeFacts {
             refusals: Vec::new(),
             sampler_restarts: 0,
             agent_starts: 0,
+            libraries_unkept: None,
         }
     }
 
@@ -191,9 +194,10 @@ impl NodeFacts {
         report: &VerifiedReport,
         span: &Span,
         received: UnixSeconds,
-        late: bool,
+        continuity: Continuity,
         day: &mut NodeDay,
     ) {
+        let late = continuity == Continuity::Late;
         let claims = report.claims();
         let digest = report.digest();
         let length_ms = length_ms(report);
@@ -207,7 +211,7 @@ impl NodeFacts {
             .agent_starts
             .saturating_add(u64::from(claims.report.agent_starts));
         if !late {
-            self.clock.absorb(claims, digest, received);
+            self.clock.absorb(claims, digest, received, continuity);
             self.newest(report, host, span, received, length_ms);
         }
         if let Some(driver) = &host.driver {
@@ -287,7 +291,8 @@ impl NodeFacts {
             return;
         }
         if self.libraries.len() >= LIBRARIES {
-            forget_oldest(&mut self.libraries, LibraryFacts::last_heard);
+            let forgotten = forget_oldest(&mut self.libraries, LibraryFacts::last_heard);
+            self.libraries_unkept = self.libraries_unkept.max(forgotten);
         }
         self.libraries.push(LibraryFacts {
             digest: driver.library_digest,
@@ -321,7 +326,7 @@ impl NodeFacts {
             return;
         }
         if self.strangers.len() >= STRANGERS {
-            forget_oldest(&mut self.strangers, Stranger::last_heard);
+            let _ = forget_oldest(&mut self.strangers, Stranger::last_heard);
         }
         self.strangers.push(Stranger {
             id: bus.id,
@@ -379,8 +384,7 @@ impl NodeRecord {
         let span = span_of(report, received);
         let day = span.to.day();
         let sums = self.days.entry(day).or_insert_with(|| NodeDay::new(day));
-        let late = continuity == Continuity::Late;
-        self.facts.absorb(report, &span, received, late, sums);
+        self.facts.absorb(report, &span, received, continuity, sums);
         while self.days.len() > DAYS {
             drop(self.days.pop_first());
         }
@@ -415,8 +419,9 @@ fn length_ms(report: &VerifiedReport) -> u64 {
         .min(DAY_MS)
 }
 
-fn forget_oldest<T>(kept: &mut Vec<T>, last_seen: impl Fn(&T) -> UnixSeconds) {
-    if let Some((at, _)) = kept.iter().enumerate().min_by_key(|(_, item)| last_seen(item)) {
-        drop(kept.remove(at));
-    }
+/// Drops the one that was seen longest ago, and says when that was.
+fn forget_oldest<T>(kept: &mut Vec<T>, last_seen: impl Fn(&T) -> UnixSeconds) -> Option<UnixSeconds> {
+    let (at, oldest) = kept.iter().map(last_seen).enumerate().min_by_key(|(_, t)| *t)?;
+    drop(kept.remove(at));
+    Some(oldest)
 }

@@ -1,4 +1,4 @@
-use super::fixture::{Lab, bus, gpu, hours};
+use super::fixture::{Lab, bus, driver, gpu, hours};
 use super::*;
 use crate::cbor;
 use crate::id::{ChainId, Digest};
@@ -161,12 +161,16 @@ fn clocks_that_run_ahead_go_back_or_slip_leave_their_size() {
         c.issued_at = c.issued_at.plus(7_200);
     });
     lab.run(1, &[gpu(1)]);
-    let events = &lab.record.facts.clock.events;
+    let clock = &lab.record.facts.clock;
+    let events = &clock.events.kept;
     let size = |kind| events.iter().find(|e| e.kind == kind).map(|e| e.seconds);
     assert_eq!(size(ClockOddity::Ahead), Some(7_195));
     assert_eq!(size(ClockOddity::Slipped), Some(7_200));
     assert_eq!(size(ClockOddity::Back), Some(6_900));
-    assert_eq!(size(ClockOddity::Overlap), None);
+    assert_eq!(
+        (&clock.overlaps.kept, &clock.holes.kept),
+        (&Vec::new(), &Vec::new())
+    );
     // The newest report's end is never later than its receipt.
     assert!(lab.record.facts.newest.as_ref().unwrap().end <= lab.wall().plus(5));
 }
@@ -203,6 +207,46 @@ fn a_node_that_names_new_devices_for_ever_does_not_grow_for_ever() {
         lab.record.facts.refuse(&format!("E-{i}"), start());
     }
     assert_eq!(lab.record.facts.refusals.len(), 16);
+}
+
+#[test]
+fn time_between_two_reports_is_kept_as_a_hole_over_a_boot_too() {
+    let mut lab = Lab::new(1, start());
+    lab.run(2, &[gpu(1)]);
+    lab.sleep(120);
+    lab.run(2, &[gpu(1)]);
+    lab.sleep(600);
+    lab.run_with(1, &[gpu(1)], |c| c.report.boot = crate::id::BootId([8; 16]));
+    let holes = &lab.record.facts.clock.holes.kept;
+    assert_eq!(holes.len(), 1, "those of one day are one: {holes:?}");
+    assert_eq!((holes[0].seconds, holes[0].count), (720, 2));
+    // Where reports are missing, the chain counts them.
+    let lost = lab.make(&[gpu(1)], |c| c.report.boot = crate::id::BootId([8; 16]));
+    drop(lost);
+    lab.run_with(1, &[gpu(1)], |c| c.report.boot = crate::id::BootId([8; 16]));
+    assert_eq!(lab.record.facts.clock.holes.kept[0].count, 2);
+}
+
+#[test]
+fn what_is_dropped_for_want_of_room_leaves_its_time() {
+    let mut lab = Lab::new(1, start());
+    for day in 0..40u64 {
+        lab.run(1, &[gpu(1)]);
+        lab.run_with(1, &[gpu(1)], |c| {
+            let mut other = driver();
+            other.library_digest = Digest([u8::try_from(day).unwrap(); 32]);
+            c.submods.host.host.driver = Some(other);
+            c.report.time.wall_steps = 1;
+            c.report.time.wall_step_seconds = 9;
+        });
+        lab.sleep(86_400);
+    }
+    let facts = &lab.record.facts;
+    let since = |t: Option<UnixSeconds>| t.unwrap().since(start()).div_euclid(DAY_SECONDS);
+    assert_eq!(since(facts.clock.events.unkept), 7);
+    assert_eq!(facts.clock.overlaps.unkept, None);
+    assert!((20..25).contains(&since(facts.libraries_unkept)));
+    assert!((22..25).contains(&since(facts.devices[0].presence_unkept)));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::bus::unanswered;
 use super::finding::{Quantity, Verdict, count, few};
+use super::operations::observed_share;
 use crate::accelerator::{Catalogue, Match, Model};
 use crate::appraisal::{DeviceFacts, NodeAtSite, NodeFacts, SiteFacts};
 use crate::id::{DeviceUuid, Digest};
@@ -10,6 +11,7 @@ use crate::rules::{Limits, RuleSet};
 use crate::telemetry::AcceleratorIdentity;
 use crate::time::{UnixSeconds, span};
 use crate::unit::Ppm;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 /// A limit, and which document sets it.
@@ -33,6 +35,8 @@ pub struct Case<'a> {
     /// Rows of the manifest by UUID and by serial number: a site may have ten thousand of them.
     by_uuid: BTreeMap<DeviceUuid, usize>,
     by_serial: BTreeMap<&'a str, usize>,
+    /// Made once, when it is first asked for.
+    coverage: OnceCell<Ppm>,
 }
 
 /// A device where it was seen.
@@ -107,6 +111,7 @@ impl<'a> Case<'a> {
         nodes.sort_by_key(|n| n.record.facts.node);
         let rows = || licence.devices.iter().enumerate();
         Self {
+            coverage: OnceCell::new(),
             licence,
             rules: same.then_some(rules),
             catalogue,
@@ -289,6 +294,13 @@ impl<'a> Case<'a> {
         )
     }
 
+    /// The share of device time that samples cover; where none was due, the share of nodes that are fresh.
+    pub(super) fn coverage(&self) -> Ppm {
+        *self
+            .coverage
+            .get_or_init(|| observed_share(self).unwrap_or_else(|| self.fresh_share()))
+    }
+
     /// Why what a node holds cannot be told, if so: evidence that is missing must not improve a result.
     fn blindness(&self, facts: &NodeFacts) -> Option<String> {
         let Some(newest) = &facts.newest else {
@@ -338,7 +350,7 @@ impl<'a> Case<'a> {
     fn settle_unless(&self, verdict: Verdict, why: impl Fn(&NodeFacts) -> Option<String>) -> Verdict {
         let verdict = verdict
             .window(self.since(), self.now)
-            .coverage(self.fresh_share())
+            .coverage(self.coverage())
             .evidence(self.newest_reports());
         if !self.nodes().any(|n| n.record.facts.newest.is_some()) {
             return no_report(verdict);

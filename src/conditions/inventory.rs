@@ -234,6 +234,19 @@ pub(super) fn in_one_place(case: &Case<'_>) -> Verdict {
             subjects.push(device.clone());
         }
     }
+    let unkept: Vec<&Seen<'_>> = seen
+        .iter()
+        .filter(|s| s.device.presence_unkept.is_some_and(|t| t >= since))
+        .collect();
+    if words.is_empty() && !unkept.is_empty() {
+        let words: Vec<String> = unkept.iter().map(|s| s.label()).collect();
+        let sentence = format!("{} came and went more often than is kept", few(&words));
+        return Verdict::cannot_tell("more-than-kept", sentence)
+            .window(since, case.now)
+            .coverage(case.fresh_share())
+            .subjects(unkept.iter().map(|s| s.subject()))
+            .evidence(unkept.iter().map(|s| s.device.last_report));
+    }
     if words.is_empty() {
         let sentence = format!(
             "none of {} was seen in two places at once for more than {}",

@@ -2,7 +2,7 @@
 
 use super::case::{Case, no_report};
 use super::finding::{Quantity, Verdict, count, decimal, few};
-use crate::appraisal::{ClockOddity, Grade, NodeAtSite};
+use crate::appraisal::{Grade, NodeAtSite};
 use crate::id::DeviceUuid;
 use crate::licence::LicensedDevice;
 use crate::time::{DAY_SECONDS, UnixSeconds, span};
@@ -75,25 +75,13 @@ pub(super) fn observation(case: &Case<'_>) -> Verdict {
         return Verdict::no_limit("the least share of device time that samples must cover");
     };
     let since = case.since();
-    let until = case
-        .now
-        .plus(i64::from(case.licence.report_seconds).saturating_mul(-2));
-    let (mut due, mut covered, mut claimed) = (0u64, 0u64, 0u64);
-    let mut worst: Vec<(u64, String)> = Vec::new();
-    let covering = devices_by_row(case);
-    for (i, row) in in_service(case) {
-        let start = row.in_service.unwrap_or(since).max(since);
-        let row_due = milliseconds(until.since(start));
-        let (row_covered, row_revoked) = covered_ms(covering.get(&i), start);
-        claimed = claimed.saturating_add(row_covered.saturating_add(row_revoked).min(row_due));
-        let row_covered = row_covered.min(row_due);
-        due = due.saturating_add(row_due);
-        covered = covered.saturating_add(row_covered);
-        let gap = row_due.saturating_sub(row_covered);
-        if gap > 0 {
-            worst.push((gap, row.label()));
-        }
-    }
+    let Observed {
+        until,
+        due,
+        covered,
+        claimed,
+        mut worst,
+    } = observed(case);
     worst.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     let gaps: Vec<String> = worst
         .iter()
@@ -132,6 +120,54 @@ pub(super) fn observation(case: &Case<'_>) -> Verdict {
         .window(since, until)
         .coverage(share)
         .evidence(case.newest_reports())
+}
+
+/// How much of the manifest's device time samples cover. The two reports under way are left out.
+struct Observed {
+    until: UnixSeconds,
+    /// Time, in milliseconds, that should be covered, and that is.
+    due: u64,
+    covered: u64,
+    /// The same, with what came under a key that was revoked by then.
+    claimed: u64,
+    /// What is not covered, by row of the manifest.
+    worst: Vec<(u64, String)>,
+}
+
+fn observed(case: &Case<'_>) -> Observed {
+    let since = case.since();
+    let until = case
+        .now
+        .plus(i64::from(case.licence.report_seconds).saturating_mul(-2));
+    let (mut due, mut covered, mut claimed) = (0u64, 0u64, 0u64);
+    let mut worst: Vec<(u64, String)> = Vec::new();
+    let covering = devices_by_row(case);
+    for (i, row) in in_service(case) {
+        let start = row.in_service.unwrap_or(since).max(since);
+        let row_due = milliseconds(until.since(start));
+        let (row_covered, row_revoked) = covered_ms(covering.get(&i), start);
+        claimed = claimed.saturating_add(row_covered.saturating_add(row_revoked).min(row_due));
+        let row_covered = row_covered.min(row_due);
+        due = due.saturating_add(row_due);
+        covered = covered.saturating_add(row_covered);
+        let gap = row_due.saturating_sub(row_covered);
+        if gap > 0 {
+            worst.push((gap, row.label()));
+        }
+    }
+    Observed {
+        until,
+        due,
+        covered,
+        claimed,
+        worst,
+    }
+}
+
+/// The share of device time that samples cover, where any was due.
+pub(super) fn observed_share(case: &Case<'_>) -> Option<Ppm> {
+    let Observed { due, covered, .. } = observed(case);
+    (due > 0).then(|| Ppm::of(covered, due))
 }
 
 /// Where the device of each row of the manifest has ever reported.
@@ -234,13 +270,18 @@ pub(super) fn freshness(case: &Case<'_>) -> Verdict {
 fn odd_clock(case: &Case<'_>, node: &NodeAtSite, tolerance: i64) -> Option<String> {
     let tolerance = tolerance.unsigned_abs();
     let since = case.since();
-    node.record
-        .facts
-        .clock
-        .events
+    let events = &node.record.facts.clock.events;
+    let unkept = events.unkept.filter(|t| *t >= since).map(|_| {
+        format!(
+            "the clock of node {} was odd more often than is kept, so the age of its reports cannot be told",
+            node.status.name
+        )
+    });
+    events
+        .kept
         .iter()
         .rev()
-        .filter(|e| e.kind != ClockOddity::Overlap && e.at >= since && e.seconds > tolerance)
+        .filter(|e| e.at >= since && e.seconds > tolerance)
         .map(|e| {
             format!(
                 "the clock of node {} {} by {} s (report received {}), so the age of its reports cannot be told",
@@ -248,6 +289,7 @@ fn odd_clock(case: &Case<'_>, node: &NodeAtSite, tolerance: i64) -> Option<Strin
             )
         })
         .next()
+        .or(unkept)
 }
 
 /// OPS-05: no report was refused for a field that the schema does not know.

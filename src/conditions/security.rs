@@ -2,9 +2,10 @@
 
 use super::case::{Case, no_report};
 use super::finding::{Quantity, Verdict, count, few};
-use crate::appraisal::{ClockOddity, Grade, NodeAtSite, OpeningKind};
+use crate::appraisal::{Grade, NodeAtSite, OpeningKind};
 use crate::report::KeyProtection;
 use crate::telemetry::LibraryOrigin;
+use crate::time::span;
 
 /// NVIDIA's number among PCI vendors; NVML is the library that its driver is asked through.
 const NVIDIA: u16 = 0x10de;
@@ -119,16 +120,20 @@ pub(super) fn chain_unbroken(case: &Case<'_>) -> Verdict {
         let reports = case
             .nodes()
             .fold(0u64, |n, a| n.saturating_add(a.record.facts.reports));
+        let reports = count(usize::try_from(reports).unwrap_or(usize::MAX), "report");
+        let sentence = match time_between(case) {
+            None => format!(
+                "each of {reports} follows the one before it, without a hole, a fork or a new beginning"
+            ),
+            Some(time) => format!(
+                "each of {reports} follows the one before it, without a fork or a new beginning; {time} lie between reports, and \
+                 none speaks of it"
+            ),
+        };
         return case.settle(
-            Verdict::met(
-                "chain-unbroken",
-                format!(
-                    "each of {} follows the one before it, without a hole, a fork or a new beginning",
-                    count(usize::try_from(reports).unwrap_or(usize::MAX), "report")
-                ),
-            )
-            .none_of("reports missing")
-            .grade(Grade::HostObserved),
+            Verdict::met("chain-unbroken", sentence)
+                .none_of("reports missing")
+                .grade(Grade::HostObserved),
         );
     };
     verdict
@@ -139,6 +144,22 @@ pub(super) fn chain_unbroken(case: &Case<'_>) -> Verdict {
         .coverage(case.fresh_share())
         .subjects(subjects)
         .evidence(evidence)
+}
+
+/// How much time lies between reports that follow each other, of all nodes, in words, if any does.
+fn time_between(case: &Case<'_>) -> Option<String> {
+    let since = case.since();
+    let logs = || case.nodes().map(|n| &n.record.facts.clock.holes);
+    let seconds = logs()
+        .flat_map(|log| &log.kept)
+        .filter(|hole| hole.at >= since)
+        .fold(0u64, |all, hole| all.saturating_add(hole.seconds));
+    let more = logs().any(|log| log.unkept.is_some_and(|t| t >= since));
+    let at_least = if more { "at least " } else { "" };
+    (seconds > 0).then(|| {
+        let time = span(i64::try_from(seconds).unwrap_or(i64::MAX));
+        format!("{at_least}{time}")
+    })
 }
 
 fn breaks(
@@ -185,14 +206,16 @@ fn breaks(
     if chain.unkept > 0 {
         broken.push(format!("node {name} broke its chain more often than is kept"));
     }
-    for event in &node.record.facts.clock.events {
-        if event.kind == ClockOddity::Overlap && event.at >= since {
-            broken.push(format!(
-                "node {name} signed two reports that speak of the same {} s",
-                event.seconds
-            ));
-            evidence.push(event.report);
-        }
+    let overlaps = &node.record.facts.clock.overlaps;
+    for event in overlaps.kept.iter().filter(|e| e.at >= since) {
+        broken.push(format!(
+            "node {name} signed two reports that speak of the same {} s",
+            event.seconds
+        ));
+        evidence.push(event.report);
+    }
+    if overlaps.unkept.is_some_and(|t| t >= since) {
+        open.push(format!("node {name} let reports overlap more often than is kept"));
     }
 }
 
@@ -210,6 +233,11 @@ pub(super) fn library_genuine(case: &Case<'_>) -> Verdict {
             .filter(|l| l.last_heard() >= since)
             .collect();
         with_driver = with_driver.saturating_add(usize::from(!loaded.is_empty()));
+        if facts.libraries_unkept.is_some_and(|t| t >= since) {
+            let name = &node.status.name;
+            open.push(format!("node {name} loaded more libraries than are kept"));
+            unasked.push(facts.node.to_string());
+        }
         if let Some(newest) = facts.newest.as_ref().filter(|n| n.received >= since)
             && loaded.is_empty()
             && newest.bus.iter().any(|b| b.id.vendor == NVIDIA && b.count > 0)

@@ -132,7 +132,7 @@ pub(super) fn allowance(case: &Case<'_>) -> Verdict {
         verdict
             .limit(limit.clone())
             .window(from, case.now)
-            .coverage(case.fresh_share())
+            .coverage(case.coverage())
             .evidence(sums.evidence.iter().copied())
     };
     if !case.nodes().any(|n| n.record.facts.newest.is_some()) {

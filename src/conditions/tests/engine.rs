@@ -50,7 +50,8 @@ fn a_node_that_is_silent_or_was_never_heard_leaves_open_what_only_it_could_show(
     silent.now = start().plus(2 * DAY_SECONDS);
     silent.labs[0].sleep(2 * 86_400 - 3_600 - 300);
     silent.labs[0].run(1, &[gpu(1), gpu(2)]);
-    for scene in [never, silent] {
+    // Half the devices were covered; or all for an hour, and half of them for one report more, in two days.
+    for (scene, coverage) in [(never, 500_000), (silent, 21_777)] {
         for id in [
             "INV-01", "INV-03", "INV-06", "INV-10", "INV-11", "CAP-01", "CAP-02", "SEC-06", "SEC-09",
             "TRN-01",
@@ -60,7 +61,7 @@ fn a_node_that_is_silent_or_was_never_heard_leaves_open_what_only_it_could_show(
                 Outcome::CannotTell,
                 "so that what is there cannot be told; as far as was seen, ",
             );
-            assert_eq!(finding.coverage.unwrap().0, 500_000);
+            assert_eq!(finding.coverage.unwrap().0, coverage, "{id}");
         }
     }
 }

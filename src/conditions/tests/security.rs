@@ -157,3 +157,64 @@ fn sec_09_cannot_tell_where_no_driver_was_asked() {
         "no report of this site names a library",
     );
 }
+
+#[test]
+fn sec_06_says_how_much_time_no_report_speaks_of() {
+    Scene::honest().expect(
+        "SEC-06",
+        Outcome::Met,
+        "without a hole, a fork or a new beginning",
+    );
+    let mut scene = Scene::honest();
+    scene.labs[0].sleep(600);
+    scene.labs[0].run(1, &[gpu(1), gpu(2)]);
+    scene.labs[1].sleep(120);
+    scene.labs[1].run(1, &[gpu(3), gpu(4)]);
+    scene.now = scene.labs[0].wall().plus(10);
+    let finding = scene.expect(
+        "SEC-06",
+        Outcome::Met,
+        "12 minutes lie between reports, and none speaks of it",
+    );
+    assert!(
+        !finding.sentence.contains("without a hole"),
+        "{}",
+        finding.sentence
+    );
+    assert!(finding.coverage.unwrap().0 < 1_000_000);
+}
+
+#[test]
+fn what_is_no_longer_kept_is_left_open_while_it_may_count() {
+    let mut scene = Scene::honest();
+    let lately = Some(scene.now);
+    let facts = &mut scene.labs[0].record.facts;
+    facts.libraries_unkept = lately;
+    facts.clock.events.unkept = lately;
+    facts.clock.overlaps.unkept = lately;
+    facts.devices[0].presence_unkept = lately;
+    scene.expect(
+        "SEC-09",
+        Outcome::CannotTell,
+        "node n-1 loaded more libraries than are kept",
+    );
+    scene.expect("OPS-03", Outcome::CannotTell, "was odd more often than is kept");
+    scene.expect(
+        "SEC-06",
+        Outcome::CannotTell,
+        "let reports overlap more often than is kept",
+    );
+    scene.expect(
+        "INV-03",
+        Outcome::CannotTell,
+        "came and went more often than is kept",
+    );
+    for lab in &mut scene.labs {
+        lab.sleep(40 * 86_400);
+    }
+    scene.hour(&[gpu(1), gpu(2)], &[gpu(3), gpu(4)]);
+    scene.now = scene.labs[0].wall().plus(10);
+    for id in ["SEC-09", "OPS-03", "SEC-06", "INV-03"] {
+        scene.expect(id, Outcome::Met, "");
+    }
+}

@@ -244,7 +244,7 @@ impl Lab {
             .map(|(_, s)| *s)
             .max();
         let before = claims.sequence.checked_sub(1).and_then(at);
-        let how = continuity(&link, claims.previous, at(claims.sequence), before, highest);
+        let how = continuity(&link, claims.previous, at(claims.sequence), before, None, highest);
         if !matches!(how, Continuity::Fork { .. } | Continuity::Repeated) {
             self.held.insert((claims.chain.0, claims.sequence), link.digest);
         }

@@ -32,9 +32,9 @@ pub enum Continuity {
     Late,
     /// It is the very report that is held at its place.
     Repeated,
-    /// Another report is held at its place, or it cites another one as its predecessor.
+    /// Another report is held at its place, or it cites another one as its predecessor, or the one held after it does not cite it.
     Fork {
-        /// The digest held.
+        /// The digest held; in the last case, the one that the report after it cites.
         held: Digest,
     },
 }
@@ -42,13 +42,15 @@ pub enum Continuity {
 /// Judges a report at `link` that cites `previous`, against what is held.
 ///
 /// `at_place` is the digest held at the same (chain, sequence), `before` the one held at the sequence below, `highest` the
-/// highest sequence held of the chain.
+/// highest sequence held of the chain. `cited_by_next` is the predecessor that the report held at the sequence above cites: that report
+/// is older than this one's delivery, so it settles which statement belongs here.
 #[must_use]
 pub fn continuity(
     link: &ChainLink,
     previous: Option<Digest>,
     at_place: Option<Digest>,
     before: Option<Digest>,
+    cited_by_next: Option<Digest>,
     highest: Option<u64>,
 ) -> Continuity {
     match at_place {
@@ -58,6 +60,11 @@ pub fn continuity(
     }
     if let Some(held) = before
         && previous != Some(held)
+    {
+        return Continuity::Fork { held };
+    }
+    if let Some(held) = cited_by_next
+        && held != link.digest
     {
         return Continuity::Fork { held };
     }
@@ -94,42 +101,45 @@ mod tests {
 
     #[test]
     fn each_way_to_stand_in_a_chain_is_told_apart() {
-        assert_eq!(continuity(&link(1, 1), None, None, None, None), Continuity::First);
+        let judge = |link,
+                     previous: Option<u8>,
+                     at_place: Option<u8>,
+                     before: Option<u8>,
+                     next: Option<u8>,
+                     highest| {
+            let [previous, at_place, before, next] =
+                [previous, at_place, before, next].map(|n| n.map(digest));
+            continuity(&link, previous, at_place, before, next, highest)
+        };
+        let fork = |held| Continuity::Fork { held: digest(held) };
+        let one = Some(1);
+        assert_eq!(judge(link(1, 1), None, None, None, None, None), Continuity::First);
         assert_eq!(
-            continuity(&link(2, 2), Some(digest(1)), None, Some(digest(1)), Some(1)),
+            judge(link(2, 2), one, None, one, None, one.map(u64::from)),
             Continuity::Follows
         );
         assert_eq!(
-            continuity(&link(5, 5), Some(digest(4)), None, None, Some(2)),
+            judge(link(5, 5), Some(4), None, None, None, Some(2)),
             Continuity::Gap { missing: 2 }
         );
         assert_eq!(
-            continuity(&link(3, 3), Some(digest(2)), None, Some(digest(2)), Some(5)),
+            judge(link(3, 3), Some(2), None, Some(2), Some(3), Some(5)),
             Continuity::Late
         );
         assert_eq!(
-            continuity(
-                &link(2, 2),
-                Some(digest(1)),
-                Some(digest(2)),
-                Some(digest(1)),
-                Some(5)
-            ),
+            judge(link(3, 3), Some(2), None, Some(2), None, Some(5)),
+            Continuity::Late
+        );
+        assert_eq!(
+            judge(link(2, 2), one, Some(2), one, Some(2), Some(5)),
             Continuity::Repeated
         );
+        assert_eq!(judge(link(2, 9), one, Some(2), one, Some(2), Some(5)), fork(2));
+        assert_eq!(judge(link(6, 6), Some(9), None, Some(5), None, Some(5)), fork(5));
+        // A rewritten report in a gap: what came after it was signed over another one.
         assert_eq!(
-            continuity(
-                &link(2, 9),
-                Some(digest(1)),
-                Some(digest(2)),
-                Some(digest(1)),
-                Some(5)
-            ),
-            Continuity::Fork { held: digest(2) }
-        );
-        assert_eq!(
-            continuity(&link(6, 6), Some(digest(9)), None, Some(digest(5)), Some(5)),
-            Continuity::Fork { held: digest(5) }
+            judge(link(3, 9), Some(2), None, Some(2), Some(3), Some(5)),
+            fork(3)
         );
     }
 }

@@ -33,3 +33,24 @@ async fn a_report_that_cites_another_predecessor_is_refused() {
     let (bytes, _) = node.seal();
     assert_eq!(node.deliver(bytes).await.refused().code, RefusalCode::ChainFork);
 }
+
+#[tokio::test]
+async fn a_report_that_was_held_back_cannot_be_rewritten_once_the_next_one_is_held() {
+    let stage = Stage::new();
+    let mut node = stage.node().await;
+    for _ in 0..3 {
+        node.report().await;
+    }
+    let (claims, mut accelerators) = node.next_claims();
+    let (truth, digest) = node.sign(claims.clone(), accelerators.clone());
+    accelerators[0].delivered.covered_ms = 1;
+    let (lie, _) = node.sign(claims, accelerators);
+    node.advance(digest);
+    node.report().await;
+    assert_eq!(node.deliver(lie).await.refused().code, RefusalCode::ChainFork);
+    let (outcome, sentence) = stage.verifier.finding("SEC-06");
+    assert_eq!(outcome, "not met", "{sentence}");
+    assert!(sentence.contains("two different reports"), "{sentence}");
+    // The one that was signed first still fills its place.
+    node.deliver(truth).await.accepted();
+}

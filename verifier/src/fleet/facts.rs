@@ -4,10 +4,11 @@
 //! to; whoever reads them folds in the reports after it. So a report costs no row beside its leaf, and nothing is lost in a crash:
 //! the entries hold everything. Folding is the core's part.
 
-use crate::store::{Change, DayRow, FactsRow, HeldReport, NodeRow, RefusalRow, Store, StoreError};
+use crate::store::{Change, DayRow, FactsRow, NodeRow, RefusalRow, Store, StoreError};
 use std::collections::BTreeSet;
 use weighbridge::appraisal::{NodeDay, NodeRecord, RefusalCount, day_of};
 use weighbridge::cbor;
+use weighbridge::id::Digest;
 use weighbridge::report::{Continuity, OpenedReport, VerifiedReport};
 use weighbridge::time::UnixSeconds;
 
@@ -57,7 +58,7 @@ impl Kept {
                 return Ok(kept);
             };
             for held in page {
-                if let Some(report) = verified(&held, node)? {
+                if let Some(report) = verified(held.body.as_deref(), &held.digest, node)? {
                     kept.load_day(store, day_of(&report, held.at)).await?;
                     kept.fold(&report, held.at, held.continuity, held.leaf);
                 }
@@ -140,16 +141,20 @@ impl Kept {
     }
 }
 
-/// A held report, verified again with the node's key: the store is not trusted either.
-fn verified(held: &HeldReport, node: &NodeRow) -> Result<Option<VerifiedReport>, StoreError> {
+/// A held report, verified again with the node's key: the store is not trusted either. `None` where its body is gone.
+pub(super) fn verified(
+    body: Option<&[u8]>,
+    digest: &Digest,
+    node: &NodeRow,
+) -> Result<Option<VerifiedReport>, StoreError> {
     // A body whose time is over is gone; what it added was written before.
-    let Some(body) = &held.body else {
+    let Some(body) = body else {
         return Ok(None);
     };
     OpenedReport::open(body)
         .and_then(|r| r.verify(&node.key))
         .ok()
-        .filter(|r| r.digest() == held.digest)
+        .filter(|r| r.digest() == *digest)
         .map(Some)
         .ok_or(StoreError::Damaged { what: "report" })
 }

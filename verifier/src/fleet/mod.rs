@@ -1,9 +1,11 @@
 //! What holds for the nodes of a site: the licences that cover it, their terms, and the facts that its nodes' reports add up to.
 
+mod around;
 mod facts;
 mod licences;
 mod site;
 
+pub(crate) use around::Around;
 pub(crate) use facts::Kept;
 pub use licences::{Anchors, AnchorsError, Issuer, LoadError, LoadedLicence};
 pub use site::sites;

@@ -12,10 +12,10 @@ pub use standing::NonceStanding;
 pub(crate) use standing::{Standing, Standings};
 
 use crate::clock::Clock;
-use crate::fleet::Terms;
+use crate::fleet::{Around, Terms};
 use crate::identity::Identity;
 use crate::recorder::{NewLeaf, Proof, RecordError, Recorder};
-use crate::store::{Change, HeldReport, Store, StoreError};
+use crate::store::{Change, Store, StoreError};
 use std::sync::Arc;
 use weighbridge::appraisal::day_of;
 use weighbridge::bounded::MAX_BUNDLE;
@@ -26,9 +26,7 @@ use weighbridge::ledger::LeafKind;
 use weighbridge::protocol::{
     EnrolmentState, Head, HeldChain, Receipt, ReceiptState, RefusalCode, SignedRefusal,
 };
-use weighbridge::report::{
-    ChainLink, Continuity, EnvelopeError, OpenedReport, TokenClaims, VerifiedReport, continuity,
-};
+use weighbridge::report::{ChainLink, Continuity, EnvelopeError, OpenedReport, TokenClaims, VerifiedReport};
 use weighbridge::time::UnixSeconds;
 
 /// Forks of one node that are kept as proof; more are counted.
@@ -238,13 +236,7 @@ impl Intake {
             digest: report.digest(),
         };
         let held = self.held(standing, &link).await?;
-        let how = continuity(
-            &link,
-            claims.report.previous,
-            held.at_place.as_ref().map(|r| r.digest),
-            held.before,
-            held.highest,
-        );
+        let how = held.judge(&link, claims.report.previous);
         let highest = held.highest.map_or(link.sequence, |top| top.max(link.sequence));
         let seen = claims.report.checkpoint.clone();
         match (how, held.at_place) {
@@ -337,20 +329,11 @@ impl Intake {
             return Ok(Around {
                 at_place: None,
                 before: Some(head.digest),
+                cited_by_next: None,
                 highest: Some(head.sequence),
             });
         }
-        let node = standing.node.id;
-        let below = link.sequence.saturating_sub(1);
-        Ok(Around {
-            at_place: self.store.at_place(node, link.chain, link.sequence).await?,
-            before: self
-                .store
-                .at_place(node, link.chain, below)
-                .await?
-                .map(|r| r.digest),
-            highest: self.store.highest(node, link.chain).await?.map(|r| r.sequence),
-        })
+        Around::read(&*self.store, &standing.node, link).await
     }
 
     fn receipt(
@@ -417,13 +400,6 @@ impl Intake {
     fn stranger(&self, reason: Reason, submission: Digest) -> Result<Judged, IntakeError> {
         Ok(Judged::Refused(self.refuser.sign(reason, submission)?))
     }
-}
-
-/// What is held around a place in a chain.
-struct Around {
-    at_place: Option<HeldReport>,
-    before: Option<Digest>,
-    highest: Option<u64>,
 }
 
 fn unknown(peer: Option<&Peer>) -> Reason {

@@ -4,12 +4,14 @@
 //! to; whoever reads them folds in the reports after it. So a report costs no row beside its leaf, and nothing is lost in a crash:
 //! the entries hold everything. Folding is the core's part.
 
+use super::Around;
 use crate::store::{Change, DayRow, FactsRow, NodeRow, RefusalRow, Store, StoreError};
 use std::collections::BTreeSet;
 use weighbridge::appraisal::{NodeDay, NodeRecord, RefusalCount, day_of};
 use weighbridge::cbor;
 use weighbridge::id::Digest;
-use weighbridge::report::{Continuity, OpenedReport, VerifiedReport};
+use weighbridge::ledger::LeafKind;
+use weighbridge::report::{ChainLink, Continuity, OpenedReport, VerifiedReport};
 use weighbridge::time::UnixSeconds;
 
 /// Reports between two writings of a node's sums: an hour of ordinary reports.
@@ -40,11 +42,13 @@ impl Kept {
             changed: BTreeSet::new(),
             on_disk: true,
         };
+        let mut anew = true;
         if let Some(row) = store.facts(node.id).await? {
             match cbor::decode_strict(&row.body) {
                 Ok(facts) => {
                     kept.record.facts = facts;
                     kept.upto = Some(row.upto);
+                    anew = false;
                 }
                 Err(error) => {
                     tracing::warn!(node = %node.id, %error, "a node's sums are of another version and are made anew");
@@ -55,6 +59,9 @@ impl Kept {
         loop {
             let page = store.reports_after(node.id, kept.upto, PAGE).await?;
             let Some(last) = page.last().map(|r| r.leaf) else {
+                if anew {
+                    kept.refold_forks(store, node).await?;
+                }
                 return Ok(kept);
             };
             for held in page {
@@ -65,6 +72,28 @@ impl Kept {
             }
             kept.upto = Some(last);
         }
+    }
+
+    /// Folds in the forks that are held as proof. What each contradicts is looked up again.
+    async fn refold_forks(&mut self, store: &dyn Store, node: &NodeRow) -> Result<(), StoreError> {
+        for held in store.entries_of(node.id, LeafKind::Fork).await? {
+            let Some(report) = verified(held.body.as_deref(), &held.digest, node)? else {
+                continue;
+            };
+            let link = ChainLink {
+                chain: report.claims().report.chain,
+                sequence: report.claims().report.sequence,
+                digest: held.digest,
+            };
+            let around = Around::read(store, node, &link).await?;
+            let how = match around.judge(&link, report.claims().report.previous) {
+                how @ Continuity::Fork { .. } => how,
+                // Intake saw the contradiction; what shows it has lost its body since.
+                _ => Continuity::Fork { held: held.digest },
+            };
+            self.fork(&report, held.at, how);
+        }
+        Ok(())
     }
 
     /// Reads all days, for conditions that look at long periods, and the refusals.
@@ -109,7 +138,7 @@ impl Kept {
         self.unsaved = self.unsaved.saturating_add(1);
     }
 
-    /// Keeps a fork; its sums do not count. It cannot be told again from the entries of reports, so the sums are due.
+    /// Keeps a fork; its sums do not count. It is not among the entries that are folded in after the sums, so they are due.
     pub(crate) fn fork(&mut self, report: &VerifiedReport, at: UnixSeconds, how: Continuity) {
         self.changed.extend(self.record.absorb(report, at, how));
         self.unsaved = UNSAVED;

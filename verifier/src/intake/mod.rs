@@ -1,7 +1,8 @@
 //! Intake: who sent a report, whether it is whole, and where it stands in its chain.
 //!
-//! Decides: accepted, held already, or refused, in a fixed order: size, form, node, signature, audience, chain. Gaps, restarts and odd
-//! clocks are accepted; they become findings. Trusts the key that was pinned at enrolment. Does not establish that what a report
+//! Decides: accepted, held already, or refused, in a fixed order: node and approval, size, form, signature, audience, chain. A node that is
+//! not approved is judged no further, so what it sends says nothing about its site. Gaps, restarts and odd clocks are accepted; they
+//! become findings. Trusts the key that was pinned at enrolment. Does not establish that what a report
 //! says is true: that is for appraisal and the conditions.
 
 mod refusal;
@@ -9,7 +10,7 @@ mod standing;
 
 pub use refusal::{Reason, Refuser};
 pub use standing::NonceStanding;
-pub(crate) use standing::{Standing, Standings};
+pub(crate) use standing::{Repeats, Standing, Standings};
 
 use crate::clock::Clock;
 use crate::fleet::{Around, Terms};
@@ -29,8 +30,10 @@ use weighbridge::protocol::{
 use weighbridge::report::{ChainLink, Continuity, EnvelopeError, OpenedReport, TokenClaims, VerifiedReport};
 use weighbridge::time::UnixSeconds;
 
-/// Forks of one node that are kept as proof; more are counted.
-const FORKS_KEPT: u64 = 16;
+/// Forks of one node whose second statement is kept whole; of more, the digests are kept.
+const FORKS_KEPT: usize = 16;
+/// Seconds after which a repeated refusal is written again.
+const REPEATS_WRITTEN: i64 = 600;
 
 /// Why intake could not judge a report. The agent keeps it and tries again.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +99,7 @@ impl Intake {
         if peer.as_ref().is_none_or(|p| p.key != standing.node.key.id()) {
             return self.stranger(unknown(peer.as_ref()), submission(&bundle));
         }
-        let done = match self.judge(&standing, &bundle) {
+        let done = match approved(&standing).and_then(|()| self.judge(&standing, &bundle)) {
             Ok(report) => self.place(&mut standing, report, bundle).await,
             Err(reason) => self.refuse(&mut standing, reason, submission(&bundle)).await,
         };
@@ -122,8 +125,11 @@ impl Intake {
             return self.stranger(reason, nothing);
         };
         match self.standings.slot(node).take(&*self.store).await? {
-            Some(mut standing) => self.refuse(&mut standing, reason, nothing).await,
-            None => self.stranger(reason, nothing),
+            Some(mut standing) if peer.is_some_and(|p| p.key == standing.node.key.id()) => {
+                let reason = approved(&standing).err().unwrap_or(reason);
+                self.refuse(&mut standing, reason, nothing).await
+            }
+            _ => self.stranger(reason, nothing),
         }
     }
 
@@ -182,7 +188,7 @@ impl Intake {
         Ok(peer.node)
     }
 
-    /// Form, node, signature and audience.
+    /// Form, signature and audience, and that the report is of the node that delivers it.
     fn judge(&self, standing: &Standing, bundle: &[u8]) -> Result<VerifiedReport, Reason> {
         let opened = OpenedReport::open(bundle).map_err(|e| Reason::envelope(&e))?;
         if opened.claims.node != standing.node.id {
@@ -196,7 +202,6 @@ impl Intake {
                 "deliver each node's reports with that node's certificate; if the key was copied from another node, revoke both",
             ));
         }
-        approved(standing)?;
         let report = opened
             .verify(&standing.node.key)
             .map_err(|e| Reason::envelope(&e))?;
@@ -256,18 +261,26 @@ impl Intake {
                 );
                 let submission = crypto::sha256(&bundle);
                 let at = self.clock.now();
-                let proof = NewLeaf {
-                    kind: LeafKind::Fork,
-                    digest: link.digest,
-                    node: Some(standing.node.id),
-                    place: Some((link.chain, link.sequence)),
-                    continuity: None,
-                    at,
-                    body: bundle,
-                };
-                if so_far(standing, RefusalCode::ChainFork) < FORKS_KEPT {
+                let forks = &standing.kept.record.facts.chain.forks;
+                // The same statement offered again proves nothing more.
+                if forks.iter().all(|f| f.offered != link.digest) {
+                    let room = forks.len() < FORKS_KEPT;
                     standing.kept.fork(&report, at, how);
-                    self.recorder.append(proof, standing.kept.due(), None).await?;
+                    let due = standing.kept.due();
+                    if room {
+                        let proof = NewLeaf {
+                            kind: LeafKind::Fork,
+                            digest: link.digest,
+                            node: Some(standing.node.id),
+                            place: Some((link.chain, link.sequence)),
+                            continuity: None,
+                            at,
+                            body: bundle,
+                        };
+                        self.recorder.append(proof, due, None).await?;
+                    } else {
+                        self.recorder.change(due).await?;
+                    }
                 }
                 self.refuse(standing, reason, submission).await
             }
@@ -363,7 +376,8 @@ impl Intake {
         }))
     }
 
-    /// Refuses an enrolled node: the first refusal of a code is a leaf, repeats are counted.
+    /// Refuses an enrolled node: the first refusal of a code is a leaf, repeats are counted. Repeats are written now and then, so that junk
+    /// is not a write each; the count on disk may lack the last few.
     async fn refuse(
         &self,
         standing: &mut Standing,
@@ -372,12 +386,17 @@ impl Intake {
     ) -> Result<Judged, IntakeError> {
         let (node, code) = (standing.node.id, reason.code);
         let refusal = self.refuser.sign(reason, submission)?;
-        let (so_far, at) = (so_far(standing, code), self.clock.now());
-        if so_far == 0 {
+        let (before, at) = (standing.refused.get(&code).copied(), self.clock.now());
+        let count = before.map_or(0, |b| b.count).saturating_add(1);
+        let due = count.is_power_of_two() || before.is_none_or(|b| at.since(b.written) >= REPEATS_WRITTEN);
+        let counted = vec![Change::Refused {
+            node,
+            code,
+            count,
+            at,
+        }];
+        if before.is_none() {
             tracing::warn!(%node, %code, "refused for the first time; `node show` counts the repeats");
-        }
-        let counted = vec![Change::Refused { node, code, at }];
-        if so_far == 0 {
             let body = cbor::encode(&refusal);
             let leaf = NewLeaf {
                 kind: LeafKind::Refusal,
@@ -389,10 +408,11 @@ impl Intake {
                 body,
             };
             self.recorder.append(leaf, counted, None).await?;
-        } else {
+        } else if due {
             self.recorder.change(counted).await?;
         }
-        standing.refused.insert(code, so_far.saturating_add(1));
+        let written = before.map_or(at, |b| if due { at } else { b.written });
+        standing.refused.insert(code, Repeats { count, written });
         Ok(Judged::Refused(refusal))
     }
 
@@ -409,10 +429,6 @@ fn unknown(peer: Option<&Peer>) -> Reason {
         peer.map_or_else(|| "none".to_owned(), |p| format!("node {}", p.node)),
         "enrol the node with a token of this verifier",
     )
-}
-
-fn so_far(standing: &Standing, code: RefusalCode) -> u64 {
-    standing.refused.get(&code).copied().unwrap_or(0)
 }
 
 fn approved(standing: &Standing) -> Result<(), Reason> {

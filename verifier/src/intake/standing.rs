@@ -12,6 +12,7 @@ use weighbridge::crypto;
 use weighbridge::id::{Challenge, NodeId};
 use weighbridge::protocol::{HeldChain, RefusalCode};
 use weighbridge::report::OpenedReport;
+use weighbridge::time::UnixSeconds;
 use zeroize::Zeroizing;
 
 /// Nodes remembered at most; others are read again when they report.
@@ -33,7 +34,15 @@ pub(crate) struct Standing {
     /// What its reports add up to.
     pub(crate) kept: Kept,
     /// Refusals so far, by code.
-    pub(crate) refused: HashMap<RefusalCode, u64>,
+    pub(crate) refused: HashMap<RefusalCode, Repeats>,
+}
+
+/// How often a node was refused with one code.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Repeats {
+    pub(crate) count: u64,
+    /// When the count was last written.
+    pub(crate) written: UnixSeconds,
 }
 
 /// How a report stands to the challenges that its node was given.
@@ -77,7 +86,8 @@ impl Standing {
                 .and_then(|r| r.claims.nonce);
         }
         for row in store.refusals(out.node.id).await? {
-            out.refused.insert(row.code, row.count);
+            let (count, written) = (row.count, row.last_at);
+            out.refused.insert(row.code, Repeats { count, written });
         }
         Ok(out)
     }

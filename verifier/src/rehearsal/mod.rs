@@ -3,6 +3,7 @@
 mod chain;
 mod enrolment;
 mod ledger;
+mod misconduct;
 mod site;
 mod strangers;
 

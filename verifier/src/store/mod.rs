@@ -157,18 +157,18 @@ pub struct TokenRow {
     pub made_at: UnixSeconds,
 }
 
-/// A refusal to an enrolled node, to be counted.
+/// Refusals to an enrolled node with one code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefusalRow {
     /// The node.
     pub node: NodeId,
     /// The code.
     pub code: RefusalCode,
-    /// How often, in all.
+    /// How often, at least: repeats are written now and then.
     pub count: u64,
     /// The first time.
     pub first_at: UnixSeconds,
-    /// The last time.
+    /// The last time that was written.
     pub last_at: UnixSeconds,
 }
 
@@ -232,12 +232,14 @@ pub enum Change {
     },
     /// A token, new or changed.
     Token(TokenRow),
-    /// One refusal more.
+    /// A node was refused again.
     Refused {
         /// The node.
         node: NodeId,
         /// The code.
         code: RefusalCode,
+        /// How often, in all.
+        count: u64,
         /// When.
         at: UnixSeconds,
     },
@@ -308,6 +310,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn reports_after(&self, node: NodeId, leaf: Option<u64>, limit: u32) -> Answer<'_, Vec<HeldReport>>;
     /// Leaves of a kind other than reports, in the order of the ledger.
     fn entries(&self, kind: LeafKind) -> Answer<'_, Vec<HeldEntry>>;
+    /// The same, of one node.
+    fn entries_of(&self, node: NodeId, kind: LeafKind) -> Answer<'_, Vec<HeldEntry>>;
     /// A node.
     fn node(&self, id: NodeId) -> Answer<'_, Option<NodeRow>>;
     /// The node whose reports a key signs.

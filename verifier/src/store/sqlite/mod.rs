@@ -9,7 +9,7 @@ use super::{
 };
 mod rows;
 
-use rows::{bytes, coded, column, node, number, optional_bytes, report, text, token};
+use rows::{bytes, coded, column, entry, node, number, report, text, token};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
@@ -239,12 +239,18 @@ async fn apply(tx: &mut SqliteConnection, change: Change) -> Result<(), StoreErr
         .bind(list(&t.serials))
         .bind(i64::from(t.approve))
         .bind(t.made_at.0),
-        Change::Refused { node, code, at } => sqlx::query(
-            "INSERT INTO refusal (node, code, count, first_at, last_at) VALUES (?1, ?2, 1, ?3, ?3) \
-             ON CONFLICT (node, code) DO UPDATE SET count = count + 1, last_at = ?3",
+        Change::Refused {
+            node,
+            code,
+            count,
+            at,
+        } => sqlx::query(
+            "INSERT INTO refusal (node, code, count, first_at, last_at) VALUES (?1, ?2, ?3, ?4, ?4) \
+             ON CONFLICT (node, code) DO UPDATE SET count = max(count, ?3), last_at = ?4",
         )
         .bind(node.0.to_vec())
         .bind(i64::from(code.code()))
+        .bind(int(count, "a count of refusals")?)
         .bind(at.0),
         Change::Facts(f) => sqlx::query("INSERT OR REPLACE INTO facts (node, upto, body) VALUES (?, ?, ?)")
             .bind(f.node.0.to_vec())
@@ -380,15 +386,24 @@ impl Store for SqliteStore {
             .await
             .map_err(failed("read the ledger's entries"))?
             .iter()
-            .map(|r| {
-                Ok(HeldEntry {
-                    leaf: number(r, 0, "leaf index")?,
-                    at: UnixSeconds(column(r, 1, "entry's time")?),
-                    digest: Digest(bytes(r, 2, "entry's digest")?),
-                    node: optional_bytes(r, 3, "entry's node")?.map(NodeId),
-                    body: column(r, 4, "entry's body")?,
-                })
-            })
+            .map(entry)
+            .collect()
+        })
+    }
+
+    fn entries_of(&self, node: NodeId, kind: LeafKind) -> Answer<'_, Vec<HeldEntry>> {
+        Box::pin(async move {
+            sqlx::query(
+                "SELECT leaf, at, digest, node, body FROM entry WHERE kind <> 0 AND kind = ? AND node = ? \
+                 ORDER BY leaf",
+            )
+            .bind(i64::from(kind.code()))
+            .bind(node.0.to_vec())
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed("read a node's entries"))?
+            .iter()
+            .map(entry)
             .collect()
         })
     }

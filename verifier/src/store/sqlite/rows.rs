@@ -2,7 +2,7 @@
 //!
 //! Decides: whether a row holds what this program writes. A column of another type or length is damage, never a default.
 
-use super::super::{HeldReport, NodeRow, StoreError, TokenRow};
+use super::super::{HeldEntry, HeldReport, NodeRow, StoreError, TokenRow};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use weighbridge::crypto::PublicKey;
@@ -79,6 +79,16 @@ pub(super) fn time(
     what: &'static str,
 ) -> Result<Option<UnixSeconds>, StoreError> {
     Ok(column::<Option<i64>>(row, at, what)?.map(UnixSeconds))
+}
+
+pub(super) fn entry(row: &SqliteRow) -> Result<HeldEntry, StoreError> {
+    Ok(HeldEntry {
+        leaf: number(row, 0, "leaf index")?,
+        at: UnixSeconds(column(row, 1, "entry's time")?),
+        digest: Digest(bytes(row, 2, "entry's digest")?),
+        node: optional_bytes(row, 3, "entry's node")?.map(NodeId),
+        body: column(row, 4, "entry's body")?,
+    })
 }
 
 /// A report, from the columns leaf, salt, digest, at, chain, sequence, continuity, and maybe a body after them.

@@ -2,8 +2,9 @@
 
 use crate::command::{CommandError, Format, Outcome, Session, table};
 use crate::recorder::{Act, ActKind};
-use crate::store::NodeRow;
+use crate::store::{DeliveredRow, NodeRow};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::io::Write;
 use weighbridge::id::NodeId;
 use weighbridge::time::UnixSeconds;
@@ -52,7 +53,8 @@ impl Session {
             NodeCommand::List { site, format } => {
                 let mut nodes = self.store.nodes().await?;
                 nodes.retain(|n| site.as_ref().is_none_or(|s| n.site == *s));
-                list(&nodes, format, out)
+                let delivered = self.store.delivered().await?;
+                list(&nodes, &delivered, format, out)
             }
             NodeCommand::Show { node, format } => self.show(node, format, out).await,
             NodeCommand::Approve { node } => {
@@ -142,21 +144,43 @@ fn described(node: &NodeRow) -> Value {
     })
 }
 
-fn list(nodes: &[NodeRow], format: Format, out: &mut dyn Write) -> Outcome {
+fn list(nodes: &[NodeRow], delivered: &[DeliveredRow], format: Format, out: &mut dyn Write) -> Outcome {
+    let by_node: HashMap<NodeId, &DeliveredRow> = delivered.iter().map(|d| (d.node, d)).collect();
     match format {
         Format::Json => {
-            let all: Vec<Value> = nodes.iter().map(described).collect();
+            let all: Vec<Value> = nodes
+                .iter()
+                .map(|n| {
+                    let (mut value, row) = (described(n), by_node.get(&n.id));
+                    if let Some(object) = value.as_object_mut() {
+                        object.insert("reports".to_owned(), json!(row.map_or(0, |d| d.reports)));
+                        object.insert("last_received".to_owned(), json!(row.map(|d| d.last_at)));
+                    }
+                    value
+                })
+                .collect();
             writeln!(out, "{:#}", json!({ "nodes": all }))?;
         }
         Format::Text => {
-            let mut rows = table(["node", "site", "state", "key", "enrolled"]);
+            let mut rows = table([
+                "node",
+                "site",
+                "state",
+                "key",
+                "enrolled",
+                "reports",
+                "last received",
+            ]);
             for n in nodes {
+                let row = by_node.get(&n.id);
                 rows.add_row([
                     n.id.to_string(),
                     n.site.clone(),
                     n.state.to_string(),
                     n.key_protection.to_string(),
                     n.enrolled_at.to_string(),
+                    row.map_or(0, |d| d.reports).to_string(),
+                    row.map_or_else(|| "never".to_owned(), |d| d.last_at.to_string()),
                 ]);
             }
             writeln!(out, "{rows}")?;

@@ -3,6 +3,7 @@
 use super::*;
 use crate::command::{CommandError, Format};
 use crate::fleet::{Anchors, sites};
+use crate::node::NodeCommand;
 use crate::status::StatusCommand;
 use weighbridge::conditions::Outcome;
 use weighbridge::crypto::dsse;
@@ -108,4 +109,40 @@ async fn facts_are_the_same_whether_they_were_written_or_are_folded_anew() {
     assert_eq!(written, folded);
     let record = &folded["harbour-1"].nodes[0].record;
     assert_eq!((record.facts.reports, record.facts.chain.gaps.len()), (26, 4));
+}
+
+#[tokio::test]
+async fn the_list_of_nodes_says_what_each_has_delivered() {
+    let (mut verifier, mut node) = ready().await;
+    let silent = verifier.token(1, true).await;
+    enrol(&verifier, &silent, new_key()).await.unwrap();
+    let mut previous = None;
+    for sequence in 1..=3 {
+        let (bundle, digest) = node.report(node.enrolled.verifier, sequence, previous);
+        verifier.clock.set(NOON.plus(i64::try_from(sequence).unwrap()));
+        node.receipted(&verifier, bundle, &digest).await;
+        previous = Some(digest);
+    }
+    let mut out = Vec::new();
+    let list = NodeCommand::List {
+        site: None,
+        format: Format::Json,
+    };
+    verifier.session().await.node(list, &mut out).await.unwrap();
+    let listed: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    let nodes = listed["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 2);
+    for n in nodes {
+        let expected = if n["node"] == node.enrolled.node.to_string() {
+            serde_json::json!([3, NOON.plus(3)])
+        } else {
+            serde_json::json!([0, null])
+        };
+        assert_eq!(
+            serde_json::json!([n["reports"], n["last_received"]]),
+            expected,
+            "{n}"
+        );
+    }
+    verifier.stop().await;
 }

@@ -172,6 +172,17 @@ pub struct RefusalRow {
     pub last_at: UnixSeconds,
 }
 
+/// What a node has delivered, in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeliveredRow {
+    /// The node.
+    pub node: NodeId,
+    /// Reports that are held of it.
+    pub reports: u64,
+    /// When the last of them was received.
+    pub last_at: UnixSeconds,
+}
+
 /// What a node's reports add up to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FactsRow {
@@ -316,6 +327,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn node(&self, id: NodeId) -> Answer<'_, Option<NodeRow>>;
     /// The node whose reports a key signs.
     fn node_by_key(&self, key: PublicKey) -> Answer<'_, Option<NodeRow>>;
+    /// What each node has delivered; nodes without a report are not named.
+    fn delivered(&self) -> Answer<'_, Vec<DeliveredRow>>;
     /// All nodes, in the order of enrolment.
     fn nodes(&self) -> Answer<'_, Vec<NodeRow>>;
     /// A token, by the digest of its secret.

@@ -4,8 +4,8 @@
 //! statements, because each crosses to the connection's own thread: lengths are powers of two, so that every statement is prepared once.
 
 use super::{
-    Answer, Batch, Change, DayRow, Entry, FactsRow, HeldEntry, HeldReport, LedgerRow, NodeRow, PendingAct,
-    RefusalRow, Store, StoreError, TokenRow,
+    Answer, Batch, Change, DayRow, DeliveredRow, Entry, FactsRow, HeldEntry, HeldReport, LedgerRow, NodeRow,
+    PendingAct, RefusalRow, Store, StoreError, TokenRow,
 };
 mod rows;
 
@@ -429,6 +429,29 @@ impl Store for SqliteStore {
                 .map_err(failed("look up a node"))?
                 .map(|r| node(&r))
                 .transpose()
+        })
+    }
+
+    fn delivered(&self) -> Answer<'_, Vec<DeliveredRow>> {
+        Box::pin(async move {
+            // The counting reads the index alone, not the reports.
+            sqlx::query(
+                "SELECT held.node, held.reports, entry.at FROM \
+                 (SELECT node, count(*) AS reports, max(leaf) AS last FROM entry INDEXED BY entry_place \
+                  WHERE kind = 0 GROUP BY node) AS held JOIN entry ON entry.leaf = held.last",
+            )
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed("count reports"))?
+            .iter()
+            .map(|r| {
+                Ok(DeliveredRow {
+                    node: NodeId(bytes(r, 0, "report's node")?),
+                    reports: number(r, 1, "count of reports")?,
+                    last_at: UnixSeconds(column(r, 2, "report's time")?),
+                })
+            })
+            .collect()
         })
     }
 

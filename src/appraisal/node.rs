@@ -3,7 +3,7 @@
 use super::{ChainFacts, ClockFacts, DeviceFacts, NodeDay, Span};
 use crate::id::{Digest, NodeId, PciId};
 use crate::report::{ClockSource, Continuity, HostClaims, KeyProtection, VerifiedReport};
-use crate::telemetry::{BusDevice, DeviceState, HostDriver, LibraryOrigin};
+use crate::telemetry::{BusDevice, BusSource, DeviceState, HostDriver, LibraryOrigin};
 use crate::time::{DAY_SECONDS, UnixSeconds};
 use std::collections::BTreeMap;
 
@@ -47,6 +47,8 @@ crate::record! {
         11 => catalogue_digest: Digest,
         /// Where its wall clock takes its time from.
         12 => clock_source: ClockSource,
+        /// Where the list of devices on the bus came from.
+        13 => bus_source: BusSource,
     }
 }
 
@@ -264,6 +266,7 @@ impl NodeFacts {
             trial: report.claims().report.trial,
             key_protection: host.key_protection,
             bus: host.bus.clone(),
+            bus_source: host.bus_source,
             driver: host.driver.is_some(),
             released: host.released,
             agent_version: host.agent_version.clone(),

@@ -7,7 +7,7 @@ use super::case::Case;
 use super::finding::{Quantity, Verdict, count, few};
 use crate::appraisal::{DeviceFacts, Grade, Newest, NodeFacts};
 use crate::id::{Digest, PciId};
-use crate::telemetry::{BusDevice, DeviceState};
+use crate::telemetry::{BusDevice, BusSource, DeviceState};
 use crate::time::UnixSeconds;
 use std::collections::BTreeMap;
 
@@ -214,12 +214,18 @@ fn not_listed(case: &Case<'_>) -> (Vec<String>, Vec<String>, Vec<Digest>) {
     let (mut words, mut subjects, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
     for node in case.nodes() {
         let facts = &node.record.facts;
-        let recent = facts.newest.iter().filter(|n| n.received >= case.since());
-        for (newest, number) in recent.map(|n| (n, beside_the_bus(facts, n))).filter(|f| f.1 > 0) {
-            words.push(format!(
-                "the bus listing of node {} does not show {} of the devices that answer, so it is not the host's own",
-                node.status.name, number
-            ));
+        let name = &node.status.name;
+        for newest in facts.newest.iter().filter(|n| n.received >= case.since()) {
+            words.push(match (newest.bus_source, beside_the_bus(facts, newest)) {
+                (BusSource::Configured, _) => {
+                    format!("the bus of node {name} was listed from a tree that its operator configured, not from the kernel's own")
+                }
+                (BusSource::Unreadable, _) => format!("the bus of node {name} could not be listed"),
+                (BusSource::System, 0) => continue,
+                (BusSource::System, number) => format!(
+                    "the bus listing of node {name} does not show {number} of the devices that answer, so it is not the host's own"
+                ),
+            });
             subjects.push(facts.node.to_string());
             evidence.push(newest.digest);
         }

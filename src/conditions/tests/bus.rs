@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::appraisal::fixture::bus;
-use crate::telemetry::DeviceState;
+use crate::telemetry::{BusSource, DeviceState};
 use crate::time::DAY_SECONDS;
 
 /// An hour in which the first node has this on its bus beside its devices.
@@ -128,4 +128,23 @@ fn a_clock_turned_back_hides_neither_a_device_nor_what_stands_on_the_bus() {
     let mut unseen = Scene::honest();
     unseen.now = start().plus(2 * DAY_SECONDS);
     unseen.expect("OPS-01", Outcome::NotMet, "0 of 4 devices");
+}
+
+#[test]
+fn a_bus_that_is_not_the_kernels_own_shows_that_nothing_is_missing_to_nobody() {
+    for (source, says) in [
+        (
+            BusSource::Configured,
+            "listed from a tree that its operator configured",
+        ),
+        (BusSource::Unreadable, "could not be listed"),
+    ] {
+        let mut scene = Scene::empty();
+        scene.labs[1].run(12, &[gpu(3), gpu(4)]);
+        scene.labs[0].run_with(12, &[gpu(1), gpu(2)], |c| c.submods.host.host.bus_source = source);
+        for id in ["INV-10", "INV-11"] {
+            scene.expect(id, Outcome::CannotTell, says);
+        }
+        scene.expect("INV-01", Outcome::Met, "");
+    }
 }

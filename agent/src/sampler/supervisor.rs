@@ -105,6 +105,10 @@ pub fn inherited_environment() -> Vec<(OsString, OsString)> {
 }
 
 /// What the reporter hears of the sampler.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every event is a frame, and one a second passes: a box would cost more than it saves"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SamplerEvent {
     /// What the sampler said: an inventory, a tick or a notice.

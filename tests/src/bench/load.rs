@@ -88,10 +88,12 @@ async fn answer(stream: &mut TlsStream<TcpStream>) -> Vec<u8> {
 /// Length of a message's head and of its body, once the head is whole.
 pub(super) fn message(bytes: &[u8]) -> Option<(usize, usize)> {
     let head = bytes.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
-    let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
-    let length = text
+    let length = std::str::from_utf8(&bytes[..head])
+        .unwrap_or_default()
         .lines()
-        .find_map(|l| l.strip_prefix("content-length:")?.trim().parse().ok())
+        .filter_map(|l| l.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .and_then(|(_, value)| value.trim().parse().ok())
         .expect("a message with a content-length");
     Some((head, length))
 }

@@ -68,3 +68,63 @@ pub fn take_stdout() -> io::Result<File> {
     }
     Ok(File::from(frames))
 }
+
+/// Lets go of the pages of this program's code. The kernel maps those again that are used again.
+///
+/// Starting touches most of the program, the work of every second little of it; what is left mapped counts as this process's memory for
+/// as long as it runs. To be called once, when the start is over. Where anything is in the way, nothing happens.
+pub fn let_go_of_start() {
+    #[expect(
+        clippy::as_conversions,
+        reason = "a function's address can be had in no other way"
+    )]
+    let here = (let_go_of_start as *const ()).addr();
+    let Ok(maps) = File::open("/proc/self/maps")
+        .map_err(drop)
+        .and_then(|f| weighbridge::bounded::read_text(f, weighbridge::bounded::MAX_DOCUMENT).map_err(drop))
+    else {
+        return;
+    };
+    let Some((from, to)) = maps.lines().find_map(|line| code_around(line, here)) else {
+        return;
+    };
+    // SAFETY: the range is one whole mapping of this program's file, private and executable but not writable, so no page of it
+    // differs from the file: dropping a page only means that it is read from the file again. The program holds no relocations in
+    // its code, and the mapping outlives this call, since this function lies in it.
+    unsafe {
+        libc::madvise(
+            std::ptr::with_exposed_provenance_mut(from),
+            to.saturating_sub(from),
+            libc::MADV_DONTNEED,
+        );
+    }
+}
+
+/// The bounds of the mapping that a line of `/proc/self/maps` describes, if it is code that nothing writes to and holds `address`.
+fn code_around(line: &str, address: usize) -> Option<(usize, usize)> {
+    let (range, rest) = line.split_once(' ')?;
+    let (from, to) = range.split_once('-')?;
+    let from = usize::from_str_radix(from, 16).ok()?;
+    let to = usize::from_str_radix(to, 16).ok()?;
+    (rest.starts_with("r-xp ") && (from..to).contains(&address)).then_some((from, to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_code_that_nothing_writes_to_is_let_go_of() {
+        let line = "55d0a000-55d0c000 r-xp 00001000 fe:00 7 /usr/bin/weighbridge-agent";
+        assert_eq!(code_around(line, 0x55d0_b000), Some((0x55d0_a000, 0x55d0_c000)));
+        assert_eq!(code_around(line, 0x55d0_c000), None);
+        assert_eq!(code_around(&line.replace("r-xp", "r--p"), 0x55d0_b000), None);
+        assert_eq!(code_around(&line.replace("r-xp", "rwxp"), 0x55d0_b000), None);
+    }
+
+    #[test]
+    fn a_program_runs_on_without_the_code_it_let_go_of() {
+        let_go_of_start();
+        assert!(boot_time() > BootNanos(0));
+    }
+}

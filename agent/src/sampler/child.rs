@@ -165,6 +165,7 @@ fn own(
     let mut emit = |frame: Frame| output.send(&frame);
 
     watch.survey(true, &mut calling, &mut emit)?;
+    system::let_go_of_start();
     loop {
         let (at, due) = watch.next();
         let wait = Duration::from_nanos(at.since(clock.boot_now()));

@@ -11,6 +11,7 @@ use crate::clock::{Clock, SleepWatch, SystemClock};
 use crate::config::Config;
 use crate::delivery::{Backoff, Courier};
 use crate::devices::host::{self, HostError};
+use crate::devices::system::let_go_of_start;
 use crate::enrolment::{Enrolment, EnrolmentError};
 use crate::keys::{NodeKey, NodeKeyError};
 use crate::sampler::EnvironmentError;
@@ -181,6 +182,7 @@ impl Node {
     ) {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let_go_of_start();
         loop {
             tokio::select! {
                 event = events.recv() => match event {

@@ -69,7 +69,7 @@ pub fn take_stdout() -> io::Result<File> {
     Ok(File::from(frames))
 }
 
-/// Lets go of the pages of this program's code. The kernel maps those again that are used again.
+/// Lets go of the pages of this program's code and constants. The kernel maps those again that are used again.
 ///
 /// Starting touches most of the program, the work of every second little of it; what is left mapped counts as this process's memory for
 /// as long as it runs. To be called once, when the start is over. Where anything is in the way, nothing happens.
@@ -85,12 +85,12 @@ pub fn let_go_of_start() {
     else {
         return;
     };
-    let Some((from, to)) = maps.lines().find_map(|line| code_around(line, here)) else {
+    let Some((from, to)) = program_around(&maps, here) else {
         return;
     };
-    // SAFETY: the range is one whole mapping of this program's file, private and executable but not writable, so no page of it
-    // differs from the file: dropping a page only means that it is read from the file again. The program holds no relocations in
-    // its code, and the mapping outlives this call, since this function lies in it.
+    // SAFETY: the range is whole mappings of this program's file that nothing may write to: its code, and what lies before the code from the
+    // file's first byte on. Relocations are made in a segment of its own behind the code, so no page here differs from the file, and
+    // dropping one only means that it is read from the file again.
     unsafe {
         libc::madvise(
             std::ptr::with_exposed_provenance_mut(from),
@@ -100,30 +100,51 @@ pub fn let_go_of_start() {
     }
 }
 
-/// The bounds of the mapping that a line of `/proc/self/maps` describes, if it is code that nothing writes to and holds `address`.
-fn code_around(line: &str, address: usize) -> Option<(usize, usize)> {
-    let (range, rest) = line.split_once(' ')?;
-    let (from, to) = range.split_once('-')?;
-    let from = usize::from_str_radix(from, 16).ok()?;
-    let to = usize::from_str_radix(to, 16).ok()?;
-    (rest.starts_with("r-xp ") && (from..to).contains(&address)).then_some((from, to))
+/// The bounds of the code that holds `address`, and of the constants before it where they adjoin it and begin the file.
+fn program_around(maps: &str, address: usize) -> Option<(usize, usize)> {
+    let mut before = None;
+    for line in maps.lines() {
+        let mut fields = line.split_ascii_whitespace();
+        let (from, to) = fields.next()?.split_once('-')?;
+        let from = usize::from_str_radix(from, 16).ok()?;
+        let to = usize::from_str_radix(to, 16).ok()?;
+        let (rights, offset) = (fields.next()?, fields.next()?);
+        if (from..to).contains(&address) {
+            let begin = before
+                .filter(|(_, end)| *end == from)
+                .map_or(from, |(begin, _)| begin);
+            return (rights == "r-xp").then_some((begin, to));
+        }
+        before = (rights == "r--p" && offset == "00000000").then_some((from, to));
+    }
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const MAPS: &str = "\
+55d00000-55d0a000 r--p 00000000 fe:00 7 /usr/bin/weighbridge-agent
+55d0a000-55d0c000 r-xp 0000a000 fe:00 7 /usr/bin/weighbridge-agent
+55d0c000-55d0d000 r--p 0000c000 fe:00 7 /usr/bin/weighbridge-agent
+55d0d000-55d0e000 rw-p 0000d000 fe:00 7 /usr/bin/weighbridge-agent
+";
+
     #[test]
-    fn only_code_that_nothing_writes_to_is_let_go_of() {
-        let line = "55d0a000-55d0c000 r-xp 00001000 fe:00 7 /usr/bin/weighbridge-agent";
-        assert_eq!(code_around(line, 0x55d0_b000), Some((0x55d0_a000, 0x55d0_c000)));
-        assert_eq!(code_around(line, 0x55d0_c000), None);
-        assert_eq!(code_around(&line.replace("r-xp", "r--p"), 0x55d0_b000), None);
-        assert_eq!(code_around(&line.replace("r-xp", "rwxp"), 0x55d0_b000), None);
+    fn only_what_nothing_writes_to_is_let_go_of() {
+        let code = 0x55d0_b000;
+        assert_eq!(program_around(MAPS, code), Some((0x55d0_0000, 0x55d0_c000)));
+        // Constants that do not begin the file may hold relocations.
+        let moved = MAPS.replace("r--p 00000000", "r--p 00001000");
+        assert_eq!(program_around(&moved, code), Some((0x55d0_a000, 0x55d0_c000)));
+        assert_eq!(program_around(&MAPS.replace("r-xp", "rwxp"), code), None);
+        assert_eq!(program_around(MAPS, 0x55d0_c000), None);
+        assert_eq!(program_around(MAPS, 0x66d0_c000), None);
     }
 
     #[test]
-    fn a_program_runs_on_without_the_code_it_let_go_of() {
+    fn a_program_runs_on_without_what_it_let_go_of() {
         let_go_of_start();
         assert!(boot_time() > BootNanos(0));
     }

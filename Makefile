@@ -25,7 +25,7 @@ demo:
 	$(place_replay)
 	$(TARGET)/$(PROFILE)/weighbridge-testbed demo $(if $(KEEP),--keep)
 
-# Everything a change must pass: the tests of all crates, then the packages and their units in a fresh Debian root.
+# Everything a change must pass: the tests of all crates, then the packages in a fresh Debian root.
 test: replay
 	.ci/ensure-test-tools
 	$(CARGO) build --locked --workspace $(PROFILE_FLAG)

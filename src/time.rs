@@ -33,6 +33,12 @@ impl BootNanos {
     pub fn plus(self, nanos: u64) -> Self {
         Self(self.0.saturating_add(nanos))
     }
+
+    /// The instant `nanos` earlier, or the boot itself.
+    #[must_use]
+    pub fn before(self, nanos: u64) -> Self {
+        Self(self.0.saturating_sub(nanos))
+    }
 }
 
 impl UnixSeconds {

@@ -220,6 +220,12 @@ impl Meter {
         self.settings.window_ns = window_ns;
     }
 
+    /// The time that the open window began.
+    #[must_use]
+    pub fn window_start(&self) -> BootNanos {
+        self.window_start
+    }
+
     /// When the open window ends.
     #[must_use]
     pub fn window_end(&self) -> BootNanos {

@@ -109,6 +109,8 @@ pub struct Reporter {
     released_now: bool,
     library_changed: bool,
     wall_offset: i64,
+    /// The last regular tick.
+    last_tick: BootNanos,
     unstored: VecDeque<(Draft, Vec<u8>, Life)>,
     retry_at: BootNanos,
 }
@@ -171,6 +173,7 @@ impl Reporter {
             released_now: false,
             library_changed: false,
             wall_offset: offset(now),
+            last_tick: start,
             unstored: VecDeque::new(),
             retry_at: now.boot,
             facts,
@@ -227,7 +230,7 @@ impl Reporter {
         if now.boot >= self.retry_at {
             self.store_unstored(now)?;
         }
-        self.roll(BootNanos(now.boot.0.saturating_sub(GRACE_NS)), now)
+        self.roll(now.boot.before(GRACE_NS), now)
     }
 
     /// Ends the report in the making early, at `now`: it covers the shorter time. Nothing is sealed where no time has passed.
@@ -319,15 +322,19 @@ impl Reporter {
         }
     }
 
-    /// Takes a tick. A window or report ends with the regular tick that falls on its end, and at the time of that tick: so its sums are of
-    /// exactly the time that it speaks of, and no second of energy is counted on the wrong side of an edge. Without such a tick it ends
-    /// when it was due.
+    /// Takes a tick. A window or report ends with the regular tick that falls on its end or comes at most [`GRACE_NS`] after it, and at the
+    /// time of that tick: so its sums are of exactly the time that it speaks of, and no second of energy is counted on the wrong side
+    /// of an edge.
     fn take_tick(&mut self, tick: &Tick, now: Now) -> Result<Option<ChainLink>, SpoolError> {
         // A tick cannot be of the future; one that claims to be would close windows before their time.
         let at = tick.at.min(now.boot);
-        let half = NOMINAL_NS.checked_div(2).unwrap_or(0);
-        let falls_on =
-            |end: BootNanos| tick.kind == TickKind::Regular && at.plus(half) >= end && end.plus(half) > at;
+        let sealed = self.roll(at.before(GRACE_NS), now)?;
+        self.meter.push_tick(tick);
+        if tick.kind != TickKind::Regular {
+            return Ok(sealed);
+        }
+        self.last_tick = at;
+        let reached = at.plus(NOMINAL_NS.div_euclid(2));
         let end_by = |due: BootNanos| {
             if at.0.abs_diff(due.0) <= PUNCTUAL_NS {
                 due
@@ -335,19 +342,35 @@ impl Reporter {
                 at
             }
         };
-        let (report_end, window_end) = (self.report_end(), self.meter.window_end());
-        if falls_on(report_end) && at > self.meter.start() {
-            self.meter.push_tick(tick);
+        let (report_end, window_due) = (self.report_end(), self.window_due());
+        if reached >= report_end && at > self.meter.start() {
             return self.close_report(end_by(report_end), now).map(Some);
         }
-        if falls_on(window_end) {
-            self.meter.push_tick(tick);
-            self.close_window(end_by(window_end));
-            return Ok(None);
+        if reached >= window_due && at > self.meter.window_start() {
+            self.close_window(end_by(window_due));
         }
-        let sealed = self.roll(at, now)?;
-        self.meter.push_tick(tick);
         Ok(sealed)
+    }
+
+    /// When the open window is due: with the report where little of it would be left.
+    fn window_due(&self) -> BootNanos {
+        let (window, report) = (self.meter.window_end(), self.report_end());
+        if window.plus(GRACE_NS) > report {
+            report
+        } else {
+            window
+        }
+    }
+
+    /// Where what is due ends if no tick falls on it: with the last tick before, if that is not long ago, for the same reason as in
+    /// [`Reporter::take_tick`].
+    fn edge(&self, due: BootNanos) -> BootNanos {
+        let (last, since) = (self.last_tick.min(due), self.meter.window_start());
+        if last > since && due.since(last) <= GRACE_NS {
+            last
+        } else {
+            due
+        }
     }
 
     fn close_window(&mut self, end: BootNanos) {
@@ -360,18 +383,17 @@ impl Reporter {
     fn roll(&mut self, until: BootNanos, now: Now) -> Result<Option<ChainLink>, SpoolError> {
         let mut sealed = None;
         loop {
-            let report_end = self.report_end();
-            let window_end = self.meter.window_end().min(report_end);
-            if until < window_end {
+            let (window_due, report_end) = (self.window_due(), self.report_end());
+            if until < window_due {
                 return Ok(sealed);
             }
-            if window_end < report_end {
-                self.close_window(window_end);
+            if window_due < report_end {
+                self.close_window(self.edge(window_due));
                 continue;
             }
             // Where a whole report was slept through, one report speaks of all of that time, with the gap in it.
             let slept = until.since(report_end) >= report_end.since(self.meter.start());
-            let end = if slept { until } else { report_end };
+            let end = if slept { until } else { self.edge(report_end) };
             sealed = Some(self.close_report(end, now)?);
         }
     }

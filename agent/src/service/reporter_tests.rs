@@ -196,6 +196,47 @@ fn a_chain_of_reports_covers_the_time_without_a_hole() {
     );
 }
 
+/// A busy host delivers the tick at the edge of a report late, or two seconds after it was due, or not at all.
+#[test]
+fn the_energy_of_a_report_is_that_of_its_time_however_late_the_tick_at_its_edge() {
+    for late in [0.04, 0.3, 0.7, 1.4, 1.9, 2.6, 5.0] {
+        let node = Node::new();
+        let spool = node.spool();
+        let mut reporter = node.reporter(&spool, 0.3);
+        reporter.frame(&inventory(), node.now(0.4)).unwrap();
+        run(&node, &mut reporter, 1..1_210);
+        let mut next = 1_210.0;
+        while next < 2_500.0 {
+            let edge = reporter.report_end().0 as f64 / 1e9;
+            let at = if next + 0.6 > edge && next < edge + 0.6 {
+                next + late
+            } else {
+                next
+            };
+            let mut now = next;
+            while now < at {
+                reporter.advance(node.now(now)).unwrap();
+                now += 1.0;
+            }
+            reporter.frame(&tick(at), node.now(at + 0.01)).unwrap();
+            next = at.ceil().max(next + 1.0);
+        }
+        let reports = node.reports(&spool);
+        assert!(reports.len() >= 8, "{late}: {}", reports.len());
+        for pair in reports.windows(2) {
+            let (before, after) = (&pair[0].claims().report.time, &pair[1].claims().report.time);
+            assert_eq!(before.end, after.start);
+            let milliseconds = after.end.since(after.start) / 1_000_000;
+            let device = pair[1].accelerators().next().unwrap();
+            let energy = *device.delivered.measured.energy_mj.value().unwrap();
+            assert!(
+                energy.abs_diff(milliseconds * 400) <= 100 * 400,
+                "{late} s late: {energy} mJ at 400 W in {milliseconds} ms"
+            );
+        }
+    }
+}
+
 #[test]
 fn kept_windows_lead_to_the_root_in_the_report() {
     let node = Node::new();

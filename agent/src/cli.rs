@@ -14,6 +14,8 @@ use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::{Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Measures the compute that this node's accelerators deliver, and reports it to a verifier.
 #[derive(Debug, Parser)]
@@ -142,14 +144,15 @@ fn outcome(holds: bool) -> Outcome {
 }
 
 fn log_to_stderr(config: &Config) -> Result<(), ConfigError> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log).map_err(|e| ConfigError::Log {
+    let filter: Targets = config.log.parse().map_err(|e: ParseError| ConfigError::Log {
         reason: e.to_string(),
     })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false)
-        .with_target(false)
+        .with_target(false);
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
         .init();
     Ok(())
 }

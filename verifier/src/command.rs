@@ -29,6 +29,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::{Layer, layer::SubscriberExt};
 use weighbridge::accelerator::CatalogueError;
 use weighbridge::bounded::BoundedReadError;
 use weighbridge::cbor;
@@ -191,7 +193,7 @@ pub enum CommandError {
     Io(#[from] std::io::Error),
     /// The log filter is not one.
     #[error("`log` is not a filter such as `info` or `weighbridge_verifier=debug`")]
-    Log(#[from] tracing_subscriber::filter::ParseError),
+    Log(#[from] ParseError),
 }
 
 /// Runs the command line; standard output and error are the process's own.
@@ -265,11 +267,9 @@ impl<W: Write> Write for Readable<W> {
 
 fn act(parsed: CommandLine) -> Outcome {
     let config = Config::load(parsed.flags)?;
-    let filter = tracing_subscriber::EnvFilter::builder().parse(&config.log)?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .finish();
+    let filter: Targets = config.log.parse()?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = tracing_subscriber::registry().with(lines.with_filter(filter));
     // A second logger in one process is a test's doing; the first one stays.
     drop(tracing::subscriber::set_global_default(log));
     let runtime = match (&parsed.verb, config.threads) {

@@ -46,6 +46,8 @@ pub struct NodeStatus {
     pub approved: Option<UnixSeconds>,
     /// From when its key is revoked.
     pub revoked_from: Option<UnixSeconds>,
+    /// When it was revoked: from then on its reports are refused.
+    pub revoked_at: Option<UnixSeconds>,
     /// Whether enrolment proved that hardware holds its key (credential activation).
     pub key_certified: bool,
 }

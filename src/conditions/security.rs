@@ -31,7 +31,8 @@ pub(super) fn key_protected(case: &Case<'_>) -> Verdict {
             }
             continue;
         };
-        // A node that left is judged by what it sent in the window; one whose key is revoked, by whether it went on.
+        // A node that left is judged by what it sent in the window; one whose key is revoked, by whether it went on. What came
+        // before anyone could know of the revocation accuses nobody.
         let revoked = node.status.revoked_from.filter(|t| *t <= case.now);
         let gone = !node.status.is_active(case.now) && newest.received < case.since();
         if gone || revoked.is_some_and(|t| newest.received < t) {
@@ -40,9 +41,16 @@ pub(super) fn key_protected(case: &Case<'_>) -> Verdict {
         judged = judged.saturating_add(1);
         weakest = Some(weakest.map_or(newest.key_protection, |w| w.min(newest.key_protection)));
         if let Some(from) = revoked {
-            wrong.push(format!(
-                "node {name} reported after its key was revoked from {from}"
-            ));
+            let received = newest.received;
+            match node.status.revoked_at {
+                Some(at) if at < received => {
+                    wrong.push(format!("a report of node {name} was taken on {received}, after it was revoked on {at}"));
+                }
+                _ => open.push(format!(
+                    "node {name} reported until {received}, and its key was revoked afterwards, from {from} on; who signed since then \
+                     cannot be told"
+                )),
+            }
         } else if node.status.approved.is_none() {
             open.push(format!("node {name} reports and is not approved"));
         } else if least.value == KeyProtection::File {

@@ -133,6 +133,7 @@ pub(super) fn status(n: u8) -> NodeStatus {
         name: format!("n-{n}"),
         approved: Some(start()),
         revoked_from: None,
+        revoked_at: None,
         key_certified: true,
     }
 }

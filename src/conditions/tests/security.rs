@@ -34,14 +34,29 @@ fn sec_04_believes_a_tpm_only_as_far_as_enrolment_proved_it() {
 }
 
 #[test]
-fn sec_04_fails_a_revoked_key_and_leaves_a_pending_node_open() {
-    let mut revoked = Scene::honest();
-    revoked.statuses[0].revoked_from = Some(start().plus(600));
-    revoked.expect(
+fn sec_04_accuses_nobody_of_what_came_before_a_revocation_was_known() {
+    let revoked = |from: i64, at: i64| {
+        let mut scene = Scene::honest();
+        scene.statuses[0].revoked_from = Some(start().plus(from));
+        scene.statuses[0].revoked_at = Some(start().plus(at));
+        scene
+    };
+    // The last report came 3,605 s after the start.
+    revoked(3_606, 3_605).expect("SEC-04", Outcome::Met, "the reports of 1 node");
+    revoked(600, 3_605).expect(
+        "SEC-04",
+        Outcome::CannotTell,
+        "node n-1 reported until 2026-11-20T01:00:05Z, and its key was revoked afterwards, from 2026-11-20T00:10:00Z on",
+    );
+    revoked(600, 3_604).expect(
         "SEC-04",
         Outcome::NotMet,
-        "node n-1 reported after its key was revoked",
+        "a report of node n-1 was taken on 2026-11-20T01:00:05Z, after it was revoked on 2026-11-20T01:00:04Z",
     );
+}
+
+#[test]
+fn sec_04_leaves_a_pending_node_open() {
     let mut pending = Scene::honest();
     pending.statuses[1].approved = None;
     pending.expect(

@@ -170,6 +170,7 @@ fn site(key: &SecretKey) -> (SiteFacts, Licence) {
                     name: format!("n-{number:03}"),
                     approved: Some(BEGUN),
                     revoked_from: None,
+                    revoked_at: None,
                     key_certified: false,
                 },
                 record: node.record,

@@ -50,6 +50,7 @@ fn status_of(row: &NodeRow) -> NodeStatus {
         name: name_of(&row.id),
         approved: row.approved_at,
         revoked_from: row.revoked_from,
+        revoked_at: row.revoked_at,
         // No hardware has proved a key here yet: that takes credential activation.
         key_certified: false,
     }

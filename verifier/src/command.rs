@@ -387,6 +387,7 @@ impl Session {
             Arc::clone(&self.store),
             Arc::clone(&self.identity),
             self.entropy.clone(),
+            Arc::clone(&self.clock),
             Duration::ZERO,
             &self.config.state_dir,
             Box::new(|_| {}),

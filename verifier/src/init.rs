@@ -100,6 +100,7 @@ pub async fn init(config: &Config, clock: Arc<dyn Clock>) -> Result<Made, InitEr
         store,
         Arc::clone(&identity),
         entropy,
+        Arc::clone(&clock),
         Duration::ZERO,
         directory,
         Box::new(|_| {}),

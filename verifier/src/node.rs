@@ -41,7 +41,7 @@ pub enum NodeCommand {
         /// The node's id.
         #[arg(value_parser = NodeId::parse)]
         node: NodeId,
-        /// From when its reports no longer count, as a date or a time in UTC; now by default.
+        /// From when its reports no longer count, as a date or a time in UTC that has come; by default, those held by now count.
         #[arg(long, value_name = "TIME", value_parser = UnixSeconds::parse)]
         from: Option<UnixSeconds>,
     },
@@ -85,10 +85,9 @@ impl Session {
     /// # Errors
     /// [`CommandError`].
     pub async fn revoke(&self, node: NodeId, from: Option<UnixSeconds>) -> Result<(), CommandError> {
-        let now = self.clock.now();
-        let mut act = Act::new(ActKind::Revoke, now);
+        let mut act = Act::new(ActKind::Revoke, self.clock.now());
         act.node = Some(node);
-        act.from = Some(from.unwrap_or(now));
+        act.from = from;
         self.carry_out(&act).await
     }
 

@@ -166,6 +166,7 @@ pub async fn serve(
         Arc::clone(&store),
         Arc::clone(&identity),
         entropy.clone(),
+        Arc::clone(&clock),
         Duration::from_millis(config.linger_ms),
         &config.state_dir,
         notice,

@@ -48,11 +48,11 @@ weighbridge::record! {
     pub struct Act {
         /// What.
         0 => kind: ActKind,
-        /// When.
+        /// When it was carried out, by the writer's clock; until then, when it was asked for.
         1 => at: UnixSeconds,
         /// The node, for an enrolment, an approval or a revocation.
         2 => node: Option<NodeId>,
-        /// From when a revocation counts.
+        /// From when a revocation counts; where absent, from the second after it was carried out.
         3 => from: Option<UnixSeconds>,
         /// The token that was made.
         4 => token: Option<TokenTerms>,
@@ -121,9 +121,17 @@ fn judged(act: &Act, mut node: NodeRow) -> Result<Vec<Change>, String> {
             node.approved_at = node.approved_at.or(Some(act.at));
         }
         _ => {
+            if let Some(from) = act.from.filter(|t| *t > act.at) {
+                return Err(format!(
+                    "a node is refused as soon as it is revoked, so a revocation cannot count from {from}: the verifier's time is {}; \
+                     give that or an earlier time, or none",
+                    act.at
+                ));
+            }
             node.state = EnrolmentState::Revoked;
             node.revoked_at = node.revoked_at.or(Some(act.at));
-            let from = act.from.unwrap_or(act.at);
+            // Times are whole seconds, and every report that is held came before this act.
+            let from = act.from.unwrap_or_else(|| act.at.plus(1));
             node.revoked_from = Some(node.revoked_from.map_or(from, |earlier| earlier.min(from)));
         }
     }

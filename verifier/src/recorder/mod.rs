@@ -13,9 +13,11 @@ pub use mark::MarkError;
 pub use tree::TreeOpenError;
 
 use crate::cause::with_causes;
+use crate::clock::Clock;
 use crate::identity::Identity;
 use crate::store::{Batch, Change, Entry, Store, StoreError};
 use mark::Mark;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +52,12 @@ pub enum RecordError {
     /// The ledger was set back, or the mark that would show it cannot be used.
     #[error(transparent)]
     Mark(#[from] MarkError),
+    /// Its node was revoked after intake had admitted it.
+    #[error("node {node} was revoked")]
+    Revoked {
+        /// The node.
+        node: NodeId,
+    },
     /// No random bytes.
     #[error("no salt could be drawn")]
     Entropy(#[from] KeyError),
@@ -250,12 +258,15 @@ pub struct Writer {
     store: Arc<dyn Store>,
     identity: Arc<Identity>,
     entropy: Entropy,
+    clock: Arc<dyn Clock>,
     linger: Duration,
     mark: Mark,
     tree: Tree,
     /// Whether the tree in memory may be ahead of what is durable.
     unsettled: bool,
     checkpoint: Arc<str>,
+    /// Nodes that it revoked: a report that intake had in hand meanwhile must not come after the act.
+    revoked: HashSet<NodeId>,
     notice: Notice,
 }
 
@@ -279,6 +290,7 @@ impl Writer {
         store: Arc<dyn Store>,
         identity: Arc<Identity>,
         entropy: Entropy,
+        clock: Arc<dyn Clock>,
         linger: Duration,
         state_dir: &Path,
         notice: Notice,
@@ -302,11 +314,13 @@ impl Writer {
             store,
             identity,
             entropy,
+            clock,
             linger,
             mark,
             tree,
             unsettled: false,
             checkpoint,
+            revoked: HashSet::new(),
             notice,
         })
     }
@@ -374,7 +388,10 @@ impl Writer {
                 id: waiting.id,
                 outcome: text,
             };
-            let act = cbor::decode_strict::<Act>(&waiting.body);
+            let act = cbor::decode_strict::<Act>(&waiting.body).map(|act| Act {
+                at: self.clock.now(),
+                ..act
+            });
             let judged = match &act {
                 Ok(act) => act::changes(act, &*self.store).await?,
                 Err(e) => Err(format!("it cannot be read: {e}")),
@@ -383,6 +400,8 @@ impl Writer {
                 (Ok(mut changes), Ok(act)) => {
                     changes.push(outcome(String::new()));
                     self.record(vec![(Some(NewLeaf::act(&act)), changes)]).await?;
+                    self.revoked
+                        .extend(act.node.filter(|_| act.kind == ActKind::Revoke));
                     (self.notice)(&act);
                 }
                 (Err(why), _) => {
@@ -407,6 +426,12 @@ impl Writer {
         for job in batch {
             match job {
                 Job::Append(a) => {
+                    let report = a.leaf.as_ref().filter(|l| l.kind == LeafKind::Report);
+                    let node = report.and_then(|l| l.node);
+                    if let Some(node) = node.filter(|n| self.revoked.contains(n)) {
+                        drop(a.answer.send(Err(RecordError::Revoked { node })));
+                        continue;
+                    }
                     work.push((a.leaf, a.changes));
                     waiting.push((a.seen, a.answer));
                 }

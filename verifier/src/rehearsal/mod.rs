@@ -4,6 +4,7 @@ mod chain;
 mod enrolment;
 mod ledger;
 mod misconduct;
+mod revocation;
 mod site;
 mod strangers;
 

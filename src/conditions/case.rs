@@ -199,6 +199,12 @@ impl<'a> Case<'a> {
         None
     }
 
+    /// The time up to which the licence asks for reports: its last second, once that is past. Silence after it breaks nothing.
+    pub(super) fn due(&self) -> UnixSeconds {
+        let to = self.licence.valid.to;
+        to.map_or(self.now, |to| self.now.min(to.plus(-1)))
+    }
+
     /// A limit: the licence's, else the rule set's.
     pub(super) fn term<T>(&self, pick: impl Fn(&Limits) -> Option<T>) -> Option<Term<T>> {
         if let Some(value) = pick(&self.licence.limits) {

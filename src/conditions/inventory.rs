@@ -110,12 +110,12 @@ pub(super) fn seen_in_time(case: &Case<'_>) -> Verdict {
             .in_service
             .unwrap_or(case.licence.valid.from)
             .max(case.licence.valid.from);
-        if start > case.now {
+        if start > case.due() {
             continue;
         }
         rows = rows.saturating_add(1);
         let found = seen.get(&i);
-        let silence = case.now.since(found.map_or(start, |s| s.last.max(start)));
+        let silence = case.due().since(found.map_or(start, |s| s.last.max(start)));
         longest = longest.max(silence);
         evidence.extend(found.map(|s| s.device.last_report));
         let words = match found {
@@ -175,7 +175,7 @@ pub(super) fn seen_in_time(case: &Case<'_>) -> Verdict {
     verdict
         .measured(Quantity::at_most(longest, "seconds unseen"))
         .limit(limit)
-        .window(case.now.plus(allowed.value.saturating_neg()), case.now)
+        .window(case.due().plus(allowed.value.saturating_neg()), case.due())
         .coverage(case.fresh_share())
         .subjects(subjects)
         .evidence(evidence)

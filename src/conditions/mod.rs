@@ -202,14 +202,16 @@ pub fn evaluate(
 
 fn decide(case: &Case<'_>, condition: &'static Condition) -> Finding {
     let mut verdict = (condition.judge)(case);
-    if let Some(void) = case.void()
+    let void = case.void();
+    if let Some(void) = &void
         && verdict.outcome != Outcome::NotMet
     {
         verdict.outcome = Outcome::CannotTell;
         verdict.message = "licence-does-not-hold";
         verdict.sentence = format!("{void}, so that it cannot be told whether this condition holds");
     }
-    if matches!(verdict.outcome, Outcome::NotMet | Outcome::CannotTell)
+    if void.is_none()
+        && matches!(verdict.outcome, Outcome::NotMet | Outcome::CannotTell)
         && let Some(waiver) = case.licence.waiver(condition.id, case.now)
     {
         verdict.sentence = format!(

@@ -17,7 +17,7 @@ pub(super) fn coverage(case: &Case<'_>) -> Verdict {
     let Some(window) = case.term(|l| l.freshness_max) else {
         return Verdict::no_limit("how old a report may be");
     };
-    let since = case.now.plus(window.value.saturating_neg());
+    let since = case.due().plus(window.value.saturating_neg());
     let seen = case.seen_by_row(since);
     let rows: Vec<_> = in_service(case).collect();
     let silent: Vec<String> = rows
@@ -63,7 +63,7 @@ pub(super) fn coverage(case: &Case<'_>) -> Verdict {
             decimal(least.value),
             "share of manifest devices",
         ))
-        .window(since, case.now)
+        .window(since, case.due())
         .coverage(share)
         .subjects(silent)
         .evidence(seen.values().map(|s| s.device.last_report))
@@ -137,7 +137,7 @@ struct Observed {
 fn observed(case: &Case<'_>) -> Observed {
     let since = case.since();
     let until = case
-        .now
+        .due()
         .plus(i64::from(case.licence.report_seconds).saturating_mul(-2));
     let (mut due, mut covered, mut claimed) = (0u64, 0u64, 0u64);
     let mut worst: Vec<(u64, String)> = Vec::new();
@@ -145,7 +145,7 @@ fn observed(case: &Case<'_>) -> Observed {
     for (i, row) in in_service(case) {
         let start = row.in_service.unwrap_or(since).max(since);
         let row_due = milliseconds(until.since(start));
-        let (row_covered, row_revoked) = covered_ms(covering.get(&i), start);
+        let (row_covered, row_revoked) = covered_ms(covering.get(&i), start, case.due());
         claimed = claimed.saturating_add(row_covered.saturating_add(row_revoked).min(row_due));
         let row_covered = row_covered.min(row_due);
         due = due.saturating_add(row_due);
@@ -185,12 +185,17 @@ fn devices_by_row<'a>(case: &Case<'a>) -> Covering<'a> {
     found
 }
 
-/// Time since `start` that samples of one device cover, on whatever node it stood; and beside it what days hold into which
-/// reports came after the node's key was revoked.
-fn covered_ms(places: Option<&Vec<(&NodeAtSite, DeviceUuid)>>, start: UnixSeconds) -> (u64, u64) {
+/// Time on the days from `start` to `end` that samples of one device cover, on whatever node it stood; and beside it what days
+/// hold into which reports came after the node's key was revoked.
+fn covered_ms(
+    places: Option<&Vec<(&NodeAtSite, DeviceUuid)>>,
+    start: UnixSeconds,
+    end: UnixSeconds,
+) -> (u64, u64) {
     let (mut sure, mut revoked) = (0u64, 0u64);
     for (node, uuid) in places.into_iter().flatten() {
-        for (number, day) in node.record.days.range(start.day()..) {
+        let days = node.record.days.range(start.day()..);
+        for (number, day) in days.take_while(|(n, _)| **n <= end.day()) {
             let day_end = UnixSeconds(number.saturating_add(1).saturating_mul(DAY_SECONDS));
             let most = milliseconds(day_end.since(start).min(DAY_SECONDS));
             let covered = day.device(uuid).map_or(0, |sums| sums.covered_ms.min(most));
@@ -224,10 +229,10 @@ pub(super) fn freshness(case: &Case<'_>) -> Verdict {
         };
         judged = judged.saturating_add(1);
         evidence.push(newest.digest);
-        let age = case.now.since(newest.end);
+        let age = case.due().since(newest.end);
         oldest = oldest.max(age);
         let odd = odd_clock(case, node, tolerance.value);
-        if age > limit.value {
+        if age > limit.value && case.due() >= case.licence.valid.from {
             // An odd clock does not excuse an old report, or turning it back would; it is named beside the age.
             let oddity = odd.map_or_else(String::new, |o| format!(" ({o})"));
             stale.push(format!(
@@ -260,7 +265,7 @@ pub(super) fn freshness(case: &Case<'_>) -> Verdict {
         .grade(Grade::HostObserved)
         .measured(Quantity::at_most(oldest, "seconds"))
         .limit(Quantity::at_most(limit.value, "seconds"))
-        .window(case.now.plus(limit.value.saturating_neg()), case.now)
+        .window(case.due().plus(limit.value.saturating_neg()), case.due())
         .coverage(case.fresh_share())
         .subjects(subjects)
         .evidence(evidence)
@@ -351,9 +356,9 @@ pub(super) fn allowed_fields(case: &Case<'_>) -> Verdict {
 
 /// Rows of the manifest that are due to report by now.
 fn in_service<'a>(case: &Case<'a>) -> impl Iterator<Item = (usize, &'a LicensedDevice)> {
-    let now = case.now;
+    let (from, due) = (case.licence.valid.from, case.due());
     case.rows()
-        .filter(move |(_, row)| row.in_service.is_none_or(|t| t <= now))
+        .filter(move |(_, row)| row.in_service.unwrap_or(from).max(from) <= due)
 }
 
 fn milliseconds(seconds: i64) -> u64 {

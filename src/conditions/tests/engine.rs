@@ -160,6 +160,46 @@ fn a_waiver_covers_a_condition_until_its_day_and_says_what_it_covers() {
     // A waiver does not touch what holds.
     let honest = Scene::honest().with("[[site]]", waiver);
     assert_eq!(honest.finding("INV-01").outcome, Outcome::Met);
+    // Nor does it outlast its licence.
+    let mut lapsed = scene.with("valid_to = 2027-11-19", "valid_to = 2026-11-20T01:00:00Z");
+    lapsed.now = start().plus(3_610);
+    lapsed.expect("INV-01", Outcome::NotMet, "not on the manifest");
+    let mut lapsed = honest.with("valid_to = 2027-11-19", "valid_to = 2026-11-20T01:00:00Z");
+    lapsed.now = start().plus(3_610);
+    lapsed.expect("INV-01", Outcome::CannotTell, "the licence ended before");
+}
+
+#[test]
+fn silence_is_held_against_a_site_while_its_licence_holds_and_not_outside() {
+    let absence = ["OPS-01", "OPS-02", "OPS-03", "INV-02"];
+    let mut ended = Scene::honest().with("valid_to = 2027-11-19", "valid_to = 2026-11-20T01:00:00Z");
+    ended.now = start().plus(60 * DAY_SECONDS);
+    for id in absence {
+        ended.expect(
+            id,
+            Outcome::CannotTell,
+            "the licence ended before 2026-11-20T01:00:00Z",
+        );
+    }
+    let mut early = Scene::honest().with("valid_from = 2026-11-20", "valid_from = 2026-12-20");
+    early.now = start().plus(20 * DAY_SECONDS);
+    for id in absence {
+        early.expect(id, Outcome::CannotTell, "the licence holds only from");
+    }
+    // What was silent before the end stays a finding after it, and reports that come after the end do not fill it.
+    let mut gone = Scene::honest().with("valid_to = 2027-11-19", "valid_to = 2026-12-31");
+    gone.now = start().plus(50 * DAY_SECONDS);
+    for id in absence {
+        gone.expect(id, Outcome::NotMet, "");
+    }
+    gone.expect("OPS-03", Outcome::NotMet, "is 41 days");
+    for lab in &mut gone.labs {
+        lab.sleep(42 * 86_400);
+    }
+    for _ in 0..48 {
+        gone.hour(&[gpu(1), gpu(2)], &[gpu(3), gpu(4)]);
+    }
+    gone.expect("OPS-02", Outcome::NotMet, "samples cover 0.00 %");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Magnitudes are kept, no limit is applied: how far off is too far stands in the licence.
 
-use crate::id::{BootId, Digest};
+use crate::id::{BootId, ChainId, Digest};
 use crate::report::{Continuity, TokenClaims};
 use crate::time::{BootNanos, SECOND, UnixSeconds};
 
@@ -26,6 +26,9 @@ crate::code! {
         Overlap = 4 => "let two reports speak of the same time",
         /// Time lies between two reports that follow each other, and neither speaks of it.
         Hole = 5 => "left time between two reports that neither speaks of",
+        /// By wall time, a report speaks of time that the report before it, of another boot, has spoken of. Nothing tells whether
+        /// the time was told twice or the clock was turned back between the boots.
+        BootOverlap = 6 => "let two reports of different boots speak of the same time",
     }
 }
 
@@ -34,7 +37,7 @@ crate::row! {
     pub struct ClockEvent {
         /// What.
         kind: ClockOddity,
-        /// By how many seconds, at most; of holes, in all.
+        /// By how many seconds, at most; of holes and of overlaps between boots, in all.
         seconds: u64,
         /// When it was last seen, by the verifier's clock.
         at: UnixSeconds,
@@ -67,6 +70,8 @@ crate::record! {
         2 => wall: UnixSeconds,
         /// Wall time of signing.
         3 => issued: UnixSeconds,
+        /// Its chain.
+        4 => chain: ChainId,
     }
 }
 
@@ -114,31 +119,30 @@ impl ClockFacts {
                 }
             };
             // A chain that begins anew and cites the old one says itself that its memory was set back; that finding stands alone.
-            let set_back = claims.report.successor.is_some();
+            let set_back = claims.report.successor.is_some() && mark.chain != claims.report.chain;
             if !set_back {
                 seen(ClockOddity::Back, mark.issued.since(claims.issued_at));
             }
+            let (hole, overlap) = if mark.boot == claims.report.boot {
+                let hole = seconds(time.start).saturating_sub(seconds(mark.end));
+                (hole, ClockOddity::Overlap)
+            } else {
+                let length = seconds(time.end).saturating_sub(seconds(time.start));
+                let hole = time.wall_end.since(mark.wall).saturating_sub(length);
+                (hole, ClockOddity::BootOverlap)
+            };
             // Where reports are missing, the chain says so already.
             if !matches!(continuity, Continuity::Gap { .. }) {
-                let hole = if mark.boot == claims.report.boot {
-                    seconds(time.start).saturating_sub(seconds(mark.end))
-                } else {
-                    let length = seconds(time.end).saturating_sub(seconds(time.start));
-                    time.wall_end.since(mark.wall).saturating_sub(length)
-                };
                 seen(ClockOddity::Hole, hole);
+            }
+            if !set_back {
+                seen(overlap, hole.saturating_neg());
             }
             if mark.boot == claims.report.boot {
                 let boot = seconds(time.end).saturating_sub(seconds(mark.end));
                 let slip = time.wall_end.since(mark.wall).saturating_sub(boot);
                 if time.wall_steps == 0 {
                     seen(ClockOddity::Slipped, slip.saturating_abs());
-                }
-                if !set_back {
-                    seen(
-                        ClockOddity::Overlap,
-                        seconds(mark.end).saturating_sub(seconds(time.start)),
-                    );
                 }
             }
         }
@@ -147,12 +151,13 @@ impl ClockFacts {
             end: time.end,
             wall: time.wall_end,
             issued: claims.issued_at,
+            chain: claims.report.chain,
         });
     }
 
     fn event(&mut self, kind: ClockOddity, seconds: u64, at: UnixSeconds, report: Digest) {
         let log = match kind {
-            ClockOddity::Overlap => &mut self.overlaps,
+            ClockOddity::Overlap | ClockOddity::BootOverlap => &mut self.overlaps,
             ClockOddity::Hole => &mut self.holes,
             _ => &mut self.events,
         };
@@ -163,7 +168,7 @@ impl ClockFacts {
             .find(|e| e.kind == kind && e.at.day() == at.day());
         if let Some(event) = same {
             event.seconds = match kind {
-                ClockOddity::Hole => event.seconds.saturating_add(seconds),
+                ClockOddity::Hole | ClockOddity::BootOverlap => event.seconds.saturating_add(seconds),
                 _ => event.seconds.max(seconds),
             };
             event.at = event.at.max(at);

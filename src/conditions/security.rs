@@ -2,7 +2,7 @@
 
 use super::case::{Case, no_report};
 use super::finding::{Quantity, Verdict, count, few};
-use crate::appraisal::{Grade, NodeAtSite, OpeningKind};
+use crate::appraisal::{ClockOddity, Grade, NodeAtSite, OpeningKind};
 use crate::report::KeyProtection;
 use crate::telemetry::LibraryOrigin;
 use crate::time::span;
@@ -215,11 +215,24 @@ fn breaks(
         broken.push(format!("node {name} broke its chain more often than is kept"));
     }
     let overlaps = &node.record.facts.clock.overlaps;
+    let tolerance = case.term(|l| l.clock_tolerance);
     for event in overlaps.kept.iter().filter(|e| e.at >= since) {
-        broken.push(format!(
-            "node {name} signed two reports that speak of the same {} s",
-            event.seconds
-        ));
+        let seconds = event.seconds;
+        if event.kind == ClockOddity::Overlap {
+            broken.push(format!(
+                "node {name} signed two reports that speak of the same {seconds} s"
+            ));
+        } else if tolerance
+            .as_ref()
+            .is_none_or(|t| seconds > t.value.unsigned_abs())
+        {
+            open.push(format!(
+                "node {name} signed reports of different boots that by its clock speak of the same {seconds} s; whether it told time \
+                 twice or its clock was turned back cannot be told"
+            ));
+        } else {
+            continue;
+        }
         evidence.push(event.report);
     }
     if overlaps.unkept.is_some_and(|t| t >= since) {

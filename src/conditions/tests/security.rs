@@ -1,8 +1,9 @@
 use super::*;
 use crate::appraisal::fixture::driver;
-use crate::id::{ChainId, Digest};
+use crate::id::{BootId, ChainId, Digest};
 use crate::report::{KeyProtection, Successor};
 use crate::telemetry::LibraryOrigin;
+use crate::time::SECOND;
 
 fn hour_with(edit: impl Fn(&mut crate::report::TokenClaims)) -> Scene {
     let mut scene = Scene::empty();
@@ -123,6 +124,40 @@ fn sec_06_tells_a_fork_a_lost_state_and_a_second_chain_apart() {
     };
     restart(true).expect("SEC-06", Outcome::CannotTell, "lost its state or was set back");
     restart(false).expect("SEC-06", Outcome::NotMet, "does not say what came before");
+}
+
+#[test]
+fn sec_06_finds_time_told_twice_whatever_the_report_says_of_chain_and_boot() {
+    let twice = |edit: fn(&mut crate::report::TokenClaims, i64), by: i64| {
+        let mut scene = Scene::honest();
+        scene.labs[0].run_with(1, &[gpu(1), gpu(2)], |c| edit(c, by));
+        scene.labs[1].run(1, &[gpu(3), gpu(4)]);
+        scene.now = scene.labs[0].wall().plus(10);
+        scene
+    };
+    let cites = |c: &mut crate::report::TokenClaims, by: i64| {
+        c.report.time.start.0 -= u64::try_from(by).unwrap() * SECOND;
+        c.report.successor = Some(Successor {
+            chain: c.report.chain,
+            sequence: c.report.sequence - 1,
+            digest: c.report.previous.unwrap(),
+        });
+    };
+    twice(cites, 300).expect(
+        "SEC-06",
+        Outcome::NotMet,
+        "signed two reports that speak of the same 300 s",
+    );
+    let reboots = |c: &mut crate::report::TokenClaims, by: i64| {
+        c.report.boot = BootId([8; 16]);
+        c.report.time.wall_end = c.report.time.wall_end.plus(-by);
+    };
+    let says = "signed reports of different boots that by its clock speak of the same ";
+    twice(reboots, 61).expect("SEC-06", Outcome::CannotTell, &format!("{says}61 s"));
+    twice(reboots, 60).expect("SEC-06", Outcome::Met, "");
+    twice(reboots, 60)
+        .with("licensed_tpp", "clock_tolerance = \"30 s\"\nlicensed_tpp")
+        .expect("SEC-06", Outcome::CannotTell, &format!("{says}60 s"));
 }
 
 #[test]

@@ -299,29 +299,38 @@ fn odd_clock(case: &Case<'_>, node: &NodeAtSite, tolerance: i64) -> Option<Strin
 
 /// OPS-05: no report was refused for a field that the schema does not know.
 pub(super) fn allowed_fields(case: &Case<'_>) -> Verdict {
-    const CODE: &str = "E-FIELD";
+    const CODES: [&str; 2] = ["E-FIELD", "E-FORM"];
     let since = case.since();
     let (mut refused, mut subjects, mut number_refused) = (Vec::new(), Vec::new(), 0u64);
     let mut open = Vec::new();
     for node in case.nodes() {
         let facts = &node.record.facts;
         for r in facts.refusals.iter().filter(|r| {
-            r.code == CODE && r.last >= since && node.status.approved.is_some_and(|t| t <= r.last)
+            CODES.contains(&r.code.as_str())
+                && r.last >= since
+                && node.status.approved.is_some_and(|t| t <= r.last)
         }) {
+            let code = &r.code;
             // Whoever holds a revoked key may send what they like; whether any came before is not kept.
             if !node.status.is_active(r.last) {
                 open.push(format!(
-                    "reports of node {} were refused with {CODE}, the last after its key was revoked, on {}",
+                    "reports of node {} were refused with {code}, the last after its key was revoked, on {}",
                     node.status.name, r.last
                 ));
                 continue;
             }
-            refused.push(format!(
-                "{} of node {} refused with {CODE}, the last on {}",
+            let words = format!(
+                "{} of node {} refused with {code}, the last on {}",
                 count(usize::try_from(r.count).unwrap_or(usize::MAX), "report"),
                 node.status.name,
                 r.last
-            ));
+            );
+            // Damaged bytes may have held anything.
+            if code == "E-FORM" {
+                open.push(format!("{words}, could not be read"));
+                continue;
+            }
+            refused.push(words);
             number_refused = number_refused.saturating_add(r.count);
             subjects.push(facts.node.to_string());
         }
@@ -335,7 +344,8 @@ pub(super) fn allowed_fields(case: &Case<'_>) -> Verdict {
             format!("{}; nothing of them was kept", few(&refused)),
         )
     } else if !open.is_empty() {
-        Verdict::cannot_tell("revoked-key", few(&open))
+        let sentence = format!("{}; whether they held other fields cannot be told", few(&open));
+        Verdict::cannot_tell("not-read", sentence)
     } else if reports == 0 {
         no_report(Verdict::met("", ""))
     } else {

@@ -19,7 +19,7 @@ crate::code! {
         Audience = 2 => "E-AUDIENCE",
         /// Too large.
         Size = 3 => "E-SIZE",
-        /// A field that the schema does not know, or bytes that are not a report.
+        /// A field that the schema does not know, in a report that the enrolled key signed.
         Field = 4 => "E-FIELD",
         /// A profile that is not read here.
         Profile = 5 => "E-PROFILE",
@@ -27,6 +27,8 @@ crate::code! {
         ChainFork = 6 => "E-CHAIN-FORK",
         /// The enrolment token is unknown, used up or expired.
         Token = 7 => "E-TOKEN",
+        /// Bytes that are not the one encoding of what they should be, or a value out of its bounds.
+        Form = 8 => "E-FORM",
     }
 }
 
@@ -79,13 +81,18 @@ impl Refusal {
                 "a signature by the key that was enrolled".to_owned(),
                 found,
             ),
-            EnvelopeError::Malformed(e) | EnvelopeError::Field(e) => (
+            EnvelopeError::Field(e) => (
                 RefusalCode::Field,
+                "only fields of docs/report.cddl".to_owned(),
+                e.to_string(),
+            ),
+            EnvelopeError::Malformed(e) => (
+                RefusalCode::Form,
                 "the deterministic encoding of docs/report.cddl".to_owned(),
                 e.to_string(),
             ),
             EnvelopeError::Submodule { .. } => (
-                RefusalCode::Field,
+                RefusalCode::Form,
                 "the claims whose digests the token carries".to_owned(),
                 found,
             ),

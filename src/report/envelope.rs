@@ -59,6 +59,18 @@ impl EnvelopeError {
             _ => Self::Malformed(e),
         }
     }
+
+    /// What it is for the holder of `key`, who delivered `bytes`: a field that this key did not sign may be damage, and is not held
+    /// against its holder.
+    #[must_use]
+    pub fn held_against(self, key: &PublicKey, bytes: &[u8]) -> Self {
+        match self {
+            Self::Field(e) if !cbor::decode_strict::<Bundle>(bytes).is_ok_and(|b| b.token.is_by(key)) => {
+                Self::Malformed(e)
+            }
+            other => other,
+        }
+    }
 }
 
 /// A detached submodule digest (RFC 9711 section 4.2.18.2), always SHA-256.
@@ -97,6 +109,11 @@ impl Envelope {
     #[must_use]
     pub fn digest(&self) -> Digest {
         crypto::sha256(&cose::statement(cose::Content::Report, &self.payload))
+    }
+
+    fn is_by(&self, key: &PublicKey) -> bool {
+        let signed = cose::to_be_signed(cose::Content::Report, &self.payload);
+        key.verify(&signed, &self.signature).is_ok()
     }
 }
 
@@ -247,9 +264,9 @@ impl OpenedReport {
     /// # Errors
     /// [`EnvelopeError::Signature`].
     pub fn verify(self, key: &PublicKey) -> Result<VerifiedReport, EnvelopeError> {
-        let signed = cose::to_be_signed(cose::Content::Report, &self.envelope.payload);
-        key.verify(&signed, &self.envelope.signature)
-            .map_err(|_| EnvelopeError::Signature)?;
+        if !self.envelope.is_by(key) {
+            return Err(EnvelopeError::Signature);
+        }
         let digest = self.digest();
         Ok(VerifiedReport {
             claims: self.claims,

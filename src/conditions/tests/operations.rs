@@ -108,4 +108,11 @@ fn ops_05_remembers_a_report_that_was_refused_for_its_fields() {
         Outcome::NotMet,
         "1 report of node n-1 refused with E-FIELD",
     );
+    let mut damaged = Scene::honest();
+    damaged.labs[0].record.facts.refuse("E-FORM", start().plus(60));
+    damaged.expect(
+        "OPS-05",
+        Outcome::CannotTell,
+        "1 report of node n-1 refused with E-FORM",
+    );
 }

@@ -17,8 +17,12 @@ async fn an_edited_byte_is_refused_in_every_part_of_a_report() {
         seen.insert(node.deliver(edited).await.refused().code);
     }
     assert!(
-        seen.contains(&RefusalCode::Signature) && seen.contains(&RefusalCode::Field),
+        seen.contains(&RefusalCode::Signature) && seen.contains(&RefusalCode::Form),
         "{seen:?}"
     );
+    // Damage is not held against the node as if it had sent what it must not.
+    assert!(!seen.contains(&RefusalCode::Field), "{seen:?}");
+    let (outcome, sentence) = stage.verifier.finding("OPS-05");
+    assert_eq!(outcome, "cannot tell", "{sentence}");
     node.deliver(bytes).await.accepted();
 }

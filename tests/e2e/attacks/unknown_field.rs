@@ -37,4 +37,11 @@ async fn a_signed_report_with_one_field_more_is_refused_by_name() {
         "{}",
         refusal.found
     );
+    // Nobody is held to what his key did not sign.
+    let mut damaged = bundle;
+    damaged.token.signature[0] ^= 1;
+    let refusal = node.deliver(cbor::encode(&damaged)).await.refused();
+    assert_eq!(refusal.code, RefusalCode::Form);
+    let (outcome, sentence) = stage.verifier.finding("OPS-05");
+    assert_eq!(outcome, "not met", "{sentence}");
 }

@@ -290,7 +290,7 @@ impl Enrolment {
             ))
         } else if standing.node.renewed_at.is_some_and(|last| claimed.at <= last) {
             Some(Reason::new(
-                RefusalCode::Field,
+                RefusalCode::Form,
                 format!("a time after {}", standing.node.renewed_at.unwrap_or_default()),
                 claimed.at.to_string(),
                 "the request is a repeat of an older one, or the node's clock went back; set the clock and try again",

@@ -190,7 +190,8 @@ impl Intake {
 
     /// Form, signature and audience, and that the report is of the node that delivers it.
     fn judge(&self, standing: &Standing, bundle: &[u8]) -> Result<VerifiedReport, Reason> {
-        let opened = OpenedReport::open(bundle).map_err(|e| Reason::envelope(&e))?;
+        let opened = OpenedReport::open(bundle)
+            .map_err(|e| Reason::envelope(&e.held_against(&standing.node.key, bundle)))?;
         if opened.claims.node != standing.node.id {
             return Err(Reason::new(
                 RefusalCode::Node,
@@ -218,7 +219,7 @@ impl Intake {
         let sequence = claims.report.sequence;
         if sequence == 0 || i64::try_from(sequence).is_err() {
             return Err(Reason::new(
-                RefusalCode::Field,
+                RefusalCode::Form,
                 "a sequence number from 1 to 2^63 - 1",
                 sequence.to_string(),
                 "the agent numbers its reports wrongly; update it",

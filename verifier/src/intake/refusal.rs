@@ -50,8 +50,11 @@ impl Reason {
             RefusalCode::Signature => {
                 "the report is not signed by the key that was enrolled for its node; if the key was replaced, enrol the node again"
             }
+            RefusalCode::Field => {
+                "the report holds a field that the closed schema does not know; the agent that signed it is altered or of another version"
+            }
             _ => {
-                "the report is not of the closed schema; the agent that made it is damaged, altered or of another version"
+                "the bytes are not a whole report; they were damaged, or the agent that made them is altered or of another version"
             }
         };
         Self::new(code, expected, found, sentence)
@@ -61,7 +64,7 @@ impl Reason {
     #[must_use]
     pub fn malformed(message: &str, error: impl ToString) -> Self {
         Self::new(
-            RefusalCode::Field,
+            RefusalCode::Form,
             format!("the deterministic encoding of {message}"),
             error.to_string(),
             "the message is malformed; the agent that sent it is damaged, altered or of another version",

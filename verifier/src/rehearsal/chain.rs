@@ -67,7 +67,7 @@ async fn each_refusal_has_its_own_code() {
     );
     assert_eq!(
         node.deliver(&verifier, b"hello".to_vec()).await.unwrap_err(),
-        RefusalCode::Field
+        RefusalCode::Form
     );
     assert_eq!(
         node.deliver(&verifier, vec![0; 1 << 21]).await.unwrap_err(),

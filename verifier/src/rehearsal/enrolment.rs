@@ -54,7 +54,7 @@ async fn a_certificate_is_renewed_after_it_expired_but_not_by_a_repeated_request
     let renewed: RenewAnswer = post(&nobody, url.clone(), signed.clone()).await.unwrap();
     assert_eq!(
         post::<RenewAnswer>(&nobody, url, signed).await.unwrap_err(),
-        RefusalCode::Field
+        RefusalCode::Form
     );
     node.enrolled.certificate = renewed.certificate;
     let (first, one) = node.report(node.enrolled.verifier, 1, None);

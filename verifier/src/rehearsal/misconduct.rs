@@ -46,13 +46,13 @@ async fn what_a_node_that_is_not_approved_sends_is_not_judged() {
 async fn repeated_junk_is_counted_but_not_written_each_time() {
     let (mut verifier, node) = ready().await;
     for _ in 0..7 {
-        refused(&verifier, &node, b"junk", RefusalCode::Field).await;
+        refused(&verifier, &node, b"junk", RefusalCode::Form).await;
     }
     assert_eq!(refusals(&verifier, &node).await[0].count, 4);
     // A later one is written, whatever the count: conditions ask when the last one came.
     verifier.clock.set(super::NOON.plus(600));
-    refused(&verifier, &node, b"junk", RefusalCode::Field).await;
-    refused(&verifier, &node, b"junk", RefusalCode::Field).await;
+    refused(&verifier, &node, b"junk", RefusalCode::Form).await;
+    refused(&verifier, &node, b"junk", RefusalCode::Form).await;
     let [row] = refusals(&verifier, &node).await.try_into().unwrap();
     assert_eq!((row.count, row.last_at), (8, super::NOON.plus(600)));
     assert_eq!(row.first_at, super::NOON);

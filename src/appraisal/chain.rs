@@ -87,8 +87,9 @@ crate::record! {
         2 => openings: Vec<ChainOpening>,
         /// Forks, oldest first.
         3 => forks: Vec<ChainFork>,
-        /// Openings and forks that were dropped for want of room.
-        4 => unkept: u64,
+        /// When the last fork or opening was seen that was dropped for want of room. One that cites the head is not counted: those kept
+        /// are newer and say no less.
+        4 => unkept: Option<UnixSeconds>,
     }
 }
 
@@ -110,7 +111,7 @@ impl ChainFacts {
         continuity: Continuity,
     ) {
         if let Continuity::Fork { held } = continuity {
-            self.unkept = self.unkept.saturating_add(room(&mut self.forks));
+            self.unkept = self.unkept.max(room(&mut self.forks).map(|f| f.at));
             self.forks.push(ChainFork {
                 at: received,
                 held,
@@ -134,7 +135,8 @@ impl ChainFacts {
             .filter(|_| !same_chain)
             .map(|head| opening(head, claims, fresh_chain))
         {
-            self.unkept = self.unkept.saturating_add(room(&mut self.openings));
+            let dropped = room(&mut self.openings).filter(|o| o.kind != OpeningKind::Successor);
+            self.unkept = self.unkept.max(dropped.map(|o| o.at));
             self.openings.push(ChainOpening {
                 at: received,
                 kind,
@@ -196,11 +198,7 @@ fn opening(head: &ChainHead, claims: &ReportClaims, fresh_chain: bool) -> Openin
     }
 }
 
-/// Makes room for one more by dropping the oldest; returns how many were dropped.
-fn room<T>(kept: &mut Vec<T>) -> u64 {
-    if kept.len() < KEPT {
-        return 0;
-    }
-    drop(kept.remove(0));
-    1
+/// Makes room for one more; returns the oldest, if it had to go.
+fn room<T>(kept: &mut Vec<T>) -> Option<T> {
+    (kept.len() >= KEPT).then(|| kept.remove(0))
 }

@@ -211,7 +211,7 @@ fn breaks(
         ));
         evidence.push(gap.report);
     }
-    if chain.unkept > 0 {
+    if chain.unkept.is_some_and(|t| t >= since) {
         broken.push(format!("node {name} broke its chain more often than is kept"));
     }
     let overlaps = &node.record.facts.clock.overlaps;

@@ -127,6 +127,38 @@ fn sec_06_tells_a_fork_a_lost_state_and_a_second_chain_apart() {
 }
 
 #[test]
+fn sec_06_forgets_many_breaks_with_the_window_and_takes_lost_state_for_none() {
+    let restarts = |cite: bool| {
+        let mut scene = Scene::honest();
+        for n in 0..40 {
+            let lab = &mut scene.labs[0];
+            let successor = cite.then(|| Successor {
+                chain: lab.chain,
+                sequence: lab.sequence,
+                digest: lab.previous.unwrap(),
+            });
+            lab.chain = ChainId([0x80 + n; 16]);
+            (lab.sequence, lab.previous) = (0, None);
+            lab.run_with(1, &[gpu(1), gpu(2)], |c| {
+                c.report.successor.clone_from(&successor)
+            });
+        }
+        scene.labs[1].run(40, &[gpu(3), gpu(4)]);
+        scene.now = scene.labs[0].wall().plus(10);
+        scene
+    };
+    restarts(true).expect("SEC-06", Outcome::CannotTell, "lost its state or was set back");
+    let mut broken = restarts(false);
+    broken.expect("SEC-06", Outcome::NotMet, "does not say what came before");
+    for lab in &mut broken.labs {
+        lab.sleep(40 * 86_400);
+    }
+    broken.hour(&[gpu(1), gpu(2)], &[gpu(3), gpu(4)]);
+    broken.now = broken.labs[0].wall().plus(10);
+    broken.expect("SEC-06", Outcome::Met, "");
+}
+
+#[test]
 fn sec_06_finds_time_told_twice_whatever_the_report_says_of_chain_and_boot() {
     let twice = |edit: fn(&mut crate::report::TokenClaims, i64), by: i64| {
         let mut scene = Scene::honest();

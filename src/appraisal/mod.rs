@@ -58,6 +58,12 @@ impl NodeStatus {
     pub fn is_active(&self, at: UnixSeconds) -> bool {
         self.approved.is_some_and(|t| t <= at) && self.revoked_from.is_none_or(|t| at < t)
     }
+
+    /// Whether its key was revoked by the time at which something was received: then it may be anyone's.
+    #[must_use]
+    pub fn is_doubtful(&self, received: UnixSeconds) -> bool {
+        self.revoked_from.is_some_and(|from| received >= from)
+    }
 }
 
 /// A node of a site.

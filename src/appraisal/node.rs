@@ -85,6 +85,8 @@ crate::row! {
         driver_version: String,
         /// End of the last report that names it.
         last_seen: UnixSeconds,
+        /// When a report first named it, by the verifier's clock.
+        first_received: UnixSeconds,
         /// When a report last named it, by the verifier's clock.
         received: UnixSeconds,
         /// The report of `last_seen`.
@@ -283,6 +285,7 @@ impl NodeFacts {
                 && l.changed == driver.library_changed
         });
         if let Some(library) = same {
+            library.first_received = library.first_received.min(received);
             library.received = library.received.max(received);
             if library.last_seen <= end {
                 library.last_seen = end;
@@ -303,6 +306,7 @@ impl NodeFacts {
             changed: driver.library_changed,
             driver_version: driver.driver_version.clone(),
             last_seen: end,
+            first_received: received,
             received,
             report,
         });

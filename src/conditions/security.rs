@@ -2,10 +2,10 @@
 
 use super::case::{Case, no_report};
 use super::finding::{Quantity, Verdict, count, few};
-use crate::appraisal::{ClockOddity, Grade, NodeAtSite, OpeningKind};
+use crate::appraisal::{ChainOpening, ClockOddity, Grade, NodeAtSite, OpeningKind};
 use crate::report::KeyProtection;
 use crate::telemetry::LibraryOrigin;
-use crate::time::span;
+use crate::time::{UnixSeconds, span};
 
 /// NVIDIA's number among PCI vendors; NVML is the library that its driver is asked through.
 const NVIDIA: u16 = 0x10de;
@@ -114,8 +114,8 @@ pub(super) fn chain_unbroken(case: &Case<'_>) -> Verdict {
     let mut missing = 0u64;
     for node in case.nodes() {
         let (before, open_before) = (broken.len(), open.len());
-        breaks(case, node, &mut broken, &mut open, &mut evidence);
-        missing = missing.saturating_add(node.record.facts.chain.missing_since(since));
+        let lacks = breaks(case, node, &mut broken, &mut open, &mut evidence);
+        missing = missing.saturating_add(lacks);
         if (before, open_before) != (broken.len(), open.len()) {
             subjects.push(node.record.facts.node.to_string());
         }
@@ -170,74 +170,98 @@ fn time_between(case: &Case<'_>) -> Option<String> {
     })
 }
 
+/// What breaks a node's chain, and what leaves open whether it is whole; returns how many reports are surely missing. What came
+/// under a revoked key breaks nothing.
 fn breaks(
     case: &Case<'_>,
     node: &NodeAtSite,
     broken: &mut Vec<String>,
     open: &mut Vec<String>,
     evidence: &mut Vec<crate::id::Digest>,
-) {
+) -> u64 {
     let since = case.since();
     let name = &node.status.name;
     let chain = &node.record.facts.chain;
+    let mut missing = 0u64;
+    let mut accuse = |at: UnixSeconds, words: String| {
+        if node.status.is_doubtful(at) {
+            open.push(format!("{words}, under a key that was revoked by then"));
+        } else {
+            broken.push(words);
+        }
+    };
     for fork in chain.forks.iter().filter(|f| f.at >= since) {
-        broken.push(format!(
+        let words = format!(
             "node {name} signed two different reports for one place in its chain (received {})",
             fork.at
-        ));
+        );
+        accuse(fork.at, words);
         evidence.extend([fork.held, fork.offered]);
     }
-    for opening in chain.openings.iter().filter(|o| o.at >= since) {
-        if opening.kind == OpeningKind::Successor {
-            open.push(format!(
-                "node {name} lost its state or was set back before {}, and began a new chain that cites the old one; whether \
-                 reports were made and lost cannot be told",
-                opening.at
-            ));
-        } else {
-            broken.push(format!(
-                "node {name} reported on a {} (received {})",
-                opening.kind, opening.at
-            ));
-        }
+    let lost = |o: &ChainOpening| o.kind == OpeningKind::Successor;
+    for opening in chain.openings.iter().filter(|o| o.at >= since && !lost(o)) {
+        let words = format!(
+            "node {name} reported on a {} (received {})",
+            opening.kind, opening.at
+        );
+        accuse(opening.at, words);
         evidence.push(opening.report);
     }
     for gap in chain.gaps.iter().filter(|g| g.at >= since) {
-        broken.push(format!(
+        let words = format!(
             "{} of node {name} {} missing before the one received {}",
             count(usize::try_from(gap.missing).unwrap_or(usize::MAX), "report"),
             if gap.missing == 1 { "is" } else { "are" },
             gap.at
-        ));
+        );
+        accuse(gap.at, words);
+        let sure = if node.status.is_doubtful(gap.at) {
+            0
+        } else {
+            gap.missing
+        };
+        missing = missing.saturating_add(sure);
         evidence.push(gap.report);
     }
-    if chain.unkept.is_some_and(|t| t >= since) {
-        broken.push(format!("node {name} broke its chain more often than is kept"));
+    if let Some(at) = chain.unkept.filter(|t| *t >= since) {
+        accuse(at, format!("node {name} broke its chain more often than is kept"));
     }
     let overlaps = &node.record.facts.clock.overlaps;
-    let tolerance = case.term(|l| l.clock_tolerance);
-    for event in overlaps.kept.iter().filter(|e| e.at >= since) {
+    let (told_twice, over_boots): (Vec<_>, Vec<_>) = overlaps
+        .kept
+        .iter()
+        .filter(|e| e.at >= since)
+        .partition(|e| e.kind == ClockOddity::Overlap);
+    for event in told_twice {
         let seconds = event.seconds;
-        if event.kind == ClockOddity::Overlap {
-            broken.push(format!(
-                "node {name} signed two reports that speak of the same {seconds} s"
-            ));
-        } else if tolerance
-            .as_ref()
-            .is_none_or(|t| seconds > t.value.unsigned_abs())
-        {
-            open.push(format!(
-                "node {name} signed reports of different boots that by its clock speak of the same {seconds} s; whether it told time \
-                 twice or its clock was turned back cannot be told"
-            ));
-        } else {
-            continue;
-        }
+        let words = format!("node {name} signed two reports that speak of the same {seconds} s");
+        accuse(event.at, words);
+        evidence.push(event.report);
+    }
+    for opening in chain.openings.iter().filter(|o| o.at >= since && lost(o)) {
+        open.push(format!(
+            "node {name} lost its state or was set back before {}, and began a new chain that cites the old one; whether \
+             reports were made and lost cannot be told",
+            opening.at
+        ));
+        evidence.push(opening.report);
+    }
+    let tolerance = case.term(|l| l.clock_tolerance).map(|t| t.value.unsigned_abs());
+    for event in over_boots
+        .iter()
+        .filter(|e| tolerance.is_none_or(|t| e.seconds > t))
+    {
+        open.push(format!(
+            "node {name} signed reports of different boots that by its clock speak of the same {} s; whether it told time twice or \
+             its clock was turned back cannot be told",
+            event.seconds
+        ));
         evidence.push(event.report);
     }
     if overlaps.unkept.is_some_and(|t| t >= since) {
         open.push(format!("node {name} let reports overlap more often than is kept"));
     }
+    missing
 }
 
 /// SEC-09: the library through which the driver was asked is the system's own, or an approved one.
@@ -245,7 +269,7 @@ pub(super) fn library_genuine(case: &Case<'_>) -> Verdict {
     let since = case.since();
     let (mut wrong, mut subjects, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
     let (mut open, mut unasked) = (Vec::new(), Vec::new());
-    let (mut with_driver, mut good) = (0usize, 0usize);
+    let mut good = 0usize;
     for node in case.nodes() {
         let facts = &node.record.facts;
         let loaded: Vec<_> = facts
@@ -253,7 +277,6 @@ pub(super) fn library_genuine(case: &Case<'_>) -> Verdict {
             .iter()
             .filter(|l| l.last_heard() >= since)
             .collect();
-        with_driver = with_driver.saturating_add(usize::from(!loaded.is_empty()));
         if facts.libraries_unkept.is_some_and(|t| t >= since) {
             let name = &node.status.name;
             open.push(format!("node {name} loaded more libraries than are kept"));
@@ -282,14 +305,22 @@ pub(super) fn library_genuine(case: &Case<'_>) -> Verdict {
                     "lies where others than root may write, and the licence does not approve it"
                 }
             };
+            // What only a revoked key says speaks neither for the site nor against it.
+            let doubtful = node.status.is_doubtful(library.first_received);
             if why.is_empty() {
-                good = good.saturating_add(1);
+                good = good.saturating_add(usize::from(!doubtful));
                 continue;
             }
-            wrong.push(format!(
+            let words = format!(
                 "the NVML library of node {name} (driver {version}, SHA-256 {}) {why}",
                 library.digest
-            ));
+            );
+            if doubtful {
+                open.push(format!("{words}, as only a key says that was revoked by then"));
+                unasked.push(facts.node.to_string());
+                continue;
+            }
+            wrong.push(words);
             subjects.push(facts.node.to_string());
             evidence.push(library.report);
         }
@@ -300,18 +331,18 @@ pub(super) fn library_genuine(case: &Case<'_>) -> Verdict {
             .limit(Quantity::at_most(0, "libraries"))
             .window(since, case.now)
             .coverage(case.fresh_share())
-    } else if with_driver == 0 && case.nodes().any(|n| n.record.facts.newest.is_some()) {
-        Verdict::cannot_tell(
-            "no-library",
-            "no report of this site names a library through which a driver was asked",
-        )
-        .window(since, case.now)
     } else if !open.is_empty() {
-        Verdict::cannot_tell("no-library", few(&open))
+        Verdict::cannot_tell("library-not-told", few(&open))
             .window(since, case.now)
             .coverage(case.fresh_share())
             .subjects(unasked)
             .evidence(case.newest_reports())
+    } else if good == 0 && case.nodes().any(|n| n.record.facts.newest.is_some()) {
+        Verdict::cannot_tell(
+            "no-library",
+            "no report of this site that counts names a library through which a driver was asked",
+        )
+        .window(since, case.now)
     } else {
         let sentence = format!(
             "each of {} that were loaded is the system's own or approved",

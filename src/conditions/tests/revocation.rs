@@ -1,7 +1,7 @@
 //! A revocation says from when: what a key says after that speaks neither for a site nor against it.
 
 use super::*;
-use crate::time::DAY_SECONDS;
+use crate::time::{DAY_SECONDS, SECOND};
 
 /// An hour, then a day later another one, before which the first node's key was revoked.
 fn revoked_between(first: &[AcceleratorClaims]) -> Scene {
@@ -63,6 +63,45 @@ fn what_only_a_revoked_key_says_does_not_convict() {
     let mut before = revoked_between(&[gpu(1), gpu(2), gpu(9)]);
     before.statuses[0].revoked_from = Some(before.now.plus(-600));
     before.expect("INV-01", Outcome::NotMet, "(serial S9");
+}
+
+#[test]
+fn what_only_a_revoked_key_shows_breaks_no_chain_and_condemns_no_library() {
+    let scene = |revoked: i64| {
+        let mut scene = Scene::honest();
+        let lab = &mut scene.labs[0];
+        drop(lab.make(&[gpu(1), gpu(2)], |_| {}));
+        lab.run_with(1, &[gpu(1), gpu(2)], |c| {
+            c.report.time.start.0 -= 600 * SECOND;
+            c.submods.host.host.driver.as_mut().unwrap().library_changed = true;
+        });
+        lab.chain.0[0] ^= 1;
+        (lab.sequence, lab.previous) = (0, None);
+        lab.run(1, &[gpu(1), gpu(2)]);
+        scene.labs[1].run(3, &[gpu(3), gpu(4)]);
+        scene.now = scene.labs[0].wall().plus(10);
+        scene.statuses[0].revoked_from = Some(start().plus(revoked));
+        scene.statuses[0].revoked_at = Some(scene.now);
+        scene
+    };
+    let before = scene(3_606);
+    for says in [
+        "1 report of node n-1 is missing",
+        "does not say what came before",
+        "the same 300 s",
+    ] {
+        let finding = before.expect("SEC-06", Outcome::CannotTell, says);
+        assert!(finding.sentence.contains("under a key that was revoked by then"));
+    }
+    assert_eq!(before.finding("SEC-06").measured.unwrap().lower.unwrap(), "0");
+    before.expect(
+        "SEC-09",
+        Outcome::CannotTell,
+        "as only a key says that was revoked by then",
+    );
+    let after = scene(4_506);
+    after.expect("SEC-06", Outcome::NotMet, "1 report of node n-1 is missing");
+    after.expect("SEC-09", Outcome::NotMet, "was replaced or altered on disk");
 }
 
 #[test]

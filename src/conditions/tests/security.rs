@@ -236,7 +236,7 @@ fn sec_09_cannot_tell_where_no_driver_was_asked() {
     scene.expect(
         "SEC-09",
         Outcome::CannotTell,
-        "no report of this site names a library",
+        "no report of this site that counts names a library",
     );
 }
 

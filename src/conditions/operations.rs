@@ -145,8 +145,8 @@ fn observed(case: &Case<'_>) -> Observed {
     for (i, row) in in_service(case) {
         let start = row.in_service.unwrap_or(since).max(since);
         let row_due = milliseconds(until.since(start));
-        let (row_covered, row_revoked) = covered_ms(covering.get(&i), start, case.due());
-        claimed = claimed.saturating_add(row_covered.saturating_add(row_revoked).min(row_due));
+        let (row_covered, row_claimed) = covered_ms(covering.get(&i), start, case.due());
+        claimed = claimed.saturating_add(row_claimed.min(row_due));
         let row_covered = row_covered.min(row_due);
         due = due.saturating_add(row_due);
         covered = covered.saturating_add(row_covered);
@@ -185,29 +185,34 @@ fn devices_by_row<'a>(case: &Case<'a>) -> Covering<'a> {
     found
 }
 
-/// Time on the days from `start` to `end` that samples of one device cover, on whatever node it stood; and beside it what days
-/// hold into which reports came after the node's key was revoked.
+/// Time on the days from `start` to `end` that samples of one device cover, on whatever nodes it stood; and the same with what days
+/// hold into which reports came after a node's key was revoked. A day has no more than a day, however many nodes speak of it.
 fn covered_ms(
     places: Option<&Vec<(&NodeAtSite, DeviceUuid)>>,
     start: UnixSeconds,
     end: UnixSeconds,
 ) -> (u64, u64) {
-    let (mut sure, mut revoked) = (0u64, 0u64);
+    let mut days: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
     for (node, uuid) in places.into_iter().flatten() {
-        let days = node.record.days.range(start.day()..);
-        for (number, day) in days.take_while(|(n, _)| **n <= end.day()) {
-            let day_end = UnixSeconds(number.saturating_add(1).saturating_mul(DAY_SECONDS));
-            let most = milliseconds(day_end.since(start).min(DAY_SECONDS));
-            let covered = day.device(uuid).map_or(0, |sums| sums.covered_ms.min(most));
-            let total = if day.came_before(node.status.revoked_from) {
-                &mut sure
-            } else {
-                &mut revoked
-            };
-            *total = total.saturating_add(covered);
+        let reported = node.record.days.range(start.day()..);
+        for (number, day) in reported.take_while(|(n, _)| **n <= end.day()) {
+            let covered = day.device(uuid).map_or(0, |sums| sums.covered_ms);
+            let (sure, claimed) = days.entry(*number).or_default();
+            *claimed = claimed.saturating_add(covered);
+            if day.came_before(node.status.revoked_from) {
+                *sure = sure.saturating_add(covered);
+            }
         }
     }
-    (sure, revoked)
+    days.iter()
+        .fold((0, 0), |(all, all_claimed), (number, (sure, claimed))| {
+            let day_end = UnixSeconds(number.saturating_add(1).saturating_mul(DAY_SECONDS));
+            let most = milliseconds(day_end.since(start).min(DAY_SECONDS));
+            (
+                all.saturating_add((*sure).min(most)),
+                all_claimed.saturating_add((*claimed).min(most)),
+            )
+        })
 }
 
 /// OPS-03: the age of each node's newest report, unless its clock is too odd to tell.

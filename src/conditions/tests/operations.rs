@@ -50,6 +50,25 @@ fn ops_02_does_not_take_more_than_a_day_has() {
 }
 
 #[test]
+fn ops_02_finds_a_gap_though_two_nodes_name_the_device_on_other_days() {
+    let day = |scene: &mut Scene, second: &[AcceleratorClaims]| {
+        scene.labs[0].run(288, &[gpu(1), gpu(2), gpu(3), gpu(4)]);
+        scene.labs[1].run(288, second);
+    };
+    let mut scene = Scene::empty();
+    day(&mut scene, &[gpu(1), gpu(2), gpu(3), gpu(4)]);
+    for lab in &mut scene.labs {
+        lab.sleep(86_400);
+    }
+    day(&mut scene, &[]);
+    scene.now = scene.labs[0].wall().plus(10);
+    // Two days of three; a report counts on the day in which it ends.
+    let finding = scene.expect("OPS-02", Outcome::NotMet, "longest unobserved");
+    let share: f64 = finding.measured.unwrap().lower.unwrap().parse().unwrap();
+    assert!((0.66..0.68).contains(&share), "{share}");
+}
+
+#[test]
 fn ops_03_judges_the_oldest_node() {
     Scene::honest().expect(
         "OPS-03",

@@ -69,6 +69,25 @@ async fn a_revoked_node_is_refused_and_cannot_renew() {
 }
 
 #[tokio::test]
+async fn a_report_just_before_an_ordinary_revocation_accuses_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let verifier = verifier(dir.path());
+    let mut stays = SimulatedNode::enrol(&verifier.token("harbour-1", &[]), 1, now()).await;
+    let mut leaves = SimulatedNode::enrol(&verifier.token("harbour-1", &[]), 1, now()).await;
+    stays.report().await;
+    leaves.report().await;
+    let before = verifier.finding("SEC-04");
+    must(
+        verifier
+            .command()
+            .args(["node", "revoke", &leaves.id.to_string()]),
+    );
+    let (outcome, sentence) = verifier.finding("SEC-04");
+    assert_eq!(outcome, before.0, "{sentence}");
+    assert!(!sentence.contains("revoked"), "{sentence}");
+}
+
+#[tokio::test]
 async fn renewal_works_by_the_enrolled_key_alone_and_not_by_another() {
     let dir = tempfile::tempdir().unwrap();
     let verifier = verifier(dir.path());

@@ -306,7 +306,7 @@ async fn perform(verb: Verb, config: Config, out: &mut dyn Write) -> Outcome {
         Verb::Licence(LicenceCommand::Load { file }) => {
             Session::open(config, clock).await?.load(&file, out).await
         }
-        Verb::Licence(command) => on_paper(command, out),
+        Verb::Licence(command) => on_paper(command, &config.state_dir, out),
         Verb::Status(command) => Session::open(config, clock).await?.status(command, out).await,
     }
 }

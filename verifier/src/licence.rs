@@ -1,7 +1,7 @@
 //! `licence`: finds mistakes in a licence, signs it, says what it says, and loads it.
 
 use crate::command::{CommandError, Format, Outcome, Session};
-use crate::fleet::{Anchors, LoadedLicence};
+use crate::fleet::{Anchors, LoadError, LoadedLicence};
 use crate::key::secret;
 use crate::recorder::{Act, ActKind};
 use serde_json::{Value, json};
@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use weighbridge::bounded::{self, BoundedReadError, MAX_DOCUMENT};
 use weighbridge::cbor::Bytes;
 use weighbridge::crypto::{Signer, dsse};
-use weighbridge::document::Mistakes;
 use weighbridge::licence::{Licence, PAYLOAD_TYPE};
 use weighbridge::rules::RuleSet;
 
@@ -21,7 +20,7 @@ use weighbridge::rules::RuleSet;
 pub enum LicenceCommand {
     /// List the mistakes in a licence, each with its line.
     Lint {
-        /// The licence, in TOML or signed.
+        /// The licence, in TOML or signed; of a signed one the signature is checked first.
         file: PathBuf,
         /// For people, or for machines.
         #[arg(long, value_enum, default_value_t)]
@@ -37,7 +36,7 @@ pub enum LicenceCommand {
     },
     /// Say in sentences what a licence says.
     Explain {
-        /// The licence, in TOML or signed.
+        /// The licence, in TOML or signed; of a signed one the signature is checked first.
         file: PathBuf,
     },
     /// Load a signed licence into this verifier; a newer serial replaces the older.
@@ -47,14 +46,11 @@ pub enum LicenceCommand {
     },
 }
 
-/// The verbs that need no verifier.
-pub(crate) fn on_paper(command: LicenceCommand, out: &mut dyn Write) -> Result<bool, CommandError> {
+/// The verbs that need no verifier. Where there is one, a signature is checked against the keys that it trusts.
+pub(crate) fn on_paper(command: LicenceCommand, state_dir: &Path, out: &mut dyn Write) -> Outcome {
     match command {
-        LicenceCommand::Lint { file, format } => lint(&payload(&file)?, format, out),
-        LicenceCommand::Explain { file } => {
-            writeln!(out, "{}", parsed(&payload(&file)?)?.explain().trim_end())?;
-            Ok(true)
-        }
+        LicenceCommand::Lint { file, format } => lint(&Paper::read(&file, state_dir)?, format, out),
+        LicenceCommand::Explain { file } => explain(&Paper::read(&file, state_dir)?, out),
         LicenceCommand::Sign { file, keys } => {
             sign(&file, &keys, out)?;
             Ok(true)
@@ -63,13 +59,81 @@ pub(crate) fn on_paper(command: LicenceCommand, out: &mut dyn Write) -> Result<b
     }
 }
 
-fn lint(text: &str, format: Format, out: &mut dyn Write) -> Outcome {
-    let parsed = Licence::parse(text);
+/// A licence in a file, and how it is signed.
+struct Paper {
+    text: String,
+    signature: Signature,
+}
+
+enum Signature {
+    /// It is TOML, which its author has not signed yet.
+    None,
+    /// These trusted issuers signed exactly this text.
+    By(Vec<String>),
+    /// Anyone may have written it; this is why nobody can tell.
+    NotChecked(String),
+}
+
+impl Paper {
+    /// Reads either form. A signature that does not hold under the keys at hand is an error.
+    fn read(file: &Path, state_dir: &Path) -> Result<Self, CommandError> {
+        let text = read(file)?;
+        if !is_envelope(&text) {
+            return Ok(Self {
+                text,
+                signature: Signature::None,
+            });
+        }
+        let anchors = Anchors::read(state_dir)?;
+        if !anchors.issuers().is_empty() {
+            let (text, names) = anchors.verify(&text)?;
+            return Ok(Self {
+                text,
+                signature: Signature::By(names),
+            });
+        }
+        let (_, payload) = dsse::peek(&text).map_err(LoadError::Untrusted)?;
+        Ok(Self {
+            text: String::from_utf8(payload).map_err(|_| LoadError::Text)?,
+            signature: Signature::NotChecked(format!(
+                "{} names no trusted key, so that anyone may have written this; `weighbridge-verifier key trust` adds one",
+                state_dir.display()
+            )),
+        })
+    }
+
+    /// Whether nothing is left to check about who wrote it.
+    fn is_sure(&self) -> bool {
+        !matches!(self.signature, Signature::NotChecked(_))
+    }
+
+    /// Says how it is signed, before anything that it says itself.
+    fn head(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        match &self.signature {
+            Signature::None => Ok(()),
+            Signature::By(names) => writeln!(out, "signed by {}", names.join(" and ")),
+            Signature::NotChecked(why) => writeln!(out, "signature not checked: {why}"),
+        }
+    }
+}
+
+fn explain(paper: &Paper, out: &mut dyn Write) -> Outcome {
+    let licence = Licence::parse(&paper.text)?;
+    paper.head(out)?;
+    writeln!(out, "{}", licence.explain().trim_end())?;
+    Ok(paper.is_sure())
+}
+
+fn lint(paper: &Paper, format: Format, out: &mut dyn Write) -> Outcome {
+    let parsed = Licence::parse(&paper.text);
     let unknown = parsed
         .as_ref()
         .ok()
         .filter(|l| RuleSet::carried(&l.ruleset_id).is_none())
         .map(unknown_rules);
+    if format == Format::Text {
+        paper.head(out)?;
+    }
     match (format, &parsed, &unknown) {
         (Format::Json, _, _) => {
             let licence = parsed.as_ref().ok();
@@ -79,9 +143,16 @@ fn lint(text: &str, format: Format, out: &mut dyn Write) -> Outcome {
                 // No line of the licence is wrong in itself: another version may carry the rule set.
                 .chain(unknown.iter().map(|what| json!({ "line": null, "what": what })))
                 .collect();
+            let (signature, signers) = match &paper.signature {
+                Signature::None => ("none", None),
+                Signature::By(names) => ("checked", Some(names)),
+                Signature::NotChecked(_) => ("not checked", None),
+            };
             let found = json!({
                 "licence": licence.map(|l| &l.licence_id),
                 "serial": licence.map(|l| l.serial),
+                "signature": signature,
+                "signed_by": signers,
                 "mistakes": mistakes,
             });
             writeln!(out, "{found:#}")?;
@@ -94,7 +165,7 @@ fn lint(text: &str, format: Format, out: &mut dyn Write) -> Outcome {
             licence.licence_id, licence.serial
         )?,
     }
-    Ok(parsed.is_ok() && unknown.is_none())
+    Ok(parsed.is_ok() && unknown.is_none() && paper.is_sure())
 }
 
 fn unknown_rules(licence: &Licence) -> String {
@@ -108,7 +179,7 @@ fn unknown_rules(licence: &Licence) -> String {
 /// Signs the file's exact bytes; a licence with mistakes is not signed.
 fn sign(file: &Path, keys: &[PathBuf], out: &mut dyn Write) -> Result<(), CommandError> {
     let text = read(file)?;
-    let licence = parsed(&text)?;
+    let licence = Licence::parse(&text)?;
     let keys = keys.iter().map(|k| secret(k)).collect::<Result<Vec<_>, _>>()?;
     let signers: Vec<&dyn Signer> = keys.iter().map(|k| -> &dyn Signer { k }).collect();
     let envelope = dsse::sign(PAYLOAD_TYPE, text.as_bytes(), &signers)?;
@@ -165,8 +236,7 @@ impl Session {
 
     pub(crate) async fn load(&self, file: &Path, out: &mut dyn Write) -> Outcome {
         let envelope = read(file)?;
-        // An envelope is a JSON object, and no TOML starts like one.
-        if !envelope.trim_start().starts_with('{') {
+        if !is_envelope(&envelope) {
             return Err(CommandError::Unsigned {
                 path: file.to_owned(),
             });
@@ -183,22 +253,9 @@ impl Session {
     }
 }
 
-/// The licence's text, whether the file is TOML or an envelope. Nothing is checked here.
-fn payload(file: &Path) -> Result<String, CommandError> {
-    let text = read(file)?;
-    match dsse::peek(&text) {
-        Ok((_, payload)) => String::from_utf8(payload).map_err(|e| CommandError::Read {
-            path: file.to_owned(),
-            source: BoundedReadError::NotUtf8 {
-                offset: e.utf8_error().valid_up_to(),
-            },
-        }),
-        Err(_) => Ok(text),
-    }
-}
-
-fn parsed(text: &str) -> Result<Licence, Mistakes> {
-    Licence::parse(text)
+/// An envelope is a JSON object, and no TOML starts like one.
+fn is_envelope(text: &str) -> bool {
+    text.trim_start().starts_with('{')
 }
 
 /// A text that people wrote.
@@ -215,10 +272,19 @@ pub(crate) fn read(file: &Path) -> Result<String, CommandError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use data_encoding::BASE64;
+    use weighbridge::crypto::{Algorithm, Entropy, SecretKey};
+
+    fn toml(text: &str) -> Paper {
+        Paper {
+            text: text.to_owned(),
+            signature: Signature::None,
+        }
+    }
 
     fn lint_of(text: &str) -> (bool, Value) {
         let mut out = Vec::new();
-        let clean = lint(text, Format::Json, &mut out).unwrap();
+        let clean = lint(&toml(text), Format::Json, &mut out).unwrap();
         (clean, serde_json::from_slice(&out).unwrap())
     }
 
@@ -237,11 +303,54 @@ mod tests {
         assert!(!clean);
         assert_eq!(found["licence"], Value::Null);
         let mut text = Vec::new();
-        assert!(!lint("licence_id = 7\n", Format::Text, &mut text).unwrap());
+        assert!(!lint(&toml("licence_id = 7\n"), Format::Text, &mut text).unwrap());
         let text = String::from_utf8(text).unwrap();
         assert_eq!(found["mistakes"].as_array().unwrap().len(), text.lines().count());
         let first = &found["mistakes"][0];
         let line = format!("line {}: {}", first["line"], first["what"].as_str().unwrap());
         assert_eq!(text.lines().next(), Some(line.as_str()));
+    }
+
+    #[test]
+    fn what_a_signed_licence_says_is_believed_only_under_its_signature() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path();
+        let key = SecretKey::generate(Algorithm::Ed25519, &Entropy::system()).unwrap();
+        let example = include_str!("../../docs/examples/licence.toml");
+        let envelope = dsse::sign(PAYLOAD_TYPE, example.as_bytes(), &[&key]).unwrap();
+        let mallory = example.replace("Harbour Compute Pte. Ltd.", "Mallory Compute");
+        let payload = |text: &str| BASE64.encode(text.as_bytes());
+        let altered = envelope.replace(&payload(example), &payload(&mallory));
+        assert_ne!(envelope, altered);
+        let file = state.join("licence.toml.dsse");
+        let said = |text: &str, lint: bool| {
+            std::fs::write(&file, text).unwrap();
+            let (file, format) = (file.clone(), Format::Text);
+            let command = if lint {
+                LicenceCommand::Lint { file, format }
+            } else {
+                LicenceCommand::Explain { file }
+            };
+            let mut out = Vec::new();
+            on_paper(command, state, &mut out).map(|holds| (holds, String::from_utf8(out).unwrap()))
+        };
+
+        for lint in [true, false] {
+            let (holds, text) = said(&altered, lint).unwrap();
+            assert!(!holds && text.starts_with("signature not checked: "), "{text}");
+            assert!(said(example, lint).unwrap().0, "nobody signs a draft");
+        }
+        let mut anchors = Anchors::default();
+        anchors.trust("supplier", key.public_key());
+        anchors.write(state).unwrap();
+        for lint in [true, false] {
+            let (holds, text) = said(&envelope, lint).unwrap();
+            assert!(holds && text.starts_with("signed by supplier\n"), "{text}");
+            let error = said(&altered, lint).unwrap_err();
+            assert!(
+                error.to_string().contains("not signed by a trusted issuer"),
+                "{error}"
+            );
+        }
     }
 }

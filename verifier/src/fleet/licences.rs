@@ -190,6 +190,17 @@ impl Anchors {
         self.issuers.iter().filter_map(|i| i.public_key().ok()).collect()
     }
 
+    /// The text of a signed licence, and the names of the trusted issuers who signed exactly it.
+    ///
+    /// # Errors
+    /// [`LoadError`]. The envelope is untrusted.
+    pub fn verify(&self, envelope: &str) -> Result<(String, Vec<String>), LoadError> {
+        let verified = dsse::verify(envelope, PAYLOAD_TYPE, &self.keys()).map_err(LoadError::Untrusted)?;
+        let text = std::str::from_utf8(verified.payload()).map_err(|_| LoadError::Text)?;
+        let names = verified.signers().iter().filter_map(|k| self.name_of(k));
+        Ok((text.to_owned(), names.map(str::to_owned).collect()))
+    }
+
     fn name_of(&self, key: &Digest) -> Option<&str> {
         self.issuers
             .iter()
@@ -251,16 +262,10 @@ impl LoadedLicence {
     /// # Errors
     /// [`LoadError`]. The text is untrusted.
     pub fn open(envelope: &str, anchors: &Anchors, loaded_at: UnixSeconds) -> Result<Self, LoadError> {
-        let verified = dsse::verify(envelope, PAYLOAD_TYPE, &anchors.keys()).map_err(LoadError::Untrusted)?;
-        let text = std::str::from_utf8(verified.payload()).map_err(|_| LoadError::Text)?;
+        let (text, issuers) = anchors.verify(envelope)?;
         Ok(Self {
-            licence: Licence::parse(text).map_err(LoadError::Mistakes)?,
-            issuers: verified
-                .signers()
-                .iter()
-                .filter_map(|k| anchors.name_of(k))
-                .map(str::to_owned)
-                .collect(),
+            licence: Licence::parse(&text).map_err(LoadError::Mistakes)?,
+            issuers,
             loaded_at,
         })
     }

@@ -102,6 +102,15 @@ impl Model {
         u64::try_from(per_second.checked_div(clocks)?).ok()
     }
 
+    /// Whether a licence calls it by this name: the catalogue's, with or without its maker, or one that its driver reports.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        let bare = name
+            .strip_prefix(&self.vendor)
+            .map_or(name, |rest| rest.trim_start());
+        self.name.eq_ignore_ascii_case(bare) || self.is_named(name)
+    }
+
     fn is_named(&self, name: &str) -> bool {
         self.driver_names.iter().any(|n| n.eq_ignore_ascii_case(name)) || self.name.eq_ignore_ascii_case(name)
     }

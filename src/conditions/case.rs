@@ -421,12 +421,7 @@ pub(super) fn no_report(verdict: Verdict) -> Verdict {
     }
 }
 
-/// Whether a model goes by this name: the catalogue's, with or without its maker, or one that its driver reports.
+/// Whether a licence calls a model by this name.
 pub(super) fn is_called(model: &Model, name: &str) -> bool {
-    let bare = name
-        .strip_prefix(&model.vendor)
-        .map_or(name, |rest| rest.trim_start());
-    model.name.eq_ignore_ascii_case(bare)
-        || model.name.eq_ignore_ascii_case(name)
-        || model.driver_names.iter().any(|n| n.eq_ignore_ascii_case(name))
+    model.is_called(name)
 }

@@ -175,6 +175,23 @@ pub const REGISTRY: &[Condition] = &[
     },
 ];
 
+/// The ids of all published conditions, whether this version evaluates them or not: a licence may waive any of them.
+#[rustfmt::skip]
+pub const PUBLISHED: &[&str] = &[
+    "INV-01", "INV-02", "INV-03", "INV-04", "INV-05", "INV-06", "INV-07", "INV-08", "INV-09", "INV-10", "INV-11", "INV-12",
+    "CAP-01", "CAP-02", "CAP-03", "CAP-04", "CAP-05", "CAP-06", "CAP-07", "CAP-08", "CAP-09",
+    "LOC-01", "LOC-02", "LOC-03", "LOC-04",
+    "TRN-01", "TRN-02", "TRN-03", "TRN-04", "TRN-05", "TRN-06", "TRN-07", "TRN-08", "TRN-09",
+    "TEN-01", "TEN-02", "TEN-03", "TEN-04", "TEN-05", "TEN-06", "TEN-07",
+    "SEC-01", "SEC-02", "SEC-03", "SEC-04", "SEC-05", "SEC-06", "SEC-07", "SEC-08", "SEC-09",
+    "PHY-01", "PHY-02", "PHY-03", "PHY-04",
+    "PER-01", "PER-02",
+    "SUP-01", "SUP-02", "SUP-03",
+    "EVI-01", "EVI-02", "EVI-03",
+    "OPS-01", "OPS-02", "OPS-03", "OPS-04", "OPS-05",
+    "REC-01", "REC-02", "REC-03", "REC-04",
+];
+
 /// Evaluates every condition for one site. What needs a person comes first.
 ///
 /// Reads nothing but its arguments: the same inputs give the same findings.

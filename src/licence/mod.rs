@@ -12,6 +12,7 @@ mod read;
 
 pub use manifest::{LicensedDevice, LicensedModel, PciPair, RowMatch, Site};
 
+use crate::accelerator::Catalogue;
 use crate::document::{Document, Mistakes, Zone};
 use crate::id::Digest;
 use crate::rules::{Limits, Validity};
@@ -134,15 +135,37 @@ pub struct Licence {
     pub digest: Digest,
 }
 
+/// Which names of models and conditions a licence may use.
+#[derive(Clone, Copy, Debug)]
+pub enum Names<'a> {
+    /// Any: a licence that holds stays what it is, whatever the catalogue of the version that reads it.
+    Any,
+    /// These: what its author misspelt would bind nothing, or convict the innocent.
+    Known {
+        /// The models.
+        catalogue: &'a Catalogue,
+        /// The ids of all published conditions.
+        conditions: &'a [&'a str],
+    },
+}
+
 impl Licence {
-    /// Reads a licence.
+    /// Reads a licence, with any names of models and conditions.
     ///
     /// # Errors
     /// Every mistake, with its line, its cause and the nearest right word.
     pub fn parse(text: &str) -> Result<Self, Mistakes> {
+        Self::parse_with(text, Names::Any)
+    }
+
+    /// Reads a licence whose names must be these.
+    ///
+    /// # Errors
+    /// As [`Licence::parse`].
+    pub fn parse_with(text: &str, names: Names<'_>) -> Result<Self, Mistakes> {
         let document = Document::open(text);
         let mut root = document.root();
-        let licence = read::licence(&mut root, crate::crypto::sha256(text.as_bytes()));
+        let licence = read::licence(&mut root, crate::crypto::sha256(text.as_bytes()), names);
         root.finish();
         document.finish(licence)
     }

@@ -1,10 +1,11 @@
 //! From text to licence.
 
 use super::{
-    AllowancePeriod, EvidenceRequired, Licence, LicensedDevice, LicensedModel, PciPair, REPORT_SECONDS,
-    REPORT_SECONDS_MAX, REPORT_SECONDS_MIN, Site, TrainingAllowance, WINDOWS_KEPT_DAYS, Waiver,
+    AllowancePeriod, EvidenceRequired, Licence, LicensedDevice, LicensedModel, Names, PciPair,
+    REPORT_SECONDS, REPORT_SECONDS_MAX, REPORT_SECONDS_MIN, Site, TrainingAllowance, WINDOWS_KEPT_DAYS,
+    Waiver,
 };
-use crate::document::{DayEnd, Field, Section, Zone};
+use crate::document::{DayEnd, Field, Section, Zone, nearest};
 use crate::id::{DeviceUuid, Digest};
 use crate::rules::{Limits, Validity, coded};
 use crate::unit::{MicroTppHours, Tpp};
@@ -12,7 +13,7 @@ use crate::unit::{MicroTppHours, Tpp};
 /// More sites than one consignee has under one licence.
 const MAX_SITES: usize = 1_000;
 
-pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest) -> Option<Licence> {
+pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'_>) -> Option<Licence> {
     let licence_id = root.required("licence_id", Field::text);
     let serial = root.required("serial", |f| f.integer(1..=u64::from(u32::MAX)));
     let issuer = root.required("issuer", Field::text);
@@ -37,8 +38,8 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest) -> Option<Lice
     let licensed_tpp = root
         .optional("licensed_tpp", |f| f.integer(0..=u64::MAX))
         .map(Tpp);
-    let models = root.tables("models", model);
-    let devices = root.tables("device", |s| device(s, zone));
+    let models = root.tables("models", |s| model(s, names));
+    let devices = root.tables("device", |s| device(s, zone, names));
     repeated(root, &devices);
     for site in devices.iter().filter_map(|d| d.site.as_deref()) {
         if !sites.iter().any(|s| s.id == site) {
@@ -70,7 +71,7 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest) -> Option<Lice
     let remote_access_countries = root
         .optional("remote_access_countries", |f| f.list(Field::country))
         .unwrap_or_default();
-    let waivers = root.tables("waivers", |s| waiver(s, zone));
+    let waivers = root.tables("waivers", |s| waiver(s, zone, names));
     Some(Licence {
         licence_id: licence_id?,
         serial: serial?,
@@ -143,8 +144,8 @@ fn sites(root: &mut Section<'_, '_>) -> Vec<Site> {
     sites
 }
 
-fn model(s: &mut Section<'_, '_>) -> Option<LicensedModel> {
-    let catalogue_id = s.required("catalogue_id", Field::text);
+fn model(s: &mut Section<'_, '_>, names: Names<'_>) -> Option<LicensedModel> {
+    let catalogue_id = s.required("catalogue_id", |f| names.model(f.text()?));
     let count = s.required("count", |f| f.integer(0..=u64::from(u32::MAX)));
     Some(LicensedModel {
         catalogue_id: catalogue_id?,
@@ -152,7 +153,7 @@ fn model(s: &mut Section<'_, '_>) -> Option<LicensedModel> {
     })
 }
 
-fn device(s: &mut Section<'_, '_>, zone: Zone) -> Option<LicensedDevice> {
+fn device(s: &mut Section<'_, '_>, zone: Zone, names: Names<'_>) -> Option<LicensedDevice> {
     let uuid = s.optional("uuid", |f| {
         DeviceUuid::parse_nvml(&f.text()?)
             .map_err(|_| "must be a UUID such as GPU-1653b042-3c11-4d21-9a00-0123456789ab".to_owned())
@@ -161,7 +162,7 @@ fn device(s: &mut Section<'_, '_>, zone: Zone) -> Option<LicensedDevice> {
         uuid,
         serial: s.optional("serial", Field::text),
         pci: s.optional("pci", |f| pci(&f.text()?)),
-        model: s.optional("model", Field::text),
+        model: s.optional("model", |f| names.model(f.text()?)),
         site: s.optional("site", Field::text),
         in_service: s.optional("in_service", |f| f.moment(zone, DayEnd::Start)),
     };
@@ -248,23 +249,53 @@ fn evidence(s: &mut Section<'_, '_>) -> Option<EvidenceRequired> {
     })
 }
 
-fn waiver(s: &mut Section<'_, '_>, zone: Zone) -> Option<Waiver> {
-    let condition = s.required("condition", Field::text);
+fn waiver(s: &mut Section<'_, '_>, zone: Zone, names: Names<'_>) -> Option<Waiver> {
+    let condition = s.required("condition", |f| names.condition(f.text()?));
     let until = s.required("until", |f| f.moment(zone, DayEnd::Included));
     let reason = s.required("reason", Field::text);
-    if let Some(id) = &condition
-        && !is_condition_id(id)
-    {
-        s.mistake_at(
-            "condition",
-            format!("`{id}` is not the id of a condition, such as INV-11"),
-        );
-    }
     Some(Waiver {
         condition: condition?,
         until: until?,
         reason: reason?,
     })
+}
+
+impl Names<'_> {
+    fn model(self, name: String) -> Result<String, String> {
+        let Self::Known { catalogue, .. } = self else {
+            return Ok(name);
+        };
+        let models = catalogue.models();
+        if models.iter().any(|m| m.is_called(&name)) {
+            return Ok(name);
+        }
+        let known = models
+            .iter()
+            .flat_map(|m| std::iter::once(&m.name).chain(&m.driver_names));
+        Err(match nearest(&name, known.map(String::as_str)) {
+            Some(right) => format!("is `{name}`, which the catalogue does not hold: did you mean `{right}`?"),
+            None => format!("is `{name}`, and the catalogue of this version holds no such model"),
+        })
+    }
+
+    fn condition(self, id: String) -> Result<String, String> {
+        if !is_condition_id(&id) {
+            return Err(format!(
+                "is `{id}`, which is not the id of a condition, such as INV-11"
+            ));
+        }
+        match self {
+            Self::Known { conditions, .. } if !conditions.contains(&id.as_str()) => {
+                Err(match nearest(&id, conditions.iter().copied()) {
+                    Some(right) => {
+                        format!("is `{id}`, and no condition has this id: did you mean `{right}`?")
+                    }
+                    None => format!("is `{id}`, and no condition has this id"),
+                })
+            }
+            _ => Ok(id),
+        }
+    }
 }
 
 /// Three capital letters, a hyphen, two digits.

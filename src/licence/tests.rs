@@ -45,10 +45,43 @@ fn each_mistake_is_named_with_its_line() {
         "`tpp_hours_max` and `tpp_hours_period` belong together",
         "line 14: `site.country` is `Singapore`, and must be a country as two capital letters",
         "line 15: a device needs `uuid`, `serial` or both",
-        "line 18: `inv-1` is not the id of a condition",
+        "line 18: `waivers.condition` is `inv-1`, which is not the id of a condition",
     ] {
         assert!(found.contains(expected), "{expected}\nnot in\n{found}");
     }
+}
+
+#[test]
+fn a_name_that_means_nothing_is_found_before_it_binds_nothing() {
+    let catalogue = Catalogue::embedded().unwrap();
+    let names = Names::Known {
+        catalogue: &catalogue,
+        conditions: &["INV-11", "TRN-04"],
+    };
+    assert!(Licence::parse_with(EXAMPLE, names).is_ok());
+    let line = |start: &str| 1 + EXAMPLE.lines().position(|l| l.starts_with(start)).unwrap();
+    let text = EXAMPLE
+        .replace(
+            "catalogue_id = \"H100 SXM5 80GB\"",
+            "catalogue_id = \"H100 SMX5 80GB\"",
+        )
+        .replacen("model = \"H100 SXM5 80GB\"", "model = \"Cray-1\"", 1)
+        .replace("condition = \"INV-11\"", "condition = \"INV-12\"");
+    assert!(
+        Licence::parse(&text).is_ok(),
+        "a licence that was loaded stays readable"
+    );
+    assert_eq!(
+        Licence::parse_with(&text, names).unwrap_err().to_string(),
+        format!(
+            "line {}: `models.catalogue_id` is `H100 SMX5 80GB`, which the catalogue does not hold: did you mean `H100 SXM5 80GB`?\n\
+             line {}: `device.model` is `Cray-1`, and the catalogue of this version holds no such model\n\
+             line {}: `waivers.condition` is `INV-12`, and no condition has this id: did you mean `INV-11`?",
+            line("catalogue_id"),
+            line("model ="),
+            line("condition ="),
+        )
+    );
 }
 
 #[test]

@@ -9,10 +9,13 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use weighbridge::accelerator::Catalogue;
 use weighbridge::bounded::{self, BoundedReadError, MAX_DOCUMENT};
 use weighbridge::cbor::Bytes;
+use weighbridge::conditions::PUBLISHED;
 use weighbridge::crypto::{Signer, dsse};
-use weighbridge::licence::{Licence, PAYLOAD_TYPE};
+use weighbridge::document::Mistakes;
+use weighbridge::licence::{Licence, Names, PAYLOAD_TYPE};
 use weighbridge::rules::RuleSet;
 
 /// What about licences.
@@ -125,7 +128,7 @@ fn explain(paper: &Paper, out: &mut dyn Write) -> Outcome {
 }
 
 fn lint(paper: &Paper, format: Format, out: &mut dyn Write) -> Outcome {
-    let parsed = Licence::parse(&paper.text);
+    let parsed = careful(&paper.text)?;
     let unknown = parsed
         .as_ref()
         .ok()
@@ -176,10 +179,19 @@ fn unknown_rules(licence: &Licence) -> String {
     )
 }
 
+/// Reads a licence whose names must be those of this version: one misspelt would bind nothing, or convict the innocent.
+fn careful(text: &str) -> Result<Result<Licence, Mistakes>, CommandError> {
+    let names = Names::Known {
+        catalogue: &Catalogue::embedded()?,
+        conditions: PUBLISHED,
+    };
+    Ok(Licence::parse_with(text, names))
+}
+
 /// Signs the file's exact bytes; a licence with mistakes is not signed.
 fn sign(file: &Path, keys: &[PathBuf], out: &mut dyn Write) -> Result<(), CommandError> {
     let text = read(file)?;
-    let licence = Licence::parse(&text)?;
+    let licence = careful(&text)??;
     let keys = keys.iter().map(|k| secret(k)).collect::<Result<Vec<_>, _>>()?;
     let signers: Vec<&dyn Signer> = keys.iter().map(|k| -> &dyn Signer { k }).collect();
     let envelope = dsse::sign(PAYLOAD_TYPE, text.as_bytes(), &signers)?;
@@ -205,6 +217,8 @@ impl Session {
     pub async fn load_licence(&self, envelope: &str) -> Result<LoadedLicence, CommandError> {
         let mut anchors = Anchors::read(&self.config.state_dir)?;
         let now = self.clock.now();
+        let (text, _) = anchors.verify(envelope)?;
+        careful(&text)?.map_err(LoadError::Mistakes)?;
         let loaded = LoadedLicence::open(envelope, &anchors, now)?;
         let licence = &loaded.licence;
         if RuleSet::carried(&licence.ruleset_id).is_none() {
@@ -298,6 +312,10 @@ mod tests {
             "{found}"
         );
         assert_eq!(found["mistakes"], json!([]));
+
+        let (clean, found) = lint_of(&example.replace("\"INV-11\"", "\"ZZZ-99\""));
+        let what = found["mistakes"][0]["what"].as_str().unwrap();
+        assert!(!clean && what.contains("no condition has this id"), "{found}");
 
         let (clean, found) = lint_of("licence_id = 7\n");
         assert!(!clean);

@@ -19,7 +19,9 @@ pub use device::{DeviceFacts, IdentityChange, IdentityField, Span};
 pub use node::{LibraryFacts, Newest, NodeFacts, NodeRecord, RefusalCount, Stranger, day_of};
 
 use crate::id::{DeviceUuid, NodeId};
+use crate::licence::Licence;
 use crate::time::UnixSeconds;
+use std::sync::Arc;
 
 crate::code! {
     /// What a fact rests on, the surest first.
@@ -101,6 +103,8 @@ pub struct SiteFacts {
     pub nodes: Vec<NodeAtSite>,
     /// Its devices, as far as they were seen at other sites.
     pub elsewhere: Vec<Sighting>,
+    /// The licences that name it, in any order. Each answers for the devices on its own manifest.
+    pub licences: Vec<Arc<Licence>>,
 }
 
 #[cfg(test)]

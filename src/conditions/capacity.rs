@@ -14,14 +14,25 @@ pub(super) struct Fleet<'a> {
     pub(super) models: BTreeMap<&'a str, (&'a Model, u64)>,
     /// Devices that the catalogue does not know, in words.
     pub(super) unknown: Vec<String>,
-    /// Devices off the manifest of which only a revoked key speaks, in words: they may be there or not.
+    /// Devices off the manifest that may be there or not, or may be another licence's, in words.
     pub(super) doubtful: Vec<String>,
     /// The reports that show them.
     pub(super) evidence: Vec<Digest>,
 }
 
 impl<'a> Fleet<'a> {
+    /// All of them, whichever licence answers for them.
     pub(super) fn seen(case: &Case<'a>) -> Self {
+        Self::gathered(case, false)
+    }
+
+    /// Those that no other licence answers for. Devices that nobody manages may be another licence's.
+    fn licensed(case: &Case<'a>) -> Self {
+        Self::gathered(case, true)
+    }
+
+    fn gathered(case: &Case<'a>, licensed: bool) -> Self {
+        let other = case.other_licence().filter(|_| licensed);
         let mut fleet = Self {
             models: BTreeMap::new(),
             unknown: Vec::new(),
@@ -30,6 +41,9 @@ impl<'a> Fleet<'a> {
         };
         let since = case.since();
         for s in case.unique_since(since) {
+            if licensed && case.is_beside(&s) {
+                continue;
+            }
             if s.is_doubtful(since) && case.row_of(&s.device.identity).is_none() {
                 let label = s.label();
                 fleet
@@ -48,17 +62,22 @@ impl<'a> Fleet<'a> {
                 .iter()
                 .filter(|s| s.last_heard() >= since)
             {
-                let model = case.catalogue.find(&s.id, "").model();
-                fleet.add(model, u64::from(s.count), || {
-                    format!(
-                        "{} with PCI id {:04x}:{:04x} on node {}",
-                        count(usize::from(s.count), "accelerator"),
-                        s.id.vendor,
-                        s.id.device,
-                        node.status.name
-                    )
-                });
+                let label = format!(
+                    "{} with PCI id {:04x}:{:04x} on node {}",
+                    count(usize::from(s.count), "accelerator"),
+                    s.id.vendor,
+                    s.id.device,
+                    node.status.name
+                );
                 fleet.evidence.push(s.report);
+                if let Some(other) = other {
+                    fleet
+                        .doubtful
+                        .push(format!("{label}, which may be those of licence {other}"));
+                    continue;
+                }
+                let model = case.catalogue.find(&s.id, "").model();
+                fleet.add(model, u64::from(s.count), || label);
             }
         }
         fleet
@@ -85,7 +104,7 @@ pub(super) fn tpp_within_licence(case: &Case<'_>) -> Verdict {
     let Some(licensed) = case.licence.licensed_tpp else {
         return Verdict::no_limit("how much TPP may stand at a site (`licensed_tpp`)");
     };
-    let fleet = Fleet::seen(case);
+    let fleet = Fleet::licensed(case);
     let mut total = 0u128;
     let mut open = fleet.unknown.clone();
     open.extend(fleet.doubtful.iter().cloned());
@@ -134,7 +153,7 @@ pub(super) fn models_within_licence(case: &Case<'_>) -> Verdict {
     if case.licence.models.is_empty() {
         return Verdict::no_limit("which models may stand at a site (`[[models]]`)");
     }
-    let fleet = Fleet::seen(case);
+    let fleet = Fleet::licensed(case);
     let mut wrong: Vec<String> = fleet
         .unknown
         .iter()
@@ -169,7 +188,7 @@ pub(super) fn models_within_licence(case: &Case<'_>) -> Verdict {
         .fold(0, |n, m| n.saturating_add(m.count));
     let limit = Quantity::at_most(all, "devices");
     if wrong.is_empty() && !fleet.doubtful.is_empty() {
-        return Verdict::cannot_tell("revoked-key", few(&fleet.doubtful))
+        return Verdict::cannot_tell("doubtful-device", few(&fleet.doubtful))
             .measured(Quantity::at_least(fleet.known(), "devices"))
             .limit(limit)
             .window(case.since(), case.now)

@@ -32,11 +32,50 @@ pub struct Case<'a> {
     pub(super) facts: &'a SiteFacts,
     pub(super) now: UnixSeconds,
     nodes: Vec<&'a NodeAtSite>,
-    /// Rows of the manifest by UUID and by serial number: a site may have ten thousand of them.
-    by_uuid: BTreeMap<DeviceUuid, usize>,
-    by_serial: BTreeMap<&'a str, usize>,
+    manifest: Manifest<'a>,
+    /// The other licences that name the site, with their manifests.
+    beside: Vec<(&'a Licence, Manifest<'a>)>,
     /// Made once, when it is first asked for.
     coverage: OnceCell<Ppm>,
+}
+
+/// Rows of a manifest by UUID and by serial number: a site may have ten thousand of them.
+#[derive(Debug)]
+struct Manifest<'a> {
+    devices: &'a [LicensedDevice],
+    by_uuid: BTreeMap<DeviceUuid, usize>,
+    by_serial: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Manifest<'a> {
+    fn of(licence: &'a Licence) -> Self {
+        let rows = || licence.devices.iter().enumerate();
+        Self {
+            devices: &licence.devices,
+            by_uuid: rows().filter_map(|(i, r)| Some((r.uuid?, i))).collect(),
+            by_serial: rows()
+                .filter_map(|(i, r)| Some((r.serial.as_deref()?, i)))
+                .collect(),
+        }
+    }
+
+    /// Rows that name this UUID or this serial number, with their place.
+    fn candidates(
+        &self,
+        identity: &AcceleratorIdentity,
+    ) -> impl Iterator<Item = (usize, &'a LicensedDevice)> {
+        let by_uuid = self.by_uuid.get(&identity.uuid).copied();
+        let by_serial = identity
+            .serial
+            .as_deref()
+            .and_then(|s| self.by_serial.get(s).copied())
+            .filter(|i| Some(*i) != by_uuid);
+        let devices = self.devices;
+        [by_uuid, by_serial]
+            .into_iter()
+            .flatten()
+            .filter_map(move |i| Some((i, devices.get(i)?)))
+    }
 }
 
 /// A device where it was seen.
@@ -109,7 +148,8 @@ impl<'a> Case<'a> {
             && licence.ruleset_digest.is_none_or(|pinned| pinned == rules.digest);
         let mut nodes: Vec<_> = facts.nodes.iter().collect();
         nodes.sort_by_key(|n| n.record.facts.node);
-        let rows = || licence.devices.iter().enumerate();
+        let beside = facts.licences.iter().map(|l| &**l);
+        let beside = beside.filter(|l| l.licence_id != licence.licence_id && l.site(&facts.site).is_some());
         Self {
             coverage: OnceCell::new(),
             licence,
@@ -118,10 +158,8 @@ impl<'a> Case<'a> {
             facts,
             now,
             nodes,
-            by_uuid: rows().filter_map(|(i, r)| Some((r.uuid?, i))).collect(),
-            by_serial: rows()
-                .filter_map(|(i, r)| Some((r.serial.as_deref()?, i)))
-                .collect(),
+            manifest: Manifest::of(licence),
+            beside: beside.map(|l| (l, Manifest::of(l))).collect(),
         }
     }
 
@@ -130,23 +168,32 @@ impl<'a> Case<'a> {
         &self,
         identity: &AcceleratorIdentity,
     ) -> impl Iterator<Item = (usize, &'a LicensedDevice)> {
-        let by_uuid = self.by_uuid.get(&identity.uuid).copied();
-        let by_serial = identity
-            .serial
-            .as_deref()
-            .and_then(|s| self.by_serial.get(s).copied())
-            .filter(|i| Some(*i) != by_uuid);
-        let devices = &self.licence.devices;
-        [by_uuid, by_serial]
-            .into_iter()
-            .flatten()
-            .filter_map(move |i| Some((i, devices.get(i)?)))
+        self.manifest.candidates(identity)
     }
 
     /// The row of this site's manifest that a device answers to.
     pub(super) fn row_of(&self, identity: &AcceleratorIdentity) -> Option<(usize, &'a LicensedDevice)> {
         self.candidates(identity)
             .find(|(_, row)| row.compare(identity) == RowMatch::Same && self.is_here(row))
+    }
+
+    /// Whether another licence answers for a device: it lists the device for this site, this one does not, and it held when
+    /// the device was last heard.
+    pub(super) fn is_beside(&self, seen: &Seen<'_>) -> bool {
+        let identity = &seen.device.identity;
+        let lists = |manifest: &Manifest<'_>| {
+            let mut rows = manifest.candidates(identity);
+            rows.any(|(_, row)| row.compare(identity) == RowMatch::Same && self.is_here(row))
+        };
+        let mut beside = self.beside.iter();
+        beside.any(|(licence, manifest)| licence.valid.holds(seen.heard) && lists(manifest))
+            && !lists(&self.manifest)
+    }
+
+    /// Another licence that names the site and holds now, by its id.
+    pub(super) fn other_licence(&self) -> Option<&'a str> {
+        let holding = self.beside.iter().find(|(l, _)| l.valid.holds(self.now));
+        holding.map(|(l, _)| l.licence_id.as_str())
     }
 
     /// Whether a row allows its device to stand at this site.

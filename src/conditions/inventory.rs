@@ -18,7 +18,9 @@ pub(super) fn on_the_manifest(case: &Case<'_>) -> Verdict {
         )
         .grade(Grade::Declared);
     }
-    let seen = case.unique_since(case.since());
+    let mut seen = case.unique_since(case.since());
+    let all = seen.len();
+    seen.retain(|s| !case.is_beside(s));
     let (doubtful, offenders): (Vec<(&Seen<'_>, String)>, Vec<_>) = seen
         .iter()
         .filter_map(|s| Some((s, off_the_manifest(case, s)?)))
@@ -42,10 +44,17 @@ pub(super) fn on_the_manifest(case: &Case<'_>) -> Verdict {
         .evidence(doubtful.iter().map(|(s, _)| s.device.last_report));
     }
     if offenders.is_empty() {
-        let sentence = format!(
+        let mut sentence = format!(
             "each of {} that reported is on the manifest",
             count(seen.len(), "device")
         );
+        let beside = all.saturating_sub(seen.len());
+        if beside > 0 {
+            sentence.push_str(&format!(
+                "; another licence answers for {} more",
+                count(beside, "device")
+            ));
+        }
         return case
             .settle_devices(Verdict::met("all-on-manifest", sentence).none_of("devices off the manifest"));
     }

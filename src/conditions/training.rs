@@ -260,6 +260,11 @@ impl Sums {
         let mut reported = reported(case, from);
         let mut rows_met = BTreeSet::new();
         for (uuid, s) in &seen {
+            // An allowance is for the devices of its licence, and for those that no licence lists.
+            if case.is_beside(s) {
+                reported.remove(uuid);
+                continue;
+            }
             let due = case.row_of(&s.device.identity).map(|(i, row)| {
                 rows_met.insert(i);
                 row.in_service.unwrap_or(from)

@@ -8,9 +8,11 @@ use crate::fleet::{Anchors, LoadedLicence, sites};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::Arc;
 use weighbridge::accelerator::Catalogue;
 use weighbridge::appraisal::SiteFacts;
 use weighbridge::conditions::{Finding, Outcome as Verdict, REGISTRY, evaluate};
+use weighbridge::licence::Licence;
 use weighbridge::rules::RuleSet;
 use weighbridge::time::UnixSeconds;
 use weighbridge::unit::Grouped;
@@ -71,8 +73,12 @@ impl Session {
         let mut facts = sites(&*self.store).await?;
         let mut out = Vec::new();
         let mut covered: BTreeMap<String, SiteFacts> = BTreeMap::new();
-        for loaded in LoadedLicence::all(&*self.store, &anchors).await? {
-            let licence = &loaded.licence;
+        let licences: Vec<Arc<Licence>> = LoadedLicence::all(&*self.store, &anchors)
+            .await?
+            .into_iter()
+            .map(|loaded| Arc::new(loaded.licence))
+            .collect();
+        for licence in &licences {
             let rules = RuleSet::carried(&licence.ruleset_id).ok_or_else(|| CommandError::Rules {
                 licence: licence.licence_id.clone(),
                 rules: licence.ruleset_id.clone(),
@@ -80,10 +86,12 @@ impl Session {
             for site in &licence.sites {
                 // A site that no node reports from has facts too: none.
                 let known = covered.entry(site.id.clone()).or_insert_with(|| {
-                    facts.remove(&site.id).unwrap_or_else(|| SiteFacts {
+                    let naming = licences.iter().filter(|l| l.site(&site.id).is_some());
+                    SiteFacts {
                         site: site.id.clone(),
-                        ..SiteFacts::default()
-                    })
+                        licences: naming.cloned().collect(),
+                        ..facts.remove(&site.id).unwrap_or_default()
+                    }
                 });
                 let devices = licence.manifest(&site.id).count();
                 out.push(SiteStatus {

@@ -254,3 +254,37 @@ fn a_device_without_a_uuid_on_the_manifest_is_known_by_its_serial() {
     scene.expect("INV-01", Outcome::Met, "");
     scene.expect("OPS-01", Outcome::Met, "4 of 4 devices");
 }
+
+#[test]
+fn each_of_two_licences_answers_for_its_own_devices() {
+    let mut scene = Scene::honest();
+    let (terms, _) = scene.licence.split_once("[[device]]").unwrap();
+    let terms = terms
+        .replace("count = 4", "count = 2")
+        .replace("63_328", "31_664");
+    let of = |id: &str, devices: [u8; 2]| {
+        let rows: String = devices.map(|n| device(n, "H100 SXM5 80GB")).concat();
+        format!("{}{rows}", terms.replace("L-1", id))
+    };
+    scene.licence = of("L-1", [1, 2]);
+    for condition in ["INV-01", "CAP-01", "CAP-02"] {
+        scene.expect(condition, Outcome::NotMet, "");
+    }
+    scene.beside = vec![of("L-2", [3, 4])];
+    let says =
+        "each of 2 devices that reported is on the manifest; another licence answers for 2 devices more";
+    scene.expect("INV-01", Outcome::Met, says);
+    scene.expect("CAP-01", Outcome::Met, "add up to 31,664 TPP");
+    scene.expect("CAP-02", Outcome::Met, "2 of H100 SXM5 80GB");
+    scene.expect("TRN-01", Outcome::Met, "4 devices at the peak");
+    scene.beside = vec![
+        of("L-2", [3, 4])
+            .replace("2027-11-19", "2026-11-19")
+            .replace("2026-11-20", "2025-11-20"),
+    ];
+    scene.expect(
+        "INV-01",
+        Outcome::NotMet,
+        "2 devices reported that are not on the manifest",
+    );
+}

@@ -13,6 +13,7 @@ use super::*;
 use crate::appraisal::fixture::{Lab, gpu};
 use crate::appraisal::{NodeAtSite, NodeStatus, Sighting};
 use crate::report::AcceleratorClaims;
+use std::sync::Arc;
 
 pub(super) fn start() -> UnixSeconds {
     UnixSeconds::parse("2026-11-20").unwrap()
@@ -24,6 +25,8 @@ pub(super) struct Scene {
     pub(super) labs: Vec<Lab>,
     pub(super) statuses: Vec<NodeStatus>,
     pub(super) elsewhere: Vec<Sighting>,
+    /// Licences beside the one that is judged.
+    pub(super) beside: Vec<String>,
     pub(super) now: UnixSeconds,
 }
 
@@ -59,6 +62,7 @@ impl Scene {
             labs: vec![Lab::new(1, start()), Lab::new(2, start())],
             statuses: [1, 2].map(status).to_vec(),
             elsewhere: Vec::new(),
+            beside: Vec::new(),
             now: start().plus(3_610),
         }
     }
@@ -96,6 +100,10 @@ impl Scene {
                 })
                 .collect(),
             elsewhere: self.elsewhere.clone(),
+            licences: std::iter::once(&self.licence)
+                .chain(&self.beside)
+                .map(|text| Arc::new(Licence::parse(text).unwrap()))
+                .collect(),
         }
     }
 

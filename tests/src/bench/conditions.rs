@@ -183,6 +183,7 @@ fn site(key: &SecretKey) -> (SiteFacts, Licence) {
         site: SITE.to_owned(),
         nodes,
         elsewhere: Vec::new(),
+        licences: Vec::new(),
     };
     (facts, licence)
 }

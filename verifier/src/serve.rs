@@ -144,21 +144,22 @@ pub async fn serve(
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.database()).await?);
     let standings = Arc::new(Standings::new(identity.secret("challenge")));
     let terms = Arc::new(Terms::default());
-    terms.refresh(&*store, &config.state_dir).await?;
+    terms.refresh(&*store, &config.state_dir, clock.now()).await?;
+    let house = Arc::new(House {
+        store: Arc::clone(&store),
+        clock: Arc::clone(&clock),
+        terms: Arc::clone(&terms),
+        state_dir: config.state_dir.clone(),
+    });
     let notice = {
-        let (standings, terms, store) = (Arc::clone(&standings), Arc::clone(&terms), Arc::clone(&store));
-        let state_dir = config.state_dir.clone();
+        let (standings, house) = (Arc::clone(&standings), Arc::clone(&house));
         Box::new(move |act: &Act| {
             if let Some(node) = act.node {
                 standings.forget(node);
             }
             if act.kind == ActKind::Document {
-                let (terms, store, state_dir) = (Arc::clone(&terms), Arc::clone(&store), state_dir.clone());
-                tokio::spawn(async move {
-                    if let Err(error) = terms.refresh(&*store, &state_dir).await {
-                        tracing::error!(error = %with_causes(&error), "the terms of a licence could not be read");
-                    }
-                });
+                let house = Arc::clone(&house);
+                tokio::spawn(async move { house.refresh().await });
             }
         })
     };
@@ -216,7 +217,7 @@ pub async fn serve(
     let acceptor = Acceptor::new(listener, Arc::clone(&certificate), api::routes(service), &config)?;
     let task = tokio::spawn(async move {
         let _lock = lock;
-        let keeping = tokio::spawn(keep_house(certificate, stop.clone()));
+        let keeping = tokio::spawn(keep_house(house, certificate, stop.clone()));
         acceptor.run(stop).await;
         last.cancel();
         for ended in [keeping.await, writing.await] {
@@ -232,8 +233,26 @@ pub async fn serve(
     })
 }
 
-/// Renews the server's certificate in time, and tells systemd that the server lives.
-async fn keep_house(certificate: Arc<ServerCertificate>, stop: CancellationToken) {
+/// What the terms of the sites are read from.
+struct House {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    terms: Arc<Terms>,
+    state_dir: PathBuf,
+}
+
+impl House {
+    async fn refresh(&self) {
+        let now = self.clock.now();
+        if let Err(error) = self.terms.refresh(&*self.store, &self.state_dir, now).await {
+            tracing::error!(error = %with_causes(&error), "the terms of the licences could not be read");
+        }
+    }
+}
+
+/// Renews the server's certificate in time, follows licences that begin, end or lose their issuer's trust, and tells systemd that the
+/// server lives.
+async fn keep_house(house: Arc<House>, certificate: Arc<ServerCertificate>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(HOUSEKEEPING);
     loop {
         tokio::select! {
@@ -243,6 +262,7 @@ async fn keep_house(certificate: Arc<ServerCertificate>, stop: CancellationToken
         if let Err(error) = certificate.refresh() {
             tracing::error!(%error, "the server's certificate could not be renewed");
         }
+        house.refresh().await;
         notify(sd_notify::NotifyState::Watchdog);
     }
 }

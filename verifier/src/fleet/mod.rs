@@ -11,13 +11,14 @@ pub use licences::{Anchors, AnchorsError, Issuer, LoadError, LoadedLicence};
 pub use site::sites;
 
 use crate::store::Store;
-use std::path::Path;
-
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 use weighbridge::id::Challenge;
+use weighbridge::licence::Licence;
 use weighbridge::protocol::Instructions;
 use weighbridge::report::PROFILES;
+use weighbridge::time::UnixSeconds;
 
 /// The terms of reporting at one site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub struct SiteTerms {
 }
 
 impl Default for SiteTerms {
-    /// What holds until a licence is loaded: reports of 300 s, windows kept for 30 days.
+    /// What holds where no licence does: reports of 300 s, windows kept for 30 days.
     fn default() -> Self {
         Self {
             report_seconds: 300,
@@ -41,7 +42,31 @@ impl Default for SiteTerms {
     }
 }
 
-/// The terms of every site with a licence.
+impl SiteTerms {
+    fn of(licence: &Licence) -> Self {
+        Self {
+            report_seconds: licence.report_seconds,
+            trial: licence.trial,
+            windows_kept_days: licence.windows_kept_days,
+        }
+    }
+
+    /// Of two licences the stricter terms: the shorter reports, and windows kept for longer. An ordinary licence is never
+    /// turned into a trial by one beside it, so that a trial counts only where no ordinary licence does.
+    fn stricter(self, other: Self) -> Self {
+        match (self.trial, other.trial) {
+            (false, true) => self,
+            (true, false) => other,
+            _ => Self {
+                report_seconds: self.report_seconds.min(other.report_seconds),
+                trial: self.trial,
+                windows_kept_days: self.windows_kept_days.max(other.windows_kept_days),
+            },
+        }
+    }
+}
+
+/// The terms of every site with a licence that holds.
 #[derive(Debug, Default)]
 pub struct Terms(RwLock<HashMap<String, SiteTerms>>);
 
@@ -51,21 +76,26 @@ impl Terms {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = sites;
     }
 
-    /// Reads the terms of the licences that hold.
+    /// Reads the terms of the licences that hold at this time; of several for one site, the strictest.
     ///
     /// # Errors
     /// [`LoadError`]; then the terms stay as they were.
-    pub async fn refresh(&self, store: &dyn Store, state_dir: &Path) -> Result<(), LoadError> {
+    pub async fn refresh(
+        &self,
+        store: &dyn Store,
+        state_dir: &Path,
+        now: UnixSeconds,
+    ) -> Result<(), LoadError> {
         let anchors = Anchors::read(state_dir)?;
-        let mut sites = HashMap::new();
+        let mut sites: HashMap<String, SiteTerms> = HashMap::new();
         for loaded in LoadedLicence::all(store, &anchors).await? {
-            for site in &loaded.licence.sites {
-                let terms = SiteTerms {
-                    report_seconds: loaded.licence.report_seconds,
-                    trial: loaded.licence.trial,
-                    windows_kept_days: loaded.licence.windows_kept_days,
-                };
-                sites.insert(site.id.clone(), terms);
+            let licence = &loaded.licence;
+            for site in licence.sites.iter().filter(|_| licence.valid.holds(now)) {
+                let terms = SiteTerms::of(licence);
+                sites
+                    .entry(site.id.clone())
+                    .and_modify(|t| *t = t.stricter(terms))
+                    .or_insert(terms);
             }
         }
         self.set(sites);

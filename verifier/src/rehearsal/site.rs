@@ -2,11 +2,13 @@
 
 use super::*;
 use crate::command::{CommandError, Format};
-use crate::fleet::{Anchors, sites};
+use crate::fleet::{Anchors, Terms, sites};
 use crate::node::NodeCommand;
 use crate::status::StatusCommand;
+use std::path::Path;
 use weighbridge::conditions::Outcome;
 use weighbridge::crypto::dsse;
+use weighbridge::id::Challenge;
 
 const LICENCE: &str = r#"licence_id = "WB-1"
 serial = 1
@@ -23,12 +25,24 @@ id = "harbour-1"
 country = "SG"
 "#;
 
+fn signed(text: &str, key: &SecretKey) -> String {
+    dsse::sign(weighbridge::licence::PAYLOAD_TYPE, text.as_bytes(), &[key]).unwrap()
+}
+
+/// A new key, trusted under a name.
+fn trusted(directory: &Path, name: &str) -> SecretKey {
+    let key = SecretKey::generate(Algorithm::Ed25519, &Entropy::system()).unwrap();
+    let mut anchors = Anchors::read(directory).unwrap();
+    anchors.trust(name, key.public_key());
+    anchors.write(directory).unwrap();
+    key
+}
+
 #[tokio::test]
 async fn a_licence_counts_once_a_trusted_issuer_signed_it_and_the_node_learns_its_terms() {
     let (mut verifier, mut node) = ready().await;
     let key = SecretKey::generate(Algorithm::Ed25519, &Entropy::system()).unwrap();
-    let signed =
-        |text: &str| dsse::sign(weighbridge::licence::PAYLOAD_TYPE, text.as_bytes(), &[&key]).unwrap();
+    let signed = |text: &str| signed(text, &key);
     let session = verifier.session().await;
     assert!(
         session.load_licence(&signed(LICENCE)).await.is_err(),
@@ -80,6 +94,43 @@ async fn a_licence_counts_once_a_trusted_issuer_signed_it_and_the_node_learns_it
     let finding = |id: &str| site.findings.iter().find(|f| f.condition == id).unwrap();
     assert_eq!(finding("OPS-03").outcome, Outcome::Met, "{:?}", finding("OPS-03"));
     assert_eq!(finding("SEC-06").evidence, [one]);
+}
+
+#[tokio::test]
+async fn nodes_follow_the_strictest_licence_that_holds_and_a_trial_only_where_none_does() {
+    let verifier = Verifier::start().await;
+    let session = verifier.session().await;
+    let directory = verifier.config().state_dir;
+    let key = trusted(&directory, "supplier");
+    let trial = |id: &str, to: &str| {
+        LICENCE
+            .replace("WB-1", id)
+            .replace("2099-12-31", to)
+            .replace("report_seconds = 120", "report_seconds = 5\ntrial = true")
+    };
+    let long = LICENCE
+        .replace("WB-1", "WB-2")
+        .replace("120", "600\nwindows_kept_days = 90");
+    let texts = [
+        LICENCE.replace("2099-12-31", "2027-12-31"),
+        long.replace("2099-12-31", "2027-12-31"),
+        trial("ZZ-1", "2028-12-31"),
+        trial("ZZ-2", "2026-02-01"),
+    ];
+    for text in &texts {
+        session.load_licence(&signed(text, &key)).await.unwrap();
+    }
+    let terms = Terms::default();
+    for (at, expected) in [
+        (NOON, (120, false, 90)),
+        (UnixSeconds::parse("2028-06-01").unwrap(), (5, true, 30)),
+        (UnixSeconds::parse("2029-06-01").unwrap(), (300, false, 30)),
+    ] {
+        terms.refresh(&*session.store, &directory, at).await.unwrap();
+        let told = terms.instructions("harbour-1", Challenge([0; 32]));
+        let told = (told.report_seconds, told.trial, told.windows_kept_days);
+        assert_eq!(told, expected, "at {at}");
+    }
 }
 
 #[tokio::test]

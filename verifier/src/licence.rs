@@ -213,9 +213,10 @@ impl Session {
     /// Loads a signed licence.
     ///
     /// # Errors
-    /// [`CommandError`]: no trusted issuer signed it, it has mistakes, or its serial is not newer.
+    /// [`CommandError`]: no trusted issuer signed it, it has mistakes, its id belongs to another issuer, or its serial is not newer.
     pub async fn load_licence(&self, envelope: &str) -> Result<LoadedLicence, CommandError> {
-        let mut anchors = Anchors::read(&self.config.state_dir)?;
+        let state_dir = &self.config.state_dir;
+        let (anchors, held) = LoadedLicence::anchored(&*self.store, state_dir).await?;
         let now = self.clock.now();
         let (text, _) = anchors.verify(envelope)?;
         careful(&text)?.map_err(LoadError::Mistakes)?;
@@ -226,25 +227,35 @@ impl Session {
                 why: unknown_rules(licence),
             });
         }
-        let held = LoadedLicence::all(&*self.store, &anchors).await?;
         if held.iter().any(|h| h.licence.digest == licence.digest) {
             return Ok(loaded);
         }
-        if let Some(newest) = anchors.newest(&licence.licence_id)
+        let id = &licence.licence_id;
+        if let Some(owners) = anchors.owners(id)
+            && !loaded.is_of(owners)
+        {
+            let owners = owners.join(" and ");
+            return Err(CommandError::Refused {
+                why: format!(
+                    "licence {id} is one of {owners}, who signed it first, and this one is signed by {}: it takes {owners} to replace it",
+                    loaded.issuers.join(" and ")
+                ),
+            });
+        }
+        if let Some(newest) = anchors.newest(id)
             && licence.serial <= newest
         {
             return Err(CommandError::Refused {
                 why: format!(
-                    "licence {} has serial {}, and serial {newest} was loaded before: an issuer raises the serial with every change",
-                    licence.licence_id, licence.serial
+                    "licence {id} has serial {}, and serial {newest} was loaded before: an issuer raises the serial with every change",
+                    licence.serial
                 ),
             });
         }
         let mut act = Act::new(ActKind::Document, now);
         act.document = Some(Bytes(envelope.as_bytes().to_vec()));
         self.carry_out(&act).await?;
-        anchors.saw(&licence.licence_id, licence.serial);
-        anchors.write(&self.config.state_dir)?;
+        LoadedLicence::anchored(&*self.store, state_dir).await?;
         Ok(loaded)
     }
 

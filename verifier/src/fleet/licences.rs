@@ -1,8 +1,8 @@
 //! The licences that hold here, and the keys that may issue them.
 //!
 //! Decides: which of the loaded licences count. Trusts `anchors.toml` in the state directory, which this verifier's administrator owns: the
-//! issuers' keys, and the newest serial seen of each licence, come from there and never from a licence. A licence whose issuer is no
-//! longer trusted, or that a newer serial replaces, does not count.
+//! issuers' keys, the newest serial seen of each licence and whose it is come from there and never from a licence. A licence whose
+//! issuer is no longer trusted, that a newer serial replaces, or whose id belongs to another issuer, does not count.
 
 use crate::recorder::Act;
 use crate::store::{Store, StoreError};
@@ -79,12 +79,14 @@ pub struct Issuer {
     pub key: String,
 }
 
-/// The newest serial seen of a licence.
+/// The newest serial seen of a licence, and whose licence it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Newest {
     licence: String,
     serial: u64,
+    /// The issuers who signed what was first loaded under this id: none but they may replace it.
+    issuers: Vec<String>,
 }
 
 /// What this verifier's administrator trusts.
@@ -148,34 +150,68 @@ impl Anchors {
             .map_err(|source| AnchorsError::Write { path, source })
     }
 
-    /// Trusts a key under a name. The same key again changes its name.
-    pub fn trust(&mut self, name: &str, key: &PublicKey) {
-        let key = BASE64.encode(key.spki());
-        self.issuers.retain(|i| i.key != key);
-        self.issuers.push(Issuer {
-            name: name.to_owned(),
-            key,
-        });
+    /// Changes the anchors of a state directory, while no other process does.
+    ///
+    /// # Errors
+    /// [`AnchorsError`]; then they stay as they were.
+    pub fn change(state_dir: &Path, with: impl FnOnce(&mut Self)) -> Result<Self, AnchorsError> {
+        let path = state_dir.join("anchors.lock");
+        let lock = File::create(&path).and_then(|f| f.lock().map(|()| f));
+        let _lock = lock.map_err(|source| AnchorsError::Write { path, source })?;
+        let mut anchors = Self::read(state_dir)?;
+        with(&mut anchors);
+        anchors.write(state_dir)?;
+        Ok(anchors)
     }
 
-    /// Remembers that this serial of a licence was seen.
-    pub fn saw(&mut self, licence: &str, serial: u64) {
-        match self.newest.iter_mut().find(|n| n.licence == licence) {
+    /// Trusts a key under a name. The same key again changes its name, and its licences are then those of the new name.
+    pub fn trust(&mut self, name: &str, key: &PublicKey) {
+        let former = self.distrust(&key.id());
+        self.issuers.push(Issuer {
+            name: name.to_owned(),
+            key: BASE64.encode(key.spki()),
+        });
+        if let Some(former) = former.filter(|f| self.issuers.iter().all(|i| i.name != *f)) {
+            let owners = self.newest.iter_mut().flat_map(|n| &mut n.issuers);
+            owners.filter(|o| **o == former).for_each(|o| name.clone_into(o));
+        }
+    }
+
+    /// Trusts a key no longer; returns the name under which it was trusted.
+    pub fn distrust(&mut self, key: &Digest) -> Option<String> {
+        let name = self.name_of(key).map(str::to_owned);
+        self.issuers
+            .retain(|i| i.public_key().map_or(true, |k| k.id() != *key));
+        name
+    }
+
+    /// Remembers the serial of a licence, and whose it is.
+    fn saw(&mut self, seen: &LoadedLicence) {
+        let (id, serial) = (&seen.licence.licence_id, seen.licence.serial);
+        match self.newest.iter_mut().find(|n| n.licence == *id) {
             Some(known) => known.serial = known.serial.max(serial),
             None => self.newest.push(Newest {
-                licence: licence.to_owned(),
+                licence: id.clone(),
                 serial,
+                issuers: seen.issuers.clone(),
             }),
         }
+    }
+
+    fn of(&self, licence: &str) -> Option<&Newest> {
+        self.newest.iter().find(|n| n.licence == licence)
     }
 
     /// The newest serial seen of a licence.
     #[must_use]
     pub fn newest(&self, licence: &str) -> Option<u64> {
-        self.newest
-            .iter()
-            .find(|n| n.licence == licence)
-            .map(|n| n.serial)
+        self.of(licence).map(|n| n.serial)
+    }
+
+    /// The issuers to whom a licence id belongs; absent where none was loaded under it.
+    #[must_use]
+    pub fn owners(&self, licence: &str) -> Option<&[String]> {
+        self.of(licence).map(|n| n.issuers.as_slice())
     }
 
     /// The issuers.
@@ -270,7 +306,30 @@ impl LoadedLicence {
         })
     }
 
-    /// The licences that hold: of each id the newest serial, in the order of their ids.
+    /// Whether all of these issuers signed it.
+    #[must_use]
+    pub fn is_of(&self, issuers: &[String]) -> bool {
+        issuers.iter().all(|i| self.issuers.contains(i))
+    }
+
+    /// The licences that count, as [`Self::all`] says, and the anchors with their serials in them: what a load that was cut short
+    /// left out is made good here.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub async fn anchored(store: &dyn Store, state_dir: &Path) -> Result<(Anchors, Vec<Self>), LoadError> {
+        let mut anchors = Anchors::read(state_dir)?;
+        let all = Self::all(store, &anchors).await?;
+        if all
+            .iter()
+            .any(|l| anchors.newest(&l.licence.licence_id) != Some(l.licence.serial))
+        {
+            anchors = Anchors::change(state_dir, |a| all.iter().for_each(|l| a.saw(l)))?;
+        }
+        Ok((anchors, all))
+    }
+
+    /// The licences that count: of each id the newest serial that its first issuers signed, in the order of their ids.
     ///
     /// # Errors
     /// [`LoadError`]. A loaded licence that no longer opens is passed over, with a warning in the log.
@@ -291,10 +350,16 @@ impl LoadedLicence {
                     continue;
                 }
             };
-            match out
-                .iter_mut()
-                .find(|l| l.licence.licence_id == loaded.licence.licence_id)
-            {
+            let id = &loaded.licence.licence_id;
+            let older = out.iter_mut().find(|l| l.licence.licence_id == *id);
+            let owners = anchors
+                .owners(id)
+                .or(older.as_ref().map(|l| l.issuers.as_slice()));
+            if owners.is_some_and(|o| !loaded.is_of(o)) {
+                tracing::warn!(licence = %id, leaf = entry.leaf, "a loaded licence does not count, for another issuer signed it first");
+                continue;
+            }
+            match older {
                 Some(older) if older.licence.serial < loaded.licence.serial => *older = loaded,
                 Some(_) => {}
                 None => out.push(loaded),

@@ -86,9 +86,9 @@ impl Terms {
         state_dir: &Path,
         now: UnixSeconds,
     ) -> Result<(), LoadError> {
-        let anchors = Anchors::read(state_dir)?;
+        let (_, loaded) = LoadedLicence::anchored(store, state_dir).await?;
         let mut sites: HashMap<String, SiteTerms> = HashMap::new();
-        for loaded in LoadedLicence::all(store, &anchors).await? {
+        for loaded in loaded {
             let licence = &loaded.licence;
             for site in licence.sites.iter().filter(|_| licence.valid.holds(now)) {
                 let terms = SiteTerms::of(licence);

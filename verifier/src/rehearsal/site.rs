@@ -32,9 +32,7 @@ fn signed(text: &str, key: &SecretKey) -> String {
 /// A new key, trusted under a name.
 fn trusted(directory: &Path, name: &str) -> SecretKey {
     let key = SecretKey::generate(Algorithm::Ed25519, &Entropy::system()).unwrap();
-    let mut anchors = Anchors::read(directory).unwrap();
-    anchors.trust(name, key.public_key());
-    anchors.write(directory).unwrap();
+    Anchors::change(directory, |a| a.trust(name, key.public_key())).unwrap();
     key
 }
 
@@ -49,9 +47,7 @@ async fn a_licence_counts_once_a_trusted_issuer_signed_it_and_the_node_learns_it
         "nobody trusts the key yet"
     );
     let directory = verifier.config().state_dir;
-    let mut anchors = Anchors::read(&directory).unwrap();
-    anchors.trust("supplier", key.public_key());
-    anchors.write(&directory).unwrap();
+    Anchors::change(&directory, |a| a.trust("supplier", key.public_key())).unwrap();
     session.load_licence(&signed(LICENCE)).await.unwrap();
     session.load_licence(&signed(LICENCE)).await.unwrap();
     let unsigned = directory.join("licence.toml");
@@ -94,6 +90,44 @@ async fn a_licence_counts_once_a_trusted_issuer_signed_it_and_the_node_learns_it
     let finding = |id: &str| site.findings.iter().find(|f| f.condition == id).unwrap();
     assert_eq!(finding("OPS-03").outcome, Outcome::Met, "{:?}", finding("OPS-03"));
     assert_eq!(finding("SEC-06").evidence, [one]);
+}
+
+#[tokio::test]
+async fn only_the_issuer_of_a_licence_replaces_it_and_a_load_cut_short_is_made_good() {
+    let verifier = Verifier::start().await;
+    let session = verifier.session().await;
+    let directory = verifier.config().state_dir;
+    let (supplier, other) = (trusted(&directory, "supplier"), trusted(&directory, "other"));
+    let serial = |n: u64| LICENCE.replace("serial = 1", &format!("serial = {n}"));
+    session.load_licence(&signed(LICENCE, &supplier)).await.unwrap();
+    let error = session
+        .load_licence(&signed(&serial(2), &other))
+        .await
+        .unwrap_err();
+    let says = "licence WB-1 is one of supplier, who signed it first, and this one is signed by other";
+    assert!(error.to_string().starts_with(says), "{error}");
+    // The issuer may change its key.
+    let renewed = trusted(&directory, "supplier");
+    session.load_licence(&signed(&serial(2), &renewed)).await.unwrap();
+
+    // As after a crash between the leaf and the anchors.
+    let whole = Anchors::read(&directory).unwrap();
+    let text = crate::licence::read(&directory.join("anchors.toml")).unwrap();
+    std::fs::write(
+        directory.join("anchors.toml"),
+        text.replace("serial = 2", "serial = 1"),
+    )
+    .unwrap();
+    session.load_licence(&signed(&serial(2), &renewed)).await.unwrap();
+    assert_eq!(Anchors::read(&directory).unwrap(), whole);
+    std::fs::write(
+        directory.join("anchors.toml"),
+        text.replace("serial = 2", "serial = 1"),
+    )
+    .unwrap();
+    let terms = Terms::default();
+    terms.refresh(&*session.store, &directory, NOON).await.unwrap();
+    assert_eq!(Anchors::read(&directory).unwrap(), whole);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::config::{Config, ConfigError, Flags};
 use crate::fleet::{AnchorsError, LoadError};
 use crate::identity::{Identity, IdentityError};
 use crate::init::{InitError, init};
-use crate::key::{KeyCommand, key};
+use crate::key::{self, KeyCommand};
 use crate::licence::{LicenceCommand, on_paper};
 use crate::node::NodeCommand;
 use crate::recorder::{Act, RecordError, Writer};
@@ -68,7 +68,7 @@ enum Verb {
     /// List, show, approve and revoke nodes.
     #[command(subcommand)]
     Node(NodeCommand),
-    /// Make, show and trust keys that sign documents.
+    /// Make and show keys that sign documents; list, trust and revoke those that are believed.
     #[command(subcommand)]
     Key(KeyCommand),
     /// Check, sign, explain and load licences.
@@ -302,7 +302,10 @@ async fn perform(verb: Verb, config: Config, out: &mut dyn Write) -> Outcome {
         Verb::Serve => serve_until_told(config, clock, out).await,
         Verb::Token(command) => Session::open(config, clock).await?.token(command, out).await,
         Verb::Node(command) => Session::open(config, clock).await?.node(command, out).await,
-        Verb::Key(command) => key(command, &config, out),
+        Verb::Key(command @ (KeyCommand::New { .. } | KeyCommand::Show { .. })) => {
+            key::on_paper(command, out)
+        }
+        Verb::Key(command) => Session::open(config, clock).await?.key(command, out).await,
         Verb::Licence(LicenceCommand::Load { file }) => {
             Session::open(config, clock).await?.load(&file, out).await
         }

@@ -1,14 +1,15 @@
-//! `key`: makes and shows the keys that sign documents.
+//! `key`: makes and shows the keys that sign documents, and says which of them this verifier believes.
 
-use crate::command::{CommandError, Format, Outcome};
-use crate::config::Config;
+use crate::command::{CommandError, Format, Outcome, Session};
 use crate::fleet::Anchors;
-use crate::identity::{IdentityError, exists, read_pem, write_new};
+use crate::identity::{read_pem, write_new};
+use crate::recorder::{Act, ActKind};
 use serde_json::json;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use weighbridge::crypto::{self, Algorithm, Entropy, PublicKey, SecretKey, Signer};
+use weighbridge::id::Digest;
 use zeroize::Zeroizing;
 
 /// What about keys.
@@ -30,6 +31,18 @@ pub enum KeyCommand {
         #[arg(long = "as", value_name = "NAME")]
         name: String,
     },
+    /// Believe licences that a key signs no longer; those that nobody else signed stop counting.
+    Revoke {
+        /// The key's identity, as `key list` shows it.
+        #[arg(value_name = "ID", value_parser = Digest::parse)]
+        key: Digest,
+    },
+    /// List the keys whose licences are believed.
+    List {
+        /// For people, or for machines.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
     /// Show the identity of a key, private or public.
     Show {
         /// The file.
@@ -40,7 +53,8 @@ pub enum KeyCommand {
     },
 }
 
-pub(crate) fn key(command: KeyCommand, config: &Config, out: &mut dyn Write) -> Outcome {
+/// The verbs that need no verifier.
+pub(crate) fn on_paper(command: KeyCommand, out: &mut dyn Write) -> Outcome {
     match command {
         KeyCommand::New { file, format } => {
             let made = new_key(&file)?;
@@ -48,23 +62,6 @@ pub(crate) fn key(command: KeyCommand, config: &Config, out: &mut dyn Write) -> 
                 Format::Json => write_key(&made, out)?,
                 Format::Text => writeln!(out, "{}", made.id())?,
             }
-        }
-        KeyCommand::Trust { file, name } => {
-            let public = read_public(&file)?;
-            if !exists(&config.state_dir) {
-                return Err(IdentityError::Missing {
-                    directory: config.state_dir.clone(),
-                }
-                .into());
-            }
-            let mut anchors = Anchors::read(&config.state_dir)?;
-            anchors.trust(&name, &public);
-            anchors.write(&config.state_dir)?;
-            writeln!(
-                out,
-                "licences signed by {name} with key {} are believed",
-                public.id()
-            )?;
         }
         KeyCommand::Show { file, format } => {
             let found = read_public(&file)
@@ -74,8 +71,96 @@ pub(crate) fn key(command: KeyCommand, config: &Config, out: &mut dyn Write) -> 
                 Format::Text => writeln!(out, "{} {:?}", found.id(), found.algorithm())?,
             }
         }
+        KeyCommand::Trust { .. } | KeyCommand::Revoke { .. } | KeyCommand::List { .. } => return Ok(false),
     }
     Ok(true)
+}
+
+impl Session {
+    /// Believes licences that a key signs. The ledger says so before the anchors do.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn trust(&self, name: &str, key: &PublicKey) -> Result<(), CommandError> {
+        self.anchor(ActKind::Trust, key.id(), name).await?;
+        Anchors::change(&self.config.state_dir, |a| a.trust(name, key))?;
+        Ok(())
+    }
+
+    /// Believes them no longer; returns the name under which the key was trusted.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn distrust(&self, key: Digest) -> Result<String, CommandError> {
+        let anchors = Anchors::read(&self.config.state_dir)?;
+        let Some(name) = anchors.name_of(&key) else {
+            return Err(CommandError::Refused {
+                why: format!(
+                    "key {key} is not trusted; `weighbridge-verifier key list` shows those that are"
+                ),
+            });
+        };
+        self.anchor(ActKind::Distrust, key, name).await?;
+        Anchors::change(&self.config.state_dir, |a| drop(a.distrust(&key)))?;
+        Ok(name.to_owned())
+    }
+
+    async fn anchor(&self, kind: ActKind, key: Digest, name: &str) -> Result<(), CommandError> {
+        let mut act = Act::new(kind, self.clock.now());
+        act.key = Some(key);
+        act.issuer = Some(name.to_owned());
+        match self.carry_out(&act).await {
+            // The anchors change only after the ledger: what stays queued changes nothing.
+            Err(CommandError::Queued) => Err(CommandError::Refused {
+                why: "the running verifier has not recorded this in time, so that nothing changed; see its log, then try again".to_owned(),
+            }),
+            other => other,
+        }
+    }
+
+    pub(crate) async fn key(&self, command: KeyCommand, out: &mut dyn Write) -> Outcome {
+        match command {
+            KeyCommand::Trust { file, name } => {
+                let public = read_public(&file)?;
+                self.trust(&name, &public).await?;
+                let id = public.id();
+                writeln!(out, "licences signed by {name} with key {id} are believed")?;
+            }
+            KeyCommand::Revoke { key } => {
+                let name = self.distrust(key).await?;
+                writeln!(
+                    out,
+                    "licences signed by {name} with key {key} are believed no longer"
+                )?;
+            }
+            KeyCommand::List { format } => {
+                let anchors = Anchors::read(&self.config.state_dir)?;
+                let keys = || {
+                    let issuers = anchors.issuers().iter();
+                    issuers.filter_map(|i| Some((i.public_key().ok()?.id(), i.name.as_str())))
+                };
+                match format {
+                    Format::Json => {
+                        let keys: Vec<_> = keys()
+                            .map(|(id, name)| json!({ "id": id, "name": name }))
+                            .collect();
+                        writeln!(out, "{:#}", json!({ "keys": keys }))?;
+                    }
+                    Format::Text if anchors.issuers().is_empty() => writeln!(
+                        out,
+                        "no key is trusted yet: `weighbridge-verifier key trust FILE --as NAME` adds one"
+                    )?,
+                    Format::Text => {
+                        for (id, name) in keys() {
+                            writeln!(out, "{id} {name}")?;
+                        }
+                    }
+                }
+            }
+            KeyCommand::New { .. } | KeyCommand::Show { .. } => return on_paper(command, out),
+        }
+        Ok(true)
+    }
 }
 
 fn write_key(key: &PublicKey, out: &mut dyn Write) -> std::io::Result<()> {

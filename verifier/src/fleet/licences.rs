@@ -136,7 +136,7 @@ impl Anchors {
     /// [`AnchorsError`].
     pub fn write(&self, state_dir: &Path) -> Result<(), AnchorsError> {
         let text = format!(
-            "# Whose licences this verifier believes. `weighbridge-verifier key trust` adds an issuer; remove one here.\n\n{}",
+            "# Whose licences this verifier believes. `weighbridge-verifier key trust` adds an issuer, `key revoke` removes one.\n\n{}",
             toml::to_string(self)?
         );
         let (path, draft) = (state_dir.join(FILE), state_dir.join("anchors.toml.new"));
@@ -237,7 +237,9 @@ impl Anchors {
         Ok((text.to_owned(), names.map(str::to_owned).collect()))
     }
 
-    fn name_of(&self, key: &Digest) -> Option<&str> {
+    /// The name under which a key is trusted.
+    #[must_use]
+    pub fn name_of(&self, key: &Digest) -> Option<&str> {
         self.issuers
             .iter()
             .find(|i| i.public_key().is_ok_and(|k| k.id() == *key))

@@ -22,6 +22,10 @@ weighbridge::code! {
         Revoke = 3 => "revoke",
         /// A signed document was loaded.
         Document = 4 => "document",
+        /// A key was trusted to sign licences.
+        Trust = 5 => "trust",
+        /// A key is trusted no longer.
+        Distrust = 6 => "distrust",
     }
 }
 
@@ -60,10 +64,12 @@ weighbridge::record! {
         5 => admitted_by: Option<Digest>,
         /// The node that this one was before, for an enrolment.
         6 => predecessor: Option<NodeId>,
-        /// Identity of the node's key, for an enrolment.
+        /// Identity of the key: the node's, for an enrolment; the issuer's, where one is trusted or no longer is.
         7 => key: Option<Digest>,
         /// A signed document, as its envelope.
         8 => document: Option<Bytes>,
+        /// The name under which an issuer's key is or was trusted.
+        9 => issuer: Option<String>,
     }
 }
 
@@ -81,6 +87,7 @@ impl Act {
             predecessor: None,
             key: None,
             document: None,
+            issuer: None,
         }
     }
 }
@@ -103,7 +110,8 @@ pub(super) async fn changes(act: &Act, store: &dyn Store) -> Result<Result<Vec<C
                 Some(node) => judged(act, node),
             })
         }
-        ActKind::Document => Ok(Ok(Vec::new())),
+        // What these change stands in the ledger and in the anchors, not in rows.
+        ActKind::Document | ActKind::Trust | ActKind::Distrust => Ok(Ok(Vec::new())),
         ActKind::Enrol => Ok(Err("a node is enrolled by a token, not by a command".to_owned())),
     }
 }

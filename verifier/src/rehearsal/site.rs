@@ -4,11 +4,13 @@ use super::*;
 use crate::command::{CommandError, Format};
 use crate::fleet::{Anchors, Terms, sites};
 use crate::node::NodeCommand;
+use crate::recorder::{Act, ActKind};
 use crate::status::StatusCommand;
 use std::path::Path;
 use weighbridge::conditions::Outcome;
 use weighbridge::crypto::dsse;
 use weighbridge::id::Challenge;
+use weighbridge::ledger::LeafKind;
 
 const LICENCE: &str = r#"licence_id = "WB-1"
 serial = 1
@@ -90,6 +92,46 @@ async fn a_licence_counts_once_a_trusted_issuer_signed_it_and_the_node_learns_it
     let finding = |id: &str| site.findings.iter().find(|f| f.condition == id).unwrap();
     assert_eq!(finding("OPS-03").outcome, Outcome::Met, "{:?}", finding("OPS-03"));
     assert_eq!(finding("SEC-06").evidence, [one]);
+}
+
+#[tokio::test]
+async fn whom_the_administrator_believes_is_in_the_ledger() {
+    let verifier = Verifier::start().await;
+    let session = verifier.session().await;
+    let key = SecretKey::generate(Algorithm::Ed25519, &Entropy::system()).unwrap();
+    let id = key.public_key().id();
+    let error = session.distrust(id).await.unwrap_err();
+    assert!(error.to_string().contains("is not trusted"), "{error}");
+    session.trust("supplier", key.public_key()).await.unwrap();
+    session.load_licence(&signed(LICENCE, &key)).await.unwrap();
+    assert_eq!(session.evaluate(NOON).await.unwrap().sites.len(), 1);
+    assert_eq!(session.distrust(id).await.unwrap(), "supplier");
+    let status = session.evaluate(NOON).await.unwrap();
+    assert!(
+        status.sites.is_empty(),
+        "its licence counts no longer: {status:?}"
+    );
+    let acts: Vec<Act> = session
+        .store
+        .entries(LeafKind::Act)
+        .await
+        .unwrap()
+        .iter()
+        .map(|e| cbor::decode_strict(e.body.as_ref().unwrap()).unwrap())
+        .collect();
+    let told: Vec<_> = acts
+        .iter()
+        .filter(|a| a.issuer.is_some())
+        .map(|a| (a.kind, a.key, a.issuer.as_deref()))
+        .collect();
+    let supplier = Some("supplier");
+    assert_eq!(
+        told,
+        [
+            (ActKind::Trust, Some(id), supplier),
+            (ActKind::Distrust, Some(id), supplier)
+        ]
+    );
 }
 
 #[tokio::test]

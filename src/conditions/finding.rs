@@ -121,10 +121,14 @@ pub struct Finding {
     /// The share of what should have been seen that was seen, as a decimal text.
     #[serde(serialize_with = "share")]
     pub coverage: Option<Ppm>,
-    /// Devices and nodes that it concerns, sorted.
+    /// Devices and nodes that it concerns, sorted; the first [`LISTED`] of them.
     pub subjects: Vec<String>,
-    /// Digests of the reports that it rests on, sorted.
+    /// How many more it concerns.
+    pub subjects_left_out: usize,
+    /// Digests of the reports that it rests on, sorted; the first [`LISTED`] of them.
     pub evidence: Vec<Digest>,
+    /// How many more it rests on.
+    pub evidence_left_out: usize,
     /// The finding in words.
     pub sentence: String,
     /// A stable name for this kind of finding.
@@ -167,8 +171,17 @@ pub(super) fn decimal(share: Ppm) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// The most subjects and digests that one finding lists.
-const LISTED: usize = 1_000;
+/// The most subjects, and the most digests, that one finding lists.
+pub const LISTED: usize = 1_000;
+
+/// Sorts a list, each item once, cuts it to what a finding lists, and says how many are left out.
+pub(super) fn listed<T: Ord>(mut items: Vec<T>) -> (Vec<T>, usize) {
+    items.sort();
+    items.dedup();
+    let left_out = items.len().saturating_sub(LISTED);
+    items.truncate(LISTED);
+    (items, left_out)
+}
 
 /// What a condition's function returns: a finding without its condition's own facts.
 #[derive(Clone, Debug)]
@@ -259,17 +272,11 @@ impl Verdict {
 
     pub(super) fn subjects(mut self, subjects: impl IntoIterator<Item = String>) -> Self {
         self.subjects.extend(subjects);
-        self.subjects.sort();
-        self.subjects.dedup();
-        self.subjects.truncate(LISTED);
         self
     }
 
     pub(super) fn evidence(mut self, digests: impl IntoIterator<Item = Digest>) -> Self {
         self.evidence.extend(digests);
-        self.evidence.sort();
-        self.evidence.dedup();
-        self.evidence.truncate(LISTED);
         self
     }
 }
@@ -335,6 +342,12 @@ mod tests {
         assert_eq!(scientific_up(999), "999");
         assert_eq!(peak(Tpp(15_832), 3_600_000), MicroTppHours(15_832_000_000));
         assert_eq!(peak(Tpp(1), 1), MicroTppHours(1));
+    }
+
+    #[test]
+    fn a_long_list_says_how_much_it_leaves_out() {
+        let (listed, left_out) = listed((0..LISTED + 7).rev().chain(0..9).collect());
+        assert_eq!((listed.len(), listed.first(), left_out), (LISTED, Some(&0), 7));
     }
 
     #[test]

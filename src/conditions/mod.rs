@@ -22,8 +22,9 @@ mod security;
 mod training;
 
 pub use case::Case;
-pub use finding::{Finding, Outcome, Quantity, Severity, Verdict, Window};
+pub use finding::{Finding, LISTED, Outcome, Quantity, Severity, Verdict, Window};
 
+use self::finding::listed;
 use crate::accelerator::Catalogue;
 use crate::appraisal::SiteFacts;
 use crate::licence::Licence;
@@ -245,6 +246,8 @@ fn decide(case: &Case<'_>, condition: &'static Condition) -> Finding {
     } else if trial_reports {
         verdict.sentence.push_str(" (rests on trial reports)");
     }
+    let (subjects, subjects_left_out) = listed(verdict.subjects);
+    let (evidence, evidence_left_out) = listed(verdict.evidence);
     Finding {
         condition: condition.id,
         outcome: verdict.outcome,
@@ -253,8 +256,10 @@ fn decide(case: &Case<'_>, condition: &'static Condition) -> Finding {
         limit: verdict.limit,
         window: verdict.window,
         coverage: verdict.coverage,
-        subjects: verdict.subjects,
-        evidence: verdict.evidence,
+        subjects,
+        subjects_left_out,
+        evidence,
+        evidence_left_out,
         sentence: verdict.sentence,
         message_id: format!("{}.{}", condition.id, verdict.message),
         severity: condition.severity,

@@ -255,15 +255,19 @@ fn explain(finding: &Finding, out: &mut dyn Write) -> std::io::Result<()> {
     if let Some(coverage) = finding.coverage {
         line("coverage", percent(coverage.0))?;
     }
-    for (name, items) in [
-        ("subjects", finding.subjects.clone()),
-        (
-            "evidence",
-            finding.evidence.iter().map(ToString::to_string).collect(),
-        ),
+    let evidence = finding.evidence.iter().map(ToString::to_string).collect();
+    for (name, items, left_out) in [
+        ("subjects", finding.subjects.clone(), finding.subjects_left_out),
+        ("evidence", evidence, finding.evidence_left_out),
     ] {
         for item in items {
             line(name, item)?;
+        }
+        if left_out > 0 {
+            line(
+                name,
+                format!("and {} more, which are not listed", Grouped(wide(left_out))),
+            )?;
         }
     }
     line("message", finding.message_id.clone())?;
@@ -281,6 +285,10 @@ fn bounds(lower: Option<&str>, upper: Option<&str>, unit: &str) -> String {
     }
 }
 
+fn wide(n: usize) -> u128 {
+    u128::try_from(n).unwrap_or(u128::MAX)
+}
+
 /// Parts per million as a percentage.
 fn percent(ppm: u32) -> String {
     let hundredths = ppm.checked_div(100).unwrap_or(0);
@@ -296,7 +304,7 @@ fn newest(facts: &SiteFacts) -> Option<UnixSeconds> {
 
 /// Nodes and devices, in a line.
 fn summary(facts: &SiteFacts, manifest: Option<usize>, now: UnixSeconds) -> String {
-    let count = |n: usize| Grouped(u128::try_from(n).unwrap_or(u128::MAX));
+    let count = |n: usize| Grouped(wide(n));
     let active = facts.nodes.iter().filter(|n| n.status.is_active(now));
     let expected = active.clone().count();
     let reporting = active.filter(|n| n.record.facts.newest.is_some()).count();
@@ -330,5 +338,40 @@ fn minute(at: UnixSeconds) -> String {
     match (text.get(..10), text.get(11..16)) {
         (Some(day), Some(time)) => format!("{day} {time} UTC"),
         _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weighbridge::appraisal::Grade;
+    use weighbridge::conditions::Severity;
+
+    #[test]
+    fn what_a_finding_does_not_list_is_counted() {
+        let finding = Finding {
+            condition: "INV-02",
+            outcome: Verdict::CannotTell,
+            grade: Grade::DriverReported,
+            measured: None,
+            limit: None,
+            window: None,
+            coverage: None,
+            subjects: vec!["serial S1".to_owned()],
+            subjects_left_out: 1_234,
+            evidence: Vec::new(),
+            evidence_left_out: 0,
+            sentence: String::new(),
+            message_id: String::new(),
+            severity: Severity::Critical,
+            citation: "",
+            rule_set: String::new(),
+            trial: false,
+        };
+        let mut out = Vec::new();
+        explain(&finding, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lists = "subjects   serial S1\n   subjects   and 1,234 more, which are not listed\n   message";
+        assert!(text.contains(lists), "{text}");
     }
 }

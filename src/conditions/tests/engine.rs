@@ -115,6 +115,7 @@ fn the_keys_of_a_finding_are_those_of_status_json() {
             "condition",
             "coverage",
             "evidence",
+            "evidence_left_out",
             "grade",
             "limit",
             "measured",
@@ -122,6 +123,7 @@ fn the_keys_of_a_finding_are_those_of_status_json() {
             "outcome",
             "sentence",
             "subjects",
+            "subjects_left_out",
             "window"
         ]
     );

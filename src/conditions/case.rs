@@ -354,8 +354,8 @@ impl<'a> Case<'a> {
             .get_or_init(|| observed_share(self).unwrap_or_else(|| self.fresh_share()))
     }
 
-    /// Why what a node holds cannot be told, if so: evidence that is missing must not improve a result.
-    fn blindness(&self, facts: &NodeFacts) -> Option<String> {
+    /// Why a node does not report, if so.
+    pub(super) fn silence(&self, facts: &NodeFacts) -> Option<String> {
         let Some(newest) = &facts.newest else {
             return Some("has never reported".to_owned());
         };
@@ -363,8 +363,13 @@ impl<'a> Case<'a> {
             return Some("may be silent for a time that neither licence nor rule set limits".to_owned());
         };
         let age = self.now.since(newest.end);
-        if age > limit.value {
-            return Some(format!("has been silent for {}", span(age)));
+        (age > limit.value).then(|| format!("has been silent for {}", span(age)))
+    }
+
+    /// Why what a node holds cannot be told, if so: evidence that is missing must not improve a result.
+    fn blindness(&self, facts: &NodeFacts) -> Option<String> {
+        if let Some(why) = self.silence(facts) {
+            return Some(why);
         }
         let missing = facts.chain.missing_since(self.since());
         if missing > 0 {

@@ -156,7 +156,7 @@ impl Finding {
 }
 
 #[expect(clippy::ref_option, reason = "the signature that serde asks for")]
-fn share<S: serde::Serializer>(share: &Option<Ppm>, s: S) -> Result<S::Ok, S::Error> {
+pub(super) fn share<S: serde::Serializer>(share: &Option<Ppm>, s: S) -> Result<S::Ok, S::Error> {
     match share {
         Some(ppm) => s.serialize_str(&decimal(*ppm)),
         None => s.serialize_none(),

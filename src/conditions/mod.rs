@@ -18,11 +18,13 @@ mod finding;
 mod inventory;
 mod location;
 mod operations;
+mod overview;
 mod security;
 mod training;
 
 pub use case::Case;
 pub use finding::{Finding, LISTED, Outcome, Quantity, Severity, Verdict, Window};
+pub use overview::Overview;
 
 use self::finding::listed;
 use crate::accelerator::Catalogue;
@@ -216,6 +218,18 @@ pub fn evaluate(
         )
     });
     findings
+}
+
+/// A site at a glance, under one licence. Reads nothing but its arguments.
+#[must_use]
+pub fn overview(
+    licence: &Licence,
+    rules: &RuleSet,
+    catalogue: &Catalogue,
+    facts: &SiteFacts,
+    now: UnixSeconds,
+) -> Overview {
+    Overview::of(&Case::new(licence, rules, catalogue, facts, now))
 }
 
 fn decide(case: &Case<'_>, condition: &'static Condition) -> Finding {

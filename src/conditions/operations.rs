@@ -370,7 +370,7 @@ pub(super) fn allowed_fields(case: &Case<'_>) -> Verdict {
 }
 
 /// Rows of the manifest that are due to report by now.
-fn in_service<'a>(case: &Case<'a>) -> impl Iterator<Item = (usize, &'a LicensedDevice)> {
+pub(super) fn in_service<'a>(case: &Case<'a>) -> impl Iterator<Item = (usize, &'a LicensedDevice)> {
     let (from, due) = (case.licence.valid.from, case.due());
     case.rows()
         .filter(move |(_, row)| row.in_service.unwrap_or(from).max(from) <= due)

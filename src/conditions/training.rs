@@ -4,7 +4,7 @@ use super::capacity::Fleet;
 use super::case::{Case, Seen, no_report};
 use super::finding::{Quantity, Verdict, count, few, peak, plain_hours, scientific_up};
 use crate::accelerator::Model;
-use crate::appraisal::NodeAtSite;
+use crate::appraisal::{DeviceDay, NodeAtSite};
 use crate::document::Zone;
 use crate::id::{DeviceUuid, Digest};
 use crate::licence::{AllowancePeriod, LicensedDevice};
@@ -122,7 +122,10 @@ pub(super) fn allowance(case: &Case<'_>) -> Verdict {
         return Verdict::no_limit("an allowance of training (`tpp_hours_max`)");
     };
     let from = period_start(allowance.period, case.licence.zone, case.now).max(case.licence.valid.from);
-    let sums = Sums::over(case, from);
+    // What was not scored may all have been training: `training_upper` holds it.
+    let sums = Sums::over(case, from, |day| {
+        Interval::new(day.training_lower, day.training_upper)
+    });
     let limit = Quantity::at_most(plain_hours(allowance.most), "TPP-hours");
     let period = match allowance.period {
         AllowancePeriod::Term => "its term".to_owned(),
@@ -141,18 +144,18 @@ pub(super) fn allowance(case: &Case<'_>) -> Verdict {
     let what = format!(
         "training came to between {} and {} TPP-hours since {from}, of which {} are for time that no report speaks of, taken at \
          peak; the licence allows {} within {}",
-        sums.training.lower(),
-        sums.training.upper(),
+        sums.compute.lower(),
+        sums.compute.upper(),
         sums.unreported,
         allowance.most,
         period
     );
     let measured = Quantity::between(
-        plain_hours(sums.training.lower()),
-        plain_hours(sums.training.upper()),
+        plain_hours(sums.compute.lower()),
+        plain_hours(sums.compute.upper()),
         "TPP-hours",
     );
-    if sums.training.lower() > allowance.most {
+    if sums.compute.lower() > allowance.most {
         return place(
             Verdict::not_met(
                 "above-allowance",
@@ -168,10 +171,7 @@ pub(super) fn allowance(case: &Case<'_>) -> Verdict {
                 "unknown-device",
                 format!("{what}; not bounded from above: {}", few(&sums.unknown)),
             )
-            .measured(Quantity::at_least(
-                plain_hours(sums.training.lower()),
-                "TPP-hours",
-            )),
+            .measured(Quantity::at_least(plain_hours(sums.compute.lower()), "TPP-hours")),
         );
     }
     if sums.capacity <= allowance.most {
@@ -187,7 +187,7 @@ pub(super) fn allowance(case: &Case<'_>) -> Verdict {
             ),
         );
     }
-    if sums.training.upper() <= allowance.most {
+    if sums.compute.upper() <= allowance.most {
         return place(
             case.settle_devices(
                 Verdict::met(
@@ -208,19 +208,22 @@ pub(super) fn allowance(case: &Case<'_>) -> Verdict {
     )
 }
 
-/// Sums of training over a period, for all devices of the site.
-struct Sums {
-    training: Interval<MicroTppHours>,
+/// Sums of compute of one kind over a period, for all devices of the site that the licence answers for.
+pub(super) struct Sums {
+    pub(super) compute: Interval<MicroTppHours>,
     /// The part of the upper bound that is for unreported time.
     unreported: MicroTppHours,
     /// What all devices could have made at their peak.
-    capacity: MicroTppHours,
+    pub(super) capacity: MicroTppHours,
     /// Devices whose peak is not known, in words.
-    unknown: Vec<String>,
-    /// The least training of each device that surely trained.
+    pub(super) unknown: Vec<String>,
+    /// The least of each device that surely computed so.
     by_device: BTreeMap<DeviceUuid, MicroTppHours>,
     evidence: Vec<Digest>,
 }
+
+/// Picks the bounds of one kind of compute from a device's day.
+type Kind = fn(&DeviceDay) -> Interval<MicroTppHours>;
 
 /// What the reports say of one device in the period.
 #[derive(Default)]
@@ -244,9 +247,10 @@ impl Reported {
 }
 
 impl Sums {
-    fn over(case: &Case<'_>, from: UnixSeconds) -> Self {
+    /// `kind` picks the bounds of one device's day.
+    pub(super) fn over(case: &Case<'_>, from: UnixSeconds, kind: Kind) -> Self {
         let mut sums = Self {
-            training: Interval::default(),
+            compute: Interval::default(),
             unreported: MicroTppHours(0),
             capacity: MicroTppHours(0),
             unknown: Vec::new(),
@@ -257,7 +261,7 @@ impl Sums {
         for s in case.unique_since(from) {
             seen.insert(s.device.identity.uuid, s);
         }
-        let mut reported = reported(case, from);
+        let mut reported = reported(case, from, kind);
         let mut rows_met = BTreeSet::new();
         for (uuid, s) in &seen {
             // An allowance is for the devices of its licence, and for those that no licence lists.
@@ -319,7 +323,7 @@ impl Sums {
         };
         self.unreported = self.unreported.plus(silent);
         self.capacity = self.capacity.plus(capacity);
-        self.training = self.training.plus(Interval::new(
+        self.compute = self.compute.plus(Interval::new(
             found.lower,
             found.upper.plus(silent).max(found.lower),
         ));
@@ -334,8 +338,8 @@ impl Sums {
     }
 }
 
-/// Training by device, over the days of the period.
-fn reported(case: &Case<'_>, from: UnixSeconds) -> BTreeMap<DeviceUuid, Reported> {
+/// Compute by device, over the days of the period.
+fn reported(case: &Case<'_>, from: UnixSeconds, kind: Kind) -> BTreeMap<DeviceUuid, Reported> {
     let mut found: BTreeMap<DeviceUuid, Reported> = BTreeMap::new();
     for node in case.nodes() {
         for (number, day) in node.record.days.range(from.day()..) {
@@ -343,11 +347,12 @@ fn reported(case: &Case<'_>, from: UnixSeconds) -> BTreeMap<DeviceUuid, Reported
             let whole = is_whole(node, *number, from) && day.came_before(node.status.revoked_from);
             for sums in &day.devices {
                 let entry = found.entry(sums.uuid).or_default();
-                entry.upper = entry.upper.plus(sums.training_upper);
-                // A day that began before the period may hold training from before it: no lower bound, and no report
+                let bounds = kind(sums);
+                entry.upper = entry.upper.plus(bounds.upper());
+                // A day that began before the period may hold compute from before it: no lower bound, and no report
                 // of the period for sure.
                 if whole {
-                    entry.lower = entry.lower.plus(sums.training_lower);
+                    entry.lower = entry.lower.plus(bounds.lower());
                     let ms = entry.days.entry(*number).or_default();
                     *ms = ms.saturating_add(sums.expected_ms);
                     entry.unbounded_ms = entry.unbounded_ms.saturating_add(sums.unbounded_ms);

@@ -6,12 +6,12 @@
 use crate::command::{CommandError, Format, Outcome, Session};
 use crate::fleet::{Anchors, LoadedLicence, sites};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Arc;
 use weighbridge::accelerator::Catalogue;
 use weighbridge::appraisal::SiteFacts;
-use weighbridge::conditions::{Finding, Outcome as Verdict, REGISTRY, evaluate};
+use weighbridge::conditions::{Finding, Outcome as Verdict, Overview, REGISTRY, evaluate, overview};
 use weighbridge::licence::Licence;
 use weighbridge::rules::RuleSet;
 use weighbridge::time::UnixSeconds;
@@ -46,10 +46,13 @@ pub struct SiteStatus {
     pub serial: Option<u64>,
     /// The rule sets that were applied.
     pub rule_sets: Vec<String>,
+    /// The site at a glance; absent where no licence covers it.
+    pub overview: Option<Overview>,
     /// What the conditions came to.
     pub findings: Vec<Finding>,
+    /// The same overview for people.
     #[serde(skip)]
-    summary: String,
+    summary: Vec<String>,
     /// When the newest report was received.
     #[serde(skip)]
     newest: Option<UnixSeconds>,
@@ -93,14 +96,15 @@ impl Session {
                         ..facts.remove(&site.id).unwrap_or_default()
                     }
                 });
-                let devices = licence.manifest(&site.id).count();
+                let overview = overview(licence, &rules, &catalogue, known, now);
                 out.push(SiteStatus {
                     site: site.id.clone(),
                     licence: Some(licence.licence_id.clone()),
                     serial: Some(licence.serial),
                     rule_sets: vec![rules.id.clone()],
                     findings: evaluate(licence, &rules, &catalogue, known, now),
-                    summary: summary(known, Some(devices), now),
+                    summary: summary(known, overview.lines.clone()),
+                    overview: Some(overview),
                     newest: newest(known),
                 });
             }
@@ -111,7 +115,8 @@ impl Session {
                 serial: None,
                 rule_sets: Vec::new(),
                 findings: Vec::new(),
-                summary: summary(&unlicensed, None, now),
+                summary: summary(&unlicensed, vec![plain(&unlicensed, now)]),
+                overview: None,
                 newest: newest(&unlicensed),
                 site,
             });
@@ -205,7 +210,7 @@ impl SiteStatus {
                 minute(now)
             )?,
         }
-        writeln!(out, "{}\n", self.summary)?;
+        writeln!(out, "{}\n", self.summary.join("\n"))?;
         for finding in &self.findings {
             writeln!(
                 out,
@@ -302,34 +307,27 @@ fn newest(facts: &SiteFacts) -> Option<UnixSeconds> {
     reports.map(|r| r.received).max()
 }
 
-/// Nodes and devices, in a line.
-fn summary(facts: &SiteFacts, manifest: Option<usize>, now: UnixSeconds) -> String {
-    let count = |n: usize| Grouped(wide(n));
-    let active = facts.nodes.iter().filter(|n| n.status.is_active(now));
-    let expected = active.clone().count();
-    let reporting = active.filter(|n| n.record.facts.newest.is_some()).count();
+/// An overview, and who waits for the administrator.
+fn summary(facts: &SiteFacts, mut lines: Vec<String>) -> Vec<String> {
     let pending = facts.nodes.iter().filter(|n| n.status.approved.is_none()).count();
-    let mut uuids: Vec<_> = facts
-        .nodes
-        .iter()
-        .flat_map(|n| &n.record.facts.devices)
-        .map(|d| d.identity.uuid)
-        .collect();
-    uuids.sort();
-    uuids.dedup();
-    let mut line = format!(
-        "{} of {} nodes have reported · {} GPUs were seen",
-        count(reporting),
-        count(expected),
-        count(uuids.len())
-    );
-    if let Some(listed) = manifest {
-        line.push_str(&format!(", the manifest lists {}", count(listed)));
-    }
     if pending > 0 {
-        line.push_str(&format!(" · {} wait for `node approve`", count(pending)));
+        lines.push(format!("{} wait for `node approve`", Grouped(wide(pending))));
     }
-    line
+    lines
+}
+
+/// What can be said without a licence.
+fn plain(facts: &SiteFacts, now: UnixSeconds) -> String {
+    let active = facts.nodes.iter().filter(|n| n.status.is_active(now));
+    let reported = active.clone().filter(|n| n.record.facts.newest.is_some());
+    let devices = facts.nodes.iter().flat_map(|n| &n.record.facts.devices);
+    let uuids: BTreeSet<_> = devices.map(|d| d.identity.uuid).collect();
+    format!(
+        "{} of {} nodes have reported at some time, and {} GPUs were ever seen",
+        Grouped(wide(reported.count())),
+        Grouped(wide(active.count())),
+        Grouped(wide(uuids.len()))
+    )
 }
 
 /// A time to the minute: `2026-11-22 04:10 UTC`.

@@ -5,6 +5,7 @@ mod capacity;
 mod engine;
 mod inventory;
 mod operations;
+mod overview;
 mod revocation;
 mod security;
 mod training;
@@ -108,13 +109,21 @@ impl Scene {
     }
 
     pub(super) fn findings(&self) -> Vec<Finding> {
+        self.judged(evaluate)
+    }
+
+    pub(super) fn overview(&self) -> Overview {
+        self.judged(overview)
+    }
+
+    fn judged<T>(&self, by: fn(&Licence, &RuleSet, &Catalogue, &SiteFacts, UnixSeconds) -> T) -> T {
         let licence = match Licence::parse(&self.licence) {
             Ok(licence) => licence,
             Err(mistakes) => panic!("{mistakes}"),
         };
         let rules = RuleSet::carried(&licence.ruleset_id).unwrap();
         let catalogue = Catalogue::embedded().unwrap();
-        evaluate(&licence, &rules, &catalogue, &self.facts(), self.now)
+        by(&licence, &rules, &catalogue, &self.facts(), self.now)
     }
 
     pub(super) fn finding(&self, id: &str) -> Finding {

@@ -56,7 +56,10 @@ impl Overview {
         let coverage = observed_share(case);
         let mut parts = match (fresh, nodes_reporting, devices_seen) {
             (Some(limit), Some(reporting), Some(seen)) => vec![
-                format!("{} of {} nodes report", number(reporting), number(nodes_expected)),
+                match nodes_expected {
+                    0 => "no node is expected to report".to_owned(),
+                    all => format!("{} of {} nodes report", number(reporting), number(all)),
+                },
                 format!(
                     "{} of {} GPUs on the manifest were seen within {}",
                     number(seen),

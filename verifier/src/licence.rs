@@ -1,7 +1,7 @@
 //! `licence`: finds mistakes in a licence, signs it, says what it says, and loads it.
 
 use crate::command::{CommandError, Format, Outcome, Session};
-use crate::fleet::{Anchors, LoadError, LoadedLicence};
+use crate::fleet::{Anchors, Licences, LoadError, LoadedLicence};
 use crate::key::secret;
 use crate::recorder::{Act, ActKind};
 use serde_json::{Value, json};
@@ -216,7 +216,7 @@ impl Session {
     /// [`CommandError`]: no trusted issuer signed it, it has mistakes, its id belongs to another issuer, or its serial is not newer.
     pub async fn load_licence(&self, envelope: &str) -> Result<LoadedLicence, CommandError> {
         let state_dir = &self.config.state_dir;
-        let (anchors, held) = LoadedLicence::anchored(&*self.store, state_dir).await?;
+        let (anchors, held) = Licences::anchored(&*self.store, state_dir).await?;
         let now = self.clock.now();
         let (text, _) = anchors.verify(envelope)?;
         careful(&text)?.map_err(LoadError::Mistakes)?;
@@ -227,7 +227,7 @@ impl Session {
                 why: unknown_rules(licence),
             });
         }
-        if held.iter().any(|h| h.licence.digest == licence.digest) {
+        if held.counting.iter().any(|h| h.licence.digest == licence.digest) {
             return Ok(loaded);
         }
         let id = &licence.licence_id;
@@ -255,7 +255,7 @@ impl Session {
         let mut act = Act::new(ActKind::Document, now);
         act.document = Some(Bytes(envelope.as_bytes().to_vec()));
         self.carry_out(&act).await?;
-        LoadedLicence::anchored(&*self.store, state_dir).await?;
+        Licences::anchored(&*self.store, state_dir).await?;
         Ok(loaded)
     }
 

@@ -53,6 +53,16 @@ impl Session {
             NodeCommand::List { site, format } => {
                 let mut nodes = self.store.nodes().await?;
                 nodes.retain(|n| site.as_ref().is_none_or(|s| n.site == *s));
+                if let (Format::Text, []) = (format, nodes.as_slice()) {
+                    let place = site
+                        .as_ref()
+                        .map_or_else(String::new, |s| format!(" at site {s}"));
+                    writeln!(
+                        out,
+                        "no node is enrolled{place}: `weighbridge-verifier token new` makes a token for one"
+                    )?;
+                    return Ok(true);
+                }
                 let delivered = self.store.delivered().await?;
                 list(&nodes, &delivered, format, out)
             }

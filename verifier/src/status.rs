@@ -4,7 +4,7 @@
 //! answer depends on files alone.
 
 use crate::command::{CommandError, Format, Outcome, Session};
-use crate::fleet::{Anchors, LoadedLicence, sites};
+use crate::fleet::{Anchors, Licences, sites};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -63,6 +63,8 @@ pub struct SiteStatus {
 pub struct Status {
     /// Site by site.
     pub sites: Vec<SiteStatus>,
+    /// Why loaded licences do not count, in sentences.
+    pub passed_over: Vec<String>,
 }
 
 impl Session {
@@ -76,8 +78,11 @@ impl Session {
         let mut facts = sites(&*self.store).await?;
         let mut out = Vec::new();
         let mut covered: BTreeMap<String, SiteFacts> = BTreeMap::new();
-        let licences: Vec<Arc<Licence>> = LoadedLicence::all(&*self.store, &anchors)
-            .await?
+        let Licences {
+            counting,
+            passed_over,
+        } = Licences::read(&*self.store, &anchors).await?;
+        let licences: Vec<Arc<Licence>> = counting
             .into_iter()
             .map(|loaded| Arc::new(loaded.licence))
             .collect();
@@ -122,7 +127,10 @@ impl Session {
             });
         }
         out.sort_by(|a, b| (&a.site, &a.licence).cmp(&(&b.site, &b.licence)));
-        Ok(Status { sites: out })
+        Ok(Status {
+            sites: out,
+            passed_over,
+        })
     }
 
     pub(crate) async fn status(&self, command: StatusCommand, out: &mut dyn Write) -> Outcome {
@@ -167,7 +175,7 @@ impl Session {
             Format::Text if status.sites.is_empty() => {
                 writeln!(
                     out,
-                    "no licence is loaded, and no node is enrolled: `weighbridge-verifier licence load`, then `token new`"
+                    "no licence counts here, and no node is enrolled: `weighbridge-verifier key trust`, then `licence load`, then `token new`"
                 )?;
             }
             Format::Text => {
@@ -178,6 +186,9 @@ impl Session {
                     site.write(now, command.why.is_some(), out)?;
                 }
             }
+        }
+        if command.format == Format::Text && !status.passed_over.is_empty() {
+            writeln!(out, "\n{}", status.passed_over.join("\n"))?;
         }
         Ok(!status.sites.is_empty() && status.sites.iter().all(SiteStatus::holds))
     }
@@ -310,8 +321,17 @@ fn newest(facts: &SiteFacts) -> Option<UnixSeconds> {
 /// An overview, and who waits for the administrator.
 fn summary(facts: &SiteFacts, mut lines: Vec<String>) -> Vec<String> {
     let pending = facts.nodes.iter().filter(|n| n.status.approved.is_none()).count();
+    if facts.nodes.is_empty() {
+        lines.push(format!(
+            "no node is enrolled here: `weighbridge-verifier token new --site {}` makes a token for one",
+            facts.site
+        ));
+    }
     if pending > 0 {
-        lines.push(format!("{} wait for `node approve`", Grouped(wide(pending))));
+        lines.push(format!(
+            "{} of the nodes enrolled here must still be approved: `weighbridge-verifier node approve`",
+            Grouped(wide(pending))
+        ));
     }
     lines
 }

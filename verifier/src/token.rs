@@ -1,6 +1,7 @@
 //! `token new`: makes an enrolment token, whose secret is shown once and never kept.
 
 use crate::command::{CommandError, Format, Outcome, Session};
+use crate::fleet::{Anchors, Licences};
 use crate::recorder::{Act, ActKind, TokenTerms};
 use serde_json::json;
 use std::io::Write;
@@ -56,6 +57,16 @@ impl Session {
             plain("--serial", serial)?;
         }
         let now = self.clock.now();
+        // A licence may follow; a site that is misspelt would be seen only when nothing can be told of its nodes.
+        let anchors = Anchors::read(&self.config.state_dir)?;
+        let licences = Licences::read(&*self.store, &anchors).await?;
+        if !licences
+            .counting
+            .iter()
+            .any(|l| l.licence.site(&wanted.site).is_some())
+        {
+            tracing::warn!(site = %wanted.site, "no loaded licence names this site: until one does, nothing can be told of its nodes");
+        }
         let secret: [u8; 16] = self.entropy.draw()?;
         let mut act = Act::new(ActKind::Token, now);
         act.token = Some(TokenTerms {

@@ -4,6 +4,7 @@
 //! issuers' keys, the newest serial seen of each licence and whose it is come from there and never from a licence. A licence whose
 //! issuer is no longer trusted, that a newer serial replaces, or whose id belongs to another issuer, does not count.
 
+use crate::cause::with_causes;
 use crate::recorder::Act;
 use crate::store::{Store, StoreError};
 use data_encoding::BASE64;
@@ -231,6 +232,9 @@ impl Anchors {
     /// # Errors
     /// [`LoadError`]. The envelope is untrusted.
     pub fn verify(&self, envelope: &str) -> Result<(String, Vec<String>), LoadError> {
+        if self.issuers.is_empty() {
+            return Err(LoadError::NoIssuer);
+        }
         let verified = dsse::verify(envelope, PAYLOAD_TYPE, &self.keys()).map_err(LoadError::Untrusted)?;
         let text = std::str::from_utf8(verified.payload()).map_err(|_| LoadError::Text)?;
         let names = verified.signers().iter().filter_map(|k| self.name_of(k));
@@ -270,6 +274,11 @@ pub enum LoadError {
     /// The store failed.
     #[error("the loaded licences cannot be read")]
     Store(#[from] StoreError),
+    /// There is no trusted issuer.
+    #[error(
+        "no key is trusted to sign licences yet; `weighbridge-verifier key trust FILE --as NAME` adds one"
+    )]
+    NoIssuer,
     /// It is not a licence of a trusted issuer.
     #[error(
         "the licence is not signed by a trusted issuer; `weighbridge-verifier key trust FILE --as NAME` adds one"
@@ -294,6 +303,15 @@ pub struct LoadedLicence {
     pub loaded_at: UnixSeconds,
 }
 
+/// The loaded licences.
+#[derive(Clone, Debug, Default)]
+pub struct Licences {
+    /// Those that count: of each id the newest serial that its first issuers signed, in the order of their ids.
+    pub counting: Vec<LoadedLicence>,
+    /// Why others do not, in sentences; those that a newer serial replaced are not among them.
+    pub passed_over: Vec<String>,
+}
+
 impl LoadedLicence {
     /// Opens a signed licence: a trusted issuer must have signed exactly its bytes.
     ///
@@ -313,30 +331,30 @@ impl LoadedLicence {
     pub fn is_of(&self, issuers: &[String]) -> bool {
         issuers.iter().all(|i| self.issuers.contains(i))
     }
+}
 
-    /// The licences that count, as [`Self::all`] says, and the anchors with their serials in them: what a load that was cut short
-    /// left out is made good here.
+impl Licences {
+    /// The loaded licences, and the anchors with the serials of those that count in them: what a load that was cut short left out
+    /// is made good here.
     ///
     /// # Errors
     /// [`LoadError`].
-    pub async fn anchored(store: &dyn Store, state_dir: &Path) -> Result<(Anchors, Vec<Self>), LoadError> {
+    pub async fn anchored(store: &dyn Store, state_dir: &Path) -> Result<(Anchors, Self), LoadError> {
         let mut anchors = Anchors::read(state_dir)?;
-        let all = Self::all(store, &anchors).await?;
-        if all
-            .iter()
-            .any(|l| anchors.newest(&l.licence.licence_id) != Some(l.licence.serial))
-        {
-            anchors = Anchors::change(state_dir, |a| all.iter().for_each(|l| a.saw(l)))?;
+        let all = Self::read(store, &anchors).await?;
+        let counting = || all.counting.iter();
+        if counting().any(|l| anchors.newest(&l.licence.licence_id) != Some(l.licence.serial)) {
+            anchors = Anchors::change(state_dir, |a| counting().for_each(|l| a.saw(l)))?;
         }
         Ok((anchors, all))
     }
 
-    /// The licences that count: of each id the newest serial that its first issuers signed, in the order of their ids.
+    /// The loaded licences, under these anchors.
     ///
     /// # Errors
-    /// [`LoadError`]. A loaded licence that no longer opens is passed over, with a warning in the log.
-    pub async fn all(store: &dyn Store, anchors: &Anchors) -> Result<Vec<Self>, LoadError> {
-        let mut out: Vec<Self> = Vec::new();
+    /// [`LoadError`].
+    pub async fn read(store: &dyn Store, anchors: &Anchors) -> Result<Self, LoadError> {
+        let (mut out, mut passed_over): (Vec<LoadedLicence>, _) = (Vec::new(), Vec::new());
         for entry in store.entries(LeafKind::Document).await? {
             let act = entry.body.and_then(|b| cbor::decode_strict::<Act>(&b).ok());
             let Some(envelope) = act
@@ -345,10 +363,14 @@ impl LoadedLicence {
             else {
                 continue;
             };
-            let loaded = match Self::open(&envelope, anchors, entry.at) {
+            let loaded = match LoadedLicence::open(&envelope, anchors, entry.at) {
                 Ok(loaded) => loaded,
                 Err(error) => {
-                    tracing::warn!(leaf = entry.leaf, %error, "a loaded licence does not count");
+                    let why = with_causes(&error);
+                    passed_over.push(format!(
+                        "the licence of leaf {} does not count: {why}",
+                        entry.leaf
+                    ));
                     continue;
                 }
             };
@@ -356,9 +378,14 @@ impl LoadedLicence {
             let older = out.iter_mut().find(|l| l.licence.licence_id == *id);
             let owners = anchors
                 .owners(id)
-                .or(older.as_ref().map(|l| l.issuers.as_slice()));
-            if owners.is_some_and(|o| !loaded.is_of(o)) {
-                tracing::warn!(licence = %id, leaf = entry.leaf, "a loaded licence does not count, for another issuer signed it first");
+                .or_else(|| older.as_ref().map(|l| l.issuers.as_slice()));
+            if let Some(owners) = owners.filter(|o| !loaded.is_of(o)) {
+                passed_over.push(format!(
+                    "licence {id} of leaf {} does not count: {} signed it first, and this one is signed by {}",
+                    entry.leaf,
+                    owners.join(" and "),
+                    loaded.issuers.join(" and ")
+                ));
                 continue;
             }
             match older {
@@ -368,13 +395,19 @@ impl LoadedLicence {
             }
         }
         out.retain(|l| {
-            let known = anchors.newest(&l.licence.licence_id).unwrap_or(0);
-            if l.licence.serial < known {
-                tracing::warn!(licence = %l.licence.licence_id, held = l.licence.serial, known, "a licence does not count, for a newer serial was seen; load that one");
+            let (id, serial) = (&l.licence.licence_id, l.licence.serial);
+            let known = anchors.newest(id).unwrap_or(0);
+            if serial < known {
+                passed_over.push(format!(
+                    "licence {id}, serial {serial}, does not count, for serial {known} was seen: load that one"
+                ));
             }
-            l.licence.serial >= known
+            serial >= known
         });
         out.sort_by(|a, b| a.licence.licence_id.cmp(&b.licence.licence_id));
-        Ok(out)
+        Ok(Self {
+            counting: out,
+            passed_over,
+        })
     }
 }

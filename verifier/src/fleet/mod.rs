@@ -7,13 +7,13 @@ mod site;
 
 pub(crate) use around::Around;
 pub(crate) use facts::Kept;
-pub use licences::{Anchors, AnchorsError, Issuer, LoadError, LoadedLicence};
+pub use licences::{Anchors, AnchorsError, Issuer, Licences, LoadError, LoadedLicence};
 pub use site::sites;
 
 use crate::store::Store;
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 use weighbridge::id::Challenge;
 use weighbridge::licence::Licence;
 use weighbridge::protocol::Instructions;
@@ -68,12 +68,16 @@ impl SiteTerms {
 
 /// The terms of every site with a licence that holds.
 #[derive(Debug, Default)]
-pub struct Terms(RwLock<HashMap<String, SiteTerms>>);
+pub struct Terms {
+    sites: RwLock<HashMap<String, SiteTerms>>,
+    /// What was last said of licences that do not count.
+    passed_over: Mutex<Vec<String>>,
+}
 
 impl Terms {
     /// Puts the terms of all sites in place.
     pub fn set(&self, sites: HashMap<String, SiteTerms>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = sites;
+        *self.sites.write().unwrap_or_else(PoisonError::into_inner) = sites;
     }
 
     /// Reads the terms of the licences that hold at this time; of several for one site, the strictest.
@@ -86,9 +90,17 @@ impl Terms {
         state_dir: &Path,
         now: UnixSeconds,
     ) -> Result<(), LoadError> {
-        let (_, loaded) = LoadedLicence::anchored(store, state_dir).await?;
+        let (_, licences) = Licences::anchored(store, state_dir).await?;
+        let mut said = self.passed_over.lock().unwrap_or_else(PoisonError::into_inner);
+        if *said != licences.passed_over {
+            for why in &licences.passed_over {
+                tracing::warn!("{why}");
+            }
+            *said = licences.passed_over;
+        }
+        drop(said);
         let mut sites: HashMap<String, SiteTerms> = HashMap::new();
-        for loaded in loaded {
+        for loaded in licences.counting {
             let licence = &loaded.licence;
             for site in licence.sites.iter().filter(|_| licence.valid.holds(now)) {
                 let terms = SiteTerms::of(licence);
@@ -106,7 +118,7 @@ impl Terms {
     #[must_use]
     pub fn instructions(&self, site: &str, challenge: Challenge) -> Instructions {
         let terms = self
-            .0
+            .sites
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .get(site)

@@ -135,6 +135,61 @@ async fn whom_the_administrator_believes_is_in_the_ledger() {
 }
 
 #[tokio::test]
+async fn a_verifier_that_is_half_set_up_says_what_is_missing() {
+    let verifier = Verifier::start().await;
+    let session = verifier.session().await;
+    let directory = verifier.config().state_dir;
+    let envelope = |key: &SecretKey| signed(LICENCE, key);
+    let stranger = SecretKey::generate(Algorithm::Ed25519, &Entropy::system()).unwrap();
+    let error = session.load_licence(&envelope(&stranger)).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("no key is trusted to sign licences yet"),
+        "{error}"
+    );
+    let said = async || {
+        let mut out = Vec::new();
+        let list = NodeCommand::List {
+            site: None,
+            format: Format::Text,
+        };
+        session.status(StatusCommand::default(), &mut out).await.unwrap();
+        session.node(list, &mut out).await.unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let text = said().await;
+    assert!(
+        text.starts_with("no licence counts here, and no node is enrolled: "),
+        "{text}"
+    );
+    assert!(
+        text.contains("no node is enrolled: `weighbridge-verifier token new`"),
+        "{text}"
+    );
+
+    let key = trusted(&directory, "supplier");
+    session.load_licence(&envelope(&key)).await.unwrap();
+    let text = said().await;
+    assert!(
+        text.contains("no node is expected to report · 0 of 0 GPUs"),
+        "{text}"
+    );
+    assert!(
+        text.contains("token new --site harbour-1` makes a token for one"),
+        "{text}"
+    );
+
+    let token = verifier.token(1, false).await;
+    enrol(&verifier, &token, new_key()).await.unwrap();
+    let text = said().await;
+    assert!(
+        text.contains("1 of the nodes enrolled here must still be approved"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
 async fn only_the_issuer_of_a_licence_replaces_it_and_a_load_cut_short_is_made_good() {
     let verifier = Verifier::start().await;
     let session = verifier.session().await;

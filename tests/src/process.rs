@@ -43,6 +43,24 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
+/// A command of one of the project's binaries, free of what the caller's own environment sets for an agent or a verifier, a log or a proxy.
+///
+/// # Panics
+/// Where it is not built, saying how to build it.
+#[must_use]
+pub fn program(name: &str) -> Command {
+    let mut command = Command::new(binary(name));
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"WEIGHBRIDGE_") {
+            command.env_remove(name);
+        }
+    }
+    for name in ["RUST_LOG", "HTTPS_PROXY", "https_proxy"] {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// The replay library, built beside the binaries: the newer of the two, since each build writes only one of the places.
 ///
 /// # Panics
@@ -277,12 +295,11 @@ impl Verifier {
     /// A command of this verifier, with its state and address.
     #[must_use]
     pub fn command(&self) -> Command {
-        let mut command = Command::new(binary("weighbridge-verifier"));
+        let mut command = program("weighbridge-verifier");
         command
             .arg("--state-dir")
             .arg(&self.state)
-            .args(["--listen", &self.listen, "--url", &self.url])
-            .env_remove("RUST_LOG");
+            .args(["--listen", &self.listen, "--url", &self.url]);
         command
     }
 
@@ -495,14 +512,11 @@ impl Agent {
     /// A command of this agent.
     #[must_use]
     pub fn command(&self) -> Command {
-        let mut command = Command::new(binary("weighbridge-agent"));
+        let mut command = program("weighbridge-agent");
         command
             .arg("--config")
             .arg(&self.config)
-            .env("WEIGHBRIDGE_REPLAY_SCENARIO", &self.scenario)
-            .env_remove("RUST_LOG")
-            .env_remove("HTTPS_PROXY")
-            .env_remove("https_proxy");
+            .env("WEIGHBRIDGE_REPLAY_SCENARIO", &self.scenario);
         command
     }
 

@@ -2,9 +2,8 @@
 
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::process::Command;
 use weighbridge_testbed::licence;
-use weighbridge_testbed::process::{Agent, Verifier, binary, must, replay_library, wait_for};
+use weighbridge_testbed::process::{Agent, Running, Verifier, must, program, replay_library, wait_for};
 use weighbridge_testbed::stored;
 
 fn names(value: &Value, into: &mut BTreeSet<String>) {
@@ -28,7 +27,7 @@ fn measure_needs_neither_verifier_nor_configuration() {
     )
     .unwrap();
     let out = must(
-        Command::new(binary("weighbridge-agent"))
+        program("weighbridge-agent")
             .args([
                 "measure",
                 "--windows",
@@ -113,4 +112,29 @@ fn preview_shows_what_leaves_and_only_fields_that_have_a_written_reason() {
             "preview shows `{name}`, for which docs/fields.md gives no reason"
         );
     }
+}
+
+#[test]
+fn a_demo_that_is_interrupted_leaves_nothing_behind_and_the_operators_own_state_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tmp, own) = (dir.path().join("tmp"), dir.path().join("own"));
+    std::fs::create_dir(&tmp).unwrap();
+    let mut demo = Running::start(
+        program("weighbridge-testbed")
+            .arg("demo")
+            .env("TMPDIR", &tmp)
+            .env("WEIGHBRIDGE_AGENT_STATE_DIR", &own)
+            .env("WEIGHBRIDGE_AGENT_SPOOL_MAX_MIB", "64")
+            .env("WEIGHBRIDGE_VERIFIER_STATE_DIR", &own)
+            .env("WEIGHBRIDGE_VERIFIER_CONFIG", dir.path().join("absent.toml")),
+        &dir.path().join("demo.log"),
+    );
+    // The second of its two nodes runs: it is about to wait for reports.
+    let _line = demo.expect_line("harbour-2 enrolled");
+    assert!(std::fs::read_dir(&tmp).unwrap().count() > 0);
+    let left = demo.terminate();
+    assert_eq!(left.code(), Some(130), "{}", demo.log());
+    let remains: Vec<_> = std::fs::read_dir(&tmp).unwrap().collect();
+    assert!(remains.is_empty(), "the demo left {remains:?}");
+    assert!(!own.exists(), "the demo wrote into the operator's own state");
 }

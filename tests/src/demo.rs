@@ -12,18 +12,32 @@ use serde_json::Value;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Length of a report in the demo, in seconds: long enough for the period of a training step to show.
 const REPORT_SECONDS: u32 = 15;
 /// Reports that each node delivers before the table is shown.
 const REPORTS: u64 = 3;
 
-/// Runs the demo. `keep` leaves everything running until a key is pressed.
+/// What ends the demo before its time, or a look around.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// SIGINT or SIGTERM.
+    Signal,
+    /// The Enter key.
+    Enter,
+}
+
+/// Runs the demo. `keep` leaves everything running until Enter is pressed. Ended by a signal, it cleans up all the same: what it makes
+/// holds keys.
 ///
 /// # Panics
 /// Where a step of the story cannot be done.
 pub fn run(keep: bool) -> ExitCode {
+    let (tell, end) = mpsc::channel();
+    tell_of_signals(tell.clone());
     let dir = tempfile::Builder::new()
         .prefix("weighbridge-demo-")
         .tempdir()
@@ -62,7 +76,9 @@ pub fn run(keep: bool) -> ExitCode {
             node.site, node.plot
         ));
     }
-    watch(&verifier, nodes.len());
+    if watch(&verifier, nodes.len(), &end) == Some(End::Signal) {
+        return interrupted(&mut nodes);
+    }
 
     let output = verifier.command().arg("status").output().unwrap();
     println!(
@@ -82,7 +98,13 @@ pub fn run(keep: bool) -> ExitCode {
             crate::process::binary("weighbridge-verifier").display(),
             verifier.state.display()
         );
-        std::io::stdin().read_line(&mut String::new()).ok();
+        std::thread::spawn(move || {
+            std::io::stdin().read_line(&mut String::new()).ok();
+            tell.send(End::Enter).ok();
+        });
+        if end.recv() == Ok(End::Signal) {
+            return interrupted(&mut nodes);
+        }
     } else {
         say(&format!(
             "The verifier was at {}; `make demo KEEP=1` leaves it running for a look around.",
@@ -102,6 +124,36 @@ pub fn run(keep: bool) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Tells of SIGINT and SIGTERM from now on, in place of being killed by them.
+fn tell_of_signals(tell: Sender<End>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let [mut interrupt, mut terminate] = {
+        let _entered = runtime.enter();
+        [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).unwrap())
+    };
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        });
+        tell.send(End::Signal).ok();
+    });
+}
+
+/// Ends the nodes in order; the verifier and the directory go with the story.
+fn interrupted(nodes: &mut [Cast]) -> ExitCode {
+    for node in nodes {
+        node.agent.stop();
+    }
+    say("Interrupted; everything is cleaned up.");
+    ExitCode::from(130)
 }
 
 /// A node of the story.
@@ -200,8 +252,8 @@ fn uuids(inventory: &Value) -> Vec<String> {
     }
 }
 
-/// Shows progress until each node has delivered its reports.
-fn watch(verifier: &Verifier, nodes: usize) {
+/// Shows progress until each node has delivered its reports, or something ends the demo.
+fn watch(verifier: &Verifier, nodes: usize, end: &Receiver<End>) -> Option<End> {
     let begun = Instant::now();
     let mut shown = 0;
     wait_for("the nodes' reports", || {
@@ -214,9 +266,9 @@ fn watch(verifier: &Verifier, nodes: usize) {
                 begun.elapsed().as_secs()
             ));
         }
-        std::thread::sleep(Duration::from_millis(400));
-        (counts.len() == nodes && counts.iter().all(|c| *c >= REPORTS)).then_some(())
-    });
+        let ended = end.recv_timeout(Duration::from_millis(400)).ok();
+        (ended.is_some() || (counts.len() == nodes && counts.iter().all(|c| *c >= REPORTS))).then_some(ended)
+    })
 }
 
 /// Whether the findings are those of the story.

@@ -7,6 +7,7 @@ use crate::devices::Survey;
 use crate::devices::host;
 use crate::devices::pci::NVIDIA;
 use crate::inventory::Format;
+use crate::state::{self, named};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -275,9 +276,8 @@ fn refused(path: &Path) -> Option<Check> {
         let text = format!("{} cannot be opened: {error}", path.display());
         return Some(Check::new("permission", Health::Wrong, text));
     }
-    let user = fs::metadata("/proc/self")
-        .ok()
-        .and_then(|m| named(Path::new("/etc/passwd"), m.uid()))
+    let user = state::user()
+        .and_then(|number| named(Path::new("/etc/passwd"), number))
         .unwrap_or_else(|| "this user".to_owned());
     let shown = path.display();
     let text = match named(Path::new("/etc/group"), meta.gid()).filter(|group| group != "root") {
@@ -289,16 +289,6 @@ fn refused(path: &Path) -> Option<Check> {
         }
     };
     Some(Check::new("permission", Health::Wrong, text))
-}
-
-/// The name of a user or group, from a file whose lines are `name:…:number:…`.
-fn named(file: &Path, number: u32) -> Option<String> {
-    let text = bounded::read_text(File::open(file).ok()?, 4 << 20).ok()?;
-    let wanted = number.to_string();
-    text.lines()
-        .find(|line| line.split(':').nth(2) == Some(wanted.as_str()))
-        .and_then(|line| line.split(':').next())
-        .map(str::to_owned)
 }
 
 #[cfg(test)]

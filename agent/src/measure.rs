@@ -125,7 +125,7 @@ pub fn measure(config: &Config, arguments: &Arguments) -> Result<Outcome, Measur
 }
 
 fn show(config: &Config, arguments: &Arguments, sequence: u64) -> Result<(), MeasureError> {
-    let state = StateDir::open(&config.state_dir)?;
+    let state = StateDir::at(&config.state_dir);
     let request = Request {
         ask: Ask::Report,
         chain: arguments.chain,
@@ -137,6 +137,7 @@ fn show(config: &Config, arguments: &Arguments, sequence: u64) -> Result<(), Mea
             (bundle.0, answer.windows.unwrap_or_default().0)
         }
         Err(ControlError::NotRunning) if state.spool().exists() => {
+            let state = StateDir::open(&config.state_dir)?;
             let (spool, _) = Spool::open(&state.spool(), config.spool_max_bytes, &Entropy::system())?;
             let (_, bundle, windows) = spool
                 .report_at(arguments.chain, sequence)?

@@ -99,7 +99,7 @@ pub fn preview(config: &Config, arguments: &Arguments) -> Result<Outcome, Previe
 
 /// The report sealed last, and what became of it: from the running agent, or from the spool where none runs.
 fn latest(config: &Config) -> Result<Option<(Vec<u8>, String)>, PreviewError> {
-    let state = StateDir::open(&config.state_dir)?;
+    let state = StateDir::at(&config.state_dir);
     match ask(&state.control(), &Request::plain(Ask::Latest)) {
         Ok(answer) => {
             // An agent of an older version does not say.
@@ -112,6 +112,7 @@ fn latest(config: &Config) -> Result<Option<(Vec<u8>, String)>, PreviewError> {
     if !state.spool().exists() {
         return Ok(None);
     }
+    let state = StateDir::open(&config.state_dir)?;
     let (spool, _) = Spool::open(&state.spool(), config.spool_max_bytes, &Entropy::system())?;
     Ok(spool
         .latest()?
@@ -120,7 +121,7 @@ fn latest(config: &Config) -> Result<Option<(Vec<u8>, String)>, PreviewError> {
 
 /// A report of what is measured in `time`, sealed in memory with the same code, and kept nowhere.
 async fn measured(config: &Config, time: Duration) -> Result<Vec<u8>, PreviewError> {
-    let state = StateDir::open(&config.state_dir)?;
+    let state = StateDir::at(&config.state_dir);
     let entropy = Entropy::system();
     let identity = match Enrolment::load(&state.enrolment())? {
         Some(enrolment) => Identity {

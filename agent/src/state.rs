@@ -6,7 +6,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use weighbridge::bounded::{self, BoundedReadError, MAX_KEY_FILE};
 
@@ -22,6 +22,17 @@ pub enum StateError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// Root would leave files in it that its owner cannot read.
+    #[error(
+        "the state directory {path} belongs to user {owner}, who could not read what root writes there: run this as \
+         `runuser -u {owner} -- weighbridge-agent ...`"
+    )]
+    Foreign {
+        /// It.
+        path: PathBuf,
+        /// Whose it is.
+        owner: String,
     },
     /// A file cannot be written.
     #[error("{path} cannot be written")]
@@ -58,10 +69,16 @@ pub enum StateError {
 pub struct StateDir(PathBuf);
 
 impl StateDir {
+    /// The directory as it stands, to look at: it may not be there.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
     /// Makes the directory if it is not there, for its owner alone.
     ///
     /// # Errors
-    /// [`StateError::Make`].
+    /// [`StateError::Make`]; [`StateError::Foreign`] for root in the directory of another user.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         DirBuilder::new()
             .recursive(true)
@@ -71,7 +88,14 @@ impl StateDir {
                 path: path.to_owned(),
                 source,
             })?;
-        Ok(Self(path.to_owned()))
+        let owner = std::fs::metadata(path).map_or(0, |m| m.uid());
+        if owner != 0 && user() == Some(0) {
+            return Err(StateError::Foreign {
+                path: path.to_owned(),
+                owner: named(Path::new("/etc/passwd"), owner).unwrap_or_else(|| owner.to_string()),
+            });
+        }
+        Ok(Self::at(path))
     }
 
     /// The node's key.
@@ -97,6 +121,24 @@ impl StateDir {
     pub fn control(&self) -> PathBuf {
         self.0.join("control.sock")
     }
+}
+
+/// The number of the user whose rights this process has, where the kernel tells.
+pub(crate) fn user() -> Option<u32> {
+    let text = bounded::read_text(File::open("/proc/self/status").ok()?, 64 << 10).ok()?;
+    let users = text.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    // The real one, then the effective one.
+    users.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The name of a user or group, from a file whose lines are `name:…:number:…`.
+pub(crate) fn named(file: &Path, number: u32) -> Option<String> {
+    let text = bounded::read_text(File::open(file).ok()?, 4 << 20).ok()?;
+    let wanted = number.to_string();
+    text.lines()
+        .find(|line| line.split(':').nth(2) == Some(wanted.as_str()))
+        .and_then(|line| line.split(':').next())
+        .map(str::to_owned)
 }
 
 /// Makes a private file that must not be there yet; atomically, so that a crash leaves all of it or nothing. Returns whether this
@@ -218,5 +260,22 @@ mod tests {
         let said = read_private(&path).unwrap_err().to_string();
         assert!(said.contains("chmod 600"), "{said}");
         assert!(read_private(&dir.path().join("absent")).unwrap().is_none());
+    }
+
+    #[test]
+    fn root_leaves_no_files_in_the_directory_of_another_user() {
+        let dir = tempfile::tempdir().unwrap();
+        if user() != Some(0) {
+            println!("skipped: only root can give a directory to another user");
+            return;
+        }
+        assert!(StateDir::open(dir.path()).is_ok());
+        std::os::unix::fs::chown(dir.path(), Some(1), Some(1)).unwrap();
+        let said = StateDir::open(dir.path()).unwrap_err().to_string();
+        let owner = named(Path::new("/etc/passwd"), 1).unwrap();
+        assert!(
+            said.contains(&format!("`runuser -u {owner} -- weighbridge-agent ...`")),
+            "{said}"
+        );
     }
 }

@@ -12,6 +12,7 @@ use crate::init::{InitError, init};
 use crate::key::{self, KeyCommand};
 use crate::licence::{LicenceCommand, on_paper};
 use crate::node::NodeCommand;
+use crate::owner::{self, ForeignError};
 use crate::recorder::{Act, RecordError, Writer};
 use crate::serve::{LedgerLock, ServeError, notify, serve};
 use crate::status::StatusCommand;
@@ -78,6 +79,17 @@ enum Verb {
     Status(StatusCommand),
 }
 
+impl Verb {
+    /// Whether it works on the verifier's state, not only on the files that it is given.
+    fn needs_state(&self) -> bool {
+        match self {
+            Self::Licence(command) => matches!(command, LicenceCommand::Load { .. }),
+            Self::Key(command) => matches!(command, KeyCommand::Trust { .. }),
+            Self::Init { .. } | Self::Serve | Self::Token(_) | Self::Node(_) | Self::Status(_) => true,
+        }
+    }
+}
+
 /// For whom something is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -98,6 +110,9 @@ pub enum CommandError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The state is another user's.
+    #[error(transparent)]
+    Foreign(#[from] ForeignError),
     /// A verifier could not be made.
     #[error(transparent)]
     Init(#[from] InitError),
@@ -267,6 +282,9 @@ impl<W: Write> Write for Readable<W> {
 
 fn act(parsed: CommandLine) -> Outcome {
     let config = Config::load(parsed.flags)?;
+    if parsed.verb.needs_state() {
+        owner::check(&config.state_dir)?;
+    }
     let filter: Targets = config.log.parse()?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let log = tracing_subscriber::registry().with(lines.with_filter(filter));

@@ -8,7 +8,8 @@
     allow(
         clippy::arithmetic_side_effects,
         clippy::as_conversions,
-        reason = "a test that overflows fails, as it should"
+        clippy::print_stdout,
+        reason = "a test that overflows fails, as it should, and one that is skipped says so"
     )
 )]
 
@@ -16,6 +17,7 @@ mod cause;
 pub mod clock;
 pub mod config;
 pub mod identity;
+pub mod owner;
 pub mod store;
 pub mod recorder;
 pub mod fleet;

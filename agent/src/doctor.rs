@@ -171,6 +171,11 @@ fn devices(inventory: &Inventory) -> Check {
     let answer = total(|row| row.reporting, false);
     let for_guests = total(|row| row.count, true).saturating_sub(on_bus);
     let listed = inventory.devices.len();
+    if listed == 0 && inventory.bus.is_empty() {
+        let text = "no accelerator of any maker on the bus: nothing here is for the agent to measure; if this host has \
+                    some, let its /sys be seen, and look for them with `lspci`";
+        return Check::new("GPUs", Health::Wrong, text);
+    }
     let mut text = format!("{on_bus} on the bus, {answer} answer");
     if for_guests > 0 {
         text.push_str(&format!(", {for_guests} more are handed to guests"));
@@ -346,6 +351,9 @@ mod tests {
         let check = devices(&inventory(LibraryOrigin::System, 7));
         assert_eq!(check.health, Health::Wrong);
         assert!(check.finding.contains("7 answer; the rest: lost"));
+        let mut none = inventory(LibraryOrigin::System, 0);
+        none.bus.clear();
+        assert_eq!(devices(&none).health, Health::Wrong);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::collections::BTreeSet;
 use weighbridge_testbed::licence;
-use weighbridge_testbed::process::{Agent, Running, Verifier, must, program, replay_library, wait_for};
+use weighbridge_testbed::process::{Agent, Running, Verifier, must, program, replay_library, said, wait_for};
 use weighbridge_testbed::stored;
 
 fn names(value: &Value, into: &mut BTreeSet<String>) {
@@ -137,4 +137,42 @@ fn a_demo_that_is_interrupted_leaves_nothing_behind_and_the_operators_own_state_
     let remains: Vec<_> = std::fs::read_dir(&tmp).unwrap().collect();
     assert!(remains.is_empty(), "the demo left {remains:?}");
     assert!(!own.exists(), "the demo wrote into the operator's own state");
+}
+
+#[test]
+fn doctor_is_content_with_a_node_that_can_report_and_with_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut verifier = Verifier::init(dir.path());
+    verifier.load_licence(&licence::for_site("harbour-1", &[]));
+    verifier.serve();
+    let agent = Agent::new(
+        dir.path(),
+        "node",
+        "profile = \"H100\"\ngpus = 1\ntrace = \"idle\"\n",
+    );
+    let doctor = || {
+        let output = agent.command().arg("doctor").output().unwrap();
+        (output.status.code(), said(&output))
+    };
+    let (code, text) = doctor();
+    assert!(
+        code == Some(1) && text.contains("weighbridge-agent enrol TOKEN"),
+        "{text}"
+    );
+    agent.enrol(&verifier.token("harbour-1", &[]));
+    let (code, text) = doctor();
+    assert_eq!(code, Some(0), "{text}");
+    let nodes = must(verifier.command().args(["node", "list", "--format", "json"]));
+    let nodes: Value = serde_json::from_str(&nodes).unwrap();
+    let node = nodes["nodes"][0]["node"].as_str().unwrap();
+    must(
+        verifier
+            .command()
+            .args(["node", "revoke", node, "--from", &licence::now().to_string()]),
+    );
+    let (code, text) = doctor();
+    assert!(
+        code == Some(1) && text.contains("a revocation is final"),
+        "{text}"
+    );
 }

@@ -15,30 +15,24 @@ use weighbridge::time::{DAY_SECONDS, UnixSeconds};
 
 /// Looks.
 pub async fn checkup(config: &Config, clock: &dyn Clock) -> Vec<Check> {
-    let state = match StateDir::open(&config.state_dir) {
-        Ok(state) => state,
-        Err(e) => return vec![wrong("state", &Sentence(&e).to_string())],
-    };
+    let state = StateDir::at(&config.state_dir);
     let mut checks = Vec::new();
-    let key = match NodeKey::load(&state.key(), &Entropy::system()) {
-        Ok(key) => key,
-        Err(e) => {
-            checks.push(wrong("key", &Sentence(&e).to_string()));
-            None
-        }
-    };
-    if key.is_some() {
-        checks.push(held_in_a_file(Path::new("/dev")));
+    let key = NodeKey::load(&state.key(), &Entropy::system());
+    match &key {
+        Ok(Some(_)) => checks.push(held_in_a_file(Path::new("/dev"))),
+        Ok(None) => {}
+        Err(e) => checks.push(wrong("key", &Sentence(e).to_string())),
     }
     match (Enrolment::load(&state.enrolment()), key) {
         (Err(e), _) => checks.push(wrong("enrolment", &Sentence(&e).to_string())),
-        (Ok(None), _) => checks.push(Check::new(
+        (Ok(None), _) => checks.push(wrong(
             "enrolment",
-            Health::Advice,
             "none: run `weighbridge-agent enrol TOKEN` with a token of the verifier's",
         )),
-        (Ok(Some(_)), None) => checks.push(wrong("key", "gone: restore it, or enrol anew with --again")),
-        (Ok(Some(enrolment)), Some(key)) => {
+        (Ok(Some(_)), Ok(None)) => checks.push(wrong("key", "gone: restore it, or enrol anew with --again")),
+        // Said above.
+        (Ok(Some(_)), Err(_)) => {}
+        (Ok(Some(enrolment)), Ok(Some(key))) => {
             checks.extend(certificate(&enrolment, clock.wall_now()));
             checks.push(verifier(config, &enrolment, &key, clock).await);
         }
@@ -109,12 +103,69 @@ async fn verifier(config: &Config, enrolment: &Enrolment, key: &NodeKey, clock: 
         Ok(_) => Check::new(SUBJECT, Health::Ok, format!("{url} reached in {ms} ms, TLS 1.3")),
         Err(LinkError::Refused(refusal)) => {
             let said = refusal.peek().map(|r| r.sentence).unwrap_or_default();
-            Check::new(
+            wrong(
                 SUBJECT,
-                Health::Advice,
-                format!("{url} reached in {ms} ms, TLS 1.3; {said}"),
+                &format!("{url} reached in {ms} ms, but it takes no reports of this node: {said}"),
             )
         }
         Err(e) => wrong(SUBJECT, &format!("{url}: {}", Sentence(&e))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::config::Settings;
+    use crate::state::create_private;
+    use std::os::unix::fs::PermissionsExt;
+    use weighbridge::cbor::Bytes;
+    use weighbridge::id::{NodeId, VerifierId};
+
+    async fn wrongs(state_dir: &Path) -> Vec<(String, String)> {
+        let settings = Settings {
+            state_dir: Some(state_dir.to_owned()),
+            ..Settings::default()
+        };
+        let config = Config::resolve(settings, None).unwrap();
+        let checks = checkup(&config, &SystemClock).await;
+        let wrong = checks.into_iter().filter(|c| c.health == Health::Wrong);
+        wrong.map(|c| (c.subject, c.finding)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_not_enrolled_is_not_well_and_nothing_is_made_by_looking() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let found = wrongs(&state).await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].0 == "enrolment" && found[0].1.contains("enrol TOKEN"));
+        assert!(!state.exists());
+    }
+
+    #[tokio::test]
+    async fn a_key_that_others_may_read_is_not_called_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        let enrolment = Enrolment {
+            url: "https://v.example:8443".to_owned(),
+            verifier: VerifierId([0; 32]),
+            node: NodeId([1; 17]),
+            certificate: Bytes(Vec::new()),
+            ca: Bytes(Vec::new()),
+            ledger_origin: "weighbridge/test".to_owned(),
+            ledger_key: Bytes(Vec::new()),
+            renewal_asked_at: UnixSeconds(0),
+        };
+        enrolment.store(&state.enrolment()).unwrap();
+        assert!(wrongs(dir.path()).await[0].1.contains("gone"));
+        create_private(&state.key(), b"a key").unwrap();
+        std::fs::set_permissions(state.key(), PermissionsExt::from_mode(0o644)).unwrap();
+        let found = wrongs(dir.path()).await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].0 == "key" && found[0].1.contains("chmod 600"),
+            "{found:?}"
+        );
     }
 }

@@ -6,13 +6,16 @@
 
 use crate::sampler::{self, EnvironmentError, SamplerOptions, SupervisorOptions};
 use crate::spool::Acceptance;
-use serde::Deserialize;
+use clap::Args;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use weighbridge::bounded::{self, BoundedReadError, MAX_KEY_FILE};
+use weighbridge::document::{Document, Field, stray_variable};
 
 /// Where the file lies where no other is named.
 const DEFAULT_FILE: &str = "/etc/weighbridge/agent.toml";
+/// What the names of this program's environment variables begin with.
+const PREFIX: &str = "WEIGHBRIDGE_AGENT_";
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -27,26 +30,17 @@ pub enum ConfigError {
         #[source]
         source: BoundedReadError,
     },
-    /// The file is not TOML, or a value is of the wrong type.
-    #[error("the configuration {path} is wrong: {reason}")]
-    Form {
+    /// The file has mistakes.
+    #[error("the configuration {path} is wrong: {mistakes}")]
+    Mistakes {
         /// It.
         path: PathBuf,
-        /// Where and why.
-        reason: String,
+        /// Each with its line, its cause and, where one is near, the right word.
+        mistakes: String,
     },
-    /// A key is not known.
-    #[error(
-        "the configuration {path} has a key `{found}` that is not known; the nearest known one is `{nearest}`"
-    )]
-    UnknownKey {
-        /// The file.
-        path: PathBuf,
-        /// The key.
-        found: String,
-        /// The nearest known key.
-        nearest: &'static str,
-    },
+    /// An environment variable is not known.
+    #[error("{0}")]
+    Variable(String),
     /// The log filter cannot be read.
     #[error("`log` is no filter: {reason}")]
     Log {
@@ -66,8 +60,7 @@ pub enum ConfigError {
 }
 
 /// What may be set, by flag, environment variable or file; an empty place means the default.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct Settings {
     /// Where the key, the report chain and what is not yet receipted are kept [default: /var/lib/weighbridge/agent]
     #[arg(long, global = true, value_name = "DIR", env = "WEIGHBRIDGE_AGENT_STATE_DIR")]
@@ -151,22 +144,6 @@ pub struct Settings {
     pub log: Option<String>,
 }
 
-/// Every key of [`Settings`]; a test holds the two together.
-const KEYS: [&str; 12] = [
-    "state_dir",
-    "nvml_path",
-    "sysfs_root",
-    "proxy",
-    "spool_max_mib",
-    "report_seconds_min",
-    "report_seconds_max",
-    "allow_trial",
-    "burst_every_seconds",
-    "burst_seconds",
-    "sampler_environment",
-    "log",
-];
-
 impl Settings {
     /// These, and where one is empty that of `below`.
     #[must_use]
@@ -192,20 +169,49 @@ impl Settings {
     /// # Errors
     /// [`ConfigError`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let form = |e: toml::de::Error| ConfigError::Form {
-            path: path.to_owned(),
-            reason: e.to_string().trim_end().to_owned(),
+        let document = Document::open(text);
+        let mut root = document.root();
+        let settings = Self {
+            state_dir: root.optional("state_dir", place),
+            nvml_path: root.optional("nvml_path", place),
+            sysfs_root: root.optional("sysfs_root", place),
+            proxy: root.optional("proxy", Field::text),
+            spool_max_mib: root.optional("spool_max_mib", |f| f.integer(0..=u64::MAX)),
+            report_seconds_min: root.optional("report_seconds_min", seconds),
+            report_seconds_max: root.optional("report_seconds_max", seconds),
+            allow_trial: root.optional("allow_trial", Field::flag),
+            burst_every_seconds: root.optional("burst_every_seconds", seconds),
+            burst_seconds: root.optional("burst_seconds", seconds),
+            sampler_environment: root.optional("sampler_environment", |f| f.list(Field::text)),
+            log: root.optional("log", Field::text),
         };
-        let table: toml::Table = text.parse().map_err(form)?;
-        if let Some(found) = table.keys().find(|k| !KEYS.contains(&k.as_str())) {
-            return Err(ConfigError::UnknownKey {
+        root.finish();
+        document
+            .finish(Some(settings))
+            .map_err(|found| ConfigError::Mistakes {
                 path: path.to_owned(),
-                found: found.chars().take(60).collect(),
-                nearest: nearest(found),
-            });
-        }
-        toml::from_str(text).map_err(form)
+                mistakes: found.in_one_line(),
+            })
     }
+}
+
+fn place(field: &Field<'_, '_>) -> Result<PathBuf, String> {
+    field.text().map(PathBuf::from)
+}
+
+fn seconds(field: &Field<'_, '_>) -> Result<u32, String> {
+    let count = field.integer(0..=u32::MAX.into())?;
+    u32::try_from(count).map_err(|e| e.to_string())
+}
+
+/// The environment variables of this program.
+fn variables() -> Vec<String> {
+    let settings = Settings::augment_args(clap::Command::new(""));
+    let named = settings.get_arguments().filter_map(|a| a.get_env()?.to_str());
+    named
+        .map(str::to_owned)
+        .chain([format!("{PREFIX}CONFIG")])
+        .collect()
 }
 
 impl Config {
@@ -286,6 +292,14 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub fn load(named: Option<&Path>, flags: Settings) -> Result<Self, ConfigError> {
+        let found: Vec<String> = std::env::vars_os()
+            .filter_map(|(name, _)| name.into_string().ok())
+            .collect();
+        let known = variables();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        if let Some(wrong) = stray_variable(PREFIX, found.iter().map(String::as_str), &known) {
+            return Err(ConfigError::Variable(wrong));
+        }
         let path = named.unwrap_or_else(|| Path::new(DEFAULT_FILE));
         let below = match File::open(path) {
             Ok(file) => {
@@ -391,32 +405,6 @@ fn proxy_of_environment() -> Option<Proxy> {
     })
 }
 
-/// The known key with the least edit distance; one that begins with what was typed comes first.
-fn nearest(found: &str) -> &'static str {
-    KEYS.iter()
-        .copied()
-        .min_by_key(|known| (!known.starts_with(found), distance(found, known)))
-        .unwrap_or("state_dir")
-}
-
-/// Levenshtein distance, row by row.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().take(200).enumerate() {
-        let mut left = i.saturating_add(1);
-        let mut next = vec![left];
-        for (cb, pair) in b.iter().zip(row.windows(2)) {
-            let [diagonal, above] = pair else { continue };
-            let swap = diagonal.saturating_add(usize::from(ca != *cb));
-            left = swap.min(above.saturating_add(1)).min(left.saturating_add(1));
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(usize::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -426,33 +414,49 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_key_is_answered_with_the_nearest_known_one() {
-        for (typed, meant) in [
-            ("stat_dir = \"x\"", "`state_dir`"),
-            ("report_second_max = 300", "`report_seconds_max`"),
-            ("nvml = \"x\"", "`nvml_path`"),
-        ] {
-            let said = parse(typed).unwrap_err().to_string();
-            assert!(said.contains(meant), "{said}");
-        }
+    fn every_mistake_is_named_with_its_line_its_cause_and_the_nearest_word() {
+        let said = parse("stat_dir = \"x\"\nallow_trial = 1\nnvml = \"y\"")
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            said,
+            "the configuration agent.toml is wrong: line 1: `stat_dir` is not a key: did you mean `state_dir`?; \
+             line 2: `allow_trial` must be true or false, and is an integer; \
+             line 3: `nvml` is not a key: did you mean `nvml_path`?"
+        );
+        let said = parse("state_dir = \"x\"\nproxy = \"").unwrap_err().to_string();
+        assert!(said.contains("line 2: ") && !said.contains('\n'), "{said}");
     }
 
     #[test]
-    fn every_key_of_the_settings_is_known_and_no_other() {
-        for key in KEYS {
-            let wrong_type = format!("{key} = 2020-01-01");
-            let said = parse(&wrong_type).unwrap_err().to_string();
-            assert!(said.contains("is wrong"), "{key}: {said}");
-        }
-        // The packaged file shows every key, commented, with its default.
+    fn every_setting_is_a_key_of_the_file_and_the_packaged_file_shows_it() {
         let packaged = include_str!("../../packaging/agent.toml");
-        for key in KEYS {
+        let known = variables();
+        assert_eq!(known.len(), 13);
+        for name in known {
+            let key = name.strip_prefix(PREFIX).unwrap().to_lowercase();
+            if key == "config" {
+                continue;
+            }
+            let said = parse(&format!("{key} = 2020-01-01")).unwrap_err().to_string();
+            assert!(said.contains(&format!("line 1: `{key}` must be")), "{said}");
             assert!(
                 packaged.contains(&format!("# {key} = ")),
                 "{key} is missing in packaging/agent.toml"
             );
         }
         assert_eq!(parse(packaged).unwrap(), Settings::default());
+        let shown: Vec<_> = packaged
+            .lines()
+            .filter_map(|l| l.strip_prefix("# "))
+            .filter(|l| l.contains(" = "))
+            .collect();
+        let shown = shown
+            .into_iter()
+            .filter(|l| !l.contains("`"))
+            .collect::<Vec<_>>()
+            .join("\n");
+        parse(&shown).unwrap();
     }
 
     #[test]

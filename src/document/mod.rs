@@ -7,8 +7,10 @@
 //! This room alone names the TOML library.
 
 mod field;
+mod variable;
 
 pub use field::{DayEnd, Field, Zone, exact};
+pub use variable::stray_variable;
 
 use crate::bounded::MAX_DOCUMENT;
 use std::cell::RefCell;
@@ -38,6 +40,15 @@ impl std::fmt::Display for Mistake {
 /// A document that does not hold what it should.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistakes(pub Vec<Mistake>);
+
+impl Mistakes {
+    /// All of them on one line.
+    #[must_use]
+    pub fn in_one_line(&self) -> String {
+        let said: Vec<_> = self.0.iter().map(Mistake::to_string).collect();
+        said.join("; ")
+    }
+}
 
 impl std::fmt::Display for Mistakes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -274,14 +285,15 @@ impl<'d, 't> Section<'d, 't> {
     }
 }
 
-/// The candidate that is nearest to `word` by edits, if one is near enough to have been meant.
+/// The candidate that is nearest to `word` by edits, if one is near enough to have been meant, or that begins with it.
 #[must_use]
 pub fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+    let begun = word;
     let word: Vec<char> = word.chars().take(MAX_WORD).collect();
     let enough = word.len().checked_div(3).unwrap_or(0).max(1);
     candidates
         .map(|c| (edits(&word, c), c))
-        .filter(|(n, _)| *n <= enough)
+        .filter(|(n, c)| *n <= enough || (!word.is_empty() && c.starts_with(begun)))
         .min()
         .map(|(_, c)| c)
 }

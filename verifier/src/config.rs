@@ -3,14 +3,19 @@
 //! Decides: what holds where a key is given more than once: the flag, then the environment, then the file, then the address that `init`
 //! kept in the state directory, then the default. A key that is not known is an error that names the nearest one. Nothing here binds a port.
 
-use serde::{Deserialize, Serialize};
+use clap::Args;
+use serde::Serialize;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use weighbridge::bounded::{self, BoundedReadError, MAX_KEY_FILE};
+use weighbridge::document::{Document, Field, Section, stray_variable};
 
 /// Where the configuration is looked for if none is named.
 pub const DEFAULT_FILE: &str = "/etc/weighbridge/verifier.toml";
+
+/// What the names of this program's environment variables begin with.
+const PREFIX: &str = "WEIGHBRIDGE_VERIFIER_";
 
 /// The file of the state directory that holds the verifier's address.
 pub(crate) const ADDRESS: &str = "address.toml";
@@ -28,25 +33,17 @@ pub enum ConfigError {
         #[source]
         source: BoundedReadError,
     },
-    /// The file is not TOML, or a value is of the wrong type.
-    #[error("the configuration {path} is not valid", path = path.display())]
-    Form {
+    /// The file has mistakes.
+    #[error("the configuration {path} is wrong: {mistakes}", path = path.display())]
+    Mistakes {
         /// The file.
         path: PathBuf,
-        /// What is wrong, with its line.
-        #[source]
-        source: Box<toml::de::Error>,
+        /// Each with its line, its cause and, where one is near, the right word.
+        mistakes: String,
     },
-    /// A key is not known.
-    #[error("the configuration {path} has a key `{key}` that is not known: did you mean `{nearest}`?", path = path.display())]
-    UnknownKey {
-        /// The file.
-        path: PathBuf,
-        /// The key found.
-        key: String,
-        /// The known key that is spelt most like it.
-        nearest: &'static str,
-    },
+    /// An environment variable is not known.
+    #[error("{0}")]
+    Variable(String),
 }
 
 macro_rules! keys {
@@ -70,11 +67,14 @@ macro_rules! keys {
             $( $(#[$doc])* #[arg(long, global = true, env = $env, value_name = $value, help_heading = "Configuration")] pub $name: Option<$ty>, )*
         }
 
-        #[derive(Debug, Default, Deserialize)]
+        #[derive(Debug, Default)]
         struct InFile { $( $name: Option<$ty>, )* }
 
-        /// Every key of the file.
-        const KEYS: &[&str] = &[$(stringify!($name)),*];
+        impl InFile {
+            fn of(root: &mut Section<'_, '_>) -> Self {
+                Self { $( $name: root.optional(stringify!($name), Value::of), )* }
+            }
+        }
 
         impl Flags {
             fn over(self, file: InFile, kept: Address) -> Config {
@@ -116,12 +116,62 @@ keys! {
     log: String = "info".to_owned(), "WEIGHBRIDGE_VERIFIER_LOG", "FILTER";
 }
 
+/// What a key of the file may hold.
+trait Value: Sized {
+    fn of(field: &Field<'_, '_>) -> Result<Self, String>;
+}
+
+impl Value for String {
+    fn of(field: &Field<'_, '_>) -> Result<Self, String> {
+        field.text()
+    }
+}
+
+impl Value for PathBuf {
+    fn of(field: &Field<'_, '_>) -> Result<Self, String> {
+        field.text().map(Self::from)
+    }
+}
+
+impl Value for SocketAddr {
+    fn of(field: &Field<'_, '_>) -> Result<Self, String> {
+        let text = field.text()?;
+        text.parse()
+            .map_err(|_| format!("is `{text}`, and must be an address and a port such as 0.0.0.0:8443"))
+    }
+}
+
+macro_rules! whole_numbers {
+    ($($ty:ty),*) => { $( impl Value for $ty {
+        fn of(field: &Field<'_, '_>) -> Result<Self, String> {
+            let number = field.integer(0..=<$ty>::MAX.into())?;
+            <$ty>::try_from(number).map_err(|e| e.to_string())
+        }
+    } )* };
+}
+
+whole_numbers!(u16, u32);
+
+impl Value for u64 {
+    fn of(field: &Field<'_, '_>) -> Result<Self, String> {
+        field.integer(0..=Self::MAX)
+    }
+}
+
 impl Config {
     /// Reads the file that the flags name, or the one in `/etc` if it is there, and lays the flags over it and it over the kept address.
     ///
     /// # Errors
     /// [`ConfigError`].
     pub fn load(flags: Flags) -> Result<Self, ConfigError> {
+        let found: Vec<String> = std::env::vars_os()
+            .filter_map(|(name, _)| name.into_string().ok())
+            .collect();
+        let known = variables();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        if let Some(wrong) = stray_variable(PREFIX, found.iter().map(String::as_str), &known) {
+            return Err(ConfigError::Variable(wrong));
+        }
         let file = match &flags.config {
             Some(path) => read(path)?,
             None if Path::new(DEFAULT_FILE).exists() => read(Path::new(DEFAULT_FILE))?,
@@ -140,8 +190,7 @@ impl Config {
 }
 
 /// Where the verifier is reached, as it was given to `init`. Commands that come later need not be told again.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Address {
     url: Option<String>,
     listen: Option<SocketAddr>,
@@ -168,15 +217,16 @@ impl Address {
         if !path.exists() {
             return Ok(Self::default());
         }
-        toml::from_str(&text_of(&path)?).map_err(|source| ConfigError::Form {
-            path,
-            source: Box::new(source),
+        let text = text_of(&path)?;
+        parse(&path, &text, |root| Self {
+            url: root.optional("url", Value::of),
+            listen: root.optional("listen", Value::of),
         })
     }
 }
 
 fn read(path: &Path) -> Result<InFile, ConfigError> {
-    parse(path, &text_of(path)?)
+    parse(path, &text_of(path)?, InFile::of)
 }
 
 fn text_of(path: &Path) -> Result<String, ConfigError> {
@@ -189,67 +239,48 @@ fn text_of(path: &Path) -> Result<String, ConfigError> {
         })
 }
 
-fn parse(path: &Path, text: &str) -> Result<InFile, ConfigError> {
-    let form = |source| ConfigError::Form {
-        path: path.to_owned(),
-        source: Box::new(source),
-    };
-    let table: toml::Table = toml::from_str(text).map_err(form)?;
-    if let Some(key) = table.keys().find(|k| !KEYS.contains(&k.as_str())) {
-        return Err(ConfigError::UnknownKey {
+fn parse<T>(path: &Path, text: &str, of: impl FnOnce(&mut Section<'_, '_>) -> T) -> Result<T, ConfigError> {
+    let document = Document::open(text);
+    let mut root = document.root();
+    let read = of(&mut root);
+    root.finish();
+    document
+        .finish(Some(read))
+        .map_err(|found| ConfigError::Mistakes {
             path: path.to_owned(),
-            key: key.chars().take(60).collect(),
-            nearest: nearest(key),
-        });
-    }
-    // From the text again, so that an error names its line.
-    toml::from_str(text).map_err(form)
+            mistakes: found.in_one_line(),
+        })
 }
 
-/// The known key that is the fewest edits away.
-fn nearest(key: &str) -> &'static str {
-    let short: String = key.chars().take(60).collect();
-    KEYS.iter()
-        .min_by_key(|known| edits(&short, known))
-        .copied()
-        .unwrap_or_default()
-}
-
-/// Levenshtein's distance.
-fn edits(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i.saturating_add(1);
-        let mut next = vec![left];
-        for (cb, above) in b.chars().zip(row.iter().skip(1)) {
-            let replace = diagonal.saturating_add(usize::from(ca != cb));
-            left = replace.min(left.saturating_add(1)).min(above.saturating_add(1));
-            next.push(left);
-            diagonal = *above;
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
+/// The environment variables of this program.
+fn variables() -> Vec<String> {
+    let flags = Flags::augment_args(clap::Command::new(""));
+    let named = flags.get_arguments().filter_map(|a| a.get_env()?.to_str());
+    named.map(str::to_owned).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn parsed(text: &str) -> Result<InFile, ConfigError> {
+        parse(Path::new("v.toml"), text, InFile::of)
+    }
+
     #[test]
-    fn a_misspelt_key_names_the_nearest_one() {
-        let error = parse(Path::new("v.toml"), "listn = \"127.0.0.1:1\"").unwrap_err();
+    fn every_mistake_is_named_with_its_line_its_cause_and_the_nearest_word() {
+        let error = parsed("linger_ms = \"soon\"\nlistn = \"127.0.0.1:1\"\nthreads = 70000").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the configuration v.toml has a key `listn` that is not known: did you mean `listen`?"
+            "the configuration v.toml is wrong: line 1: `linger_ms` must be an integer, and is a text; \
+             line 2: `listn` is not a key: did you mean `listen`?; \
+             line 3: `threads` is 70000, and must be 0 to 65535"
         );
-        assert_eq!(nearest("lingerms"), "linger_ms");
     }
 
     #[test]
     fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
-        let file = || parse(Path::new("v.toml"), "linger_ms = 7\nthreads = 4").unwrap();
+        let file = || parsed("linger_ms = 7\nthreads = 4").unwrap();
         let flags = Flags {
             threads: Some(2),
             ..Flags::default()
@@ -289,30 +320,22 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_the_wrong_type_is_an_error() {
-        assert!(matches!(
-            parse(Path::new("v.toml"), "linger_ms = \"soon\""),
-            Err(ConfigError::Form { .. })
-        ));
-    }
-
-    #[test]
     fn the_file_that_is_installed_is_valid() {
         let installed = include_str!("../../packaging/verifier.toml");
-        parse(Path::new("verifier.toml"), installed).unwrap();
+        parsed(installed).unwrap();
         // Uncommented, every line that shows a default is valid too, and every key is shown.
+        let keys: Vec<String> = variables()
+            .iter()
+            .map(|name| name.strip_prefix(PREFIX).unwrap().to_lowercase())
+            .filter(|key| key != "config")
+            .collect();
         let shown: Vec<&str> = installed
             .lines()
             .filter_map(|l| l.strip_prefix("# "))
-            .filter(|l| KEYS.iter().any(|k| l.starts_with(&format!("{k} = "))))
+            .filter(|l| keys.iter().any(|k| l.starts_with(&format!("{k} = "))))
             .collect();
-        assert_eq!(
-            Flags::default().over(
-                parse(Path::new("verifier.toml"), &shown.join("\n")).unwrap(),
-                Address::default()
-            ),
-            Config::default()
-        );
-        assert_eq!(shown.len(), KEYS.len());
+        let read = parsed(&shown.join("\n")).unwrap();
+        assert_eq!(Flags::default().over(read, Address::default()), Config::default());
+        assert_eq!(shown.len(), keys.len());
     }
 }

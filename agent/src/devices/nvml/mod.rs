@@ -119,7 +119,7 @@ impl NvmlSource {
         }
         if self.driver.is_none() {
             let library = Library::open(self.options.library.as_deref())?;
-            let session = Session::open(&library.load_path())?;
+            let session = Session::open(&library.load_path(), library.path())?;
             self.driver = Some(Driver {
                 session,
                 library,

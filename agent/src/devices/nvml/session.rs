@@ -81,20 +81,23 @@ pub(super) struct Session {
 pub enum OpenError {
     /// It could not be loaded, or refused to start.
     #[error("the NVIDIA driver could not be used: {0}")]
-    Refused(nvml_wrapper::error::NvmlError),
+    Refused(String),
     /// The library is not a whole NVML.
     #[error("the NVML library has no nvmlShutdown, so it is not the driver's")]
     NotNvml,
 }
 
 impl Session {
-    /// Loads the library at `path` and initialises it.
-    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+    /// Loads the library at `path` and initialises it. Its name for people is `known_as`: the linker is given one that nobody wrote.
+    pub(super) fn open(path: &Path, known_as: &Path) -> Result<Self, OpenError> {
         let nvml = Nvml::builder()
             .lib_path(path.as_os_str())
             .init()
             .map(ManuallyDrop::new)
-            .map_err(OpenError::Refused)?;
+            .map_err(|e| {
+                let said = e.to_string();
+                OpenError::Refused(said.replace(&*path.to_string_lossy(), &known_as.to_string_lossy()))
+            })?;
         if nvml.lib().nvmlShutdown.is_err() {
             return Err(OpenError::NotNvml);
         }

@@ -123,13 +123,13 @@ fn perform(cli: Cli) -> Result<Outcome, Box<dyn Error>> {
         Verb::Run => Ok(run::run(&config)?),
         Verb::Inventory { format } => {
             let survey = runtime()?.block_on(service::look(config.supervisor()?))?;
-            let whole = inventory::run(survey, format, &mut std::io::stdout().lock())?;
+            let whole = inventory::run(survey, format, &mut Readable(std::io::stdout().lock()))?;
             Ok(outcome(whole))
         }
         Verb::Doctor { format } => {
             let survey = runtime()?.block_on(service::look(config.supervisor()?))?;
             let further = runtime()?.block_on(service::checkup(&config, &SystemClock));
-            let well = doctor::run(&survey, further, format, &mut std::io::stdout().lock())?;
+            let well = doctor::run(&survey, further, format, &mut Readable(std::io::stdout().lock()))?;
             Ok(outcome(well))
         }
         Verb::Measure(arguments) => Ok(measure::measure(&config, &arguments)?),
@@ -155,6 +155,25 @@ fn log_to_stderr(config: &Config) -> Result<(), ConfigError> {
         .with(lines.with_filter(filter))
         .init();
     Ok(())
+}
+
+/// Standard output, for readers such as `head`: what comes after they closed it is not written, and that is no error.
+struct Readable<W>(W);
+
+impl<W: Write> Write for Readable<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(bytes.len()),
+            other => other,
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self.0.flush() {
+            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    }
 }
 
 /// Writes a line to standard output. A reader that went away is no error of this program's.

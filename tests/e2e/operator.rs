@@ -176,3 +176,58 @@ fn doctor_is_content_with_a_node_that_can_report_and_with_no_other() {
         "{text}"
     );
 }
+
+#[test]
+fn what_is_wrong_with_the_setting_up_is_said_in_words_that_find_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let library = dir.path().join("libnvidia-ml.so.1");
+    std::fs::write(&library, "no library").unwrap();
+    let inventory = || {
+        let mut command = program("weighbridge-agent");
+        command
+            .args(["inventory", "--format", "json", "--nvml"])
+            .arg(&library);
+        command
+    };
+    let output = inventory().output().unwrap();
+    let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let trouble = shown["trouble"].as_str().unwrap();
+    assert!(
+        trouble.contains(library.to_str().unwrap()) && !trouble.contains("/proc/"),
+        "{trouble}"
+    );
+    for (name, variable, meant) in [
+        (
+            "weighbridge-agent",
+            "WEIGHBRIDGE_AGENT_SPOOL_MAX_MB",
+            "WEIGHBRIDGE_AGENT_SPOOL_MAX_MIB",
+        ),
+        (
+            "weighbridge-verifier",
+            "WEIGHBRIDGE_VERIFIER_LISTN",
+            "WEIGHBRIDGE_VERIFIER_LISTEN",
+        ),
+    ] {
+        let verb = if name.ends_with("agent") {
+            "inventory"
+        } else {
+            "status"
+        };
+        let output = program(name).arg(verb).env(variable, "1").output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(
+            said(&output).contains(&format!("did you mean `{meant}`?")),
+            "{}",
+            said(&output)
+        );
+    }
+    // A reader that has seen enough, such as `head -1`, is no error.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = inventory().stdout(writer).output().unwrap();
+    assert!(
+        output.status.code() == Some(1) && output.stderr.is_empty(),
+        "{}",
+        said(&output)
+    );
+}

@@ -9,8 +9,9 @@ use crate::inventory::{self, Format};
 use crate::sentence::Sentence;
 use crate::{doctor, enrol, measure, preview, release, run, sampler, service};
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::error::Error;
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -74,7 +75,7 @@ pub enum Outcome {
 /// Runs the command line of this process.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(e) => {
             // Help and version are no errors. Where not even this can be printed, the status has to do.
@@ -98,11 +99,32 @@ pub fn run() -> ExitCode {
     }
 }
 
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let matches = command().try_get_matches_from(arguments)?;
+    Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command()))
+}
+
+/// The command line. The settings stand in the help of the program; a verb takes them too, and its short help does not repeat them.
+fn command() -> Command {
+    let whole = Cli::command();
+    let settings: Vec<Arg> = whole
+        .get_arguments()
+        .filter(|a| a.is_global_set())
+        .map(|a| a.clone().hide_short_help(true))
+        .collect();
+    whole.mut_subcommands(|verb| verb.args(&settings))
+}
+
 /// What the parser says of a command line, without the usage that follows: its first paragraph, and its tips.
 fn one_line(rendered: &str) -> String {
     let mut paragraphs = rendered.split("\n\n");
     let first = paragraphs.next().unwrap_or_default();
     let first = first.strip_prefix("error: ").unwrap_or(first);
+    // The parser's own list holds hidden verbs too.
+    let first = match first.split_once("[subcommands: ") {
+        Some((said, _)) => &format!("{}; `--help` lists them", said.trim_end()),
+        None => first,
+    };
     let tips = paragraphs.filter(|p| p.trim_start().starts_with("tip: "));
     let told: Vec<_> = std::iter::once(first)
         .chain(tips)
@@ -189,11 +211,15 @@ pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
+
+    fn refused(arguments: &[&str]) -> clap::Error {
+        let whole = ["weighbridge-agent"].iter().chain(arguments);
+        parse(whole.map(OsString::from)).unwrap_err()
+    }
 
     #[test]
     fn the_command_line_is_consistent_and_knows_every_verb() {
-        Cli::command().debug_assert();
+        command().debug_assert();
         for verb in [
             "enrol",
             "run",
@@ -203,19 +229,22 @@ mod tests {
             "release",
             "doctor",
         ] {
-            assert!(Cli::command().find_subcommand(verb).is_some(), "{verb}");
+            assert!(command().find_subcommand(verb).is_some(), "{verb}");
         }
-        let cli =
-            Cli::try_parse_from(["weighbridge-agent", "run", "--state-dir", "/x", "--allow-trial"]).unwrap();
-        assert_eq!(cli.settings.allow_trial, Some(true));
+        for line in [
+            "--state-dir /x --allow-trial run",
+            "run --state-dir /x --allow-trial",
+        ] {
+            let words = std::iter::once("weighbridge-agent").chain(line.split(' '));
+            let settings = parse(words.map(OsString::from)).unwrap().settings;
+            assert_eq!(settings.allow_trial, Some(true));
+            assert_eq!(settings.state_dir.as_deref(), Some(std::path::Path::new("/x")));
+        }
     }
 
     #[test]
     fn what_is_wrong_with_a_command_line_is_said_in_one_line() {
-        let said = |arguments: &[&str]| {
-            let whole = ["weighbridge-agent"].iter().chain(arguments);
-            one_line(&Cli::try_parse_from(whole).unwrap_err().render().to_string())
-        };
+        let said = |arguments: &[&str]| one_line(&refused(arguments).render().to_string());
         assert_eq!(
             said(&["inventory", "--formt", "json"]),
             "unexpected argument '--formt' found; tip: a similar argument exists: '--format'"
@@ -224,7 +253,24 @@ mod tests {
             said(&["inventory", "--format", "xml"]),
             "invalid value 'xml' for '--format <FORM>' [possible values: table, json]"
         );
+        assert_eq!(
+            said(&["--state-dir", "/x"]),
+            "'weighbridge-agent' requires a subcommand but one was not provided; `--help` lists them"
+        );
         assert!(said(&["enrol"]).starts_with("the following required arguments were not provided: <"));
         assert!(said(&["measure", "--windows", "0"]).contains("0 is not in 1.."));
+    }
+
+    #[test]
+    fn settings_stand_in_the_help_of_the_program_and_in_a_verbs_long_help_alone() {
+        for (arguments, shown) in [
+            (&["-h"][..], true),
+            (&["--help"], true),
+            (&["enrol", "-h"], false),
+            (&["enrol", "--help"], true),
+        ] {
+            let help = refused(arguments).render().to_string();
+            assert_eq!(help.contains("--spool-max-mib"), shown, "{arguments:?}: {help}");
+        }
     }
 }

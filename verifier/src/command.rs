@@ -18,8 +18,8 @@ use crate::serve::{LedgerLock, ServeError, notify, serve};
 use crate::status::StatusCommand;
 use crate::store::{SqliteStore, Store, StoreError};
 use crate::token::TokenCommand;
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
 use comfy_table::{Table, presets};
 use serde_json::json;
 use std::ffi::OsString;
@@ -213,7 +213,7 @@ pub enum CommandError {
 
 /// Runs the command line; standard output and error are the process's own.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let parsed = match CommandLine::try_parse_from(arguments) {
+    let parsed = match parse(arguments) {
         Ok(parsed) => parsed,
         Err(usage) => {
             if matches!(
@@ -238,6 +238,27 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(false) => ExitCode::from(1),
         Err(error) => failed(&with_causes(&error)),
     }
+}
+
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<CommandLine, clap::Error> {
+    let matches = command_line().try_get_matches_from(arguments)?;
+    CommandLine::from_arg_matches(&matches).map_err(|e| e.format(&mut command_line()))
+}
+
+/// The command line. The configuration stands in the help of the program; a verb takes it too, and its short help does not repeat it.
+fn command_line() -> Command {
+    let whole = CommandLine::command();
+    let settings: Vec<Arg> = whole
+        .get_arguments()
+        .filter(|a| a.is_global_set())
+        .map(|a| a.clone().hide_short_help(true))
+        .collect();
+    whole.mut_subcommands(|verb| quietly(verb, &settings))
+}
+
+fn quietly(verb: Command, settings: &[Arg]) -> Command {
+    verb.args(settings)
+        .mut_subcommands(|inner| quietly(inner, settings))
 }
 
 fn failed(why: &str) -> ExitCode {
@@ -430,9 +451,13 @@ pub(crate) fn table<const N: usize>(head: [&str; N]) -> Table {
 mod tests {
     use super::*;
 
-    fn usage(arguments: &[&str]) -> String {
+    fn refused(arguments: &[&str]) -> clap::Error {
         let all = std::iter::once("weighbridge-verifier").chain(arguments.iter().copied());
-        in_one_line(&CommandLine::try_parse_from(all).unwrap_err().to_string())
+        parse(all.map(OsString::from)).unwrap_err()
+    }
+
+    fn usage(arguments: &[&str]) -> String {
+        in_one_line(&refused(arguments).to_string())
     }
 
     #[test]
@@ -458,5 +483,19 @@ mod tests {
         let mut out = Readable(writer);
         writeln!(out, "no one reads this").unwrap();
         out.flush().unwrap();
+    }
+
+    #[test]
+    fn the_configuration_stands_in_the_help_of_the_program_and_in_a_verbs_long_help_alone() {
+        command_line().debug_assert();
+        for (arguments, shown) in [
+            (&["-h"][..], true),
+            (&["status", "-h"], false),
+            (&["token", "new", "-h"], false),
+            (&["token", "new", "--help"], true),
+        ] {
+            let help = refused(arguments).to_string();
+            assert_eq!(help.contains("--linger-ms"), shown, "{arguments:?}: {help}");
+        }
     }
 }

@@ -42,7 +42,11 @@ macro_rules! byte_identity {
                 write!(f, concat!(stringify!($name), "({})"), self)
             }
         }
+    };
+}
 
+macro_rules! written_in_hexadecimal {
+    ($($name:ident),*) => { $(
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
                 serialize_hex(&self.0, s)
@@ -55,8 +59,10 @@ macro_rules! byte_identity {
                 Self::parse(&text).map_err(serde::de::Error::custom)
             }
         }
-    };
+    )* };
 }
+
+written_in_hexadecimal!(Digest, VerifierId, NodeId, ChainId, BootId, Challenge);
 
 /// A text that is not the identity it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -126,17 +132,33 @@ impl DeviceUuid {
     }
 }
 
+/// As licences and people write it.
+impl Serialize for DeviceUuid {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.nvml())
+    }
+}
+
 /// The four PCI identifiers of a function.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct PciId {
     /// Vendor, 0x10de for NVIDIA.
+    #[serde(serialize_with = "four_digits")]
     pub vendor: u16,
     /// Device.
+    #[serde(serialize_with = "four_digits")]
     pub device: u16,
     /// Subsystem vendor.
+    #[serde(serialize_with = "four_digits")]
     pub subsystem_vendor: u16,
     /// Subsystem device.
+    #[serde(serialize_with = "four_digits")]
     pub subsystem_device: u16,
+}
+
+/// A PCI identifier as every list of them has it.
+fn four_digits<S: Serializer>(id: &u16, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(&format_args!("{id:04x}"))
 }
 
 impl std::fmt::Display for PciId {
@@ -158,6 +180,22 @@ mod tests {
         let text = "GPU-1653b042-3c11-4d21-9a00-0123456789ab";
         assert_eq!(DeviceUuid::parse_nvml(text).unwrap().nvml(), text);
         assert!(DeviceUuid::parse_nvml("GPU-1653").is_err());
+        let json = serde_json::to_string(&DeviceUuid::parse_nvml(text).unwrap()).unwrap();
+        assert_eq!(json, format!("\"{text}\""));
+    }
+
+    #[test]
+    fn pci_identifiers_are_written_as_everywhere() {
+        let id = PciId {
+            vendor: 0x10de,
+            device: 0x2330,
+            subsystem_vendor: 0x10de,
+            subsystem_device: 0x00c1,
+        };
+        assert_eq!(
+            serde_json::to_value(id).unwrap(),
+            serde_json::json!({ "vendor": "10de", "device": "2330", "subsystem_vendor": "10de", "subsystem_device": "00c1" })
+        );
     }
 
     #[test]

@@ -43,13 +43,13 @@ enum Verb {
     /// Show the accelerators of this node, and the driver
     Inventory {
         /// Form of the output
-        #[arg(long, value_name = "FORM", default_value = "table")]
+        #[arg(long, value_name = "FORM", default_value = "text")]
         format: Format,
     },
     /// Say what keeps the agent from its work on this host, and what would mend it
     Doctor {
         /// Form of the output
-        #[arg(long, value_name = "FORM", default_value = "table")]
+        #[arg(long, value_name = "FORM", default_value = "text")]
         format: Format,
     },
     /// Measure without a verifier, or show a window that a report commits to
@@ -231,6 +231,8 @@ mod tests {
         ] {
             assert!(command().find_subcommand(verb).is_some(), "{verb}");
         }
+        // The word of earlier versions.
+        assert!(parse(["weighbridge-agent", "inventory", "--format", "table"].map(OsString::from)).is_ok());
         for line in [
             "--state-dir /x --allow-trial run",
             "run --state-dir /x --allow-trial",
@@ -251,7 +253,7 @@ mod tests {
         );
         assert_eq!(
             said(&["inventory", "--format", "xml"]),
-            "invalid value 'xml' for '--format <FORM>' [possible values: table, json]"
+            "invalid value 'xml' for '--format <FORM>' [possible values: text, json]"
         );
         assert_eq!(
             said(&["--state-dir", "/x"]),

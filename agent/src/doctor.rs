@@ -399,7 +399,7 @@ mod tests {
             Check::new("clock", Health::Advice, "set it"),
         ];
         let mut out = Vec::new();
-        write(&checks, Format::Table, &mut out).unwrap();
+        write(&checks, Format::Text, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(text.lines().next().unwrap().ends_with(" ok"));
         assert!(text.ends_with("set it\n"));

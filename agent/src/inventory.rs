@@ -14,7 +14,8 @@ use weighbridge::unit::Grouped;
 pub enum Format {
     /// For people.
     #[default]
-    Table,
+    #[value(alias = "table")]
+    Text,
     /// For machines.
     Json,
 }
@@ -72,7 +73,7 @@ pub fn run(survey: Survey, format: Format, out: &mut dyn Write) -> Result<bool, 
             serde_json::to_writer_pretty(&mut *out, &document)?;
             writeln!(out)?;
         }
-        Format::Table => {
+        Format::Text => {
             writeln!(
                 out,
                 "host     kernel {} · {} processors · {} MiB memory · clock {}",
@@ -196,7 +197,7 @@ mod tests {
 
     #[test]
     fn foreign_devices_and_a_missing_library_are_shown_to_people() {
-        let (whole, text) = shown(Format::Table);
+        let (whole, text) = shown(Format::Text);
         assert!(!whole);
         assert!(
             text.contains("1 of 1002:74a1 (1002:74a1), driver vendor: 0 report, 1 unmanaged"),
@@ -209,6 +210,7 @@ mod tests {
     fn and_to_machines() {
         let (_, text) = shown(Format::Json);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["inventory"]["bus"][0]["id"]["device"], "74a1");
         assert_eq!(value["inventory"]["bus"][0]["count"], 1);
         assert_eq!(value["inventory"]["bus"][0]["state"], "unmanaged");
         assert!(value["trouble"].as_str().unwrap().contains("could not be read"));

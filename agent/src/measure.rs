@@ -43,7 +43,7 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
     window: u32,
     /// Form of the output; json is one object a line
-    #[arg(long, value_name = "FORM", default_value = "table")]
+    #[arg(long, value_name = "FORM", default_value = "text")]
     format: Format,
     /// Show the windows that the report with this number commits to, each with its path to the root in the report
     #[arg(long, value_name = "SEQUENCE", conflicts_with_all = ["windows", "window"])]

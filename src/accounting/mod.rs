@@ -28,16 +28,26 @@ crate::record! {
     /// Compute delivered, in millionths of a TPP-hour, as bounds.
     pub struct Compute {
         /// What the truth is not below. Zero where only utilisation or power exist.
+        #[serde(serialize_with = "tpp_hours")]
         0 => lower: MicroTppHours,
         /// What the counters say, between the bounds.
+        #[serde(serialize_with = "tpp_hours")]
         1 => counter: MicroTppHours,
         /// What the truth is not above, if the driver's inputs are true. Gaps count at the peak rate.
+        #[serde(serialize_with = "tpp_hours")]
         2 => upper: MicroTppHours,
         /// What the truth is not above whatever the driver says: the catalogue's peak for the whole of the time.
+        #[serde(serialize_with = "tpp_hours")]
         3 => upper_unconditional: MicroTppHours,
         /// What it rests on.
         4 => method: ComputeMethod,
     }
+}
+
+/// In TPP-hours, to the last digit.
+fn tpp_hours<S: serde::Serializer>(micro: &MicroTppHours, s: S) -> Result<S::Ok, S::Error> {
+    let (whole, rest) = (micro.0.div_euclid(1_000_000), micro.0.rem_euclid(1_000_000));
+    s.collect_str(&format_args!("{whole}.{rest:06}"))
 }
 
 impl Compute {

@@ -17,8 +17,10 @@ crate::record! {
         /// Sums.
         3 => measured: Measured,
         /// Compute; absent where the model is not in the catalogue.
+        #[serde(rename = "compute_tpp_hours")]
         4 => compute: Option<Compute>,
         /// Compute in windows that were scored as training, and the most that may have been training.
+        #[serde(rename = "training_tpp_hours")]
         5 => training: Option<Compute>,
         /// Scores.
         6 => workload: WorkloadScores,
@@ -38,6 +40,7 @@ crate::record! {
     /// The claims of one accelerator: a submodule of the report, entered by digest.
     pub struct AcceleratorClaims {
         /// Random salt, so that the digest in the token gives nothing away.
+        #[serde(serialize_with = "crate::unit::serialize_hex")]
         0 => salt: [u8; 16],
         /// Who it is.
         1 => identity: AcceleratorIdentity,

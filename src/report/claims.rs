@@ -19,8 +19,10 @@ crate::record! {
     /// The time that a report speaks of.
     pub struct ReportTime {
         /// Boot time at its start.
+        #[serde(rename = "start_boot_ns")]
         0 => start: BootNanos,
         /// Boot time at its end.
+        #[serde(rename = "end_boot_ns")]
         1 => end: BootNanos,
         /// Wall time at its end, by the node's clock.
         2 => wall_end: UnixSeconds,

@@ -37,10 +37,12 @@ crate::record! {
         /// Sums.
         1 => measured: Measured,
         /// Compute; absent where the model is not in the catalogue.
+        #[serde(rename = "compute_tpp_hours")]
         2 => compute: Option<Compute>,
         /// Features.
         3 => features: Features,
         /// Lead of each class over the best of the others, in hundredths of a nat.
+        #[serde(serialize_with = "crate::workload::by_class")]
         4 => centinats: Vec<i16>,
         /// The class that leads by enough; absent is `cannot tell`.
         5 => class: Option<Class>,
@@ -51,12 +53,15 @@ crate::record! {
     /// A leaf of the tree whose root the device's claims carry.
     pub struct Leaf {
         /// Random.
+        #[serde(serialize_with = "crate::unit::serialize_hex")]
         0 => salt: [u8; 16],
         /// The device.
         1 => device: DeviceUuid,
         /// Start of the window.
+        #[serde(rename = "start_boot_ns")]
         2 => start: BootNanos,
         /// End of the window.
+        #[serde(rename = "end_boot_ns")]
         3 => end: BootNanos,
         /// What it holds.
         4 => field: LeafField,

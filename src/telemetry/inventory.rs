@@ -98,6 +98,7 @@ crate::record! {
         /// State: 0 not supported, 1 not started, 2 in progress, 3 completed.
         0 => state: u8,
         /// Cluster UUID; all zero on a host without NVSwitch fabric.
+        #[serde(serialize_with = "crate::unit::serialize_hex")]
         1 => cluster: [u8; 16],
         /// Clique id.
         2 => clique: u32,
@@ -162,6 +163,7 @@ crate::record! {
     /// The devices that the sampler found, and the driver through which it found them.
     pub struct Inventory {
         /// When.
+        #[serde(rename = "at_boot_ns")]
         0 => at: BootNanos,
         /// The driver and its library.
         1 => driver: Option<HostDriver>,

@@ -18,8 +18,10 @@ crate::row! {
     /// Bytes over a link in the covered time, from cumulative counters.
     pub struct Traffic {
         /// Sent.
+        #[serde(rename = "tx_bytes")]
         tx: u64,
         /// Received.
+        #[serde(rename = "rx_bytes")]
         rx: u64,
     }
 }
@@ -62,6 +64,7 @@ crate::record! {
         /// Time in which a kernel was resident, in milliseconds (sampled).
         2 => busy_ms: Reading<u64>,
         /// Time for which the pipes were busy (sampled, GPM means).
+        #[serde(rename = "pipes_ms")]
         3 => pipes: Reading<PipeTimes>,
         /// Power, in milliwatts.
         4 => power_mw: Reading<Spread>,

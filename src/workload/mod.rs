@@ -14,10 +14,26 @@ crate::record! {
     pub struct WorkloadScores {
         /// Log-likelihood ratios in hundredths of a nat, one per class in the order of
         /// [`Class`], averaged over the windows that were scored.
+        #[serde(serialize_with = "by_class")]
         0 => centinats: Vec<i16>,
         /// Windows found to be of each class, in the same order; the last entry counts `cannot tell`.
+        #[serde(serialize_with = "by_class")]
         1 => windows: Vec<u16>,
     }
+}
+
+/// One value for each class, under its name; one more is that of `cannot tell`.
+pub(crate) fn by_class<T: serde::Serialize, S: serde::Serializer>(
+    values: &[T],
+    s: S,
+) -> Result<S::Ok, S::Error> {
+    s.collect_map(
+        Class::ALL
+            .iter()
+            .map(|c| c.text())
+            .chain(["cannot tell"])
+            .zip(values),
+    )
 }
 
 crate::code! {

@@ -96,6 +96,25 @@ fn preview_shows_what_leaves_and_only_fields_that_have_a_written_reason() {
     agent.run();
     wait_for("a report", || stored::counts(&verifier.state).first().copied());
     let shown: Value = serde_json::from_str(&must(agent.command().arg("preview"))).unwrap();
+    // The lawyer who reads this knows the device from the licence, and needs a name or a unit beside each number.
+    let device = &shown["accelerators"][0];
+    assert!(
+        device["identity"]["uuid"].as_str().unwrap().starts_with("GPU-"),
+        "{device}"
+    );
+    assert_eq!(device["identity"]["pci"]["vendor"], "10de");
+    assert_eq!(device["salt"].as_str().unwrap().len(), 32);
+    assert!(
+        device["delivered"]["workload"]["windows"]["cannot tell"].is_u64(),
+        "{device}"
+    );
+    let compute = device["delivered"]["compute_tpp_hours"]["upper"]
+        .as_str()
+        .unwrap();
+    assert!(
+        (0.1..100.0).contains(&compute.parse::<f64>().unwrap()),
+        "{compute} TPP-hours"
+    );
     let reasons = include_str!("../../docs/fields.md");
     let mut found = BTreeSet::new();
     names(&shown, &mut found);

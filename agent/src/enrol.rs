@@ -7,6 +7,7 @@ use crate::cli::{Outcome, runtime, say};
 use crate::config::Config;
 use crate::delivery::{self, DeliveryError, Exchange, Link, LinkError};
 use crate::enrolment::{Enrolment, EnrolmentError};
+use crate::inventory::Format;
 use crate::keys::{self, CertificateError, Lifetime, NodeKey, NodeKeyError, TlsError};
 use crate::sampler::EnvironmentError;
 use crate::service;
@@ -43,6 +44,9 @@ pub struct Arguments {
     /// The node that this one was before a reimage or repair, so that its devices are not taken for duplicates
     #[arg(long, value_name = "NODE", value_parser = parse_node)]
     predecessor: Option<NodeId>,
+    /// Form of the output
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    format: Format,
 }
 
 fn parse_node(text: &str) -> Result<NodeId, weighbridge::id::ParseIdError> {
@@ -135,12 +139,9 @@ pub fn enrol(config: &Config, arguments: &Arguments) -> Result<Outcome, EnrolErr
                 url: before.url.clone(),
             });
         }
-        say(&format!(
-            "enrolled already as node {} with {}",
-            before.node, before.url
-        ));
+        tell(arguments.format, "enrolled already", before, None);
         let key = NodeKey::load_or_create(&state.key(), &entropy)?;
-        return runtime.block_on(approval(config, before, &key, arguments.wait));
+        return runtime.block_on(approval(config, before, &key, arguments));
     }
     let key = NodeKey::load_or_create(&state.key(), &entropy)?;
     let predecessor = arguments.predecessor.or_else(|| before.as_ref().map(|b| b.node));
@@ -159,25 +160,32 @@ pub fn enrol(config: &Config, arguments: &Arguments) -> Result<Outcome, EnrolErr
         drop(spool);
         // The enrolment comes last: with it the node is enrolled, without it this can be repeated.
         enrolment.store(&state.enrolment())?;
-        say(&format!(
-            "enrolled as node {} with {}",
-            enrolment.node, enrolment.url
-        ));
+        tell(arguments.format, "enrolled", &enrolment, Some(answer.state));
         match answer.state {
             EnrolmentState::Approved => Ok(Outcome::Holds),
-            EnrolmentState::Revoked => {
-                say("the node is revoked");
-                Ok(Outcome::Open)
-            }
-            EnrolmentState::Pending => {
-                say(&format!(
-                    "an administrator has still to approve it: weighbridge-verifier node approve {}",
-                    enrolment.node
-                ));
-                approval(config, &enrolment, &key, arguments.wait).await
-            }
+            EnrolmentState::Revoked => Ok(Outcome::Open),
+            EnrolmentState::Pending => approval(config, &enrolment, &key, arguments).await,
         }
     })
+}
+
+/// Says what the node is enrolled as, and what is left to do.
+fn tell(format: Format, what: &str, enrolment: &Enrolment, state: Option<EnrolmentState>) {
+    let Enrolment {
+        node, verifier, url, ..
+    } = enrolment;
+    if format == Format::Json {
+        let shown = serde_json::json!({ "node": node, "verifier": verifier, "url": url, "state": state });
+        return say(&shown.to_string());
+    }
+    say(&format!("{what} as node {node} with {url}"));
+    match state {
+        Some(EnrolmentState::Revoked) => say("the node is revoked"),
+        Some(EnrolmentState::Pending) => say(&format!(
+            "an administrator has still to approve it: weighbridge-verifier node approve {node}"
+        )),
+        Some(EnrolmentState::Approved) | None => {}
+    }
 }
 
 fn token_text(argument: &str) -> Result<String, EnrolError> {
@@ -265,16 +273,18 @@ async fn approval(
     config: &Config,
     enrolment: &Enrolment,
     key: &NodeKey,
-    wait: bool,
+    arguments: &Arguments,
 ) -> Result<Outcome, EnrolError> {
-    if !wait {
+    if !arguments.wait {
         return Ok(Outcome::Holds);
     }
     let line = delivery::link(enrolment, key, config.proxy.as_ref())?;
     loop {
         match line.head(None).await {
             Ok(_) => {
-                say("approved");
+                if arguments.format == Format::Text {
+                    say("approved");
+                }
                 return Ok(Outcome::Holds);
             }
             Err(LinkError::Refused(_) | LinkError::Unreachable(_)) => {

@@ -15,6 +15,8 @@
     reason = "tests: where one panics it fails, and names say what they show"
 )]
 
+/// What machines read of the agent, against its document.
+mod agent_json;
 /// What fuzzing found, replayed without the fuzzer.
 mod corpus;
 /// What an adversary does, one file for each thing.

@@ -1,0 +1,70 @@
+//! `docs/json.md` against what the agent prints: a member that is printed is explained, and one that is explained is printed.
+
+use serde_json::Value;
+use std::collections::BTreeSet;
+use weighbridge_testbed::licence;
+use weighbridge_testbed::process::{Agent, Verifier, wait_for};
+use weighbridge_testbed::stored;
+
+/// The members that the table under this heading explains.
+fn explained(verb: &str) -> BTreeSet<String> {
+    let document = include_str!("../../docs/json.md");
+    let heading = format!("## `weighbridge-agent {verb}`\n");
+    let (_, section) = document
+        .split_once(&heading)
+        .unwrap_or_else(|| panic!("docs/json.md has no section for `{verb}`"));
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|l| l.strip_prefix("| `"));
+    rows.flat_map(|row| row.split(" | ").next().unwrap().split('`'))
+        .filter(|word| word.chars().any(char::is_alphanumeric))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_members_that_the_agent_prints_are_the_ones_that_the_document_explains() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut verifier = Verifier::init(dir.path());
+    let terms = licence::Terms {
+        report_seconds: 1,
+        ..licence::Terms::at("harbour-1")
+    };
+    verifier.load_licence(&terms.write(&[]));
+    verifier.serve();
+    let mut agent = Agent::new(
+        dir.path(),
+        "node",
+        "profile = \"H100\"\ngpus = 1\ntrace = \"idle\"\n",
+    );
+    let printed = |agent: &Agent, verb: &str, more: &[&str]| {
+        let output = agent.command().args(verb.split(' ')).args(more).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        // One object, a list of them, or one a line.
+        let value: Value = serde_json::from_str(&text)
+            .or_else(|_| serde_json::from_str(text.lines().next().unwrap_or_default()))
+            .unwrap_or_else(|e| panic!("{verb}: {e}: {text}"));
+        let object = value.get(0).unwrap_or(&value);
+        let members: BTreeSet<String> = object.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(
+            members,
+            explained(verb),
+            "`{verb}` (left) and docs/json.md (right)"
+        );
+        value
+    };
+    let token = verifier.token("harbour-1", &[]);
+    let enrolled = printed(&agent, "enrol --format json", &[&token]);
+    assert_eq!(enrolled["state"], "approved");
+    let again = printed(&agent, "enrol --format json", &[&token]);
+    assert_eq!(
+        (&again["node"], &again["state"]),
+        (&enrolled["node"], &Value::Null)
+    );
+    printed(&agent, "inventory --format json", &[]);
+    printed(&agent, "doctor --format json", &[]);
+    printed(&agent, "measure --format json", &["--window", "1"]);
+    agent.run();
+    wait_for("a report", || stored::counts(&verifier.state).first().copied());
+    printed(&agent, "preview", &[]);
+    printed(&agent, "measure --proof", &["1"]);
+}

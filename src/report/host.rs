@@ -32,7 +32,7 @@ crate::record! {
         1 => agent_digest: Digest,
         /// What holds the key that signs.
         2 => key_protection: KeyProtection,
-        /// Kernel release.
+        /// The numbers of the kernel release, without what the site appended.
         3 => kernel: String,
         /// Logical processors.
         4 => cpus: u32,

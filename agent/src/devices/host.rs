@@ -15,7 +15,7 @@ use weighbridge::report::ClockSource;
 /// What a report says about the host, read once at start: none of it changes while the kernel runs, save the clock.
 #[derive(Clone, Debug)]
 pub struct HostFacts {
-    /// Kernel release.
+    /// The numbers of the kernel release, without what the site appended.
     pub kernel: String,
     /// Logical processors.
     pub cpus: u32,
@@ -76,12 +76,23 @@ pub fn facts() -> Result<HostFacts, HostError> {
     .map_err(HostError::System)?;
     let kernel = System::kernel_version().unwrap_or_default();
     Ok(HostFacts {
-        kernel: kernel.chars().take(64).collect(),
+        kernel: numeric_release(&kernel),
         cpus: u32::try_from(system.cpus().len()).unwrap_or(u32::MAX),
         memory_mib: system.total_memory() >> 20,
         boot_id: boot_id()?,
         agent_digest: agent_digest()?,
     })
+}
+
+/// The kernel's release without what follows its numbers: whoever builds a kernel writes there what he likes, a site's name for one.
+fn numeric_release(release: &str) -> String {
+    let numbers = release.split(|c: char| !c.is_ascii_digit() && c != '.').next();
+    numbers
+        .unwrap_or_default()
+        .trim_end_matches('.')
+        .chars()
+        .take(64)
+        .collect()
 }
 
 /// Where the wall clock takes its time from, as the kernel says.
@@ -155,6 +166,14 @@ mod tests {
         assert!(facts.cpus > 0);
         assert!(facts.memory_mib > 0);
         assert!(!facts.kernel.is_empty());
+        for (release, left) in [
+            ("6.12.0-acme-harbour1", "6.12.0"),
+            ("6.8.0-1021-aws", "6.8.0"),
+            ("6.1.+", "6.1"),
+            ("acme", ""),
+        ] {
+            assert_eq!(numeric_release(release), left);
+        }
         assert_ne!(facts.boot_id, BootId([0; 16]));
     }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use weighbridge::id::{ChainId, Digest};
 use weighbridge::report::{CheckpointSeen, Successor};
 use weighbridge::telemetry::{ConfidentialCompute, MigInstance};
+use weighbridge_agent::devices::host;
 use weighbridge_testbed::fixture;
 
 const REASONS: &str = include_str!("../../../docs/fields.md");
@@ -73,6 +74,15 @@ fn each_field_has_a_reason_and_each_reason_a_field() {
     assert!(
         stale.is_empty(),
         "docs/fields.md explains fields that no report has: {stale:?}"
+    );
+}
+
+#[test]
+fn the_kernel_that_a_report_names_is_numbers_alone() {
+    let kernel = host::facts().unwrap().kernel;
+    assert!(
+        !kernel.is_empty() && kernel.chars().all(|c| c.is_ascii_digit() || c == '.'),
+        "a site may have written its name into `{kernel}`"
     );
 }
 

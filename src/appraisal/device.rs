@@ -13,20 +13,40 @@ const CHANGES: usize = 8;
 const JOIN_SECONDS: i64 = 5;
 
 crate::row! {
-    /// A stretch of wall time, by the node's clock.
+    /// A stretch of wall time, by the node's clock, and the reports that speak of it.
     pub struct Span {
         /// Its start.
         from: UnixSeconds,
         /// Its end.
         to: UnixSeconds,
+        /// When the first of these reports came, by the verifier's clock.
+        first_received: UnixSeconds,
+        /// When the last of them came, by the verifier's clock.
+        last_received: UnixSeconds,
+        /// The least time from the end of one of them, by the node's clock, to its receipt, in seconds: the clock was slow
+        /// by no more than this. Negative where it ran ahead.
+        lag: i64,
+        /// The report of its start.
+        first_report: Digest,
+        /// The report of its end.
+        last_report: Digest,
     }
 }
 
 impl Span {
-    /// Seconds that both stretches share.
-    #[must_use]
-    pub fn overlap(&self, other: &Self) -> i64 {
-        self.to.min(other.to).since(self.from.max(other.from)).max(0)
+    /// Takes in another stretch, with what lies between the two.
+    pub(crate) fn join(&mut self, other: &Self) {
+        if other.from < self.from {
+            self.from = other.from;
+            self.first_report = other.first_report;
+        }
+        if self.to <= other.to {
+            self.to = other.to;
+            self.last_report = other.last_report;
+        }
+        self.first_received = self.first_received.min(other.first_received);
+        self.last_received = self.last_received.max(other.last_received);
+        self.lag = self.lag.min(other.lag);
     }
 }
 
@@ -105,14 +125,8 @@ impl DeviceFacts {
         self.last_seen.max(self.last_received)
     }
 
-    pub(super) fn absorb(
-        &mut self,
-        claims: &AcceleratorClaims,
-        report: Digest,
-        span: &Span,
-        received: UnixSeconds,
-        late: bool,
-    ) {
+    pub(super) fn absorb(&mut self, claims: &AcceleratorClaims, span: &Span, late: bool) {
+        let (received, report) = (span.last_received, span.last_report);
         if !late {
             for field in changed(&self.identity, &claims.identity) {
                 if self.changes.len() >= CHANGES {
@@ -139,33 +153,34 @@ impl DeviceFacts {
         self.first_received = Some(self.first_received.map_or(received, |t| t.min(received)));
         self.last_received = self.last_received.max(Some(received));
         self.first_seen = Some(self.first_seen.map_or(span.from, |t| t.min(span.from)));
-        self.present(span);
-    }
-
-    /// Adds a stretch, joined with those that it touches.
-    fn present(&mut self, span: &Span) {
-        // The ordinary case: it continues the newest one.
-        if let Some(last) = self.presence.last_mut()
-            && span.from <= last.to.plus(JOIN_SECONDS)
-            && last.from <= span.from
-        {
-            last.to = last.to.max(span.to);
-            return;
-        }
-        let at = self.presence.partition_point(|s| s.from <= span.from);
-        self.presence.insert(at, span.clone());
-        let mut joined: Vec<Span> = Vec::with_capacity(self.presence.len());
-        for next in self.presence.drain(..) {
-            match joined.last_mut() {
-                Some(last) if next.from <= last.to.plus(JOIN_SECONDS) => last.to = last.to.max(next.to),
-                _ => joined.push(next),
-            }
-        }
-        let excess = joined.len().saturating_sub(SPANS);
-        let dropped = joined.drain(..excess).map(|s| s.to).max();
+        let dropped = present(&mut self.presence, span);
         self.presence_unkept = self.presence_unkept.max(dropped);
-        self.presence = joined;
     }
+}
+
+/// Adds a stretch, joined with those that it touches, and returns the end of the last that was dropped for want of room.
+pub(super) fn present(presence: &mut Vec<Span>, span: &Span) -> Option<UnixSeconds> {
+    // The ordinary case: it continues the newest one.
+    if let Some(last) = presence.last_mut()
+        && span.from <= last.to.plus(JOIN_SECONDS)
+        && last.from <= span.from
+    {
+        last.join(span);
+        return None;
+    }
+    let at = presence.partition_point(|s| s.from <= span.from);
+    presence.insert(at, span.clone());
+    let mut joined: Vec<Span> = Vec::with_capacity(presence.len());
+    for next in presence.drain(..) {
+        match joined.last_mut() {
+            Some(last) if next.from <= last.to.plus(JOIN_SECONDS) => last.join(&next),
+            _ => joined.push(next),
+        }
+    }
+    let excess = joined.len().saturating_sub(SPANS);
+    let dropped = joined.drain(..excess).map(|s| s.to).max();
+    *presence = joined;
+    dropped
 }
 
 fn changed(old: &AcceleratorIdentity, new: &AcceleratorIdentity) -> Vec<IdentityField> {

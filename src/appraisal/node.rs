@@ -1,5 +1,6 @@
 //! What is kept of one node, folded report by report.
 
+use super::device::present;
 use super::{ChainFacts, ClockFacts, DeviceFacts, NodeDay, Span};
 use crate::id::{Digest, NodeId, PciId};
 use crate::report::{ClockSource, Continuity, HostClaims, KeyProtection, VerifiedReport};
@@ -61,14 +62,10 @@ crate::row! {
         state: DeviceState,
         /// How many at most.
         count: u16,
-        /// End of the first report that shows them.
-        first_seen: UnixSeconds,
-        /// End of the last report that shows them.
-        last_seen: UnixSeconds,
-        /// When a report last showed them, by the verifier's clock.
-        received: UnixSeconds,
-        /// The report of `last_seen`.
-        report: Digest,
+        /// How many of their maker and device number stood there at most at one time, with those that reported.
+        at_once: u16,
+        /// From the end of the first report that shows them to the end of the last.
+        span: Span,
     }
 }
 
@@ -98,7 +95,7 @@ impl Stranger {
     /// When they were last known to be there: the later of the node's clock and the verifier's.
     #[must_use]
     pub fn last_heard(&self) -> UnixSeconds {
-        self.last_seen.max(self.received)
+        self.span.to.max(self.span.last_received)
     }
 }
 
@@ -153,6 +150,10 @@ crate::record! {
         12 => agent_starts: u64,
         /// When the last of those libraries was loaded that could not be kept for want of room.
         13 => libraries_unkept: Option<UnixSeconds>,
+        /// When it reported, oldest first, as far as it is kept.
+        14 => presence: Vec<Span>,
+        /// When the last of those accelerators was seen that could not be kept among `strangers` for want of room.
+        15 => strangers_unkept: Option<UnixSeconds>,
     }
 }
 
@@ -175,7 +176,23 @@ impl NodeFacts {
             sampler_restarts: 0,
             agent_starts: 0,
             libraries_unkept: None,
+            presence: Vec::new(),
+            strangers_unkept: None,
         }
+    }
+
+    /// A stretch, with what the node's other reports of that time say of its clock.
+    ///
+    /// Reports that follow each other without a hole were timed by one clock: the least of their delays bounds how slow it
+    /// was, even where the reports of this stretch waited for a network.
+    #[must_use]
+    pub fn timed(&self, span: &Span) -> Span {
+        let whole = self
+            .presence
+            .iter()
+            .filter(|s| s.from <= span.from && span.to <= s.to);
+        let lag = whole.map(|s| s.lag).fold(span.lag, i64::min);
+        Span { lag, ..span.clone() }
     }
 
     /// Counts a refusal of something that this node's key signed or its certificate brought.
@@ -221,8 +238,9 @@ impl NodeFacts {
         if let Some(driver) = &host.driver {
             self.library(driver, span.to, received, digest);
         }
+        let _ = present(&mut self.presence, span);
         for bus in &host.bus {
-            self.stranger(bus, span.to, received, digest);
+            self.stranger(bus, &host.bus, span);
         }
         day.received = day.received.max(Some(received));
         for (i, accelerator) in report.accelerators().enumerate() {
@@ -246,7 +264,7 @@ impl NodeFacts {
                 if twice {
                     device.doubled = device.doubled.max(Some(received));
                 }
-                device.absorb(accelerator, digest, span, received, late);
+                device.absorb(accelerator, span, late);
             }
             day.absorb(accelerator, length_ms);
         }
@@ -312,38 +330,49 @@ impl NodeFacts {
         });
     }
 
-    fn stranger(&mut self, bus: &BusDevice, end: UnixSeconds, received: UnixSeconds, report: Digest) {
-        let unheld = bus.count.saturating_sub(bus.reporting);
-        let strange = matches!(bus.state, DeviceState::Unmanaged | DeviceState::PassedThrough);
-        if unheld == 0 || !strange {
+    fn stranger(&mut self, bus: &BusDevice, all: &[BusDevice], span: &Span) {
+        let count = unheld(bus);
+        if count == 0 {
             return;
         }
+        let kind = |b: &&BusDevice| (b.id.vendor, b.id.device) == (bus.id.vendor, bus.id.device);
+        let at_once = all.iter().filter(kind).fold(0u16, |n, b| {
+            n.saturating_add(b.reporting).saturating_add(unheld(b))
+        });
+        // A bus is listed at a report's end; nothing says that they stood there at its start.
+        let span = Span {
+            from: span.to,
+            ..span.clone()
+        };
         let same = self
             .strangers
             .iter_mut()
             .find(|s| s.id == bus.id && s.state == bus.state);
         if let Some(stranger) = same {
-            stranger.received = stranger.received.max(received);
-            stranger.count = stranger.count.max(unheld);
-            stranger.first_seen = stranger.first_seen.min(end);
-            if stranger.last_seen <= end {
-                stranger.last_seen = end;
-                stranger.report = report;
-            }
+            stranger.count = stranger.count.max(count);
+            stranger.at_once = stranger.at_once.max(at_once);
+            stranger.span.join(&span);
             return;
         }
         if self.strangers.len() >= STRANGERS {
-            let _ = forget_oldest(&mut self.strangers, Stranger::last_heard);
+            let forgotten = forget_oldest(&mut self.strangers, Stranger::last_heard);
+            self.strangers_unkept = self.strangers_unkept.max(forgotten);
         }
         self.strangers.push(Stranger {
             id: bus.id,
             state: bus.state,
-            count: unheld,
-            first_seen: end,
-            last_seen: end,
-            received,
-            report,
+            count,
+            at_once,
+            span,
         });
+    }
+}
+
+/// How many of a row no reporting driver holds, and none should.
+fn unheld(bus: &BusDevice) -> u16 {
+    match bus.state {
+        DeviceState::Unmanaged | DeviceState::PassedThrough => bus.count.saturating_sub(bus.reporting),
+        _ => 0,
     }
 }
 
@@ -407,11 +436,17 @@ pub fn day_of(report: &VerifiedReport, received: UnixSeconds) -> i64 {
 
 /// The wall time that a report speaks of. Its end is the node's, but never later than the receipt.
 fn span_of(report: &VerifiedReport, received: UnixSeconds) -> Span {
-    let to = report.claims().report.time.wall_end.min(received);
+    let end = report.claims().report.time.wall_end;
+    let to = end.min(received);
     let seconds = length_ms(report).checked_div(1_000).unwrap_or(0);
     Span {
         from: to.plus(i64::try_from(seconds).unwrap_or(DAY_SECONDS).saturating_neg()),
         to,
+        first_received: received,
+        last_received: received,
+        lag: received.since(end),
+        first_report: report.digest(),
+        last_report: report.digest(),
     }
 }
 

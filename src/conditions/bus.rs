@@ -5,7 +5,7 @@
 
 use super::case::Case;
 use super::finding::{Quantity, Verdict, count, few};
-use crate::appraisal::{DeviceFacts, Grade, Newest, NodeFacts};
+use crate::appraisal::{DeviceFacts, Grade, Newest, NodeAtSite, NodeFacts, Span};
 use crate::id::{Digest, PciId};
 use crate::telemetry::{BusDevice, BusSource, DeviceState};
 use crate::time::UnixSeconds;
@@ -40,7 +40,7 @@ pub(super) fn none_presumed(case: &Case<'_>) -> Verdict {
         let strangers = facts
             .strangers
             .iter()
-            .map(|s| (s.id, s.count, s.last_heard(), s.report));
+            .map(|s| (s.id, s.count, s.last_heard(), s.span.last_report));
         let devices = facts
             .devices
             .iter()
@@ -109,9 +109,9 @@ pub(super) fn none_unmanaged(case: &Case<'_>) -> Verdict {
                 s.id.device,
                 node.status.name,
                 s.state,
-                s.last_seen
+                s.span.to
             ));
-            evidence.push(s.report);
+            evidence.push(s.span.last_report);
         }
         for newest in facts.newest.iter().filter(|n| n.received >= since) {
             for (bus, unheld) in newest.bus.iter().filter_map(|b| Some((b, failing(b)?))) {
@@ -233,9 +233,46 @@ fn not_listed(case: &Case<'_>) -> (Vec<String>, Vec<String>, Vec<Digest>) {
     (words, subjects, evidence)
 }
 
-/// Maker and kind of a device: drivers and buses may differ in how they write the subsystem.
-type Kind = (u16, u16);
+/// Accelerators of one kind that no reporting driver of a node held in the window.
+pub(super) struct Unheld {
+    pub(super) kind: Kind,
+    pub(super) id: PciId,
+    /// How many of the kind stood there at most at one time, with those that reported.
+    pub(super) at_once: u64,
+    /// From when they were first seen to when they were seen last.
+    pub(super) span: Span,
+}
 
-fn kind(id: &PciId) -> Kind {
+/// What stood on the bus of a node since a time and no reporting driver held, by kind.
+pub(super) fn unheld(node: &NodeAtSite, since: UnixSeconds) -> Vec<Unheld> {
+    let mut out: Vec<Unheld> = Vec::new();
+    let lately = node
+        .record
+        .facts
+        .strangers
+        .iter()
+        .filter(|s| s.last_heard() >= since);
+    for s in lately {
+        let at_once = u64::from(s.at_once);
+        match out.iter_mut().find(|u| u.kind == kind(&s.id)) {
+            Some(known) => {
+                known.at_once = known.at_once.max(at_once);
+                known.span.join(&s.span);
+            }
+            None => out.push(Unheld {
+                kind: kind(&s.id),
+                id: s.id,
+                at_once,
+                span: s.span.clone(),
+            }),
+        }
+    }
+    out
+}
+
+/// Maker and kind of a device: drivers and buses may differ in how they write the subsystem.
+pub(super) type Kind = (u16, u16);
+
+pub(super) fn kind(id: &PciId) -> Kind {
     (id.vendor, id.device)
 }

@@ -1,7 +1,9 @@
 //! Capacity: how much performance stands at the site.
 
-use super::case::{Case, is_called};
+use super::bus::{self, kind};
+use super::case::{Case, Seen, is_called};
 use super::finding::{Quantity, Verdict, count, few};
+use super::presence::Standings;
 use crate::accelerator::{ExportClass, Model};
 use crate::appraisal::Grade;
 use crate::id::Digest;
@@ -14,25 +16,14 @@ pub(super) struct Fleet<'a> {
     pub(super) models: BTreeMap<&'a str, (&'a Model, u64)>,
     /// Devices that the catalogue does not know, in words.
     pub(super) unknown: Vec<String>,
-    /// Devices off the manifest that may be there or not, or may be another licence's, in words.
+    /// Devices off the manifest of which only a revoked key speaks, in words: they may be there or not.
     pub(super) doubtful: Vec<String>,
     /// The reports that show them.
     pub(super) evidence: Vec<Digest>,
 }
 
 impl<'a> Fleet<'a> {
-    /// All of them, whichever licence answers for them.
     pub(super) fn seen(case: &Case<'a>) -> Self {
-        Self::gathered(case, false)
-    }
-
-    /// Those that no other licence answers for. Devices that nobody manages may be another licence's.
-    fn licensed(case: &Case<'a>) -> Self {
-        Self::gathered(case, true)
-    }
-
-    fn gathered(case: &Case<'a>, licensed: bool) -> Self {
-        let other = case.other_licence().filter(|_| licensed);
         let mut fleet = Self {
             models: BTreeMap::new(),
             unknown: Vec::new(),
@@ -40,10 +31,8 @@ impl<'a> Fleet<'a> {
             evidence: Vec::new(),
         };
         let since = case.since();
-        for s in case.unique_since(since) {
-            if licensed && case.is_beside(&s) {
-                continue;
-            }
+        let seen = case.unique_since(since);
+        for s in &seen {
             if s.is_doubtful(since) && case.row_of(&s.device.identity).is_none() {
                 let label = s.label();
                 fleet
@@ -55,29 +44,29 @@ impl<'a> Fleet<'a> {
             fleet.evidence.push(s.device.last_report);
         }
         for node in case.nodes() {
-            for s in node
-                .record
-                .facts
-                .strangers
-                .iter()
-                .filter(|s| s.last_heard() >= since)
-            {
-                let label = format!(
-                    "{} with PCI id {:04x}:{:04x} on node {}",
-                    count(usize::from(s.count), "accelerator"),
-                    s.id.vendor,
-                    s.id.device,
-                    node.status.name
-                );
-                fleet.evidence.push(s.report);
-                if let Some(other) = other {
-                    fleet
-                        .doubtful
-                        .push(format!("{label}, which may be those of licence {other}"));
+            let here = |s: &&Seen<'_>| s.node.record.facts.node == node.record.facts.node;
+            for unheld in bus::unheld(node, since) {
+                // As many as are not devices that were seen: those count already, whether they answer or not.
+                let own = seen
+                    .iter()
+                    .filter(here)
+                    .filter(|s| kind(&s.device.identity.pci) == unheld.kind);
+                let own = u64::try_from(own.count()).unwrap_or(u64::MAX);
+                let number = unheld.at_once.saturating_sub(own);
+                if number == 0 {
                     continue;
                 }
-                let model = case.catalogue.find(&s.id, "").model();
-                fleet.add(model, u64::from(s.count), || label);
+                let model = case.catalogue.find(&unheld.id, "").model();
+                fleet.add(model, number, || {
+                    format!(
+                        "{} with PCI id {:04x}:{:04x} on node {}",
+                        count(usize::try_from(number).unwrap_or(usize::MAX), "accelerator"),
+                        unheld.id.vendor,
+                        unheld.id.device,
+                        node.status.name
+                    )
+                });
+                fleet.evidence.push(unheld.span.last_report);
             }
         }
         fleet
@@ -92,11 +81,6 @@ impl<'a> Fleet<'a> {
             None => self.unknown.push(label()),
         }
     }
-
-    /// All devices whose model is known.
-    pub(super) fn known(&self) -> u64 {
-        self.models.values().fold(0, |n, (_, c)| n.saturating_add(*c))
-    }
 }
 
 /// CAP-01: the TPP of class 3A090.a is within the licence.
@@ -104,62 +88,78 @@ pub(super) fn tpp_within_licence(case: &Case<'_>) -> Verdict {
     let Some(licensed) = case.licence.licensed_tpp else {
         return Verdict::no_limit("how much TPP may stand at a site (`licensed_tpp`)");
     };
-    let fleet = Fleet::licensed(case);
-    let mut total = 0u128;
+    let fleet = Fleet::seen(case);
     let mut open = fleet.unknown.clone();
     open.extend(fleet.doubtful.iter().cloned());
     for (model, number) in fleet.models.values() {
-        match (model.export_class_now(), model.tpp()) {
-            (ExportClass::A, Some(tpp)) => {
-                total = total.saturating_add(u128::from(tpp.0).saturating_mul(u128::from(*number)));
-            }
-            (ExportClass::Undetermined, _) | (ExportClass::A, None) => {
-                open.push(format!("{number} of {}, whose class is not known", model.name));
-            }
-            (ExportClass::B | ExportClass::Neither, _) => {}
+        if matches!(
+            (model.export_class_now(), model.tpp()),
+            (ExportClass::Undetermined, _) | (ExportClass::A, None)
+        ) {
+            open.push(format!("{number} of {}, whose class is not known", model.name));
         }
     }
+    let (least, most) = Standings::of(case).at_once(|model| match (model.export_class_now(), model.tpp()) {
+        (ExportClass::A, Some(tpp)) => u128::from(tpp.0),
+        _ => 0,
+    });
     let limit = Quantity::at_most(licensed.0, "TPP");
-    let sum = format!(
-        "devices of class 3A090.a that were seen add up to {} TPP by the catalogue; the licence allows {licensed}",
-        Grouped(total)
-    );
-    if total > u128::from(licensed.0) {
-        return Verdict::not_met("above-licensed-tpp", sum)
-            .measured(Quantity::at_least(total, "TPP"))
-            .limit(limit)
+    let sum = |total: u128| {
+        format!(
+            "devices of class 3A090.a that were seen at one time add up to {} TPP by the catalogue; the licence allows {licensed}",
+            Grouped(total)
+        )
+    };
+    let seen = |verdict: Verdict| {
+        verdict
+            .measured(Quantity::at_least(least, "TPP"))
+            .limit(limit.clone())
             .window(case.since(), case.now)
             .coverage(case.fresh_share())
-            .evidence(fleet.evidence);
+            .evidence(fleet.evidence.iter().copied())
+    };
+    if least > u128::from(licensed.0) {
+        return seen(Verdict::not_met("above-licensed-tpp", sum(least)));
     }
     if !open.is_empty() {
-        return Verdict::cannot_tell("unknown-device", format!("{sum}; not counted: {}", few(&open)))
-            .measured(Quantity::at_least(total, "TPP"))
-            .limit(limit)
-            .window(case.since(), case.now)
-            .coverage(case.fresh_share())
-            .evidence(fleet.evidence);
+        let sentence = format!("{}; not counted: {}", sum(least), few(&open));
+        return seen(Verdict::cannot_tell("unknown-device", sentence));
+    }
+    if most > u128::from(licensed.0) {
+        let sentence = format!(
+            "{}; with those that {NOT_SURE}, {} TPP",
+            sum(least),
+            Grouped(most)
+        );
+        return seen(Verdict::cannot_tell("not-surely-at-one-time", sentence));
     }
     case.settle_devices(
-        Verdict::met("within-licensed-tpp", sum)
-            .measured(Quantity::exactly(total, "TPP"))
+        Verdict::met("within-licensed-tpp", sum(most))
+            .measured(Quantity::between(least, most, "TPP"))
             .limit(limit)
             .evidence(fleet.evidence),
     )
 }
+
+/// Of devices that clocks or keys do not show to have been there with the others, in words.
+const NOT_SURE: &str =
+    "may have stood there at that time, which clocks that are off or a revoked key leave open";
 
 /// CAP-02: only licensed models, in licensed numbers. A model that the catalogue does not know fails.
 pub(super) fn models_within_licence(case: &Case<'_>) -> Verdict {
     if case.licence.models.is_empty() {
         return Verdict::no_limit("which models may stand at a site (`[[models]]`)");
     }
-    let fleet = Fleet::licensed(case);
+    let fleet = Fleet::seen(case);
+    let there = Standings::of(case);
     let mut wrong: Vec<String> = fleet
         .unknown
         .iter()
         .map(|d| format!("{d} is not in the catalogue"))
         .collect();
-    for (model, number) in fleet.models.values() {
+    let mut open = fleet.doubtful.clone();
+    let mut kinds = Vec::new();
+    for (model, _) in fleet.models.values() {
         let licensed = case
             .licence
             .models
@@ -167,53 +167,45 @@ pub(super) fn models_within_licence(case: &Case<'_>) -> Verdict {
             .filter(|m| is_called(model, &m.catalogue_id))
             .map(|m| m.count)
             .reduce(u64::saturating_add);
-        match licensed {
-            None => wrong.push(format!(
-                "{number} of {}, which is not a licensed model",
-                model.name
-            )),
-            Some(most) if *number > most => {
-                wrong.push(format!(
-                    "{number} of {}, of which {most} are licensed",
-                    model.name
-                ));
+        let (least, most) = there.at_once(|m| u128::from(m.name == model.name));
+        let name = &model.name;
+        match licensed.map(u128::from) {
+            None if least > 0 => wrong.push(format!("{least} of {name}, which is not a licensed model")),
+            Some(allowed) if least > allowed => {
+                wrong.push(format!("{least} of {name}, of which {allowed} are licensed"));
             }
-            Some(_) => {}
+            Some(allowed) if most <= allowed => kinds.push(format!("{most} of {name}")),
+            _ => open.push(format!(
+                "{least} of {name}, and with those that {NOT_SURE}, {most}"
+            )),
         }
     }
+    let (least, most) = there.at_once(|_| 1);
     let all: u64 = case
         .licence
         .models
         .iter()
         .fold(0, |n, m| n.saturating_add(m.count));
     let limit = Quantity::at_most(all, "devices");
-    if wrong.is_empty() && !fleet.doubtful.is_empty() {
-        return Verdict::cannot_tell("doubtful-device", few(&fleet.doubtful))
-            .measured(Quantity::at_least(fleet.known(), "devices"))
-            .limit(limit)
-            .window(case.since(), case.now)
-            .coverage(case.fresh_share())
-            .evidence(fleet.evidence);
-    }
-    if wrong.is_empty() {
-        let kinds: Vec<String> = fleet
-            .models
-            .values()
-            .map(|(m, n)| format!("{n} of {}", m.name))
-            .collect();
+    if wrong.is_empty() && open.is_empty() {
         return case.settle_devices(
             Verdict::met(
                 "licensed-models",
-                format!("{} were seen, as licensed", few(&kinds)),
+                format!("{} were seen at one time, as licensed", few(&kinds)),
             )
-            .measured(Quantity::exactly(fleet.known(), "devices"))
+            .measured(Quantity::between(least, most, "devices"))
             .limit(limit)
             .evidence(fleet.evidence),
         );
     }
-    Verdict::not_met("unlicensed-models", few(&wrong))
+    let verdict = if wrong.is_empty() {
+        Verdict::cannot_tell("not-surely-at-one-time", few(&open))
+    } else {
+        Verdict::not_met("unlicensed-models", few(&wrong))
+    };
+    verdict
         .grade(Grade::DriverReported)
-        .measured(Quantity::at_least(fleet.known(), "devices"))
+        .measured(Quantity::at_least(least, "devices"))
         .limit(limit)
         .window(case.since(), case.now)
         .coverage(case.fresh_share())

@@ -308,7 +308,7 @@ fn clash(places: &[Place<'_>], by_serial: bool, since: UnixSeconds, tolerance: i
                 for y in b.presence {
                     let (from, to) = (x.from.max(y.from), x.to.min(y.to));
                     // Two boards of one node may not share a serial number either.
-                    if x.overlap(y) > tolerance && to >= since {
+                    if to.since(from) > tolerance && to >= since {
                         let second = if a.node == b.node { "again there" } else { &b.name };
                         return Some(format!("{} and {second}, from {from} to {to}", a.name));
                     }

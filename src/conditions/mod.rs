@@ -19,6 +19,7 @@ mod inventory;
 mod location;
 mod operations;
 mod overview;
+mod presence;
 mod security;
 mod training;
 

@@ -33,6 +33,93 @@ fn cap_01_adds_up_what_was_seen_managed_or_not() {
     hidden.expect("CAP-02", Outcome::CannotTell, "which may be those of licence L-2");
 }
 
+/// The licence counts four, and the first node has no more than two places.
+#[test]
+fn a_board_that_was_replaced_does_not_count_twice() {
+    let mut scene = Scene::empty();
+    scene.licence.push_str(&device(5, "H100 SXM5 80GB"));
+    scene.labs[0].run(6, &[gpu(1), gpu(2)]);
+    scene.labs[0].run(6, &[gpu(1), gpu(5)]);
+    scene.labs[1].run(12, &[gpu(3), gpu(4)]);
+    scene.expect("INV-01", Outcome::Met, "each of 5 devices");
+    scene.expect("CAP-01", Outcome::Met, "add up to 63,328 TPP");
+    scene.expect(
+        "CAP-02",
+        Outcome::Met,
+        "4 of H100 SXM5 80GB were seen at one time",
+    );
+    // Nor where the other one stands on another node.
+    let mut moved = Scene::empty();
+    moved.licence.push_str(&device(5, "H100 SXM5 80GB"));
+    moved.labs[0].run(6, &[gpu(1), gpu(2)]);
+    moved.labs[0].run(6, &[gpu(1)]);
+    moved.labs[1].run(6, &[gpu(3), gpu(4)]);
+    moved.labs[1].run(6, &[gpu(3), gpu(4), gpu(5)]);
+    moved.expect("CAP-02", Outcome::Met, "4 of");
+    // All five in one report are five.
+    let mut five = Scene::empty();
+    five.licence.push_str(&device(5, "H100 SXM5 80GB"));
+    five.labs[0].run(11, &[gpu(1), gpu(2)]);
+    five.labs[0].run(1, &[gpu(1), gpu(2), gpu(5)]);
+    five.labs[1].run(12, &[gpu(3), gpu(4)]);
+    five.expect("CAP-01", Outcome::NotMet, "79,160 TPP");
+    five.expect(
+        "CAP-02",
+        Outcome::NotMet,
+        "5 of H100 SXM5 80GB, of which 4 are licensed",
+    );
+}
+
+#[test]
+fn a_slow_clock_does_not_put_two_boards_into_one_place() {
+    let slow = |slot: i64| {
+        let mut scene = Scene::empty();
+        scene.licence.push_str(&device(5, "H100 SXM5 80GB"));
+        scene.labs[0].run(6, &[gpu(1), gpu(2)]);
+        scene.labs[0].run(6, &[gpu(1)]);
+        scene.labs[1].sleep(1_800);
+        scene.labs[1].run_with(6, &[gpu(3), gpu(4), gpu(5)], |c| {
+            c.report.time.wall_end = c.report.time.wall_end.plus(-slot);
+            c.issued_at = c.issued_at.plus(-slot);
+        });
+        scene
+    };
+    slow(0).expect("CAP-02", Outcome::Met, "4 of");
+    for id in ["CAP-01", "CAP-02"] {
+        slow(900).expect(id, Outcome::CannotTell, "clocks that are off");
+    }
+}
+
+#[test]
+fn a_device_that_was_handed_to_a_guest_and_back_does_not_count_twice() {
+    let guest = |scene: &mut Scene, devices: &[AcceleratorClaims], strangers: u16| {
+        let count = u16::try_from(devices.len()).unwrap();
+        scene.labs[0].run_with(4, devices, |c| {
+            let row = bus(0x2330, strangers, 0, DeviceState::PassedThrough);
+            c.submods.host.host.bus = vec![bus(0x2330, count, count, DeviceState::Present), row];
+        });
+    };
+    let mut scene = Scene::empty();
+    scene.labs[1].run(12, &[gpu(3), gpu(4)]);
+    // The agent came up without the driver, then one device went to a guest and came back.
+    guest(&mut scene, &[], 2);
+    scene.labs[0].run(1, &[gpu(1), gpu(2)]);
+    guest(&mut scene, &[gpu(1)], 1);
+    scene.labs[0].run(3, &[gpu(1), gpu(2)]);
+    scene.now = scene.labs[0].wall().plus(10);
+    scene.expect("CAP-01", Outcome::Met, "add up to 63,328 TPP");
+    scene.expect("CAP-02", Outcome::Met, "4 of");
+    scene.expect("INV-11", Outcome::NotMet, "passed through");
+    // One that stands beside both is one more.
+    guest(&mut scene, &[gpu(1), gpu(2)], 1);
+    scene.now = scene.labs[0].wall().plus(10);
+    scene.expect(
+        "CAP-02",
+        Outcome::NotMet,
+        "5 of H100 SXM5 80GB, of which 4 are licensed",
+    );
+}
+
 #[test]
 fn cap_01_leaves_an_unknown_device_open_and_cap_02_fails_it() {
     let mut unknown = gpu(2);
@@ -50,7 +137,7 @@ fn cap_02_counts_models() {
     Scene::honest().expect(
         "CAP-02",
         Outcome::Met,
-        "4 of H100 SXM5 80GB were seen, as licensed",
+        "4 of H100 SXM5 80GB were seen at one time, as licensed",
     );
     Scene::honest().with("count = 4", "count = 3").expect(
         "CAP-02",

@@ -1,5 +1,4 @@
 use super::*;
-use crate::appraisal::Span;
 use crate::appraisal::fixture::bus;
 use crate::id::{DeviceUuid, NodeId};
 use crate::telemetry::{DeviceState, Reading};
@@ -137,10 +136,7 @@ fn inv_03_sees_the_other_site_and_the_double() {
         site: "harbour-9".to_owned(),
         uuid: gpu(3).identity.uuid,
         serial: None,
-        presence: vec![Span {
-            from: start().plus(600),
-            to: start().plus(1_200),
-        }],
+        presence: vec![stretch(600, 1_200)],
     });
     scene.expect(
         "INV-03",

@@ -12,7 +12,8 @@ mod training;
 
 use super::*;
 use crate::appraisal::fixture::{Lab, gpu};
-use crate::appraisal::{NodeAtSite, NodeStatus, Sighting};
+use crate::appraisal::{NodeAtSite, NodeStatus, Sighting, Span};
+use crate::id::Digest;
 use crate::report::AcceleratorClaims;
 use std::sync::Arc;
 
@@ -152,5 +153,18 @@ pub(super) fn status(n: u8) -> NodeStatus {
         revoked_from: None,
         revoked_at: None,
         key_certified: true,
+    }
+}
+
+/// A stretch between two times after the start, of which each report came five seconds after its end.
+pub(super) fn stretch(from: i64, to: i64) -> Span {
+    Span {
+        from: start().plus(from),
+        to: start().plus(to),
+        first_received: start().plus(from).plus(305),
+        last_received: start().plus(to).plus(5),
+        lag: 5,
+        first_report: Digest([5; 32]),
+        last_report: Digest([6; 32]),
     }
 }

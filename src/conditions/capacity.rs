@@ -7,6 +7,7 @@ use super::presence::Standings;
 use crate::accelerator::{ExportClass, Model};
 use crate::appraisal::Grade;
 use crate::id::Digest;
+use crate::time::UnixSeconds;
 use crate::unit::Grouped;
 use std::collections::BTreeMap;
 
@@ -23,14 +24,14 @@ pub(super) struct Fleet<'a> {
 }
 
 impl<'a> Fleet<'a> {
-    pub(super) fn seen(case: &Case<'a>) -> Self {
+    /// All that was seen since a time, there at once or not.
+    pub(super) fn seen(case: &Case<'a>, since: UnixSeconds) -> Self {
         let mut fleet = Self {
             models: BTreeMap::new(),
             unknown: Vec::new(),
             doubtful: Vec::new(),
             evidence: Vec::new(),
         };
-        let since = case.since();
         let seen = case.unique_since(since);
         for s in &seen {
             if s.is_doubtful(since) && case.row_of(&s.device.identity).is_none() {
@@ -88,7 +89,8 @@ pub(super) fn tpp_within_licence(case: &Case<'_>) -> Verdict {
     let Some(licensed) = case.licence.licensed_tpp else {
         return Verdict::no_limit("how much TPP may stand at a site (`licensed_tpp`)");
     };
-    let fleet = Fleet::seen(case);
+    let since = case.manifest_since();
+    let fleet = Fleet::seen(case, since);
     let mut open = fleet.unknown.clone();
     open.extend(fleet.doubtful.iter().cloned());
     for (model, number) in fleet.models.values() {
@@ -99,10 +101,11 @@ pub(super) fn tpp_within_licence(case: &Case<'_>) -> Verdict {
             open.push(format!("{number} of {}, whose class is not known", model.name));
         }
     }
-    let (least, most) = Standings::of(case).at_once(|model| match (model.export_class_now(), model.tpp()) {
-        (ExportClass::A, Some(tpp)) => u128::from(tpp.0),
-        _ => 0,
-    });
+    let (least, most) =
+        Standings::of(case, since).at_once(|model| match (model.export_class_now(), model.tpp()) {
+            (ExportClass::A, Some(tpp)) => u128::from(tpp.0),
+            _ => 0,
+        });
     let limit = Quantity::at_most(licensed.0, "TPP");
     let sum = |total: u128| {
         format!(
@@ -114,7 +117,7 @@ pub(super) fn tpp_within_licence(case: &Case<'_>) -> Verdict {
         verdict
             .measured(Quantity::at_least(least, "TPP"))
             .limit(limit.clone())
-            .window(case.since(), case.now)
+            .window(since, case.now)
             .coverage(case.fresh_share())
             .evidence(fleet.evidence.iter().copied())
     };
@@ -139,6 +142,7 @@ pub(super) fn tpp_within_licence(case: &Case<'_>) -> Verdict {
             .limit(limit)
             .evidence(fleet.evidence),
     )
+    .window(since, case.now)
 }
 
 /// Of devices that clocks or keys do not show to have been there with the others, in words.
@@ -150,8 +154,9 @@ pub(super) fn models_within_licence(case: &Case<'_>) -> Verdict {
     if case.licence.models.is_empty() {
         return Verdict::no_limit("which models may stand at a site (`[[models]]`)");
     }
-    let fleet = Fleet::seen(case);
-    let there = Standings::of(case);
+    let since = case.manifest_since();
+    let fleet = Fleet::seen(case, since);
+    let there = Standings::of(case, since);
     let mut wrong: Vec<String> = fleet
         .unknown
         .iter()
@@ -188,15 +193,17 @@ pub(super) fn models_within_licence(case: &Case<'_>) -> Verdict {
         .fold(0, |n, m| n.saturating_add(m.count));
     let limit = Quantity::at_most(all, "devices");
     if wrong.is_empty() && open.is_empty() {
-        return case.settle_devices(
-            Verdict::met(
-                "licensed-models",
-                format!("{} were seen at one time, as licensed", few(&kinds)),
+        return case
+            .settle_devices(
+                Verdict::met(
+                    "licensed-models",
+                    format!("{} were seen at one time, as licensed", few(&kinds)),
+                )
+                .measured(Quantity::between(least, most, "devices"))
+                .limit(limit)
+                .evidence(fleet.evidence),
             )
-            .measured(Quantity::between(least, most, "devices"))
-            .limit(limit)
-            .evidence(fleet.evidence),
-        );
+            .window(since, case.now);
     }
     let verdict = if wrong.is_empty() {
         Verdict::cannot_tell("not-surely-at-one-time", few(&open))
@@ -207,7 +214,7 @@ pub(super) fn models_within_licence(case: &Case<'_>) -> Verdict {
         .grade(Grade::DriverReported)
         .measured(Quantity::at_least(least, "devices"))
         .limit(limit)
-        .window(case.since(), case.now)
+        .window(since, case.now)
         .coverage(case.fresh_share())
         .evidence(fleet.evidence)
 }

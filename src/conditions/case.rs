@@ -230,6 +230,9 @@ impl<'a> Case<'a> {
         if self.now < self.licence.valid.from {
             return Some(format!("the licence holds only from {}", self.licence.valid.from));
         }
+        if let Some(from) = self.licence.manifest_from.filter(|t| self.now < *t) {
+            return Some(format!("the manifest holds only from {from}"));
+        }
         if !self.licence.valid.holds(self.now) {
             let to = self.licence.valid.to.unwrap_or(self.licence.valid.from);
             return Some(format!("the licence ended before {to}"));
@@ -284,6 +287,12 @@ impl<'a> Case<'a> {
             Some(window) => from.max(self.now.plus(window.value.saturating_neg())),
             None => from,
         }
+    }
+
+    /// The same for what the manifest decides: a device that a newer serial drops was licensed until then.
+    pub(super) fn manifest_since(&self) -> UnixSeconds {
+        self.since()
+            .max(self.licence.manifest_from.unwrap_or(self.licence.valid.from))
     }
 
     /// Devices that answered since a time, by the node's clock or by the verifier's, in the order of node and UUID.

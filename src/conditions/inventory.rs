@@ -18,13 +18,14 @@ pub(super) fn on_the_manifest(case: &Case<'_>) -> Verdict {
         )
         .grade(Grade::Declared);
     }
-    let mut seen = case.unique_since(case.since());
+    let since = case.manifest_since();
+    let mut seen = case.unique_since(since);
     let all = seen.len();
     seen.retain(|s| !case.is_beside(s));
     let (doubtful, offenders): (Vec<(&Seen<'_>, String)>, Vec<_>) = seen
         .iter()
         .filter_map(|s| Some((s, off_the_manifest(case, s)?)))
-        .partition(|(s, _)| s.is_doubtful(case.since()));
+        .partition(|(s, _)| s.is_doubtful(since));
     if offenders.is_empty() && !doubtful.is_empty() {
         let words: Vec<String> = doubtful
             .iter()
@@ -38,7 +39,7 @@ pub(super) fn on_the_manifest(case: &Case<'_>) -> Verdict {
                 few(&words)
             ),
         )
-        .window(case.since(), case.now)
+        .window(since, case.now)
         .coverage(case.fresh_share())
         .subjects(doubtful.iter().map(|(s, _)| s.subject()))
         .evidence(doubtful.iter().map(|(s, _)| s.device.last_report));
@@ -56,7 +57,8 @@ pub(super) fn on_the_manifest(case: &Case<'_>) -> Verdict {
             ));
         }
         return case
-            .settle_devices(Verdict::met("all-on-manifest", sentence).none_of("devices off the manifest"));
+            .settle_devices(Verdict::met("all-on-manifest", sentence).none_of("devices off the manifest"))
+            .window(since, case.now);
     }
     let words: Vec<String> = offenders
         .iter()
@@ -73,7 +75,7 @@ pub(super) fn on_the_manifest(case: &Case<'_>) -> Verdict {
     )
     .measured(Quantity::at_least(offenders.len(), "devices off the manifest"))
     .limit(Quantity::at_most(0, "devices off the manifest"))
-    .window(case.since(), case.now)
+    .window(since, case.now)
     .coverage(case.fresh_share())
     .subjects(offenders.iter().map(|(s, _)| s.subject()))
     .evidence(offenders.iter().map(|(s, _)| s.device.last_report))

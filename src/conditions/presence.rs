@@ -95,13 +95,12 @@ struct Standing<'a> {
     stay: Stay,
 }
 
-/// All stays in the window, node by node.
+/// All stays since a time, node by node.
 #[derive(Debug)]
 pub(super) struct Standings<'a>(Vec<Vec<Standing<'a>>>);
 
 impl<'a> Standings<'a> {
-    pub(super) fn of(case: &Case<'a>) -> Self {
-        let since = case.since();
+    pub(super) fn of(case: &Case<'a>, since: UnixSeconds) -> Self {
         Self(case.nodes().map(|node| at_node(case, node, since)).collect())
     }
 

@@ -71,7 +71,7 @@ pub(super) fn capacity_bound(case: &Case<'_>) -> Verdict {
 
 /// Operations per nanosecond of all devices seen, their number, those that are unknown, and the reports that show them.
 fn fleet_rate(case: &Case<'_>) -> (u128, u64, Vec<String>, Vec<Digest>) {
-    let fleet = Fleet::seen(case);
+    let fleet = Fleet::seen(case, case.since());
     let mut unknown = fleet.unknown.clone();
     unknown.extend(fleet.doubtful.iter().cloned());
     let (mut rate, mut devices) = (0u128, 0u64);

@@ -31,6 +31,12 @@ impl Licence {
                 self.ruleset_id
             ),
         ];
+        if let Some(from) = self.manifest_from {
+            lines.push(format!(
+                "Its manifest, TPP and numbers of models hold from {from}; what was seen before is not judged by them \
+                 (INV-01, CAP-01, CAP-02)."
+            ));
+        }
         for site in &self.sites {
             let devices = self.manifest(&site.id).count();
             lines.push(match &site.country {

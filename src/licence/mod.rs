@@ -105,6 +105,9 @@ pub struct Licence {
     pub countries_allowed: Vec<String>,
     /// Most TPP of class 3A090.a at one site (CAP-01).
     pub licensed_tpp: Option<Tpp>,
+    /// From when the manifest, the TPP and the numbers of models hold (INV-01, CAP-01, CAP-02); absent where from the
+    /// licence's start. What was seen before is not judged by them.
+    pub manifest_from: Option<UnixSeconds>,
     /// Models and their numbers (CAP-02).
     pub models: Vec<LicensedModel>,
     /// The manifest (INV-01, INV-02).

@@ -26,6 +26,10 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
     {
         root.mistake_at("valid_to", "`valid_to` does not lie after `valid_from`");
     }
+    let manifest_from = root.optional("manifest_from", |f| f.moment(zone, DayEnd::Start));
+    if manifest_from.is_some_and(|t| valid_from.is_some_and(|v| t < v) || valid_to.is_some_and(|v| t >= v)) {
+        root.mistake_at("manifest_from", "`manifest_from` does not lie within the licence");
+    }
     let ruleset_id = root.required("ruleset_id", Field::text);
     let ruleset_digest = root.optional("ruleset_digest", Field::digest);
     let profiles = root
@@ -88,6 +92,7 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
         sites,
         countries_allowed,
         licensed_tpp,
+        manifest_from,
         models,
         devices,
         manifest_digest,

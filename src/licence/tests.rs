@@ -109,6 +109,25 @@ fn a_trial_may_report_often_and_a_word_too_near_is_suggested() {
 }
 
 #[test]
+fn a_manifest_holds_within_its_licence() {
+    let with = |day: &str| {
+        Licence::parse(&EXAMPLE.replace("# manifest_from = 2026-11-08", &format!("manifest_from = {day}")))
+    };
+    let text = with("2026-11-08").unwrap().explain();
+    assert!(
+        text.contains("hold from 2026-11-08T00:00:00Z; what was seen before is not judged"),
+        "{text}"
+    );
+    for outside in ["2026-10-31", "2027-11-01"] {
+        let found = with(outside).unwrap_err().to_string();
+        assert!(
+            found.contains("`manifest_from` does not lie within the licence"),
+            "{found}"
+        );
+    }
+}
+
+#[test]
 fn a_device_that_stands_twice_on_the_manifest_is_a_mistake() {
     let text = format!("{EXAMPLE}\n[[device]]\nserial = \"1650123000117\"\n");
     assert!(

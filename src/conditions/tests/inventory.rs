@@ -48,6 +48,36 @@ fn inv_01_cannot_be_told_without_a_manifest() {
 }
 
 #[test]
+fn a_newer_serial_does_not_accuse_of_what_the_older_one_allowed() {
+    let mut scene = Scene::empty().with(&device(4, "H100 SXM5 80GB"), "");
+    scene.licence = scene
+        .licence
+        .replace("count = 4", "count = 3")
+        .replace("63_328", "47_496");
+    scene.labs[0].run(12, &[gpu(1), gpu(2)]);
+    scene.labs[1].run(6, &[gpu(3), gpu(4)]);
+    scene.labs[1].run(6, &[gpu(3)]);
+    let of_the_manifest = ["INV-01", "CAP-01", "CAP-02"];
+    for id in of_the_manifest {
+        scene.expect(id, Outcome::NotMet, "");
+    }
+    let at = |time: &str| format!("manifest_from = 2026-11-20T{time}Z\nlicensed_tpp");
+    let mut newer = scene.with("licensed_tpp", &at("00:31:00"));
+    for id in of_the_manifest {
+        let finding = newer.expect(id, Outcome::Met, "");
+        assert_eq!(finding.window.unwrap().from, start().plus(31 * 60));
+    }
+    newer = newer.with(&at("00:31:00"), &at("00:29:00"));
+    newer.expect("INV-01", Outcome::NotMet, "(serial S4");
+    newer = newer.with(&at("00:29:00"), &at("09:00:00"));
+    newer.expect(
+        "INV-01",
+        Outcome::CannotTell,
+        "the manifest holds only from 2026-11-20T09:00:00Z",
+    );
+}
+
+#[test]
 fn inv_01_forgets_what_was_seen_before_the_window() {
     let mut scene = Scene::empty();
     scene.labs[0].run(12, &[gpu(1), gpu(2), gpu(9)]);

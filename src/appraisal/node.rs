@@ -152,8 +152,8 @@ crate::record! {
         13 => libraries_unkept: Option<UnixSeconds>,
         /// When it reported, oldest first, as far as it is kept.
         14 => presence: Vec<Span>,
-        /// When the last of those accelerators was seen that could not be kept among `strangers` for want of room.
-        15 => strangers_unkept: Option<UnixSeconds>,
+        /// Kinds of accelerators that no reporting driver held and that could not be kept for want of room.
+        15 => strangers_unkept: u32,
     }
 }
 
@@ -177,7 +177,7 @@ impl NodeFacts {
             agent_starts: 0,
             libraries_unkept: None,
             presence: Vec::new(),
-            strangers_unkept: None,
+            strangers_unkept: 0,
         }
     }
 
@@ -355,8 +355,8 @@ impl NodeFacts {
             return;
         }
         if self.strangers.len() >= STRANGERS {
-            let forgotten = forget_oldest(&mut self.strangers, Stranger::last_heard);
-            self.strangers_unkept = self.strangers_unkept.max(forgotten);
+            let _ = forget_oldest(&mut self.strangers, Stranger::last_heard);
+            self.strangers_unkept = self.strangers_unkept.saturating_add(1);
         }
         self.strangers.push(Stranger {
             id: bus.id,

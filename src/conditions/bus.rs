@@ -3,7 +3,7 @@
 //! What stands here is `host-observed`: a host that lies about its own bus is not caught by this, except where its
 //! drivers answer for devices that its bus does not show.
 
-use super::case::Case;
+use super::case::{Case, Seen};
 use super::finding::{Quantity, Verdict, count, few};
 use crate::appraisal::{DeviceFacts, Grade, Newest, NodeAtSite, NodeFacts, Span};
 use crate::id::{Digest, PciId};
@@ -268,6 +268,45 @@ pub(super) fn unheld(node: &NodeAtSite, since: UnixSeconds) -> Vec<Unheld> {
         }
     }
     out
+}
+
+/// What stood on a bus since a time beyond the devices that were seen at its node, and how many at most.
+///
+/// As many as the node's own devices explain are taken for these, whether they answered or not: they count already.
+pub(super) fn beyond<'a>(
+    case: &Case<'a>,
+    since: UnixSeconds,
+    seen: &[Seen<'_>],
+) -> Vec<(&'a NodeAtSite, Unheld, u64)> {
+    let mut out = Vec::new();
+    for node in case.nodes() {
+        for unheld in unheld(node, since) {
+            let own = seen.iter().filter(|s| {
+                s.node.record.facts.node == node.record.facts.node
+                    && kind(&s.device.identity.pci) == unheld.kind
+            });
+            let number = unheld
+                .at_once
+                .saturating_sub(u64::try_from(own.count()).unwrap_or(u64::MAX));
+            if number > 0 {
+                out.push((node, unheld, number));
+            }
+        }
+    }
+    out
+}
+
+impl Unheld {
+    /// How a sentence names so many of them.
+    pub(super) fn label(&self, number: u64, node: &NodeAtSite) -> String {
+        format!(
+            "{} with PCI id {:04x}:{:04x} on node {}",
+            count(usize::try_from(number).unwrap_or(usize::MAX), "accelerator"),
+            self.id.vendor,
+            self.id.device,
+            node.status.name
+        )
+    }
 }
 
 /// Maker and kind of a device: drivers and buses may differ in how they write the subsystem.

@@ -1,8 +1,8 @@
 //! Capacity: how much performance stands at the site.
 
-use super::bus::{self, kind};
-use super::case::{Case, Seen, is_called};
-use super::finding::{Quantity, Verdict, count, few};
+use super::bus;
+use super::case::{Case, is_called};
+use super::finding::{Quantity, Verdict, few};
 use super::presence::Standings;
 use crate::accelerator::{ExportClass, Model};
 use crate::appraisal::Grade;
@@ -44,31 +44,10 @@ impl<'a> Fleet<'a> {
             fleet.add(case.model(s.device), 1, || s.label());
             fleet.evidence.push(s.device.last_report);
         }
-        for node in case.nodes() {
-            let here = |s: &&Seen<'_>| s.node.record.facts.node == node.record.facts.node;
-            for unheld in bus::unheld(node, since) {
-                // As many as are not devices that were seen: those count already, whether they answer or not.
-                let own = seen
-                    .iter()
-                    .filter(here)
-                    .filter(|s| kind(&s.device.identity.pci) == unheld.kind);
-                let own = u64::try_from(own.count()).unwrap_or(u64::MAX);
-                let number = unheld.at_once.saturating_sub(own);
-                if number == 0 {
-                    continue;
-                }
-                let model = case.catalogue.find(&unheld.id, "").model();
-                fleet.add(model, number, || {
-                    format!(
-                        "{} with PCI id {:04x}:{:04x} on node {}",
-                        count(usize::try_from(number).unwrap_or(usize::MAX), "accelerator"),
-                        unheld.id.vendor,
-                        unheld.id.device,
-                        node.status.name
-                    )
-                });
-                fleet.evidence.push(unheld.span.last_report);
-            }
+        for (node, unheld, number) in bus::beyond(case, since, &seen) {
+            let model = case.catalogue.find(&unheld.id, "").model();
+            fleet.add(model, number, || unheld.label(number, node));
+            fleet.evidence.push(unheld.span.last_report);
         }
         fleet
     }

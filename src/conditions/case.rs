@@ -438,7 +438,10 @@ impl<'a> Case<'a> {
                 ..verdict
             };
         }
-        let unkept = self.nodes().any(|n| n.record.facts.devices_unkept > 0);
+        let unkept = self.nodes().any(|n| {
+            let facts = &n.record.facts;
+            facts.devices_unkept > 0 || facts.strangers_unkept > 0
+        });
         if blind.is_empty() && !unkept {
             return verdict;
         }
@@ -447,7 +450,7 @@ impl<'a> Case<'a> {
             .map(|(n, why)| format!("node {} {why}", n.status.name))
             .collect();
         if unkept {
-            reasons.push("a node named more devices than are kept".to_owned());
+            reasons.push("a node named more accelerators than are kept".to_owned());
         }
         let sentence = format!(
             "{}, so that what is there cannot be told; as far as was seen, {}",

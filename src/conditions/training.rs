@@ -1,7 +1,8 @@
 //! Training: what the site could compute at most, and what it computed in training.
 
+use super::bus;
 use super::capacity::Fleet;
-use super::case::{Case, Seen, no_report};
+use super::case::{Case, no_report};
 use super::finding::{Quantity, Verdict, count, few, peak, plain_hours, scientific_up};
 use crate::accelerator::Model;
 use crate::appraisal::{DeviceDay, NodeAtSite};
@@ -23,8 +24,10 @@ pub(super) fn capacity_bound(case: &Case<'_>) -> Verdict {
     let Some(window) = case.term(|l| l.ops_window) else {
         return Verdict::no_limit("the time over which operations are summed (`ops_window`)");
     };
-    let (mut rate, mut devices, mut unknown, evidence) = fleet_rate(case);
-    for row in unseen_rows(case) {
+    let from = case.now.plus(window.value.saturating_neg());
+    let since = case.since();
+    let (mut rate, mut devices, mut unknown, evidence) = fleet_rate(case, since);
+    for row in unseen_rows(case, since) {
         match row_model(case, row).and_then(fastest) {
             Some(fastest) => {
                 rate = rate.saturating_add(u128::from(fastest));
@@ -47,7 +50,6 @@ pub(super) fn capacity_bound(case: &Case<'_>) -> Verdict {
         scientific_up(limit.value.0),
     );
     let bound = Quantity::at_most(limit.value.0, "operations");
-    let from = case.now.plus(window.value.saturating_neg());
     let verdict = if !unknown.is_empty() {
         Verdict::cannot_tell("unknown-device", format!("{sum}; not counted: {}", few(&unknown)))
     } else if most >= limit.value.0 {
@@ -70,8 +72,8 @@ pub(super) fn capacity_bound(case: &Case<'_>) -> Verdict {
 }
 
 /// Operations per nanosecond of all devices seen, their number, those that are unknown, and the reports that show them.
-fn fleet_rate(case: &Case<'_>) -> (u128, u64, Vec<String>, Vec<Digest>) {
-    let fleet = Fleet::seen(case, case.since());
+fn fleet_rate(case: &Case<'_>, since: UnixSeconds) -> (u128, u64, Vec<String>, Vec<Digest>) {
+    let fleet = Fleet::seen(case, since);
     let mut unknown = fleet.unknown.clone();
     unknown.extend(fleet.doubtful.iter().cloned());
     let (mut rate, mut devices) = (0u128, 0u64);
@@ -92,10 +94,10 @@ fn fastest(model: &Model) -> Option<u64> {
     model.rates.formats().map(|(_, rate)| rate).max()
 }
 
-/// Rows of the manifest that no device seen lately answers to. They count: they may stand there unheard.
-fn unseen_rows<'a>(case: &Case<'a>) -> Vec<&'a LicensedDevice> {
+/// Rows of the manifest that no device seen since a time answers to. They count: they may stand there unheard.
+fn unseen_rows<'a>(case: &Case<'a>, since: UnixSeconds) -> Vec<&'a LicensedDevice> {
     let seen: BTreeSet<usize> = case
-        .seen_since(case.since())
+        .seen_since(since)
         .iter()
         .filter_map(|s| Some(case.row_of(&s.device.identity)?.0))
         .collect();
@@ -257,16 +259,14 @@ impl Sums {
             by_device: BTreeMap::new(),
             evidence: Vec::new(),
         };
-        let mut seen: BTreeMap<DeviceUuid, Seen<'_>> = BTreeMap::new();
-        for s in case.unique_since(from) {
-            seen.insert(s.device.identity.uuid, s);
-        }
+        let seen = case.unique_since(from);
         let mut reported = reported(case, from, kind);
         let mut rows_met = BTreeSet::new();
-        for (uuid, s) in &seen {
+        for s in &seen {
+            let uuid = s.device.identity.uuid;
             // An allowance is for the devices of its licence, and for those that no licence lists.
             if case.is_beside(s) {
-                reported.remove(uuid);
+                reported.remove(&uuid);
                 continue;
             }
             let due = case.row_of(&s.device.identity).map(|(i, row)| {
@@ -274,11 +274,15 @@ impl Sums {
                 row.in_service.unwrap_or(from)
             });
             // A device counts from when it was due, or from when it was first seen if that is earlier or it was never due.
+            // It may have stood on the bus unheld before that.
+            let kind = bus::kind(&s.device.identity.pci);
+            let unheld = bus::unheld(s.node, from).into_iter().filter(|u| u.kind == kind);
             let first = s.device.first_seen.unwrap_or(from);
+            let first = unheld.map(|u| u.span.from).fold(first, UnixSeconds::min);
             let start = due.map_or(first, |due| due.min(first)).max(from);
-            let found = reported.remove(uuid).unwrap_or_default();
+            let found = reported.remove(&uuid).unwrap_or_default();
             sums.evidence.push(s.device.last_report);
-            sums.add(case, *uuid, s.label(), case.model(s.device), start, &found);
+            sums.add(case, uuid, s.label(), case.model(s.device), start, &found);
         }
         // Days of devices whose facts were dropped for want of room.
         for (uuid, found) in reported.iter().filter(|(_, f)| f.lower > MicroTppHours(0)) {
@@ -287,18 +291,35 @@ impl Sums {
         for (i, row) in case.rows() {
             let start = row.in_service.unwrap_or(from).max(from);
             if !rows_met.contains(&i) && start <= case.now {
-                let uuid = row.uuid.unwrap_or(DeviceUuid([0; 16]));
-                sums.add(
-                    case,
-                    uuid,
-                    row.label(),
-                    row_model(case, row),
-                    start,
-                    &Reported::default(),
-                );
+                sums.add_silent(case, &row.label(), row_model(case, row), start, 1);
             }
         }
+        for (node, unheld, number) in bus::beyond(case, from, &seen) {
+            let model = case.catalogue.find(&unheld.id, "").model();
+            let start = unheld.span.from.max(from);
+            sums.add_silent(case, &unheld.label(number, node), model, start, number);
+            sums.evidence.push(unheld.span.last_report);
+        }
         sums
+    }
+
+    /// Adds devices of one model of which no report of the period speaks, from a time on.
+    fn add_silent(
+        &mut self,
+        case: &Case<'_>,
+        label: &str,
+        model: Option<&Model>,
+        start: UnixSeconds,
+        number: u64,
+    ) {
+        let Some(tpp) = model.and_then(Model::tpp) else {
+            self.unknown.push(format!("{label}, whose peak is not known"));
+            return;
+        };
+        let most = peak(tpp, milliseconds(case.now.since(start)).saturating_mul(number));
+        self.unreported = self.unreported.plus(most);
+        self.capacity = self.capacity.plus(most);
+        self.compute = self.compute.plus(Interval::new(MicroTppHours(0), most));
     }
 
     fn add(

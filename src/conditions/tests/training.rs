@@ -1,5 +1,6 @@
 use super::*;
-use crate::appraisal::fixture::compute;
+use crate::appraisal::fixture::{bus, compute};
+use crate::telemetry::DeviceState;
 
 fn trainer(n: u8, lower: u128, upper: u128) -> AcceleratorClaims {
     let mut device = gpu(n);
@@ -105,4 +106,63 @@ fn trn_04_drops_a_day_that_began_before_the_period_from_the_lower_bound_only() {
     scene.hour(&[trainer(1, 1_200, 1_210), gpu(2)], &[gpu(3), gpu(4)]);
     let measured = scene.finding("TRN-04").measured.unwrap();
     assert_eq!(measured.lower.as_deref(), Some("0.000"));
+}
+
+/// An hour in which the first node's bus shows this, of NVIDIA, beside its two devices.
+fn with_a_guest(device: u16, number: u16) -> Scene {
+    let mut scene = Scene::empty();
+    scene.labs[1].run(12, &[gpu(3), gpu(4)]);
+    scene.labs[0].run_with(12, &[gpu(1), gpu(2)], |c| {
+        let guest = bus(device, number, 0, DeviceState::PassedThrough);
+        c.submods.host.host.bus.push(guest);
+    });
+    scene
+}
+
+#[test]
+fn accelerators_that_nobody_manages_may_train_from_when_they_were_seen() {
+    let scene = with_a_guest(0x2330, 1);
+    scene.expect("TRN-01", Outcome::Met, "5 devices at the peak");
+    // 4 devices x 15,832 TPP x 3,610 s, and one more for the 3,310 s since the end of the first report.
+    let met = scene.with("50_000", "79_000");
+    met.expect(
+        "TRN-04",
+        Outcome::Met,
+        "could have made at most 78,060.555 TPP-hours",
+    );
+    let open = met.with("79_000", "70_000");
+    let finding = open.expect("TRN-04", Outcome::Met, "of which");
+    assert_eq!(finding.measured.unwrap().upper.unwrap(), "14732.555");
+    let tight = open.with("70_000", "14_000");
+    tight.expect(
+        "TRN-04",
+        Outcome::CannotTell,
+        "the allowance lies between the bounds",
+    );
+    let unknown = with_a_guest(0xfff0, 2);
+    for id in ["TRN-01", "TRN-04"] {
+        unknown.expect(
+            id,
+            Outcome::CannotTell,
+            "2 accelerators with PCI id 10de:fff0 on node n-1",
+        );
+    }
+}
+
+#[test]
+fn a_device_of_the_node_that_does_not_answer_explains_one_on_its_bus() {
+    let mut scene = Scene::empty();
+    scene.labs[1].run(12, &[gpu(3), gpu(4)]);
+    scene.labs[0].run(6, &[gpu(1), gpu(2)]);
+    scene.labs[0].run_with(6, &[gpu(1)], |c| {
+        let guest = bus(0x2330, 1, 0, DeviceState::PassedThrough);
+        c.submods.host.host.bus.push(guest);
+    });
+    scene.expect("TRN-01", Outcome::Met, "4 devices at the peak");
+    let scene = scene.with("50_000", "64_000");
+    scene.expect(
+        "TRN-04",
+        Outcome::Met,
+        "could have made at most 63,503.911 TPP-hours",
+    );
 }

@@ -25,7 +25,8 @@ pub(super) fn capacity_bound(case: &Case<'_>) -> Verdict {
         return Verdict::no_limit("the time over which operations are summed (`ops_window`)");
     };
     let from = case.now.plus(window.value.saturating_neg());
-    let since = case.since();
+    // What was seen at any time of the window may have computed in all of it.
+    let since = case.since().min(from);
     let (mut rate, mut devices, mut unknown, evidence) = fleet_rate(case, since);
     for row in unseen_rows(case, since) {
         match row_model(case, row).and_then(fastest) {

@@ -166,3 +166,16 @@ fn a_device_of_the_node_that_does_not_answer_explains_one_on_its_bus() {
         "could have made at most 63,503.911 TPP-hours",
     );
 }
+
+#[test]
+fn trn_01_counts_all_that_was_seen_in_its_own_window() {
+    let mut scene = Scene::empty();
+    scene.hour(&[gpu(1), gpu(2), gpu(9)], &[gpu(3), gpu(4)]);
+    for lab in &mut scene.labs {
+        lab.sleep(100 * 86_400);
+    }
+    scene.hour(&[gpu(1), gpu(2)], &[gpu(3), gpu(4)]);
+    scene.now = scene.labs[0].wall().plus(10);
+    scene.expect("TRN-01", Outcome::Met, "5 devices at the peak");
+    scene.expect("INV-01", Outcome::Met, "each of 4 devices");
+}

@@ -82,8 +82,10 @@ pub struct NodeAtSite {
 pub struct Sighting {
     /// The node there.
     pub node: NodeId,
-    /// The node's name.
-    pub node_name: String,
+    /// What is known of it beside its reports.
+    pub status: NodeStatus,
+    /// Its clock.
+    pub clock: ClockFacts,
     /// The site.
     pub site: String,
     /// The device.

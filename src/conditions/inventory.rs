@@ -3,11 +3,9 @@
 use super::case::{Case, Seen, is_called, no_report};
 use super::finding::{Quantity, Verdict, count, few};
 use crate::accelerator::{Confidence, Match, Model};
-use crate::appraisal::{Grade, Span};
-use crate::id::DeviceUuid;
+use crate::appraisal::Grade;
 use crate::licence::RowMatch;
 use crate::time::{UnixSeconds, span};
-use std::collections::BTreeMap;
 
 /// INV-01: every device that was seen is on the manifest.
 pub(super) fn on_the_manifest(case: &Case<'_>) -> Verdict {
@@ -190,135 +188,6 @@ pub(super) fn seen_in_time(case: &Case<'_>) -> Verdict {
         .coverage(case.fresh_share())
         .subjects(subjects)
         .evidence(evidence)
-}
-
-/// INV-03: no device is at two nodes, or at two sites, at one time, and none is there twice.
-pub(super) fn in_one_place(case: &Case<'_>) -> Verdict {
-    let Some(tolerance) = case.term(|l| l.clock_tolerance) else {
-        return Verdict::no_limit(
-            "how far a node's clock may be off, so that times of two nodes cannot be compared",
-        );
-    };
-    let since = case.since();
-    let mut places: BTreeMap<String, Vec<Place<'_>>> = BTreeMap::new();
-    let mut doubled = Vec::new();
-    let seen = case.seen_since(since);
-    for s in &seen {
-        let identity = &s.device.identity;
-        let place = Place {
-            node: s.node.record.facts.node.to_string(),
-            name: format!("node {}", s.node.status.name),
-            uuid: identity.uuid,
-            presence: &s.device.presence,
-        };
-        for key in keys(&identity.uuid.nvml(), identity.serial.as_deref()) {
-            places.entry(key).or_default().push(place.clone());
-        }
-        if s.device.doubled.is_some_and(|t| t >= since) {
-            doubled.push(format!(
-                "{} was named twice in one report of node {}",
-                s.subject(),
-                s.node.status.name
-            ));
-        }
-    }
-    for s in &case.facts.elsewhere {
-        let place = Place {
-            node: s.node.to_string(),
-            name: format!("node {} of site {}", s.node_name, s.site),
-            uuid: s.uuid,
-            presence: &s.presence,
-        };
-        for key in keys(&s.uuid.nvml(), s.serial.as_deref()) {
-            if let Some(found) = places.get_mut(&key) {
-                found.push(place.clone());
-            }
-        }
-    }
-    let mut words = doubled;
-    let mut subjects = Vec::new();
-    for (device, found) in &places {
-        // A board that is known by its UUID already is not named a second time by its serial number.
-        let by_serial = device.starts_with(SERIAL);
-        if let Some(clash) = clash(found, by_serial, since, tolerance.value) {
-            words.push(format!("{device} was seen on {clash}"));
-            subjects.push(device.clone());
-        }
-    }
-    let unkept: Vec<&Seen<'_>> = seen
-        .iter()
-        .filter(|s| s.device.presence_unkept.is_some_and(|t| t >= since))
-        .collect();
-    if words.is_empty() && !unkept.is_empty() {
-        let words: Vec<String> = unkept.iter().map(|s| s.label()).collect();
-        let sentence = format!("{} came and went more often than is kept", few(&words));
-        return Verdict::cannot_tell("more-than-kept", sentence)
-            .window(since, case.now)
-            .coverage(case.fresh_share())
-            .subjects(unkept.iter().map(|s| s.subject()))
-            .evidence(unkept.iter().map(|s| s.device.last_report));
-    }
-    if words.is_empty() {
-        let sentence = format!(
-            "none of {} was seen in two places at once for more than {}",
-            count(case.unique_since(since).len(), "device"),
-            span(tolerance.value)
-        );
-        return case
-            .settle_devices(Verdict::met("each-in-one-place", sentence).none_of("devices in two places"));
-    }
-    Verdict::not_met("two-places", few(&words))
-        .measured(Quantity::at_least(words.len(), "devices in two places"))
-        .limit(Quantity::at_most(0, "devices in two places"))
-        .window(since, case.now)
-        .coverage(case.fresh_share())
-        .evidence(
-            seen.iter()
-                .filter(|s| {
-                    keys(&s.subject(), s.device.identity.serial.as_deref()).any(|k| subjects.contains(&k))
-                })
-                .map(|s| s.device.last_report),
-        )
-        .subjects(subjects)
-}
-
-/// Where a device was, and when.
-#[derive(Clone)]
-struct Place<'a> {
-    node: String,
-    name: String,
-    uuid: DeviceUuid,
-    presence: &'a [Span],
-}
-
-/// How a board is named that is known by its serial number.
-const SERIAL: &str = "serial ";
-
-/// What makes two sightings the same device: the UUID, or the serial number of the board.
-fn keys(uuid: &str, serial: Option<&str>) -> impl Iterator<Item = String> {
-    [Some(uuid.to_owned()), serial.map(|s| format!("{SERIAL}{s}"))]
-        .into_iter()
-        .flatten()
-}
-
-/// The first pair of places that share more time than clocks may be off, in words.
-fn clash(places: &[Place<'_>], by_serial: bool, since: UnixSeconds, tolerance: i64) -> Option<String> {
-    for (i, a) in places.iter().enumerate() {
-        let rest = places.iter().skip(i.saturating_add(1));
-        for b in rest.filter(|b| !by_serial || a.uuid != b.uuid) {
-            for x in a.presence {
-                for y in b.presence {
-                    let (from, to) = (x.from.max(y.from), x.to.min(y.to));
-                    // Two boards of one node may not share a serial number either.
-                    if to.since(from) > tolerance && to >= since {
-                        let second = if a.node == b.node { "again there" } else { &b.name };
-                        return Some(format!("{} and {second}, from {from} to {to}", a.name));
-                    }
-                }
-            }
-        }
-    }
-    None
 }
 
 /// INV-06: name, PCI id, memory and cores are those of one model, the manifest's, and do not change.

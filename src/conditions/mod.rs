@@ -19,6 +19,7 @@ mod inventory;
 mod location;
 mod operations;
 mod overview;
+mod place;
 mod presence;
 mod security;
 mod training;
@@ -70,7 +71,7 @@ pub const REGISTRY: &[Condition] = &[
         title: "No device is seen at two sites or on two hosts at once",
         severity: Severity::Critical,
         source: "BIS diversion guidance of May 2025; cases of swapped serial numbers, 2024 to 2026",
-        judge: inventory::in_one_place,
+        judge: place::in_one_place,
     },
     Condition {
         id: "INV-06",

@@ -8,7 +8,7 @@ use super::bus::{self, Kind, kind};
 use super::case::Case;
 use crate::accelerator::Model;
 use crate::appraisal::{ClockFacts, ClockOddity, NodeAtSite, Span};
-use crate::id::{DeviceUuid, NodeId};
+use crate::id::{DeviceUuid, Digest, NodeId};
 use crate::time::UnixSeconds;
 
 /// Start and end.
@@ -25,6 +25,8 @@ pub(super) struct Stay {
     pub(super) sure: Option<Stretch>,
     /// The time in which it may have been there.
     pub(super) possible: Stretch,
+    /// The reports of its start and of its end.
+    pub(super) reports: [Digest; 2],
 }
 
 impl Stay {
@@ -52,6 +54,7 @@ impl Stay {
             told,
             sure: sure.filter(|(from, to)| from < to),
             possible: (span.from.plus(off.saturating_neg()), span.to.plus(slow)),
+            reports: [span.first_report, span.last_report],
         }
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::appraisal::fixture::bus;
-use crate::id::{DeviceUuid, NodeId};
+use crate::id::DeviceUuid;
 use crate::telemetry::{DeviceState, Reading};
 use crate::time::DAY_SECONDS;
 
@@ -124,58 +124,6 @@ fn inv_02_waits_for_a_device_until_it_is_due() {
     let mut never = Scene::empty();
     never.hour(&[gpu(1), gpu(2)], &[gpu(3)]);
     never.expect("INV-02", Outcome::CannotTell, "has never been seen");
-}
-
-#[test]
-fn inv_03_finds_one_device_on_two_hosts() {
-    let mut scene = Scene::empty();
-    scene.hour(&[gpu(1), gpu(2)], &[gpu(3), gpu(4), gpu(2)]);
-    let finding = scene.expect(
-        "INV-03",
-        Outcome::NotMet,
-        "was seen on node n-1 and node n-2, from 2026-11-20T00:00:00Z",
-    );
-    assert!(finding.subjects.contains(&gpu(2).identity.uuid.nvml()));
-    let mut serial = gpu(8);
-    serial.identity.serial = Some("S1".to_owned());
-    let mut scene = Scene::empty();
-    scene.hour(&[gpu(1), gpu(2)], &[gpu(3), gpu(4), serial]);
-    scene.expect(
-        "INV-03",
-        Outcome::NotMet,
-        "serial S1 was seen on node n-1 and node n-2",
-    );
-}
-
-#[test]
-fn inv_03_lets_a_repaired_board_move() {
-    let mut scene = Scene::empty();
-    scene.labs[0].run(6, &[gpu(1), gpu(2)]);
-    scene.labs[0].run(6, &[gpu(1)]);
-    scene.labs[1].run(6, &[gpu(3), gpu(4)]);
-    scene.labs[1].run(6, &[gpu(2), gpu(3), gpu(4)]);
-    scene.expect("INV-03", Outcome::Met, "none of 4 devices");
-}
-
-#[test]
-fn inv_03_sees_the_other_site_and_the_double() {
-    let mut scene = Scene::honest();
-    scene.elsewhere.push(Sighting {
-        node: NodeId([5; 17]),
-        node_name: "x-5".to_owned(),
-        site: "harbour-9".to_owned(),
-        uuid: gpu(3).identity.uuid,
-        serial: None,
-        presence: vec![stretch(600, 1_200)],
-    });
-    scene.expect(
-        "INV-03",
-        Outcome::NotMet,
-        "node x-5 of site harbour-9, from 2026-11-20T00:10:00Z to 2026-11-20T00:20:00Z",
-    );
-    let mut twice = Scene::empty();
-    twice.hour(&[gpu(1), gpu(1), gpu(2)], &[gpu(3), gpu(4)]);
-    twice.expect("INV-03", Outcome::NotMet, "was named twice in one report");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod engine;
 mod inventory;
 mod operations;
 mod overview;
+mod place;
 mod revocation;
 mod security;
 mod training;

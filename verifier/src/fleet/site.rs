@@ -79,11 +79,16 @@ fn sightings(site: &str, all: &BTreeMap<String, SiteFacts>) -> Vec<Sighting> {
                 {
                     out.push(Sighting {
                         node: node.record.facts.node,
-                        node_name: node.status.name.clone(),
+                        status: node.status.clone(),
+                        clock: node.record.facts.clock.clone(),
                         site: other.clone(),
                         uuid: device.identity.uuid,
                         serial: serial.clone(),
-                        presence: device.presence.clone(),
+                        presence: device
+                            .presence
+                            .iter()
+                            .map(|s| node.record.facts.timed(s))
+                            .collect(),
                     });
                 }
             }

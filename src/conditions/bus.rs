@@ -3,7 +3,7 @@
 //! What stands here is `host-observed`: a host that lies about its own bus is not caught by this, except where its
 //! drivers answer for devices that its bus does not show.
 
-use super::case::{Case, Seen};
+use super::case::{Case, Seen, UNDER_REVOKED};
 use super::finding::{Quantity, Verdict, count, few};
 use crate::appraisal::{DeviceFacts, Grade, Newest, NodeAtSite, NodeFacts, Span};
 use crate::id::{Digest, PciId};
@@ -30,49 +30,73 @@ pub(super) fn none_presumed(case: &Case<'_>) -> Verdict {
             .find(|m| m.vendor == vendor)
             .map(|m| m.name.as_str())
     };
-    let (mut words, mut subjects, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut words, mut open) = (Vec::new(), Vec::new());
+    let (mut subjects, mut evidence) = (Vec::new(), Vec::new());
+    let seen = case.seen_since(since);
     for node in case.nodes() {
         let facts = &node.record.facts;
-        let newest = facts
-            .newest
+        let revoked = |received: UnixSeconds| node.status.revoked_from.is_some_and(|from| received >= from);
+        let newest = facts.newest.iter().filter(|n| n.received >= since).flat_map(|n| {
+            n.bus
+                .iter()
+                .map(move |b| (b.id, revoked(n.received), b.count, n.received, n.digest))
+        });
+        let strangers = facts.strangers.iter().map(|s| {
+            (
+                s.id,
+                is_doubtful(node, &s.span, since),
+                s.count,
+                s.last_heard(),
+                s.span.last_report,
+            )
+        });
+        let devices = seen
             .iter()
-            .flat_map(|n| n.bus.iter().map(move |b| (b.id, b.count, n.received, n.digest)));
-        let strangers = facts
-            .strangers
-            .iter()
-            .map(|s| (s.id, s.count, s.last_heard(), s.span.last_report));
-        let devices = facts
-            .devices
-            .iter()
-            .filter_map(|d| Some((d.identity.pci, 1, d.last_heard()?, d.last_report)));
+            .filter(|s| s.node.record.facts.node == facts.node)
+            .map(|s| {
+                (
+                    s.device.identity.pci,
+                    s.is_doubtful(since),
+                    1,
+                    s.heard,
+                    s.device.last_report,
+                )
+            });
         let mut found: Vec<_> = newest
             .chain(strangers)
             .chain(devices)
-            .filter(|f| f.2 >= since)
+            .filter(|f| f.3 >= since)
             .collect();
-        found.sort_by_key(|f| (f.0, std::cmp::Reverse(f.2)));
+        found.sort_by_key(|f| (f.0, f.1, std::cmp::Reverse(f.3)));
         found.dedup_by_key(|f| f.0);
-        for (id, number, last, report) in found {
+        for (id, doubtful, number, last, report) in found {
             if let Some(name) = maker(id.vendor) {
-                words.push(format!(
+                let what = format!(
                     "{number} of {name} (PCI {:04x}:{:04x}) on the bus of node {}, last seen {last}",
                     id.vendor, id.device, node.status.name
-                ));
+                );
+                if doubtful {
+                    open.push(format!("{what}{UNDER_REVOKED}"));
+                } else {
+                    words.push(what);
+                }
                 subjects.push(facts.node.to_string());
                 evidence.push(report);
             }
         }
     }
     let (unseen, blind, reports) = not_listed(case);
-    if words.is_empty() && !unseen.is_empty() {
-        return Verdict::cannot_tell("bus-not-listed", few(&unseen))
-            .grade(Grade::HostObserved)
-            .window(since, case.now)
-            .coverage(case.fresh_share())
-            .subjects(blind)
-            .evidence(reports);
-    }
-    if words.is_empty() {
+    let verdict = if !words.is_empty() {
+        Verdict::not_met("presumed-maker", few(&words))
+            .measured(Quantity::at_least(words.len(), "kinds of such devices"))
+            .limit(Quantity::at_most(0, "kinds of such devices"))
+    } else if !open.is_empty() {
+        Verdict::cannot_tell("revoked-key", few(&open))
+    } else if !unseen.is_empty() {
+        subjects.extend(blind);
+        evidence.extend(reports);
+        Verdict::cannot_tell("bus-not-listed", few(&unseen))
+    } else {
         let names: Vec<String> = makers.iter().map(|m| m.name.clone()).collect();
         return case.settle(
             Verdict::met(
@@ -82,27 +106,32 @@ pub(super) fn none_presumed(case: &Case<'_>) -> Verdict {
             .none_of("kinds of such devices")
             .grade(Grade::HostObserved),
         );
-    }
-    Verdict::not_met("presumed-maker", few(&words))
+    };
+    verdict
         .grade(Grade::HostObserved)
-        .measured(Quantity::at_least(words.len(), "kinds of such devices"))
-        .limit(Quantity::at_most(0, "kinds of such devices"))
         .window(since, case.now)
         .coverage(case.fresh_share())
         .subjects(subjects)
         .evidence(evidence)
 }
 
+/// Whether only a key that was revoked by then speaks of what stood on a bus since a time.
+fn is_doubtful(node: &NodeAtSite, span: &Span, since: UnixSeconds) -> bool {
+    node.status
+        .revoked_from
+        .is_some_and(|from| span.first_received >= from || (since >= from && span.last_received >= from))
+}
+
 /// INV-11: every accelerator on a bus reports.
 pub(super) fn none_unmanaged(case: &Case<'_>) -> Verdict {
     let since = case.since();
-    let (mut strange, mut silent) = (Vec::new(), Vec::new());
+    let (mut strange, mut doubtful, mut silent) = (Vec::new(), Vec::new(), Vec::new());
     let (mut subjects, mut evidence) = (Vec::new(), Vec::new());
     for node in case.nodes() {
         let facts = &node.record.facts;
-        let (before, silent_before) = (strange.len(), silent.len());
+        let before = evidence.len();
         for s in facts.strangers.iter().filter(|s| s.last_heard() >= since) {
-            strange.push(format!(
+            let what = format!(
                 "{} (PCI {:04x}:{:04x}) on node {}, {}, last seen {}",
                 count(usize::from(s.count), "accelerator"),
                 s.id.vendor,
@@ -110,7 +139,12 @@ pub(super) fn none_unmanaged(case: &Case<'_>) -> Verdict {
                 node.status.name,
                 s.state,
                 s.span.to
-            ));
+            );
+            if is_doubtful(node, &s.span, since) {
+                doubtful.push(format!("{what}{UNDER_REVOKED}"));
+            } else {
+                strange.push(what);
+            }
             evidence.push(s.span.last_report);
         }
         for newest in facts.newest.iter().filter(|n| n.received >= since) {
@@ -126,7 +160,7 @@ pub(super) fn none_unmanaged(case: &Case<'_>) -> Verdict {
                 evidence.push(newest.digest);
             }
         }
-        if (before, silent_before) != (strange.len(), silent.len()) {
+        if before != evidence.len() {
             subjects.push(facts.node.to_string());
         }
     }
@@ -142,6 +176,8 @@ pub(super) fn none_unmanaged(case: &Case<'_>) -> Verdict {
                 "kinds of unmanaged accelerators",
             ))
             .limit(Quantity::at_most(0, "kinds of unmanaged accelerators"))
+    } else if !doubtful.is_empty() {
+        Verdict::cannot_tell("revoked-key", few(&doubtful))
     } else if !silent.is_empty() {
         let sentence = format!(
             "accelerators on a bus do not answer, and why is known only from the host: {}",
@@ -241,6 +277,8 @@ pub(super) struct Unheld {
     pub(super) at_once: u64,
     /// From when they were first seen to when they were seen last.
     pub(super) span: Span,
+    /// Whether only a key that was revoked by then speaks of them.
+    pub(super) doubtful: bool,
 }
 
 /// What stood on the bus of a node since a time and no reporting driver held, by kind.
@@ -253,17 +291,20 @@ pub(super) fn unheld(node: &NodeAtSite, since: UnixSeconds) -> Vec<Unheld> {
         .iter()
         .filter(|s| s.last_heard() >= since);
     for s in lately {
+        let doubtful = is_doubtful(node, &s.span, since);
         let at_once = u64::from(s.at_once);
         match out.iter_mut().find(|u| u.kind == kind(&s.id)) {
             Some(known) => {
                 known.at_once = known.at_once.max(at_once);
                 known.span.join(&s.span);
+                known.doubtful &= doubtful;
             }
             None => out.push(Unheld {
                 kind: kind(&s.id),
                 id: s.id,
                 at_once,
                 span: s.span.clone(),
+                doubtful,
             }),
         }
     }

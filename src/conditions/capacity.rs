@@ -45,9 +45,16 @@ impl<'a> Fleet<'a> {
             fleet.evidence.push(s.device.last_report);
         }
         for (node, unheld, number) in bus::beyond(case, since, &seen) {
-            let model = case.catalogue.find(&unheld.id, "").model();
-            fleet.add(model, number, || unheld.label(number, node));
             fleet.evidence.push(unheld.span.last_report);
+            let label = unheld.label(number, node);
+            if unheld.doubtful {
+                fleet
+                    .doubtful
+                    .push(format!("{label}, of which only a revoked key speaks"));
+                continue;
+            }
+            let model = case.catalogue.find(&unheld.id, "").model();
+            fleet.add(model, number, || label);
         }
         fleet
     }

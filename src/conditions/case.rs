@@ -4,7 +4,7 @@ use super::bus::unanswered;
 use super::finding::{Quantity, Verdict, count, few};
 use super::operations::observed_share;
 use crate::accelerator::{Catalogue, Match, Model};
-use crate::appraisal::{DeviceFacts, NodeAtSite, NodeFacts, SiteFacts};
+use crate::appraisal::{DeviceFacts, NodeAtSite, NodeFacts, SiteFacts, Span};
 use crate::id::{DeviceUuid, Digest};
 use crate::licence::{Licence, LicensedDevice, RowMatch};
 use crate::rules::{Limits, RuleSet};
@@ -13,6 +13,9 @@ use crate::time::{UnixSeconds, span};
 use crate::unit::Ppm;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
+
+/// What a sentence adds where no other key speaks.
+pub(super) const UNDER_REVOKED: &str = ", and only a key that was revoked by then says so";
 
 /// A limit, and which document sets it.
 #[derive(Clone, Copy, Debug)]
@@ -109,24 +112,37 @@ impl Seen<'_> {
         }
     }
 
-    /// When it was last seen under a key that was not revoked by then.
+    /// What it said of itself and when, as far as a key speaks that was not revoked by then.
     ///
-    /// Of a key that reported after it was revoked, no more is taken than that the device answered before that moment.
-    fn last_sure(&self) -> Option<UnixSeconds> {
-        let Some(from) = self.node.status.revoked_from else {
-            return Some(self.last);
-        };
-        if self.device.last_received.is_some_and(|t| t < from) {
-            return Some(self.last);
-        }
-        let before = self.device.presence.iter().filter(|s| s.from < from);
-        before.map(|s| s.to.min(from)).max()
+    /// Of a stretch whose last reports came after that, no more is taken than what lies before that moment.
+    fn sure_spans(&self) -> impl Iterator<Item = (&Span, UnixSeconds)> {
+        let from = self.node.status.revoked_from.unwrap_or(UnixSeconds(i64::MAX));
+        let before = self
+            .device
+            .presence
+            .iter()
+            .filter(move |s| s.first_received < from);
+        before.map(move |s| (s, from))
     }
 
-    /// Whether only a key that was revoked by then speaks of it since a time.
+    /// When it was last seen under a key that was not revoked by then.
+    fn last_sure(&self) -> Option<UnixSeconds> {
+        self.sure_spans().map(|(s, from)| s.to.min(from)).max()
+    }
+
+    /// Whether what it says of itself now came under a key that was revoked by then.
+    pub(super) fn is_told_late(&self) -> bool {
+        let from = self.node.status.revoked_from;
+        from.is_some_and(|from| self.device.last_received.is_none_or(|t| t >= from))
+    }
+
+    /// Whether only a key that was revoked by then speaks of it since a time, or of the identifiers that it has now.
     pub(super) fn is_doubtful(&self, since: UnixSeconds) -> bool {
         self.node.status.revoked_from.is_some_and(|from| {
-            self.device.first_received.is_none_or(|t| t >= from) || self.last_sure().is_none_or(|t| t < since)
+            let heard = self
+                .sure_spans()
+                .map(|(s, _)| s.to.max(s.last_received).min(from));
+            heard.max().is_none_or(|t| t < since) || self.device.changes.iter().any(|c| c.at >= from)
         })
     }
 
@@ -312,10 +328,13 @@ impl<'a> Case<'a> {
             .collect()
     }
 
-    /// The same, each UUID once, as it was seen last.
+    /// The same, each UUID once, as it was seen last; what only a revoked key says hides nothing.
     pub(super) fn unique_since(&self, since: UnixSeconds) -> Vec<Seen<'a>> {
         let mut seen = self.seen_since(since);
-        seen.sort_by_key(|s| (s.device.identity.uuid, std::cmp::Reverse((s.heard, s.last))));
+        seen.sort_by_key(|s| {
+            let latest = std::cmp::Reverse((s.heard, s.last));
+            (s.device.identity.uuid, s.is_doubtful(since), latest)
+        });
         seen.dedup_by_key(|s| s.device.identity.uuid);
         seen
     }

@@ -1,6 +1,6 @@
 //! Inventory: which devices stand at the site, and whether they are the ones that were supplied.
 
-use super::case::{Case, Seen, is_called, no_report};
+use super::case::{Case, Seen, UNDER_REVOKED, is_called, no_report};
 use super::finding::{Quantity, Verdict, count, few};
 use crate::accelerator::{Confidence, Match, Model};
 use crate::appraisal::Grade;
@@ -206,6 +206,9 @@ pub(super) fn identifiers_agree(case: &Case<'_>) -> Verdict {
                 compared.add(model, &s.device.identity.name);
                 continue;
             }
+            Agreement::Fails(why) if s.is_told_late() => {
+                unsure.push(format!("{} {why}{UNDER_REVOKED}", s.label()));
+            }
             Agreement::Fails(why) => wrong.push(format!("{} {why}", s.label())),
             Agreement::Open(why) => unsure.push(format!("{} {why}", s.label())),
         }
@@ -214,7 +217,7 @@ pub(super) fn identifiers_agree(case: &Case<'_>) -> Verdict {
     let verdict = if !wrong.is_empty() {
         Verdict::not_met("identifiers-disagree", few(&wrong))
     } else if !unsure.is_empty() {
-        Verdict::cannot_tell("model-unknown", few(&unsure))
+        Verdict::cannot_tell("identifiers-open", few(&unsure))
     } else {
         let sentence = compared.sentence(seen.len());
         return case.settle_devices(Verdict::met("identifiers-agree", sentence).none_of("devices"));

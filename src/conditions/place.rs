@@ -2,7 +2,7 @@
 //!
 //! Trusts what [`super::presence`] says of clocks and keys. Does not establish where a place is: it is known by its node.
 
-use super::case::Case;
+use super::case::{Case, UNDER_REVOKED};
 use super::finding::{Quantity, Verdict, count, few};
 use super::presence::{Stay, Stretch, shared};
 use crate::id::{DeviceUuid, Digest, NodeId};
@@ -21,7 +21,7 @@ pub(super) fn in_one_place(case: &Case<'_>) -> Verdict {
     let mut clashes = Vec::new();
     for s in case.seen_since(since) {
         let (identity, facts, status) = (&s.device.identity, &s.node.record.facts, &s.node.status);
-        let stay = |span| Stay::new(case, &facts.timed(span), &facts.clock, status.revoked_from);
+        let stay = |span| Stay::new(case, since, &facts.timed(span), &facts.clock, status.revoked_from);
         let place = Place {
             node: facts.node,
             name: format!("node {}", status.name),
@@ -57,7 +57,7 @@ pub(super) fn in_one_place(case: &Case<'_>) -> Verdict {
         }
     }
     for s in &case.facts.elsewhere {
-        let stay = |span| Stay::new(case, span, &s.clock, s.status.revoked_from);
+        let stay = |span| Stay::new(case, since, span, &s.clock, s.status.revoked_from);
         let place = Place {
             node: s.node,
             name: format!("node {} of site {}", s.status.name, s.site),
@@ -117,9 +117,6 @@ struct Clash {
     sure: bool,
     reports: Vec<Digest>,
 }
-
-/// What a sentence adds where only such a key speaks.
-const UNDER_REVOKED: &str = ", and only a key that was revoked by then says so";
 
 /// How a board is named that is known by its serial number.
 const SERIAL: &str = "serial ";

@@ -30,20 +30,22 @@ pub(super) struct Stay {
 }
 
 impl Stay {
-    /// `clock` is that of the node that saw the device, and `revoked_from` is about its key.
+    /// `clock` is that of the node that saw the device, and `revoked_from` is about its key. What is sure is asked for
+    /// since a time.
     pub(super) fn new(
         case: &Case<'_>,
+        since: UnixSeconds,
         span: &Span,
         clock: &ClockFacts,
         revoked_from: Option<UnixSeconds>,
     ) -> Self {
         let said = (span.from, span.to);
         let told = match revoked_from {
-            Some(revoked) if revoked <= span.first_received => None,
+            Some(revoked) if revoked <= span.first_received.max(since) => None,
             Some(revoked) => Some((span.from, span.to.min(revoked))),
             None => Some(said),
         };
-        let (mut off, mut slow) = (moved(clock, case.since()), span.lag.max(0));
+        let (mut off, mut slow) = (moved(clock, since), span.lag.max(0));
         if off.saturating_add(slow) <= case.term(|l| l.clock_tolerance).map_or(0, |t| t.value) {
             (off, slow) = (0, 0);
         }
@@ -126,7 +128,15 @@ impl<'a> Standings<'a> {
 
 fn at_node<'a>(case: &Case<'a>, node: &'a NodeAtSite, since: UnixSeconds) -> Vec<Standing<'a>> {
     let facts = &node.record.facts;
-    let stay = |span: &Span| Stay::new(case, &facts.timed(span), &facts.clock, node.status.revoked_from);
+    let stay = |span: &Span| {
+        Stay::new(
+            case,
+            since,
+            &facts.timed(span),
+            &facts.clock,
+            node.status.revoked_from,
+        )
+    };
     let mut out = Vec::new();
     for device in &facts.devices {
         let stays = device.presence.iter().map(stay);

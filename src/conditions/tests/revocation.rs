@@ -1,6 +1,8 @@
 //! A revocation says from when: what a key says after that speaks neither for a site nor against it.
 
 use super::*;
+use crate::appraisal::fixture::bus;
+use crate::telemetry::DeviceState;
 use crate::time::{DAY_SECONDS, SECOND};
 
 /// An hour, then a day later another one, before which the first node's key was revoked.
@@ -102,6 +104,90 @@ fn what_only_a_revoked_key_shows_breaks_no_chain_and_condemns_no_library() {
     let after = scene(4_506);
     after.expect("SEC-06", Outcome::NotMet, "1 report of node n-1 is missing");
     after.expect("SEC-09", Outcome::NotMet, "was replaced or altered on disk");
+}
+
+#[test]
+fn what_a_revoked_key_backdates_does_not_convict() {
+    // It stood there long before the window; a report that came after the revocation puts it into the window.
+    let mut scene = Scene::empty();
+    scene.hour(&[gpu(1), gpu(2), gpu(9)], &[gpu(3), gpu(4)]);
+    for lab in &mut scene.labs {
+        lab.sleep(40 * 86_400);
+    }
+    scene.hour(&[gpu(1), gpu(2)], &[gpu(3), gpu(4)]);
+    scene.statuses[0].revoked_from = Some(scene.labs[0].wall().plus(60));
+    scene.labs[0].run_with(1, &[gpu(9)], |c| {
+        c.report.time.wall_end = c.report.time.wall_end.plus(-DAY_SECONDS);
+        c.issued_at = c.issued_at.plus(-DAY_SECONDS);
+    });
+    scene.now = scene.labs[0].wall().plus(10);
+    scene.expect("INV-01", Outcome::CannotTell, "1 device off the manifest");
+}
+
+#[test]
+fn what_a_revoked_key_says_hides_nothing_that_another_key_says() {
+    // An honest node shows a device off the manifest, and later a revoked key claims it for another node.
+    let mut scene = Scene::empty();
+    scene.labs[1].run(12, &[gpu(3), gpu(4), gpu(9)]);
+    scene.labs[0].sleep(3_600);
+    scene.labs[0].run(1, &[gpu(1), gpu(2), gpu(9)]);
+    scene.statuses[0].revoked_from = Some(start().plus(60));
+    scene.now = scene.labs[0].wall().plus(10);
+    let finding = scene.expect("INV-01", Outcome::NotMet, "at n-2 stands nowhere on the manifest");
+    assert_eq!(finding.subjects, [gpu(9).identity.uuid.nvml()]);
+}
+
+#[test]
+fn a_revoked_key_changes_no_device() {
+    let mut other = gpu(2);
+    other.identity.serial = Some("S77".to_owned());
+    let mut scene = revoked_between(&[gpu(1), other]);
+    scene.expect("INV-01", Outcome::CannotTell, "but not in its serial number");
+    let says = "serial number under one UUID";
+    let finding = scene.expect("INV-06", Outcome::CannotTell, says);
+    assert!(
+        finding
+            .sentence
+            .contains("only a key that was revoked by then says so")
+    );
+    scene.statuses[0].revoked_from = None;
+    scene.expect("INV-06", Outcome::NotMet, says);
+    scene.expect("INV-01", Outcome::NotMet, "but not in its serial number");
+}
+
+#[test]
+fn a_revoked_key_puts_nothing_on_a_bus() {
+    let mut scene = Scene::honest();
+    for lab in &mut scene.labs {
+        lab.sleep(2 * 86_400);
+    }
+    scene.statuses[0].revoked_from = Some(scene.labs[0].wall());
+    scene.labs[1].run(12, &[gpu(3), gpu(4)]);
+    scene.labs[0].run_with(12, &[gpu(1), gpu(2)], |c| {
+        let mut ascend = bus(0xd802, 1, 0, DeviceState::Unmanaged);
+        ascend.id.vendor = 0x19e5;
+        let guest = bus(0x2330, 1, 0, DeviceState::PassedThrough);
+        c.submods.host.host.bus.extend([ascend, guest]);
+    });
+    scene.now = scene.labs[0].wall().plus(10);
+    for (ids, says) in [
+        (
+            ["INV-10", "INV-11"].as_slice(),
+            "only a key that was revoked by then says so",
+        ),
+        (
+            &["CAP-01", "CAP-02", "TRN-01"],
+            "of which only a revoked key speaks",
+        ),
+    ] {
+        for id in ids {
+            scene.expect(id, Outcome::CannotTell, says);
+        }
+    }
+    scene.statuses[0].revoked_from = None;
+    for id in ["INV-10", "INV-11", "CAP-01", "CAP-02"] {
+        scene.expect(id, Outcome::NotMet, "");
+    }
 }
 
 #[test]

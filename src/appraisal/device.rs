@@ -69,6 +69,8 @@ crate::row! {
         at: UnixSeconds,
         /// Which.
         field: IdentityField,
+        /// What it was before.
+        was: String,
         /// The report that shows the new one.
         report: Digest,
     }
@@ -128,13 +130,14 @@ impl DeviceFacts {
     pub(super) fn absorb(&mut self, claims: &AcceleratorClaims, span: &Span, late: bool) {
         let (received, report) = (span.last_received, span.last_report);
         if !late {
-            for field in changed(&self.identity, &claims.identity) {
+            for (field, was) in changed(&self.identity, &claims.identity) {
                 if self.changes.len() >= CHANGES {
                     self.changes.remove(0);
                 }
                 self.changes.push(IdentityChange {
                     at: received,
                     field,
+                    was,
                     report,
                 });
             }
@@ -183,17 +186,20 @@ pub(super) fn present(presence: &mut Vec<Span>, span: &Span) -> Option<UnixSecon
     dropped
 }
 
-fn changed(old: &AcceleratorIdentity, new: &AcceleratorIdentity) -> Vec<IdentityField> {
+/// What differs, and what it was in the old one.
+fn changed(old: &AcceleratorIdentity, new: &AcceleratorIdentity) -> Vec<(IdentityField, String)> {
     let mut fields = Vec::new();
     // A serial number that could not be read this time is missing, not changed.
-    if old.serial.is_some() && new.serial.is_some() && old.serial != new.serial {
-        fields.push(IdentityField::Serial);
+    if let (Some(was), Some(is)) = (&old.serial, &new.serial)
+        && was != is
+    {
+        fields.push((IdentityField::Serial, was.clone()));
     }
     if old.pci != new.pci {
-        fields.push(IdentityField::Pci);
+        fields.push((IdentityField::Pci, old.pci.to_string()));
     }
     if old.name != new.name {
-        fields.push(IdentityField::Name);
+        fields.push((IdentityField::Name, old.name.clone()));
     }
     fields
 }

@@ -3,7 +3,7 @@
 use super::case::{Case, Seen, UNDER_REVOKED, is_called, no_report};
 use super::finding::{Quantity, Verdict, count, few};
 use crate::accelerator::{Confidence, Match, Model};
-use crate::appraisal::Grade;
+use crate::appraisal::{Grade, IdentityChange, IdentityField};
 use crate::licence::RowMatch;
 use crate::time::{UnixSeconds, span};
 
@@ -275,10 +275,16 @@ fn agreement<'a>(
     since: UnixSeconds,
 ) -> Agreement<'a> {
     let identity = &seen.device.identity;
-    if let Some(change) = seen.device.changes.iter().rev().find(|c| c.at >= since) {
+    // Another driver may call the same model by another name.
+    let renamed = |c: &IdentityChange| {
+        c.field == IdentityField::Name
+            && case.catalogue.find(&identity.pci, &c.was) == case.matched(seen.device)
+    };
+    let mut lately = seen.device.changes.iter().rev().filter(|c| c.at >= since);
+    if let Some(change) = lately.find(|c| !renamed(c)) {
         return Agreement::Fails(format!(
-            "changed its {} under one UUID on {}",
-            change.field, change.at
+            "changed its {} under one UUID on {}; before, it was {}",
+            change.field, change.at, change.was
         ));
     }
     let model = match case.matched(seen.device) {

@@ -174,6 +174,29 @@ fn inv_06_compares_name_pci_id_memory_cores_and_manifest() {
 }
 
 #[test]
+fn a_driver_may_call_a_model_by_another_name() {
+    let renamed = |was: &str, is: &str| {
+        let named = |name: &str| {
+            let mut device = gpu(2);
+            device.identity.name = name.to_owned();
+            device
+        };
+        let mut scene = Scene::empty();
+        scene.labs[0].run(6, &[gpu(1), named(was)]);
+        scene.labs[0].run(6, &[gpu(1), named(is)]);
+        scene.labs[1].run(12, &[gpu(3), gpu(4)]);
+        scene
+    };
+    let name = "NVIDIA H100 80GB HBM3";
+    renamed("Graphics Device", name).expect("INV-06", Outcome::Met, "");
+    renamed(name, "NVIDIA H100 HBM3").expect("INV-06", Outcome::Met, "");
+    for other in ["NVIDIA H200", "NVIDIA A100-SXM4-80GB"] {
+        let says = format!("changed its name under one UUID on 2026-11-20T00:35:05Z; before, it was {other}");
+        renamed(other, name).expect("INV-06", Outcome::NotMet, &says);
+    }
+}
+
+#[test]
 fn inv_10_finds_a_presumed_maker_on_the_bus() {
     let mut scene = Scene::empty();
     scene.labs[1].run(12, &[gpu(3), gpu(4)]);

@@ -164,7 +164,7 @@ pub(super) fn seen_in_time(case: &Case<'_>) -> Verdict {
         Verdict::cannot_tell(
             "missing",
             format!(
-                "{}; {} allows {}, a record of return or repair would settle it",
+                "{}; {} allows {}; no report tells whether it was returned, is in repair, or was removed",
                 few(&missing),
                 allowed.from,
                 span(allowed.value)

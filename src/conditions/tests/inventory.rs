@@ -109,7 +109,7 @@ fn inv_02_grows_from_open_to_failed_as_a_device_stays_unseen() {
     let finding = scene.expect(
         "INV-02",
         Outcome::CannotTell,
-        "has not been seen for 8 days; the rule set allows 7 days",
+        "has not been seen for 8 days; the rule set allows 7 days; no report tells whether",
     );
     assert_eq!(finding.subjects, [gpu(4).identity.uuid.nvml()]);
     after(&mut scene, 32);

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 const DEVICES: usize = 256;
 /// The most strangers on the bus that are kept.
 const STRANGERS: usize = 32;
+/// The most numbers of strangers that are kept.
+const PEAKS: usize = 16;
 /// The most libraries that are kept.
 const LIBRARIES: usize = 16;
 /// The most refusal codes that are counted.
@@ -54,6 +56,16 @@ crate::record! {
 }
 
 crate::row! {
+    /// A number, and when there were last as many.
+    pub struct Peak {
+        /// The number.
+        number: u16,
+        /// The later of the node's clock and the verifier's.
+        at: UnixSeconds,
+    }
+}
+
+crate::row! {
     /// Accelerators on the bus that no reporting driver held.
     pub struct Stranger {
         /// PCI identifiers.
@@ -62,8 +74,9 @@ crate::row! {
         state: DeviceState,
         /// How many at most.
         count: u16,
-        /// How many of their maker and device number stood there at most at one time, with those that reported.
-        at_once: u16,
+        /// How many of their maker and device number stood there at one time, with those that reported: the greatest number
+        /// first, then the greatest since, and so on.
+        at_once: Vec<Peak>,
         /// From the end of the first report that shows them to the end of the last.
         span: Span,
     }
@@ -96,6 +109,27 @@ impl Stranger {
     #[must_use]
     pub fn last_heard(&self) -> UnixSeconds {
         self.span.to.max(self.span.last_received)
+    }
+
+    /// How many of their maker and device number stood there at most at one time since a time, with those that reported.
+    #[must_use]
+    pub fn most_since(&self, since: UnixSeconds) -> u16 {
+        self.at_once
+            .iter()
+            .find(|p| p.at >= since)
+            .map_or(0, |p| p.number)
+    }
+
+    fn stood(&mut self, number: u16, at: UnixSeconds) {
+        while self.at_once.last().is_some_and(|p| p.number <= number) {
+            self.at_once.pop();
+        }
+        let full = self.at_once.len() >= PEAKS;
+        match self.at_once.last_mut() {
+            // For want of room, as many as before count.
+            Some(last) if full => last.at = at,
+            _ => self.at_once.push(Peak { number, at }),
+        }
     }
 }
 
@@ -350,8 +384,8 @@ impl NodeFacts {
             .find(|s| s.id == bus.id && s.state == bus.state);
         if let Some(stranger) = same {
             stranger.count = stranger.count.max(count);
-            stranger.at_once = stranger.at_once.max(at_once);
             stranger.span.join(&span);
+            stranger.stood(at_once, span.to.max(span.last_received));
             return;
         }
         if self.strangers.len() >= STRANGERS {
@@ -362,7 +396,10 @@ impl NodeFacts {
             id: bus.id,
             state: bus.state,
             count,
-            at_once,
+            at_once: vec![Peak {
+                number: at_once,
+                at: span.to.max(span.last_received),
+            }],
             span,
         });
     }

@@ -292,7 +292,7 @@ pub(super) fn unheld(node: &NodeAtSite, since: UnixSeconds) -> Vec<Unheld> {
         .filter(|s| s.last_heard() >= since);
     for s in lately {
         let doubtful = is_doubtful(node, &s.span, since);
-        let at_once = u64::from(s.at_once);
+        let at_once = u64::from(s.most_since(since));
         match out.iter_mut().find(|u| u.kind == kind(&s.id)) {
             Some(known) => {
                 known.at_once = known.at_once.max(at_once);

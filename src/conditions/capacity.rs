@@ -17,15 +17,25 @@ pub(super) struct Fleet<'a> {
     pub(super) models: BTreeMap<&'a str, (&'a Model, u64)>,
     /// Devices that the catalogue does not know, in words.
     pub(super) unknown: Vec<String>,
-    /// Devices off the manifest of which only a revoked key speaks, in words: they may be there or not.
+    /// Devices off the manifest that may be there or not, or may be another licence's, in words.
     pub(super) doubtful: Vec<String>,
     /// The reports that show them.
     pub(super) evidence: Vec<Digest>,
 }
 
 impl<'a> Fleet<'a> {
-    /// All that was seen since a time, there at once or not.
+    /// All that was seen since a time, there at once or not, whichever licence answers for it.
     pub(super) fn seen(case: &Case<'a>, since: UnixSeconds) -> Self {
+        Self::gathered(case, since, false)
+    }
+
+    /// What no other licence answers for. Devices that nobody manages may be another licence's.
+    fn licensed(case: &Case<'a>, since: UnixSeconds) -> Self {
+        Self::gathered(case, since, true)
+    }
+
+    fn gathered(case: &Case<'a>, since: UnixSeconds, licensed: bool) -> Self {
+        let other = case.other_licence().filter(|_| licensed);
         let mut fleet = Self {
             models: BTreeMap::new(),
             unknown: Vec::new(),
@@ -34,6 +44,9 @@ impl<'a> Fleet<'a> {
         };
         let seen = case.unique_since(since);
         for s in &seen {
+            if licensed && case.is_beside(s.device) {
+                continue;
+            }
             if s.is_doubtful(since) && case.row_of(&s.device.identity).is_none() {
                 let label = s.label();
                 fleet
@@ -51,6 +64,12 @@ impl<'a> Fleet<'a> {
                 fleet
                     .doubtful
                     .push(format!("{label}, of which only a revoked key speaks"));
+                continue;
+            }
+            if let Some(other) = other {
+                fleet
+                    .doubtful
+                    .push(format!("{label}, which may be those of licence {other}"));
                 continue;
             }
             let model = case.catalogue.find(&unheld.id, "").model();
@@ -76,7 +95,7 @@ pub(super) fn tpp_within_licence(case: &Case<'_>) -> Verdict {
         return Verdict::no_limit("how much TPP may stand at a site (`licensed_tpp`)");
     };
     let since = case.manifest_since();
-    let fleet = Fleet::seen(case, since);
+    let fleet = Fleet::licensed(case, since);
     let mut open = fleet.unknown.clone();
     open.extend(fleet.doubtful.iter().cloned());
     for (model, number) in fleet.models.values() {
@@ -141,7 +160,7 @@ pub(super) fn models_within_licence(case: &Case<'_>) -> Verdict {
         return Verdict::no_limit("which models may stand at a site (`[[models]]`)");
     }
     let since = case.manifest_since();
-    let fleet = Fleet::seen(case, since);
+    let fleet = Fleet::licensed(case, since);
     let there = Standings::of(case, since);
     let mut wrong: Vec<String> = fleet
         .unknown

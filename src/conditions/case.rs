@@ -195,15 +195,15 @@ impl<'a> Case<'a> {
 
     /// Whether another licence answers for a device: it lists the device for this site, this one does not, and it held when
     /// the device was last heard.
-    pub(super) fn is_beside(&self, seen: &Seen<'_>) -> bool {
-        let identity = &seen.device.identity;
+    pub(super) fn is_beside(&self, device: &DeviceFacts) -> bool {
+        let identity = &device.identity;
+        let held = |licence: &Licence| device.last_heard().is_some_and(|t| licence.valid.holds(t));
         let lists = |manifest: &Manifest<'_>| {
             let mut rows = manifest.candidates(identity);
             rows.any(|(_, row)| row.compare(identity) == RowMatch::Same && self.is_here(row))
         };
         let mut beside = self.beside.iter();
-        beside.any(|(licence, manifest)| licence.valid.holds(seen.heard) && lists(manifest))
-            && !lists(&self.manifest)
+        beside.any(|(licence, manifest)| held(licence) && lists(manifest)) && !lists(&self.manifest)
     }
 
     /// Another licence that names the site and holds now, by its id.

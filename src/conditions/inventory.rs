@@ -19,7 +19,7 @@ pub(super) fn on_the_manifest(case: &Case<'_>) -> Verdict {
     let since = case.manifest_since();
     let mut seen = case.unique_since(since);
     let all = seen.len();
-    seen.retain(|s| !case.is_beside(s));
+    seen.retain(|s| !case.is_beside(s.device));
     let (doubtful, offenders): (Vec<(&Seen<'_>, String)>, Vec<_>) = seen
         .iter()
         .filter_map(|s| Some((s, off_the_manifest(case, s)?)))

@@ -143,7 +143,8 @@ fn at_node<'a>(case: &Case<'a>, node: &'a NodeAtSite, since: UnixSeconds) -> Vec
         out.extend(stays.filter(|s| s.possible.1 >= since).map(|stay| Standing {
             who: Who::Device(device.identity.uuid),
             kind: kind(&device.identity.pci),
-            model: case.model(device),
+            // One that another licence answers for explains what stands on the bus, and weighs nothing here.
+            model: case.model(device).filter(|_| !case.is_beside(device)),
             number: 1,
             stay,
         }));
@@ -164,7 +165,11 @@ fn at_node<'a>(case: &Case<'a>, node: &'a NodeAtSite, since: UnixSeconds) -> Vec
         out.push(Standing {
             who: Who::Unheld(facts.node, unheld.kind),
             kind: unheld.kind,
-            model: case.catalogue.find(&unheld.id, "").model(),
+            model: case
+                .catalogue
+                .find(&unheld.id, "")
+                .model()
+                .filter(|_| case.other_licence().is_none()),
             number: unheld.at_once.saturating_sub(own),
             stay: stay(&span),
         });

@@ -266,7 +266,7 @@ impl Sums {
         for s in &seen {
             let uuid = s.device.identity.uuid;
             // An allowance is for the devices of its licence, and for those that no licence lists.
-            if case.is_beside(s) {
+            if case.is_beside(s.device) {
                 reported.remove(&uuid);
                 continue;
             }

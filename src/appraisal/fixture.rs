@@ -196,6 +196,7 @@ impl Lab {
                         released: false,
                         sampler_restarts: 0,
                         bus_source: BusSource::System,
+                        former_drivers: Vec::new(),
                     },
                 },
                 accelerators: Vec::new(),

@@ -269,10 +269,13 @@ impl NodeFacts {
             self.clock.absorb(claims, digest, received, continuity);
             self.newest(report, host, span, received, length_ms);
         }
-        if let Some(driver) = &host.driver {
+        for driver in host.former_drivers.iter().chain(&host.driver) {
             self.library(driver, span.to, received, digest);
         }
         let _ = present(&mut self.presence, span);
+        if host.former_drivers.len() >= HostClaims::MAX_FORMER_DRIVERS {
+            self.libraries_unkept = self.libraries_unkept.max(Some(received));
+        }
         for bus in &host.bus {
             self.stranger(bus, &host.bus, span);
         }

@@ -54,7 +54,15 @@ crate::record! {
         12 => sampler_restarts: u32,
         /// Where the list of devices on the bus came from.
         13 => bus_source: BusSource,
+        /// Other drivers and libraries that were in use earlier in the report's time, each as it was last seen; at most
+        /// [`HostClaims::MAX_FORMER_DRIVERS`]. A list of that length may have left some out.
+        14 => former_drivers: Vec<HostDriver>,
     }
+}
+
+impl HostClaims {
+    /// The most former drivers that one report lists.
+    pub const MAX_FORMER_DRIVERS: usize = 8;
 }
 
 crate::record! {

@@ -91,6 +91,7 @@ pub fn token(place: &Place, gpus: u16) -> TokenClaims {
                     released: false,
                     sampler_restarts: 0,
                     bus_source: BusSource::System,
+                    former_drivers: Vec::new(),
                 },
             },
             accelerators: Vec::new(),

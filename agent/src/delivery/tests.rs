@@ -297,6 +297,7 @@ impl Node {
                 released: false,
                 sampler_restarts: 0,
                 bus_source: weighbridge::telemetry::BusSource::System,
+                former_drivers: Vec::new(),
             },
             accelerators: Vec::new(),
         }

@@ -20,7 +20,7 @@ use weighbridge::report::{
     AcceleratorClaims, ChainLink, ClockSource, HostClaims, Meter, MeterSettings, ReportTime,
 };
 use weighbridge::telemetry::{
-    BusSource, DeviceState, Frame, GapReason, Inventory, NoticeKind, Tick, TickKind,
+    BusSource, DeviceState, Frame, GapReason, HostDriver, Inventory, NoticeKind, Tick, TickKind,
 };
 use weighbridge::time::{BootNanos, SECOND, UnixSeconds};
 use weighbridge::workload::{Rules, RulesError, model_digest};
@@ -82,13 +82,15 @@ pub struct Identity {
 }
 
 /// What happened since the last report, beside what the meter sums.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Incidents {
     starts: u32,
     sampler_restarts: u32,
     released: bool,
     wall_steps: u32,
     wall_step_seconds: u64,
+    /// Drivers and libraries that were in use, other than the last.
+    former_drivers: Vec<HostDriver>,
 }
 
 /// Makes reports of frames.
@@ -311,7 +313,18 @@ impl Reporter {
     }
 
     fn take_inventory(&mut self, inventory: &Inventory) {
-        self.inventory = inventory.clone();
+        let before = std::mem::replace(&mut self.inventory, inventory.clone());
+        if before.driver != inventory.driver {
+            if let Some(driver) = &inventory.driver {
+                info!(version = driver.driver_version, library = %driver.library_digest, "a driver is in use");
+            }
+            // Whoever puts a library back before the report ends does not hide that another was asked. One more is kept than a
+            // report lists, since the last one may be among them.
+            let former = &mut self.incidents.former_drivers;
+            if former.len() <= HostClaims::MAX_FORMER_DRIVERS {
+                former.extend(before.driver.filter(|driver| !former.contains(driver)));
+            }
+        }
         self.surveyed = true;
         self.meter.set_inventory(inventory);
         if self.released_now {
@@ -460,6 +473,12 @@ impl Reporter {
         if let Some(driver) = &mut driver {
             driver.library_changed |= self.library_changed;
         }
+        let former = self.incidents.former_drivers.iter();
+        let former_drivers = former
+            .filter(|former| driver.as_ref() != Some(former))
+            .take(HostClaims::MAX_FORMER_DRIVERS)
+            .cloned()
+            .collect();
         Draft {
             verifier: self.identity.verifier,
             node: self.identity.node,
@@ -489,6 +508,7 @@ impl Reporter {
                 released: self.incidents.released,
                 sampler_restarts: self.incidents.sampler_restarts,
                 bus_source: self.inventory.bus_source,
+                former_drivers,
             },
             accelerators,
         }

@@ -369,6 +369,56 @@ fn what_befell_the_sampler_and_the_library_is_said() {
     );
 }
 
+/// A frame that says that the library with this digest is in use, or that none is.
+fn through(library: Option<u8>) -> Frame {
+    let mut frame = inventory();
+    let found = frame.inventory.as_mut().unwrap();
+    match (library, &mut found.driver) {
+        (Some(digest), Some(driver)) => driver.library_digest = Digest([digest; 32]),
+        (_, driver) => *driver = None,
+    }
+    frame
+}
+
+#[test]
+fn a_report_names_each_library_that_was_in_use_in_its_time_and_none_of_another() {
+    let node = Node::new();
+    let spool = node.spool();
+    let mut reporter = node.reporter(&spool, 0.0);
+    // Another library for a while, and the first put back; then one that is taken away before the report ends.
+    for (second, library) in [(1, Some(7)), (2, Some(8)), (3, Some(7)), (4, Some(7))] {
+        let now = node.now(f64::from(second));
+        reporter.frame(&through(library), now).unwrap();
+    }
+    reporter.finish(node.now(10.0)).unwrap();
+    reporter.frame(&through(None), node.now(11.0)).unwrap();
+    reporter.finish(node.now(20.0)).unwrap();
+    for library in 20..40 {
+        reporter.frame(&through(Some(library)), node.now(21.0)).unwrap();
+    }
+    reporter.finish(node.now(30.0)).unwrap();
+    reporter.finish(node.now(40.0)).unwrap();
+    let said: Vec<_> = node
+        .reports(&spool)
+        .iter()
+        .map(|r| {
+            let host = &r.claims().submods.host.host;
+            let first_byte = |d: &HostDriver| d.library_digest.0[0];
+            let former: Vec<_> = host.former_drivers.iter().map(first_byte).collect();
+            (host.driver.as_ref().map(first_byte), former)
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            (Some(7), vec![8]),
+            (None, vec![7]),
+            (Some(39), (20..28).collect()),
+            (Some(39), vec![]),
+        ]
+    );
+}
+
 #[test]
 fn a_sleep_becomes_one_report_with_a_gap_and_a_shorter_length_holds_at_once() {
     let node = Node::new();

@@ -2,7 +2,7 @@ use super::*;
 use crate::appraisal::fixture::driver;
 use crate::id::{BootId, ChainId, Digest};
 use crate::report::{KeyProtection, Successor};
-use crate::telemetry::LibraryOrigin;
+use crate::telemetry::{HostDriver, LibraryOrigin};
 use crate::time::SECOND;
 
 fn hour_with(edit: impl Fn(&mut crate::report::TokenClaims)) -> Scene {
@@ -224,6 +224,32 @@ fn sec_09_accepts_the_system_s_library_and_approved_ones() {
         "SEC-09",
         Outcome::NotMet,
         "was replaced or altered on disk while it was loaded",
+    );
+}
+
+#[test]
+fn sec_09_judges_every_library_that_was_in_use_in_a_report_s_time() {
+    let former = |origin: LibraryOrigin, many: u8| {
+        hour_with(move |c| {
+            let other = |n| HostDriver {
+                library_digest: Digest([n; 32]),
+                library_origin: origin,
+                ..driver()
+            };
+            c.submods.host.host.former_drivers = (100..100 + many).map(other).collect();
+        })
+    };
+    former(LibraryOrigin::System, 1).expect("SEC-09", Outcome::Met, "each of 3 NVML libraries");
+    let hidden = former(LibraryOrigin::Writable, 1).expect(
+        "SEC-09",
+        Outcome::NotMet,
+        "where others than root may write",
+    );
+    assert!(hidden.sentence.contains(&Digest([100; 32]).to_string()));
+    former(LibraryOrigin::System, 8).expect(
+        "SEC-09",
+        Outcome::CannotTell,
+        "loaded more libraries than are kept",
     );
 }
 

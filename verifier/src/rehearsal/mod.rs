@@ -284,6 +284,7 @@ fn host() -> HostClaims {
         released: false,
         sampler_restarts: 0,
         bus_source: weighbridge::telemetry::BusSource::System,
+        former_drivers: Vec::new(),
     }
 }
 

@@ -109,7 +109,6 @@ pub struct Reporter {
     standing: Standing,
     incidents: Incidents,
     released_now: bool,
-    library_changed: bool,
     wall_offset: i64,
     /// The last regular tick.
     last_tick: BootNanos,
@@ -173,7 +172,6 @@ impl Reporter {
                 ..Incidents::default()
             },
             released_now: false,
-            library_changed: false,
             wall_offset: offset(now),
             last_tick: start,
             unstored: VecDeque::new(),
@@ -213,7 +211,12 @@ impl Reporter {
             match notice.kind {
                 NoticeKind::Released => self.set_released(true),
                 NoticeKind::Resumed => self.set_released(false),
-                NoticeKind::LibraryChanged => self.library_changed = true,
+                // It concerns the library that is loaded: one that is loaded later has its own file.
+                NoticeKind::LibraryChanged => {
+                    if let Some(driver) = &mut self.inventory.driver {
+                        driver.library_changed = true;
+                    }
+                }
                 NoticeKind::DriverUnavailable | NoticeKind::DeviceLost | NoticeKind::Calling => {}
             }
             self.meter.push_notice(notice);
@@ -469,10 +472,7 @@ impl Reporter {
         clock_source: ClockSource,
         accelerators: Vec<AcceleratorClaims>,
     ) -> Draft {
-        let mut driver = self.inventory.driver.clone();
-        if let Some(driver) = &mut driver {
-            driver.library_changed |= self.library_changed;
-        }
+        let driver = self.inventory.driver.clone();
         let former = self.incidents.former_drivers.iter();
         let former_drivers = former
             .filter(|former| driver.as_ref() != Some(former))

@@ -347,6 +347,8 @@ fn what_befell_the_sampler_and_the_library_is_said() {
     reporter.finish(node.now(10.0)).unwrap();
     reporter.finish(node.now(20.0)).unwrap();
     reporter.set_released(false);
+    // The library that took the place of the first is loaded: it is the one on disk.
+    reporter.frame(&through(Some(8)), node.now(25.0)).unwrap();
     reporter.finish(node.now(30.0)).unwrap();
     reporter.finish(node.now(40.0)).unwrap();
     let said: Vec<_> = node
@@ -354,17 +356,20 @@ fn what_befell_the_sampler_and_the_library_is_said() {
         .iter()
         .map(|r| {
             let host = &r.claims().submods.host.host;
-            let changed = host.driver.as_ref().unwrap().library_changed;
+            let drivers = host.former_drivers.iter().chain(&host.driver);
+            let changed: Vec<_> = drivers
+                .map(|d| (d.library_digest.0[0], d.library_changed))
+                .collect();
             (host.released, host.sampler_restarts, changed)
         })
         .collect();
     assert_eq!(
         said,
         [
-            (true, 1, true),
-            (true, 0, true),
-            (true, 0, true),
-            (false, 0, true)
+            (true, 1, vec![(7, true)]),
+            (true, 0, vec![(7, true)]),
+            (true, 0, vec![(7, true), (8, false)]),
+            (false, 0, vec![(8, false)])
         ]
     );
 }

@@ -40,6 +40,9 @@ const DISK_RETRY_NS: u64 = 15 * SECOND;
 /// A stop of at most this length, that of the longest report, belongs to the next report as a gap with its reason; a longer one is a hole
 /// between two reports, which the verifier sees.
 const BRIDGED_NS: u64 = 900 * SECOND;
+/// How long the first look at the devices is awaited before a report may fall due: a driver takes up to a minute to open, and a device that
+/// hangs is found out after that.
+const FIRST_LOOK_NS: u64 = 90 * SECOND;
 /// Reports that are kept in memory while the disk takes none.
 const MAX_UNSTORED: usize = 16;
 
@@ -105,6 +108,8 @@ pub struct Reporter {
     meter: Meter,
     inventory: Inventory,
     surveyed: bool,
+    /// Until when no report falls due before the devices were looked at.
+    look_until: BootNanos,
     kept: Vec<KeptLeaves>,
     standing: Standing,
     incidents: Incidents,
@@ -165,6 +170,7 @@ impl Reporter {
             },
             inventory,
             surveyed: false,
+            look_until: now.boot.plus(FIRST_LOOK_NS),
             kept: Vec::new(),
             standing,
             incidents: Incidents {
@@ -398,6 +404,10 @@ impl Reporter {
     /// Closes every window and report that ends at or before `until`.
     fn roll(&mut self, until: BootNanos, now: Now) -> Result<Option<ChainLink>, SpoolError> {
         let mut sealed = None;
+        // A report of a stop that ended just now would name no device and no reason, if it did not wait until they are known.
+        if !self.surveyed && now.boot < self.look_until {
+            return Ok(sealed);
+        }
         loop {
             let (window_due, report_end) = (self.window_due(), self.report_end());
             if until < window_due {

@@ -298,6 +298,46 @@ fn a_stop_seals_the_shorter_time_and_the_next_start_is_counted() {
 }
 
 #[test]
+fn the_report_of_a_stop_waits_until_the_devices_are_known() {
+    let node = Node::new();
+    let spool = node.spool();
+    let mut reporter = node.reporter(&spool, 0.0);
+    reporter.frame(&inventory(), node.now(0.1)).unwrap();
+    run(&node, &mut reporter, 1..11);
+    reporter.finish(node.now(10.5)).unwrap();
+    // Stopped for longer than a report, and a driver that takes a while to open.
+    let mut reporter = node.reporter(&spool, 400.0);
+    for second in 400..430 {
+        reporter.advance(node.now(f64::from(second) + 0.01)).unwrap();
+    }
+    assert_eq!(node.reports(&spool).len(), 1);
+    reporter.frame(&inventory(), node.now(430.0)).unwrap();
+    run(&node, &mut reporter, 431..640);
+    let reports = node.reports(&spool);
+    let times: Vec<_> = reports
+        .iter()
+        .map(|r| &r.claims().report.time)
+        .map(|t| (t.start.0 as f64 / 1e9, t.end.0 as f64 / 1e9))
+        .collect();
+    assert_eq!(times, [(0.0, 10.5), (10.5, 310.5), (310.5, 610.002)]);
+    let host = &reports[1].claims().submods.host.host;
+    assert!(host.driver.is_some());
+    assert_eq!(host.bus_source, BusSource::System);
+    let device = &reports[1].accelerators().next().unwrap().delivered;
+    assert_eq!(device.covered_ms, 0);
+    assert_eq!(device.gaps.len(), 1, "{:?}", device.gaps);
+    assert_eq!(device.gaps[0].reason, GapReason::AgentStopped);
+    assert_eq!(device.gaps[0].length_ms, 300_000);
+    let device = &reports[2].accelerators().next().unwrap().delivered;
+    assert_eq!(
+        device.gaps[0].reason,
+        GapReason::AgentStopped,
+        "{:?}",
+        device.gaps
+    );
+}
+
+#[test]
 fn the_wall_clock_is_watched_while_running_and_across_a_restart() {
     let mut node = Node::new();
     let spool = node.spool();

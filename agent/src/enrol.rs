@@ -139,8 +139,8 @@ pub fn enrol(config: &Config, arguments: &Arguments) -> Result<Outcome, EnrolErr
                 url: before.url.clone(),
             });
         }
+        let key = before.node_key(&state.key(), &entropy)?;
         tell(arguments.format, "enrolled already", before, None);
-        let key = NodeKey::load_or_create(&state.key(), &entropy)?;
         return runtime.block_on(approval(config, before, &key, arguments));
     }
     let key = NodeKey::load_or_create(&state.key(), &entropy)?;
@@ -348,6 +348,27 @@ mod tests {
                 },
             }
         }
+    }
+
+    #[test]
+    fn an_enrolled_node_has_the_key_that_it_enrolled_with_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, entropy) = (dir.path().join("node.key"), Entropy::system());
+        let (site, key) = (Site::new(), NodeKey::load_or_create(&path, &entropy).unwrap());
+        let enrolment = accept(&site.token(), &key, &site.answer(&key)).unwrap();
+        let found = enrolment.node_key(&path, &entropy).unwrap();
+        assert_eq!(found.signer.public_key(), key.signer.public_key());
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(
+            enrolment.node_key(&path, &entropy),
+            Err(EnrolmentError::KeyGone)
+        ));
+        assert!(!path.exists(), "no key is made in its place");
+        NodeKey::load_or_create(&path, &entropy).unwrap();
+        assert!(matches!(
+            enrolment.node_key(&path, &entropy),
+            Err(EnrolmentError::OtherKey)
+        ));
     }
 
     #[test]

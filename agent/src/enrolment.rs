@@ -3,10 +3,11 @@
 //! Decides: what is pinned from then on. Trusts the answer because TLS proved the key that the operator's token named. Does not
 //! establish that the verifier has approved the node.
 
+use crate::keys::{self, CertificateError, NodeKey, NodeKeyError};
 use crate::state::{self, StateError};
 use std::path::Path;
 use weighbridge::cbor::{self, Bytes, DecodeError};
-use weighbridge::crypto::{KeyError, PublicKey};
+use weighbridge::crypto::{Entropy, KeyError, PublicKey};
 use weighbridge::id::{NodeId, VerifierId};
 use weighbridge::ledger::LedgerKey;
 use weighbridge::time::UnixSeconds;
@@ -46,6 +47,22 @@ pub enum EnrolmentError {
     /// The ledger's key is none.
     #[error("the enrolment names a ledger key that cannot be used; enrol anew")]
     LedgerKey(#[from] KeyError),
+    /// The node's key cannot be read.
+    #[error(transparent)]
+    NodeKey(#[from] NodeKeyError),
+    /// The certificate cannot be read.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The node's key is gone.
+    #[error(
+        "this node is enrolled, but its key is not in the state directory; restore it, or enrol anew with --again"
+    )]
+    KeyGone,
+    /// The node's key is another.
+    #[error(
+        "the key in the state directory is not the one that this node enrolled with; restore that one, or enrol anew with --again"
+    )]
+    OtherKey,
 }
 
 impl Enrolment {
@@ -66,6 +83,18 @@ impl Enrolment {
     /// [`StateError`].
     pub fn store(&self, path: &Path) -> Result<(), StateError> {
         state::replace_private(path, &cbor::encode(self))
+    }
+
+    /// The node's key at `path`: the one that was enrolled, and no other.
+    ///
+    /// # Errors
+    /// [`EnrolmentError`].
+    pub fn node_key(&self, path: &Path, entropy: &Entropy) -> Result<NodeKey, EnrolmentError> {
+        let key = NodeKey::load(path, entropy)?.ok_or(EnrolmentError::KeyGone)?;
+        if keys::spki_digest(&self.certificate.0)? != key.signer.public_key().id() {
+            return Err(EnrolmentError::OtherKey);
+        }
+        Ok(key)
     }
 
     /// The key that signs checkpoints and refusals.

@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{self, Exchange, LinkError};
 use crate::doctor::{Check, Health};
-use crate::enrolment::Enrolment;
+use crate::enrolment::{Enrolment, EnrolmentError};
 use crate::keys::{Lifetime, NodeKey};
 use crate::sentence::Sentence;
 use crate::state::StateDir;
@@ -17,25 +17,28 @@ use weighbridge::time::{DAY_SECONDS, UnixSeconds};
 pub async fn checkup(config: &Config, clock: &dyn Clock) -> Vec<Check> {
     let state = StateDir::at(&config.state_dir);
     let mut checks = Vec::new();
-    let key = NodeKey::load(&state.key(), &Entropy::system());
+    let entropy = Entropy::system();
+    let enrolment = Enrolment::load(&state.enrolment());
+    let key = match &enrolment {
+        Ok(Some(enrolment)) => enrolment.node_key(&state.key(), &entropy).map(Some),
+        _ => NodeKey::load(&state.key(), &entropy).map_err(EnrolmentError::from),
+    };
     match &key {
         Ok(Some(_)) => checks.push(held_in_a_file(Path::new("/dev"))),
         Ok(None) => {}
         Err(e) => checks.push(wrong("key", &Sentence(e).to_string())),
     }
-    match (Enrolment::load(&state.enrolment()), key) {
+    match (enrolment, key) {
         (Err(e), _) => checks.push(wrong("enrolment", &Sentence(&e).to_string())),
         (Ok(None), _) => checks.push(wrong(
             "enrolment",
             "none: run `weighbridge-agent enrol TOKEN` with a token of the verifier's",
         )),
-        (Ok(Some(_)), Ok(None)) => checks.push(wrong("key", "gone: restore it, or enrol anew with --again")),
-        // Said above.
-        (Ok(Some(_)), Err(_)) => {}
         (Ok(Some(enrolment)), Ok(Some(key))) => {
             checks.extend(certificate(&enrolment, clock.wall_now()));
             checks.push(verifier(config, &enrolment, &key, clock).await);
         }
+        (Ok(Some(_)), _) => {}
     }
     checks.push(match ask(&state.control(), &Request::plain(Ask::Status)) {
         Ok(answer) => {

@@ -13,7 +13,6 @@ use crate::delivery::{Backoff, Courier};
 use crate::devices::host::{self, HostError};
 use crate::devices::system::let_go_of_start;
 use crate::enrolment::{Enrolment, EnrolmentError};
-use crate::keys::{NodeKey, NodeKeyError};
 use crate::sampler::EnvironmentError;
 use crate::sampler::{SamplerEvent, Supervisor};
 use crate::sentence::Sentence;
@@ -46,14 +45,6 @@ pub enum RunError {
     /// The enrolment.
     #[error(transparent)]
     Enrolment(#[from] EnrolmentError),
-    /// The key.
-    #[error(transparent)]
-    Key(#[from] NodeKeyError),
-    /// The key is gone.
-    #[error(
-        "this node is enrolled, but its key is not in the state directory; restore it, or enrol anew with --again"
-    )]
-    KeyGone,
     /// The spool.
     #[error(transparent)]
     Spool(#[from] SpoolError),
@@ -86,7 +77,7 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
     let Some(enrolment) = enrolled(&state, &mut stop).await? else {
         return Ok(());
     };
-    let key = NodeKey::load(&state.key(), &entropy)?.ok_or(RunError::KeyGone)?;
+    let key = enrolment.node_key(&state.key(), &entropy)?;
     let Some(spool) = open_spool(config, &state, &entropy, &mut stop).await? else {
         return Ok(());
     };

@@ -1,7 +1,8 @@
 //! `enrol`: the token's secret for a certificate, and what to expect from the verifier.
 //!
 //! Decides: what is pinned. The server is trusted because it proves the key whose digest stands in the token. Repeated after a crash it
-//! does no harm: the key is made once, and the verifier answers the same key with the same node.
+//! does no harm: the key is made once, and the verifier answers the same key with the same node. With `--again` all is made ready beside
+//! what is there, which stays in force until the new enrolment is written.
 
 use crate::cli::{Outcome, runtime, say};
 use crate::config::Config;
@@ -12,7 +13,7 @@ use crate::keys::{self, CertificateError, Lifetime, NodeKey, NodeKeyError, TlsEr
 use crate::sampler::EnvironmentError;
 use crate::service;
 use crate::spool::{Spool, SpoolError};
-use crate::state::{StateDir, StateError};
+use crate::state::{self, StateDir, StateError};
 use std::io::Read;
 use std::time::Duration;
 use weighbridge::bounded::{self, BoundedReadError};
@@ -38,7 +39,7 @@ pub struct Arguments {
     /// Wait until an administrator has approved the node
     #[arg(long)]
     wait: bool,
-    /// Enrol anew although this state directory is enrolled: its chain and what it holds are set aside
+    /// Enrol anew, with a new key, although this state directory is enrolled: the former key and the chain are set aside (`….former`)
     #[arg(long)]
     again: bool,
     /// The node that this one was before a reimage or repair, so that its devices are not taken for duplicates
@@ -85,9 +86,6 @@ pub enum EnrolError {
     /// The state directory.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The former spool cannot be set aside.
-    #[error("the former spool could not be set aside")]
-    Aside(#[source] std::io::Error),
     /// The former enrolment.
     #[error(transparent)]
     Enrolment(#[from] EnrolmentError),
@@ -128,7 +126,13 @@ pub fn enrol(config: &Config, arguments: &Arguments) -> Result<Outcome, EnrolErr
     let token = EnrolmentToken::parse(&token_text(&arguments.token)?)?;
     let state = StateDir::open(&config.state_dir)?;
     let entropy = Entropy::system();
-    let before = Enrolment::load(&state.enrolment())?;
+    let before = match Enrolment::load(&state.enrolment()) {
+        Err(EnrolmentError::Damaged(_)) if arguments.again => None,
+        other => other?,
+    };
+    if let Some(before) = &before {
+        before.settle(&state, &entropy)?;
+    }
     let runtime = runtime()?;
     if let Some(before) = &before
         && !arguments.again
@@ -143,15 +147,28 @@ pub fn enrol(config: &Config, arguments: &Arguments) -> Result<Outcome, EnrolErr
         tell(arguments.format, "enrolled already", before, None);
         return runtime.block_on(approval(config, before, &key, arguments));
     }
-    let key = NodeKey::load_or_create(&state.key(), &entropy)?;
+    // A key is one node for good, and so is a chain. An agent that runs has both in use; it must be stopped first.
+    let in_use = if arguments.again && state.spool().exists() {
+        Some(Spool::open(&state.spool(), config.spool_max_bytes, &entropy)?)
+    } else {
+        None
+    };
+    let (key_path, spool_path) = if arguments.again {
+        (state::next(&state.key()), state::next(&state.spool()))
+    } else {
+        (state.key(), state.spool())
+    };
+    let key = NodeKey::load_or_create(&key_path, &entropy)?;
     let predecessor = arguments.predecessor.or_else(|| before.as_ref().map(|b| b.node));
     runtime.block_on(async {
-        let answer = request(config, &token, &key, predecessor).await?;
-        let enrolment = accept(&token, &key, &answer)?;
-        if before.is_some() {
-            set_spool_aside(&state)?;
+        let answer = request(config, &token, &key, predecessor).await;
+        if arguments.again && matches!(answer, Err(EnrolError::Refused { .. })) {
+            // Another token may find this key taken; the next try makes another.
+            std::fs::remove_file(&key_path).ok();
         }
-        let (spool, _) = Spool::open(&state.spool(), config.spool_max_bytes, &entropy)?;
+        let answer = answer?;
+        let enrolment = accept(&token, &key, &answer)?;
+        let (spool, _) = Spool::open(&spool_path, config.spool_max_bytes, &entropy)?;
         let mut standing = spool.standing()?;
         if let Some(complaint) = standing.follow(&answer.instructions, &config.acceptance()) {
             tracing::warn!("{complaint}");
@@ -160,6 +177,8 @@ pub fn enrol(config: &Config, arguments: &Arguments) -> Result<Outcome, EnrolErr
         drop(spool);
         // The enrolment comes last: with it the node is enrolled, without it this can be repeated.
         enrolment.store(&state.enrolment())?;
+        enrolment.settle(&state, &entropy)?;
+        drop(in_use);
         tell(arguments.format, "enrolled", &enrolment, Some(answer.state));
         match answer.state {
             EnrolmentState::Approved => Ok(Outcome::Holds),
@@ -257,15 +276,6 @@ fn accept(token: &EnrolmentToken, key: &NodeKey, answer: &EnrolAnswer) -> Result
         ledger_key: answer.ledger_key.clone(),
         renewal_asked_at: UnixSeconds(0),
     })
-}
-
-/// The chain of a former enrolment speaks for a node that this one no longer is.
-fn set_spool_aside(state: &StateDir) -> Result<(), EnrolError> {
-    let path = state.spool();
-    match std::fs::rename(&path, path.with_extension("redb.former")) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(EnrolError::Aside(e)),
-        _ => Ok(()),
-    }
 }
 
 /// Waits for the approval where that is wanted.
@@ -369,6 +379,47 @@ mod tests {
             enrolment.node_key(&path, &entropy),
             Err(EnrolmentError::OtherKey)
         ));
+    }
+
+    #[test]
+    fn a_new_key_and_its_spool_take_their_place_wherever_the_work_was_interrupted() {
+        let entropy = Entropy::system();
+        for interrupted in 0..4 {
+            let dir = tempfile::tempdir().unwrap();
+            let state = StateDir::open(dir.path()).unwrap();
+            let (site, names) = (Site::new(), [state.key(), state.spool()]);
+            let key = |path: &std::path::Path| NodeKey::load_or_create(path, &entropy).unwrap();
+            let (old, new) = (key(&names[0]), key(&state::next(&names[0])));
+            std::fs::write(&names[1], "old").unwrap();
+            std::fs::write(state::next(&names[1]), "new").unwrap();
+            let enrolled = |key| accept(&site.token(), key, &site.answer(key)).unwrap();
+            // While the former enrolment stands, nothing moves.
+            enrolled(&old).settle(&state, &entropy).unwrap();
+            assert_eq!(key(&names[0]).signer.public_key(), old.signer.public_key());
+            let former = |name: &str| dir.path().join(format!("{name}.former"));
+            if interrupted >= 1 {
+                std::fs::rename(&names[1], former("spool.redb")).unwrap();
+            }
+            if interrupted >= 2 {
+                std::fs::rename(state::next(&names[1]), &names[1]).unwrap();
+            }
+            if interrupted >= 3 {
+                std::fs::rename(&names[0], former("node.key")).unwrap();
+            }
+            for _ in 0..2 {
+                enrolled(&new).settle(&state, &entropy).unwrap();
+                assert_eq!(key(&names[0]).signer.public_key(), new.signer.public_key());
+                assert_eq!(
+                    key(&former("node.key")).signer.public_key(),
+                    old.signer.public_key()
+                );
+                let read = |path: &std::path::Path| {
+                    bounded::read_text(std::fs::File::open(path).unwrap(), 9).unwrap()
+                };
+                assert_eq!(read(&names[1]), "new", "interrupted at {interrupted}");
+                assert_eq!(read(&former("spool.redb")), "old");
+            }
+        }
     }
 
     #[test]

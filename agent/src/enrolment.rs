@@ -4,7 +4,7 @@
 //! establish that the verifier has approved the node.
 
 use crate::keys::{self, CertificateError, NodeKey, NodeKeyError};
-use crate::state::{self, StateError};
+use crate::state::{self, StateDir, StateError};
 use std::path::Path;
 use weighbridge::cbor::{self, Bytes, DecodeError};
 use weighbridge::crypto::{Entropy, KeyError, PublicKey};
@@ -42,10 +42,10 @@ pub enum EnrolmentError {
     #[error(transparent)]
     State(#[from] StateError),
     /// The file is damaged.
-    #[error("the enrolment in the state directory is damaged; enrol anew")]
+    #[error("the enrolment in the state directory is damaged; enrol anew with --again")]
     Damaged(#[from] DecodeError),
     /// The ledger's key is none.
-    #[error("the enrolment names a ledger key that cannot be used; enrol anew")]
+    #[error("the enrolment names a ledger key that cannot be used; enrol anew with --again")]
     LedgerKey(#[from] KeyError),
     /// The node's key cannot be read.
     #[error(transparent)]
@@ -91,10 +91,28 @@ impl Enrolment {
     /// [`EnrolmentError`].
     pub fn node_key(&self, path: &Path, entropy: &Entropy) -> Result<NodeKey, EnrolmentError> {
         let key = NodeKey::load(path, entropy)?.ok_or(EnrolmentError::KeyGone)?;
-        if keys::spki_digest(&self.certificate.0)? != key.signer.public_key().id() {
+        if !self.is_of(&key)? {
             return Err(EnrolmentError::OtherKey);
         }
         Ok(key)
+    }
+
+    /// Completes an enrolment with a new key: puts that key and its spool in the place of the former ones. The key goes last, because the
+    /// one that still waits shows that there is something to complete. Where there is nothing, nothing happens.
+    ///
+    /// # Errors
+    /// [`EnrolmentError`].
+    pub fn settle(&self, state: &StateDir, entropy: &Entropy) -> Result<(), EnrolmentError> {
+        let waiting = NodeKey::load(&state::next(&state.key()), entropy)?;
+        if waiting.is_some_and(|key| self.is_of(&key).unwrap_or(false)) {
+            state::succeed(&state.spool())?;
+            state::succeed(&state.key())?;
+        }
+        Ok(())
+    }
+
+    fn is_of(&self, key: &NodeKey) -> Result<bool, CertificateError> {
+        Ok(keys::spki_digest(&self.certificate.0)? == key.signer.public_key().id())
     }
 
     /// The key that signs checkpoints and refusals.

@@ -141,6 +141,30 @@ pub(crate) fn named(file: &Path, number: u32) -> Option<String> {
         .map(str::to_owned)
 }
 
+/// Where the successor of a file is made ready.
+#[must_use]
+pub fn next(path: &Path) -> PathBuf {
+    beside(path, ".next")
+}
+
+/// Puts the successor of a file in its place, where there is one; what was there is kept as `….former`. Interrupted anywhere, it may be
+/// repeated.
+///
+/// # Errors
+/// [`StateError::Write`].
+pub fn succeed(path: &Path) -> Result<(), StateError> {
+    let next = next(path);
+    if !next.exists() {
+        return Ok(());
+    }
+    match std::fs::rename(path, beside(path, ".former")) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(write_error(path, e)),
+        _ => {}
+    }
+    std::fs::rename(&next, path).map_err(|e| write_error(path, e))?;
+    sync_parent(path)
+}
+
 /// Makes a private file that must not be there yet; atomically, so that a crash leaves all of it or nothing. Returns whether this
 /// call made it.
 ///
@@ -196,11 +220,15 @@ pub fn read_private(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
     bounded::read(file, MAX_KEY_FILE).map(Some).map_err(wrong)
 }
 
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
 /// Writes the bytes beside `path`, durably.
 fn stage(path: &Path, bytes: &[u8]) -> Result<PathBuf, StateError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let staged = path.with_file_name(name);
+    let staged = beside(path, ".new");
     // A crash may have left one; only this user can write here.
     match std::fs::remove_file(&staged) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(write_error(&staged, e)),

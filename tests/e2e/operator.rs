@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::process::Command;
 use weighbridge_testbed::licence;
 use weighbridge_testbed::process::{Agent, Running, Verifier, must, program, replay_library, said, wait_for};
 use weighbridge_testbed::stored;
@@ -249,4 +250,77 @@ fn what_is_wrong_with_the_setting_up_is_said_in_words_that_find_it() {
         "{}",
         said(&output)
     );
+}
+
+/// What a command that must fail says.
+fn fails(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{command:?}: {}", said(&output));
+    said(&output)
+}
+
+#[test]
+fn a_node_is_enrolled_anew_with_a_new_key_once_its_agent_is_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut verifier = Verifier::init(dir.path());
+    let terms = licence::Terms {
+        report_seconds: 1,
+        ..licence::Terms::at("harbour-1")
+    };
+    verifier.load_licence(&terms.write(&[]));
+    verifier.serve();
+    let mut agent = Agent::new(
+        dir.path(),
+        "node",
+        "profile = \"H100\"\ngpus = 1\ntrace = \"idle\"\n",
+    );
+    agent.enrol(&verifier.token("harbour-1", &[]));
+    agent.run();
+    wait_for("a report", || stored::counts(&verifier.state).first().copied());
+    let path = agent.state.join("node.key");
+    let key = || std::fs::read_to_string(&path).unwrap();
+    let (first, token) = (key(), verifier.token("harbour-1", &[]));
+    let enrol = |agent: &Agent, arguments: &[&str]| {
+        let mut command = agent.command();
+        command.arg("enrol").args(arguments);
+        command
+    };
+    // While the agent runs, and where the verifier refuses, all stays as it is.
+    let refused = fails(&mut enrol(&agent, &["--again", &token]));
+    assert!(refused.contains("is the agent running"), "{refused}");
+    agent.stop();
+    let spent = verifier.token("harbour-1", &[]);
+    Agent::new(dir.path(), "other", "profile = \"H100\"\ngpus = 1\n").enrol(&spent);
+    let refused = fails(&mut enrol(&agent, &["--again", &spent]));
+    assert!(refused.contains("E-TOKEN"), "{refused}");
+    assert_eq!(key(), first);
+    must(&mut enrol(&agent, &["--again", &token]));
+    assert_ne!(key(), first);
+    let former = std::fs::read_to_string(path.with_extension("key.former")).unwrap();
+    assert_eq!(former, first);
+    assert!(agent.state.join("spool.redb.former").exists());
+    agent.run();
+    wait_for("reports of two nodes", || {
+        (stored::counts(&verifier.state).len() == 2).then_some(())
+    });
+    agent.stop();
+
+    // A key that was lost is neither made up for nor taken for another.
+    std::fs::remove_file(&path).unwrap();
+    for command in [&mut enrol(&agent, &[&token]), agent.command().arg("run")] {
+        let lost = fails(command);
+        assert!(lost.contains("its key is not in the state directory"), "{lost}");
+    }
+    assert!(!path.exists());
+    std::fs::write(&path, first).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let other = fails(agent.command().arg("run"));
+    assert!(
+        other.contains("not the one that this node enrolled with"),
+        "{other}"
+    );
+    must(&mut enrol(
+        &agent,
+        &["--again", &verifier.token("harbour-1", &[])],
+    ));
 }

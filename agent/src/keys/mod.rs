@@ -27,13 +27,13 @@ pub enum NodeKeyError {
     #[error(transparent)]
     State(#[from] StateError),
     /// The file is not PEM.
-    #[error("the node's key file is damaged; restore it, or remove it and enrol anew")]
+    #[error("the node's key file is damaged; restore it, or enrol anew with --again")]
     Pem(#[from] PemError),
     /// The file holds no key that is used here.
-    #[error("the node's key file holds no key that is used here; remove it and enrol anew")]
+    #[error("the node's key file holds no key that is used here; enrol anew with --again")]
     Key(#[from] KeyError),
     /// The key is of the wrong kind.
-    #[error("the node's key is not on P-256; remove its file and enrol anew")]
+    #[error("the node's key is not on P-256; enrol anew with --again")]
     Kind,
 }
 

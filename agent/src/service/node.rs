@@ -77,6 +77,7 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
     let Some(enrolment) = enrolled(&state, &mut stop).await? else {
         return Ok(());
     };
+    enrolment.settle(&state, &entropy)?;
     let key = enrolment.node_key(&state.key(), &entropy)?;
     let Some(spool) = open_spool(config, &state, &entropy, &mut stop).await? else {
         return Ok(());

@@ -328,7 +328,7 @@ fn again(node: NodeRow, token: &Digest) -> Result<NodeRow, Reason> {
             RefusalCode::Node,
             "a key that was not revoked",
             format!("the key of node {}, which was revoked", node.id),
-            "a revocation is final: make a new key and enrol with that",
+            "a revocation is final: enrol with --again, which makes a new key",
         ));
     }
     if node.token == *token {
@@ -339,7 +339,7 @@ fn again(node: NodeRow, token: &Digest) -> Result<NodeRow, Reason> {
             "another one than that which admitted this key as node {}",
             node.id
         ),
-        "a key is one node: keep its enrolment, or make a new key",
+        "a key is one node: keep its enrolment, or enrol with --again, which makes a new key",
     ))
 }
 

@@ -22,7 +22,7 @@ use super::leaf::ClosedWindow;
 use crate::accelerator::Catalogue;
 use crate::accounting::Peak;
 use crate::report::Submodules;
-use crate::telemetry::{DeviceState, GapReason, Inventory, Notice, NoticeKind, Tick, TickKind};
+use crate::telemetry::{BusDriver, DeviceState, GapReason, Inventory, Notice, NoticeKind, Tick, TickKind};
 use crate::time::BootNanos;
 use crate::workload::{Rules, synchrony};
 
@@ -91,16 +91,40 @@ impl Meter {
     }
 
     /// Takes a new inventory. Devices keep their place by UUID; one that is no longer there stays in the list, as lost
-    /// unless a better reason is known. An inventory without a driver says nothing about the devices themselves.
+    /// unless a better reason is known: VFIO holds as many of its kind as are gone. An inventory without a driver says nothing
+    /// about the devices themselves.
     pub fn set_inventory(&mut self, inventory: &Inventory) {
-        for device in &mut self.devices {
-            let gone = !inventory.devices.iter().any(|d| d.uuid == device.identity.uuid);
-            if gone && device.state == DeviceState::Present {
-                device.state = match inventory.driver {
-                    Some(_) => DeviceState::Lost,
-                    None => DeviceState::DriverUnavailable,
-                };
-            }
+        let gone = |device: &Device| !inventory.devices.iter().any(|d| d.uuid == device.identity.uuid);
+        // Guests hold what they held already, and the others of the kind where there are enough guests for all of them.
+        let handed_over = |device: &Device, devices: &[Device]| {
+            let kind = device.identity.pci;
+            let wanted = devices
+                .iter()
+                .filter(|d| d.identity.pci == kind && gone(d))
+                .filter(|d| {
+                    d.state == DeviceState::PassedThrough || device.state != DeviceState::PassedThrough
+                });
+            let held = inventory
+                .bus
+                .iter()
+                .filter(|b| b.id == kind && b.driver == BusDriver::Vfio);
+            wanted.count() <= held.map(|b| usize::from(b.count)).sum()
+        };
+        let states: Vec<_> = self
+            .devices
+            .iter()
+            .map(|device| match device.state {
+                state if !gone(device) => state,
+                _ if handed_over(device, &self.devices) => DeviceState::PassedThrough,
+                DeviceState::Present | DeviceState::PassedThrough if inventory.driver.is_some() => {
+                    DeviceState::Lost
+                }
+                DeviceState::Present => DeviceState::DriverUnavailable,
+                state => state,
+            })
+            .collect();
+        for (device, state) in self.devices.iter_mut().zip(states) {
+            device.state = state;
         }
         let appeared_late = !self.devices.is_empty();
         self.places.clear();
@@ -169,8 +193,8 @@ impl Meter {
     }
 
     /// Notes the state of a device (`None`: of all), by its index in the last inventory. It explains the gap that
-    /// follows; a sample that says otherwise overrules it. A device that is lost or hung stays so when all are marked
-    /// present.
+    /// follows; a sample that says otherwise overrules it. A device that is lost, hung or passed through stays so when all are
+    /// marked.
     pub fn mark(&mut self, device: Option<u16>, state: DeviceState) {
         match device {
             Some(index) => {
@@ -180,7 +204,10 @@ impl Meter {
             }
             None => {
                 for device in &mut self.devices {
-                    if !matches!(device.state, DeviceState::Lost | DeviceState::Hung) {
+                    if !matches!(
+                        device.state,
+                        DeviceState::Lost | DeviceState::Hung | DeviceState::PassedThrough
+                    ) {
                         device.state = state;
                     }
                 }

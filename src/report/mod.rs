@@ -30,4 +30,6 @@ pub use meter::{Finished, Meter, MeterSettings, Salts};
 #[cfg(test)]
 mod meter_tests;
 #[cfg(test)]
+mod presence_tests;
+#[cfg(test)]
 mod trace_tests;

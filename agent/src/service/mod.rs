@@ -10,6 +10,7 @@ mod courier_task;
 mod kept;
 mod node;
 mod reporter;
+mod salts;
 mod survey;
 
 pub use checkup::checkup;

@@ -5,6 +5,7 @@
 //! frames for their shape only. Does not establish that they are true.
 
 use super::kept::KeptLeaves;
+use super::salts::Salts;
 use crate::devices::host::HostFacts;
 use crate::draft::Draft;
 use crate::keys::NodeKey;
@@ -14,7 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use tracing::{error, info, warn};
 use weighbridge::accelerator::{Catalogue, CatalogueError};
-use weighbridge::crypto::{Entropy, KeyError, hmac_sha256};
+use weighbridge::crypto::{Entropy, KeyError};
 use weighbridge::id::{Digest, NodeId, VerifierId};
 use weighbridge::report::{
     AcceleratorClaims, ChainLink, ClockSource, HostClaims, Meter, MeterSettings, ReportTime,
@@ -164,10 +165,7 @@ impl Reporter {
             spool,
             key,
             identity,
-            salts: Salts {
-                seed: entropy.draw()?,
-                drawn: 0,
-            },
+            salts: Salts::new(entropy)?,
             inventory,
             surveyed: false,
             look_until: now.boot.plus(FIRST_LOOK_NS),
@@ -547,30 +545,6 @@ fn settings(standing: &Standing) -> MeterSettings {
     MeterSettings {
         nominal_ns: NOMINAL_NS,
         window_ns: u64::from(seconds).saturating_mul(SECOND),
-    }
-}
-
-/// Random salts from one random seed (HMAC-SHA-256 in counter mode), so that drawing one cannot fail half way through a report.
-struct Salts {
-    seed: [u8; 32],
-    drawn: u64,
-}
-
-impl std::fmt::Debug for Salts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Salts({} drawn)", self.drawn)
-    }
-}
-
-impl Salts {
-    fn next(&mut self) -> [u8; 16] {
-        self.drawn = self.drawn.saturating_add(1);
-        let Digest(block) = hmac_sha256(&self.seed, &self.drawn.to_be_bytes());
-        let mut salt = [0; 16];
-        for (to, from) in salt.iter_mut().zip(block) {
-            *to = from;
-        }
-        salt
     }
 }
 

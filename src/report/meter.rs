@@ -215,6 +215,11 @@ impl Meter {
         }
     }
 
+    /// The state of each device that was seen since the meter began, by the driver's index.
+    pub fn states(&self) -> impl Iterator<Item = (u16, DeviceState)> {
+        self.devices.iter().map(|d| (d.identity.index, d.state))
+    }
+
     /// Explains a stretch for a device (`None`: for all), by its index in the last inventory. Only time that no sample
     /// covers becomes a gap; where samples cover it, the explanation is not needed.
     pub fn push_gap(&mut self, device: Option<u16>, reason: GapReason, from: BootNanos, to: BootNanos) {

@@ -64,8 +64,8 @@ pub enum Delivering {
 
 /// The state that follows from what delivery, disk and devices say.
 #[must_use]
-pub fn condition(delivering: &Delivering, disk: Option<&str>, devices: Option<&str>) -> Condition {
-    let mut why: Vec<String> = disk.into_iter().chain(devices).map(str::to_owned).collect();
+pub fn condition(delivering: &Delivering, disk: Option<&str>, devices: Vec<String>) -> Condition {
+    let mut why: Vec<String> = disk.into_iter().map(str::to_owned).chain(devices).collect();
     match delivering {
         Delivering::NotAdmitted { said } if why.is_empty() => {
             return Condition::Pending { said: said.clone() };
@@ -89,18 +89,18 @@ mod tests {
     #[test]
     fn what_does_not_work_is_named() {
         let works = Delivering::Works { complaint: None };
-        assert_eq!(condition(&works, None, None), Condition::Reporting);
-        let full = condition(&works, Some("the disk is full"), None);
+        assert_eq!(condition(&works, None, Vec::new()), Condition::Reporting);
+        let full = condition(&works, Some("the disk is full"), Vec::new());
         assert_eq!(full.to_string(), "degraded: the disk is full");
         let waits = Delivering::NotAdmitted {
             said: "pending approval".to_owned(),
         };
         assert_eq!(
-            condition(&waits, None, None).to_string(),
+            condition(&waits, None, Vec::new()).to_string(),
             "pending: pending approval"
         );
         assert!(
-            condition(&waits, None, Some("no driver"))
+            condition(&waits, None, vec!["no driver".to_owned()])
                 .to_string()
                 .contains("no driver")
         );

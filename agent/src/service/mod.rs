@@ -7,6 +7,7 @@ mod checkup;
 mod condition;
 mod control;
 mod courier_task;
+mod devices;
 mod kept;
 mod node;
 mod reporter;

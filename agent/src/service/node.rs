@@ -6,6 +6,7 @@
 use super::condition::{Condition, Delivering, condition};
 use super::control::{Answer, Ask, Asked, Control};
 use super::courier_task::CourierTask;
+use super::devices::Devices;
 use super::reporter::{Identity, Now, Reporter, ReporterError};
 use crate::clock::{Clock, SleepWatch, SystemClock};
 use crate::config::Config;
@@ -128,7 +129,7 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
         wake,
         condition: Condition::Reporting,
         disk: None,
-        devices: None,
+        devices: Devices::default(),
         released: false,
         waiting: Vec::new(),
         watchdog: Watchdog::default(),
@@ -157,7 +158,7 @@ struct Node {
     wake: Arc<Notify>,
     condition: Condition,
     disk: Option<String>,
-    devices: Option<String>,
+    devices: Devices,
     released: bool,
     /// Askers who wait until the driver was let go of or taken up again.
     waiting: Vec<Asked>,
@@ -207,33 +208,34 @@ impl Node {
     fn hear(&mut self, event: SamplerEvent) {
         match event {
             SamplerEvent::Frame(frame) => {
-                if let Some(inventory) = &frame.inventory {
-                    self.devices = inventory
-                        .driver
-                        .is_none()
-                        .then(|| "no driver is in use: no device is measured".to_owned());
-                }
+                self.devices.hear(&frame);
                 let sealed = self.reporter.frame(&frame, now(self.clock.as_ref()));
                 self.sealed(sealed);
             }
             SamplerEvent::Died { reason, .. } => {
                 warn!("the sampler died: {reason}");
-                self.devices = Some("the sampler died and is started anew".to_owned());
+                self.devices.restarted("the sampler died and is started anew");
                 self.reporter.sampler_restarted(None);
             }
-            SamplerEvent::Hung { device, .. } => {
-                match device {
+            SamplerEvent::Hung { index, device, .. } => {
+                match index {
                     Some(index) => warn!(
                         gpu = index,
                         "a call to a device did not return; its process was abandoned"
                     ),
                     None => warn!("a call to the driver did not return; its process was abandoned"),
                 }
+                self.devices
+                    .restarted("a call to the driver did not return, and another sampler is started");
+                if let (Some(index), None) = (index, device) {
+                    self.devices.hung(index);
+                }
                 self.reporter.sampler_restarted(device);
             }
             SamplerEvent::Restarted { .. } => info!("another sampler was started"),
             SamplerEvent::Released { .. } => {
                 self.released = true;
+                self.devices = Devices::default();
                 self.reporter.set_released(true);
                 self.answer_waiting(
                     "the driver was let go of; `weighbridge-agent release --resume` takes it up again",
@@ -312,7 +314,7 @@ impl Node {
         let now = condition(
             &self.delivering.borrow(),
             self.disk.as_deref(),
-            self.devices.as_deref(),
+            self.devices.wrong(self.reporter.silent()),
         );
         if now != self.condition {
             match &now {

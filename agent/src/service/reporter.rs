@@ -306,6 +306,12 @@ impl Reporter {
         self.surveyed
     }
 
+    /// The devices that do not answer, each with its state, until they answer again.
+    pub fn silent(&self) -> impl Iterator<Item = (u16, DeviceState)> {
+        let silent = |state| matches!(state, DeviceState::Lost | DeviceState::Hung);
+        self.meter.states().filter(move |(_, state)| silent(*state))
+    }
+
     /// When the report in the making ends.
     #[must_use]
     pub fn report_end(&self) -> BootNanos {

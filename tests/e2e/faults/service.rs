@@ -192,6 +192,13 @@ fn a_device_that_is_lost_hangs_or_starts_anew_leaves_the_others_alone() {
         "it is left alone"
     );
     assert_eq!(devices(&node.reports[resumed])[1].state, DeviceState::Lost);
+    let doctor = said(&node.agent.command().arg("doctor").output().unwrap());
+    for silent in ["degraded: GPU 1 is lost", "GPU 2 hangs"] {
+        assert!(
+            doctor.contains(silent),
+            "doctor does not say `{silent}`:\n{doctor}"
+        );
+    }
 
     let reports = node.stop();
     let restarts: u32 = reports.iter().map(|r| host(r).sampler_restarts).sum();

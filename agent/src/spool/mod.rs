@@ -1,10 +1,12 @@
 //! The spool: reports on disk until the verifier holds them, and the chain they stand in.
 //!
 //! Decides: a report's place. Sequence number, chain head and sealed bundle change in one durable transaction, so a crash never makes two
-//! reports for one place. What has no receipt waits; what has one is kept thirty days or as long as the licence wants its windows.
+//! reports for one place. What has no receipt waits; what has one is kept thirty days or as long as the licence wants its windows,
+//! by boot time: a wall clock can be set.
 //!
-//! Where the operator's bound on disk is reached, the oldest receipted reports go first. Where only unreceipted ones are left, the oldest of
-//! these go and are counted as lost: their numbers stay taken, so the verifier sees that they are missing.
+//! Where the operator's bound on disk is reached, the oldest receipted reports go first, and those that go before their days are over are
+//! counted. Where only unreceipted ones are left, the oldest of these go and are counted as lost: their numbers stay taken, so the verifier
+//! sees that they are missing.
 //!
 //! Trusts the disk for what it synced. Does not establish that the file is the newest one this node ever wrote: a restored copy is
 //! found out from the verifier's head ([`crate::delivery`]).
@@ -17,6 +19,7 @@ pub use open::{Opened, SpoolError};
 pub use record::{Acceptance, ChainHead, Counters, Entry, Fate, Life, Standing};
 
 use open::Handle;
+use record::REPORTS_KEPT_DAYS;
 use redb::backends::InMemoryBackend;
 use redb::{ReadableTable, StorageBackend};
 use shelf::{
@@ -24,6 +27,7 @@ use shelf::{
     read, size, store, write,
 };
 use std::path::Path;
+use tracing::warn;
 use weighbridge::cbor;
 use weighbridge::crypto::{Entropy, SignError};
 use weighbridge::id::{BootId, ChainId, Digest};
@@ -73,6 +77,8 @@ pub struct Fill {
     pub lost: u64,
     /// Reports refused.
     pub refused: u64,
+    /// Reports that the bound took with their windows before their days were over.
+    pub cut_short: u64,
 }
 
 /// The spool of one node. One process holds it at a time.
@@ -201,13 +207,18 @@ impl Spool {
             let mut counters: Counters = read(&meta, COUNTERS)?.unwrap_or(NO_COUNTERS);
             let place = next_place(&head, &standing);
             let (bundle, digest) = seal(&place)?;
+            let since = read::<Life>(&meta, LIFE)?
+                .filter(|before| before.boot == life.boot)
+                .and_then(|before| before.reported_to)
+                .map_or(0, |before| life.at.since(before));
+            counters.spanned = counters.spanned.saturating_add(since);
             let bytes = size(&bundle).saturating_add(size(windows));
             let entry = Entry {
                 chain: place.chain,
                 sequence: place.sequence,
                 digest,
                 fate: Fate::Waiting,
-                sealed_at: life.wall,
+                spanned: counters.spanned,
                 bytes,
             };
             let ordinal = counters.next;
@@ -220,13 +231,13 @@ impl Spool {
             standing.challenge = None;
             counters.next = counters.next.saturating_add(1);
             counters.bytes = counters.bytes.saturating_add(bytes);
-            prune(
-                txn,
-                &mut counters,
-                self.limit,
-                life.wall,
-                standing.windows_kept_days,
-            )?;
+            let (days, before) = (standing.windows_kept_days.max(REPORTS_KEPT_DAYS), counters.cut_short);
+            prune(txn, &mut counters, self.limit, days)?;
+            if before == 0 && counters.cut_short > 0 {
+                warn!(
+                    "the bound on the spool (spool_max_mib) is too low to keep reports and windows for {days} days: the oldest went early"
+                );
+            }
             write(&mut meta, CHAIN, &head)?;
             write(&mut meta, STANDING, &standing)?;
             write(&mut meta, COUNTERS, &counters)?;
@@ -400,6 +411,7 @@ impl Spool {
                 bytes: counters.bytes,
                 lost: counters.lost,
                 refused: counters.refused,
+                cut_short: counters.cut_short,
             })
         })
     }
@@ -454,6 +466,8 @@ const NO_COUNTERS: Counters = Counters {
     bytes: 0,
     lost: 0,
     refused: 0,
+    spanned: 0,
+    cut_short: 0,
 };
 
 fn new_chain(entropy: &Entropy, successor: Option<Successor>) -> Result<ChainHead, SpoolError> {

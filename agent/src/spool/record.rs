@@ -137,8 +137,8 @@ weighbridge::record! {
         2 => digest: Digest,
         /// What became of it.
         3 => fate: Fate,
-        /// When it was sealed, by the node's clock.
-        4 => sealed_at: UnixSeconds,
+        /// How far [`Counters::spanned`] had come when it was sealed.
+        4 => spanned: u64,
         /// Bytes that it takes, its windows included.
         5 => bytes: u64,
     }
@@ -171,6 +171,11 @@ weighbridge::record! {
         2 => lost: u64,
         /// Reports refused.
         3 => refused: u64,
+        /// Nanoseconds of boot time from report to report, over all boots: what reports age by. A wall clock can be set, and would then take
+        /// what is to be kept with it; time in which the host was off ages nothing.
+        4 => spanned: u64,
+        /// Reports that went with their windows, because the bound was reached, before the days were over for which they are kept.
+        5 => cut_short: u64,
     }
 }
 

@@ -1,10 +1,13 @@
 //! The tables, and how rows are written, read and dropped.
 
 use super::open::SpoolError;
-use super::record::{Counters, Entry, Fate, REPORTS_KEPT_DAYS};
+use super::record::{Counters, Entry, Fate};
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use weighbridge::cbor::{self, Wire};
-use weighbridge::time::{DAY_SECONDS, UnixSeconds};
+use weighbridge::time::SECOND;
+
+/// Nanoseconds in a day.
+const DAY: u64 = 86_400 * SECOND;
 
 /// Records by name.
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -45,11 +48,9 @@ pub(super) fn prune(
     txn: &WriteTransaction,
     counters: &mut Counters,
     limit: u64,
-    now: UnixSeconds,
-    windows_kept_days: u32,
+    kept_days: u32,
 ) -> Result<(), SpoolError> {
-    let days = i64::from(windows_kept_days.max(REPORTS_KEPT_DAYS));
-    let oldest_kept = now.plus(days.saturating_mul(DAY_SECONDS).saturating_neg());
+    let kept = u64::from(kept_days).saturating_mul(DAY);
     let mut entries = txn.open_table(ENTRIES)?;
     for spare_waiting in [true, false] {
         let mut from = 0;
@@ -57,7 +58,7 @@ pub(super) fn prune(
             from = ordinal.saturating_add(1);
             let waits = entry.fate == Fate::Waiting;
             let over = counters.bytes > limit;
-            let dated = spare_waiting && entry.sealed_at < oldest_kept;
+            let dated = spare_waiting && counters.spanned.saturating_sub(entry.spanned) > kept;
             // The newest stays whatever the bound: there is nothing to gain by losing it before it was tried.
             if !(over || dated) || from >= counters.next {
                 break;
@@ -73,6 +74,7 @@ pub(super) fn prune(
             txn.open_table(PLACES)?.remove((&entry.chain.0, entry.sequence))?;
             counters.bytes = counters.bytes.saturating_sub(entry.bytes);
             counters.lost = counters.lost.saturating_add(u64::from(waits));
+            counters.cut_short = counters.cut_short.saturating_add(u64::from(!waits && !dated));
         }
     }
     Ok(())

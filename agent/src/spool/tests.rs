@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use weighbridge::crypto::sha256;
-use weighbridge::time::DAY_SECONDS;
+use weighbridge::time::{DAY_SECONDS, SECOND};
 
 const LIMIT: u64 = 64 << 20;
 
@@ -12,11 +12,12 @@ fn open(path: &Path) -> Spool {
     Spool::open(path, LIMIT, &Entropy::system()).unwrap().0
 }
 
-fn life(wall: i64) -> Life {
+/// Both clocks show these seconds.
+fn life(seconds: i64) -> Life {
     Life {
         boot: BootId([1; 16]),
-        at: BootNanos(0),
-        wall: UnixSeconds(wall),
+        at: BootNanos(u64::try_from(seconds).unwrap() * SECOND),
+        wall: UnixSeconds(seconds),
         starts: 0,
         reported_to: None,
     }
@@ -31,9 +32,13 @@ fn seal(place: &Place, size: usize) -> Sealed {
     (bundle, digest)
 }
 
-fn append(spool: &Spool, wall: i64, size: usize) -> ChainLink {
+fn append(spool: &Spool, seconds: i64, size: usize) -> ChainLink {
+    append_in(spool, &life(seconds), size)
+}
+
+fn append_in(spool: &Spool, life: &Life, size: usize) -> ChainLink {
     spool
-        .append(&life(wall), b"windows", |place| Ok(seal(place, size)))
+        .append(life, b"windows", |place| Ok(seal(place, size)))
         .unwrap()
 }
 
@@ -129,7 +134,7 @@ fn the_bound_takes_receipted_reports_first_and_names_what_is_lost() {
     assert!(spool.report_at(None, 2).unwrap().is_none());
     append(&spool, 8, 15_000);
     let fill = spool.fill().unwrap();
-    assert_eq!((fill.lost, fill.waiting), (1, 6));
+    assert_eq!((fill.lost, fill.waiting, fill.cut_short), (1, 6, 1));
     assert_eq!(spool.next_waiting(0).unwrap().unwrap().link.sequence, 3);
     // The number of the lost one stays taken: the chain shows that it is missing.
     assert_eq!(spool.head().unwrap().sequence, 8);
@@ -150,6 +155,32 @@ fn receipted_reports_go_when_their_days_are_over() {
         spool.report_at(None, 2).unwrap().is_some(),
         "what waits is not out of date"
     );
+    assert_eq!(spool.fill().unwrap().cut_short, 0);
+}
+
+#[test]
+fn a_wall_clock_that_is_set_forward_takes_nothing_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(&dir.path().join("s"));
+    append(&spool, 0, 10);
+    spool.answered(0, Fate::Receipted, b"r", None).unwrap();
+    let ahead = |boot, seconds| Life {
+        boot: BootId([boot; 16]),
+        wall: UnixSeconds(400 * DAY_SECONDS),
+        ..life(seconds)
+    };
+    for life in [
+        ahead(1, 300),
+        ahead(2, 20 * DAY_SECONDS),
+        ahead(2, 21 * DAY_SECONDS),
+    ] {
+        append_in(&spool, &life, 10);
+    }
+    let (_, _, windows) = spool.report_at(None, 1).unwrap().expect("it is kept");
+    assert_eq!(windows, b"windows");
+    // Days that the host was seen to be up count, in whatever boot.
+    append_in(&spool, &ahead(2, 51 * DAY_SECONDS), 10);
+    assert!(spool.report_at(None, 1).unwrap().is_none());
 }
 
 #[test]

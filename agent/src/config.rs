@@ -257,6 +257,20 @@ pub struct Proxy {
     pub except: String,
 }
 
+impl Proxy {
+    /// What a sentence says of the way through it: its address, without the credentials in it.
+    pub(crate) fn said(&self) -> String {
+        let (scheme, rest) = self.url.split_once("://").unwrap_or(("http", &self.url));
+        let host = rest.rsplit('@').next().unwrap_or_default().trim_end_matches('/');
+        let unless = if self.except.is_empty() {
+            ""
+        } else {
+            " (or without it, where NO_PROXY names the verifier)"
+        };
+        format!(" through the proxy {scheme}://{host}{unless}")
+    }
+}
+
 /// What the agent goes by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -478,5 +492,20 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(said.contains("report_seconds") && said.contains("30"), "{said}");
+    }
+
+    #[test]
+    fn a_proxy_is_named_without_its_credentials() {
+        let said = |url: &str, except: &str| {
+            let (url, except) = (url.to_owned(), except.to_owned());
+            Proxy { url, except }.said()
+        };
+        assert_eq!(said("http://p:3128/", ""), " through the proxy http://p:3128");
+        assert_eq!(said("u:p@w@p:3128", ""), " through the proxy http://p:3128");
+        let exempt = said("https://u:w@p", "localhost");
+        assert!(
+            exempt.starts_with(" through the proxy https://p (or without it"),
+            "{exempt}"
+        );
     }
 }

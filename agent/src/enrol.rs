@@ -297,7 +297,7 @@ async fn approval(
                 }
                 return Ok(Outcome::Holds);
             }
-            Err(LinkError::Refused(_) | LinkError::Unreachable(_)) => {
+            Err(LinkError::Refused(_) | LinkError::Unreachable { .. }) => {
                 tokio::time::sleep(APPROVAL_POLL).await;
             }
             Err(e) => return Err(e.into()),

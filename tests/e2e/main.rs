@@ -33,6 +33,8 @@ mod house;
 mod operator;
 /// Real recordings through the real path.
 mod traces;
+/// A verifier that is reached only through a proxy.
+mod proxied;
 /// Recordings and synthetic loads through the whole agent, on a clock that is moved by hand.
 mod virtual_time;
 /// What goes over the wire: schema, golden bytes, strictness, what may leave a node.

@@ -29,8 +29,14 @@ pub enum LinkError {
     #[error("the connection to the verifier could not be set up; is the proxy's address right?")]
     Setup(#[source] reqwest::Error),
     /// No answer.
-    #[error("the verifier could not be reached")]
-    Unreachable(#[source] reqwest::Error),
+    #[error("the verifier could not be reached{through}")]
+    Unreachable {
+        /// Through which proxy, in words; empty where there is none.
+        through: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
     /// An answer that is none of ours.
     #[error("the verifier answered with status {0}")]
     Status(u16),
@@ -74,6 +80,7 @@ pub trait Exchange {
 #[derive(Debug)]
 pub struct Link {
     base: String,
+    through: String,
     node: Client,
     stranger: Client,
 }
@@ -91,6 +98,7 @@ impl Link {
     ) -> Result<Self, LinkError> {
         Ok(Self {
             base: base(url)?,
+            through: proxy.map(Proxy::said).unwrap_or_default(),
             node: client(node, proxy)?,
             stranger: client(stranger, proxy)?,
         })
@@ -101,7 +109,8 @@ impl Link {
     /// # Errors
     /// [`LinkError`].
     pub async fn enrol(&self, request: &EnrolRequest) -> Result<EnrolAnswer, LinkError> {
-        ask(self.post(&self.stranger, PATH_ENROL, MEDIA_TYPE, cbor::encode(request))).await
+        self.ask(self.post(&self.stranger, PATH_ENROL, MEDIA_TYPE, cbor::encode(request)))
+            .await
     }
 
     fn post(&self, client: &Client, path: &str, media: &'static str, body: Vec<u8>) -> RequestBuilder {
@@ -110,20 +119,47 @@ impl Link {
             .header(CONTENT_TYPE, HeaderValue::from_static(media))
             .body(body)
     }
+
+    async fn ask<T: Wire>(&self, request: RequestBuilder) -> Result<T, LinkError> {
+        let unreachable = |source| LinkError::Unreachable {
+            through: self.through.clone(),
+            source,
+        };
+        let mut response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        if status != StatusCode::OK && status != StatusCode::UNPROCESSABLE_ENTITY {
+            return Err(LinkError::Status(status.as_u16()));
+        }
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(unreachable)? {
+            if body.len().saturating_add(piece.len()) > MAX_ANSWER {
+                return Err(LinkError::TooLong);
+            }
+            body.extend_from_slice(&piece);
+        }
+        if status == StatusCode::OK {
+            Ok(cbor::decode_strict(&body)?)
+        } else {
+            Err(LinkError::Refused(Box::new(cbor::decode_strict(&body)?)))
+        }
+    }
 }
 
 impl Exchange for Link {
     async fn head(&self, seen: Option<u64>) -> Result<Head, LinkError> {
         let query = seen.map_or(String::new(), |size| format!("?seen={size}"));
-        ask(self.node.get(format!("{}{PATH_HEAD}{query}", self.base))).await
+        self.ask(self.node.get(format!("{}{PATH_HEAD}{query}", self.base)))
+            .await
     }
 
     async fn deliver(&self, bundle: &[u8]) -> Result<Receipt, LinkError> {
-        ask(self.post(&self.node, PATH_REPORT, BUNDLE_MEDIA_TYPE, bundle.to_vec())).await
+        self.ask(self.post(&self.node, PATH_REPORT, BUNDLE_MEDIA_TYPE, bundle.to_vec()))
+            .await
     }
 
     async fn renew(&self, request: &SignedRequest) -> Result<RenewAnswer, LinkError> {
-        ask(self.post(&self.stranger, PATH_RENEW, MEDIA_TYPE, cbor::encode(request))).await
+        self.ask(self.post(&self.stranger, PATH_RENEW, MEDIA_TYPE, cbor::encode(request)))
+            .await
     }
 }
 
@@ -154,26 +190,6 @@ fn client(tls: ClientConfig, proxy: Option<&Proxy>) -> Result<Client, LinkError>
         builder = builder.proxy(through.no_proxy(NoProxy::from_string(&proxy.except)));
     }
     builder.build().map_err(LinkError::Setup)
-}
-
-async fn ask<T: Wire>(request: RequestBuilder) -> Result<T, LinkError> {
-    let mut response = request.send().await.map_err(LinkError::Unreachable)?;
-    let status = response.status();
-    if status != StatusCode::OK && status != StatusCode::UNPROCESSABLE_ENTITY {
-        return Err(LinkError::Status(status.as_u16()));
-    }
-    let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(LinkError::Unreachable)? {
-        if body.len().saturating_add(piece.len()) > MAX_ANSWER {
-            return Err(LinkError::TooLong);
-        }
-        body.extend_from_slice(&piece);
-    }
-    if status == StatusCode::OK {
-        Ok(cbor::decode_strict(&body)?)
-    } else {
-        Err(LinkError::Refused(Box::new(cbor::decode_strict(&body)?)))
-    }
 }
 
 #[cfg(test)]

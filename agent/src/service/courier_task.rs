@@ -84,7 +84,7 @@ impl CourierTask {
             }
         };
         let round = self.courier.round(line.insert(open)).await;
-        if matches!(&round, Err(DeliveryError::Link(LinkError::Unreachable(_)))) {
+        if matches!(&round, Err(DeliveryError::Link(LinkError::Unreachable { .. }))) {
             *line = None;
         }
         round

@@ -161,7 +161,11 @@ mod tests {
             renewal_asked_at: UnixSeconds(0),
         };
         enrolment.store(&state.enrolment()).unwrap();
-        assert!(wrongs(dir.path()).await[0].1.contains("gone"));
+        assert!(
+            wrongs(dir.path()).await[0]
+                .1
+                .contains("its key is not in the state directory")
+        );
         create_private(&state.key(), b"a key").unwrap();
         std::fs::set_permissions(state.key(), PermissionsExt::from_mode(0o644)).unwrap();
         let found = wrongs(dir.path()).await;

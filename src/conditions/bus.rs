@@ -99,6 +99,7 @@ pub(super) fn none_presumed(case: &Case<'_>) -> Verdict {
     } else {
         let names: Vec<String> = makers.iter().map(|m| m.name.clone()).collect();
         return case.settle(
+            since,
             Verdict::met(
                 "none-on-the-bus",
                 format!("no accelerator of {} was seen on a bus", few(&names)),
@@ -110,7 +111,7 @@ pub(super) fn none_presumed(case: &Case<'_>) -> Verdict {
     verdict
         .grade(Grade::HostObserved)
         .window(since, case.now)
-        .coverage(case.fresh_share())
+        .coverage(case.coverage())
         .subjects(subjects)
         .evidence(evidence)
 }
@@ -191,6 +192,7 @@ pub(super) fn none_unmanaged(case: &Case<'_>) -> Verdict {
     } else {
         let sentence = "every accelerator on the bus of every node reports";
         return case.settle(
+            since,
             Verdict::met("all-report", sentence)
                 .none_of("kinds of unmanaged accelerators")
                 .grade(Grade::HostObserved),
@@ -199,7 +201,7 @@ pub(super) fn none_unmanaged(case: &Case<'_>) -> Verdict {
     verdict
         .grade(Grade::HostObserved)
         .window(since, case.now)
-        .coverage(case.fresh_share())
+        .coverage(case.coverage())
         .subjects(subjects)
         .evidence(evidence)
 }

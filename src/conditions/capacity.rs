@@ -123,7 +123,7 @@ pub(super) fn tpp_within_licence(case: &Case<'_>) -> Verdict {
             .measured(Quantity::at_least(least, "TPP"))
             .limit(limit.clone())
             .window(since, case.now)
-            .coverage(case.fresh_share())
+            .coverage(case.coverage())
             .evidence(fleet.evidence.iter().copied())
     };
     if least > u128::from(licensed.0) {
@@ -142,12 +142,12 @@ pub(super) fn tpp_within_licence(case: &Case<'_>) -> Verdict {
         return seen(Verdict::cannot_tell("not-surely-at-one-time", sentence));
     }
     case.settle_devices(
+        since,
         Verdict::met("within-licensed-tpp", sum(most))
             .measured(Quantity::between(least, most, "TPP"))
             .limit(limit)
             .evidence(fleet.evidence),
     )
-    .window(since, case.now)
 }
 
 /// Of devices that clocks or keys do not show to have been there with the others, in words.
@@ -198,17 +198,16 @@ pub(super) fn models_within_licence(case: &Case<'_>) -> Verdict {
         .fold(0, |n, m| n.saturating_add(m.count));
     let limit = Quantity::at_most(all, "devices");
     if wrong.is_empty() && open.is_empty() {
-        return case
-            .settle_devices(
-                Verdict::met(
-                    "licensed-models",
-                    format!("{} were seen at one time, as licensed", few(&kinds)),
-                )
-                .measured(Quantity::between(least, most, "devices"))
-                .limit(limit)
-                .evidence(fleet.evidence),
+        return case.settle_devices(
+            since,
+            Verdict::met(
+                "licensed-models",
+                format!("{} were seen at one time, as licensed", few(&kinds)),
             )
-            .window(since, case.now);
+            .measured(Quantity::between(least, most, "devices"))
+            .limit(limit)
+            .evidence(fleet.evidence),
+        );
     }
     let verdict = if wrong.is_empty() {
         Verdict::cannot_tell("not-surely-at-one-time", few(&open))
@@ -220,6 +219,6 @@ pub(super) fn models_within_licence(case: &Case<'_>) -> Verdict {
         .measured(Quantity::at_least(least, "devices"))
         .limit(limit)
         .window(since, case.now)
-        .coverage(case.fresh_share())
+        .coverage(case.coverage())
         .evidence(fleet.evidence)
 }

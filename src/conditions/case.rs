@@ -375,11 +375,13 @@ impl<'a> Case<'a> {
         )
     }
 
-    /// The share of device time that samples cover; where none was due, the share of nodes that are fresh.
+    /// The share of device time that samples cover, from the first report in the window of findings on; where none was due yet, the
+    /// share of nodes that are fresh.
     pub(super) fn coverage(&self) -> Ppm {
-        *self
-            .coverage
-            .get_or_init(|| observed_share(self).unwrap_or_else(|| self.fresh_share()))
+        *self.coverage.get_or_init(|| {
+            let from = self.observed_since(self.since());
+            observed_share(self, from).unwrap_or_else(|| self.fresh_share())
+        })
     }
 
     /// Why a node does not report, if so.
@@ -422,22 +424,41 @@ impl<'a> Case<'a> {
     }
 
     /// [`Self::settle`] for what rests on which devices there are: an accelerator that does not answer may be any.
-    pub(super) fn settle_devices(&self, verdict: Verdict) -> Verdict {
-        self.settle_unless(verdict, |facts| {
+    pub(super) fn settle_devices(&self, since: UnixSeconds, verdict: Verdict) -> Verdict {
+        self.hold_devices(self.observed(since, verdict))
+    }
+
+    /// A verdict that nothing bad was seen since a time, held back to `cannot tell` unless everything was seen that should have been.
+    pub(super) fn settle(&self, since: UnixSeconds, verdict: Verdict) -> Verdict {
+        self.hold_unless(self.observed(since, verdict), |facts| self.blindness(facts))
+    }
+
+    /// [`Self::settle_devices`] for what is computed for a time of its own, observed or not.
+    pub(super) fn hold_devices(&self, verdict: Verdict) -> Verdict {
+        self.hold_unless(verdict, |facts| {
             self.blindness(facts).or_else(|| self.unreadable(facts))
         })
     }
 
-    /// A verdict that nothing bad was seen, held back to `cannot tell` unless everything was seen that should have been.
-    pub(super) fn settle(&self, verdict: Verdict) -> Verdict {
-        self.settle_unless(verdict, |facts| self.blindness(facts))
+    /// Limits what a verdict says of a time to the part that a report speaks of, and says so: nobody saw what was before.
+    fn observed(&self, since: UnixSeconds, mut verdict: Verdict) -> Verdict {
+        let from = self.observed_since(since);
+        if from > since {
+            verdict
+                .sentence
+                .push_str(&format!("; what was before {from} no report shows"));
+        }
+        verdict.window(from, self.now)
     }
 
-    fn settle_unless(&self, verdict: Verdict, why: impl Fn(&NodeFacts) -> Option<String>) -> Verdict {
-        let verdict = verdict
-            .window(self.since(), self.now)
-            .coverage(self.coverage())
-            .evidence(self.newest_reports());
+    /// The start of the first time since `since` that any report of the site speaks of.
+    fn observed_since(&self, since: UnixSeconds) -> UnixSeconds {
+        let first = self.nodes().filter_map(|n| n.record.facts.earliest).min();
+        first.map_or(since, |t| t.clamp(since, self.now.max(since)))
+    }
+
+    fn hold_unless(&self, verdict: Verdict, why: impl Fn(&NodeFacts) -> Option<String>) -> Verdict {
+        let verdict = verdict.coverage(self.coverage()).evidence(self.newest_reports());
         if !self.nodes().any(|n| n.record.facts.newest.is_some()) {
             return no_report(verdict);
         }

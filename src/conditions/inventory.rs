@@ -38,7 +38,7 @@ pub(super) fn on_the_manifest(case: &Case<'_>) -> Verdict {
             ),
         )
         .window(since, case.now)
-        .coverage(case.fresh_share())
+        .coverage(case.coverage())
         .subjects(doubtful.iter().map(|(s, _)| s.subject()))
         .evidence(doubtful.iter().map(|(s, _)| s.device.last_report));
     }
@@ -54,9 +54,10 @@ pub(super) fn on_the_manifest(case: &Case<'_>) -> Verdict {
                 count(beside, "device")
             ));
         }
-        return case
-            .settle_devices(Verdict::met("all-on-manifest", sentence).none_of("devices off the manifest"))
-            .window(since, case.now);
+        return case.settle_devices(
+            since,
+            Verdict::met("all-on-manifest", sentence).none_of("devices off the manifest"),
+        );
     }
     let words: Vec<String> = offenders
         .iter()
@@ -74,7 +75,7 @@ pub(super) fn on_the_manifest(case: &Case<'_>) -> Verdict {
     .measured(Quantity::at_least(offenders.len(), "devices off the manifest"))
     .limit(Quantity::at_most(0, "devices off the manifest"))
     .window(since, case.now)
-    .coverage(case.fresh_share())
+    .coverage(case.coverage())
     .subjects(offenders.iter().map(|(s, _)| s.subject()))
     .evidence(offenders.iter().map(|(s, _)| s.device.last_report))
 }
@@ -185,7 +186,7 @@ pub(super) fn seen_in_time(case: &Case<'_>) -> Verdict {
         .measured(Quantity::at_most(longest, "seconds unseen"))
         .limit(limit)
         .window(case.due().plus(allowed.value.saturating_neg()), case.due())
-        .coverage(case.fresh_share())
+        .coverage(case.coverage())
         .subjects(subjects)
         .evidence(evidence)
 }
@@ -220,13 +221,16 @@ pub(super) fn identifiers_agree(case: &Case<'_>) -> Verdict {
         Verdict::cannot_tell("identifiers-open", few(&unsure))
     } else {
         let sentence = compared.sentence(seen.len());
-        return case.settle_devices(Verdict::met("identifiers-agree", sentence).none_of("devices"));
+        return case.settle_devices(
+            since,
+            Verdict::met("identifiers-agree", sentence).none_of("devices"),
+        );
     };
     verdict
         .measured(Quantity::at_least(concerned.len(), "devices"))
         .limit(Quantity::at_most(0, "devices"))
         .window(since, case.now)
-        .coverage(case.fresh_share())
+        .coverage(case.coverage())
         .subjects(concerned.iter().map(|s| s.subject()))
         .evidence(concerned.iter().map(|s| s.device.last_report))
 }

@@ -81,7 +81,7 @@ pub(super) fn observation(case: &Case<'_>) -> Verdict {
         covered,
         claimed,
         mut worst,
-    } = observed(case);
+    } = observed(case, since);
     worst.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     let gaps: Vec<String> = worst
         .iter()
@@ -134,8 +134,7 @@ struct Observed {
     worst: Vec<(u64, String)>,
 }
 
-fn observed(case: &Case<'_>) -> Observed {
-    let since = case.since();
+fn observed(case: &Case<'_>, since: UnixSeconds) -> Observed {
     let until = case
         .due()
         .plus(i64::from(case.licence.report_seconds).saturating_mul(-2));
@@ -164,9 +163,9 @@ fn observed(case: &Case<'_>) -> Observed {
     }
 }
 
-/// The share of device time that samples cover, where any was due.
-pub(super) fn observed_share(case: &Case<'_>) -> Option<Ppm> {
-    let Observed { due, covered, .. } = observed(case);
+/// The share of device time since a time that samples cover, where any was due.
+pub(super) fn observed_share(case: &Case<'_>, since: UnixSeconds) -> Option<Ppm> {
+    let Observed { due, covered, .. } = observed(case, since);
     (due > 0).then(|| Ppm::of(covered, due))
 }
 

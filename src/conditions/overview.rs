@@ -53,7 +53,7 @@ impl Overview {
             let seen = case.seen_by_row(case.now.plus(limit.saturating_neg()));
             in_service(case).filter(|(i, _)| seen.contains_key(i)).count()
         });
-        let coverage = observed_share(case);
+        let coverage = observed_share(case, case.since());
         let mut parts = match (fresh, nodes_reporting, devices_seen) {
             (Some(limit), Some(reporting), Some(seen)) => vec![
                 match nodes_expected {

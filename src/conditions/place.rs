@@ -91,12 +91,14 @@ pub(super) fn in_one_place(case: &Case<'_>) -> Verdict {
             count(case.unique_since(since).len(), "device"),
             span(tolerance.value)
         );
-        return case
-            .settle_devices(Verdict::met("each-in-one-place", sentence).none_of("devices in two places"));
+        return case.settle_devices(
+            since,
+            Verdict::met("each-in-one-place", sentence).none_of("devices in two places"),
+        );
     };
     verdict
         .window(since, case.now)
-        .coverage(case.fresh_share())
+        .coverage(case.coverage())
         .evidence(found.iter().flat_map(|c| c.reports.iter().copied()))
         .subjects(found.into_iter().map(|c| c.device))
 }

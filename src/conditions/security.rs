@@ -139,6 +139,7 @@ pub(super) fn chain_unbroken(case: &Case<'_>) -> Verdict {
             ),
         };
         return case.settle(
+            since,
             Verdict::met("chain-unbroken", sentence)
                 .none_of("reports missing")
                 .grade(Grade::HostObserved),
@@ -149,7 +150,7 @@ pub(super) fn chain_unbroken(case: &Case<'_>) -> Verdict {
         .measured(Quantity::at_least(missing, "reports missing"))
         .limit(Quantity::at_most(0, "reports missing"))
         .window(since, case.now)
-        .coverage(case.fresh_share())
+        .coverage(case.coverage())
         .subjects(subjects)
         .evidence(evidence)
 }
@@ -330,11 +331,11 @@ pub(super) fn library_genuine(case: &Case<'_>) -> Verdict {
             .measured(Quantity::at_least(wrong.len(), "libraries"))
             .limit(Quantity::at_most(0, "libraries"))
             .window(since, case.now)
-            .coverage(case.fresh_share())
+            .coverage(case.coverage())
     } else if !open.is_empty() {
         Verdict::cannot_tell("library-not-told", few(&open))
             .window(since, case.now)
-            .coverage(case.fresh_share())
+            .coverage(case.coverage())
             .subjects(unasked)
             .evidence(case.newest_reports())
     } else if good == 0 && case.nodes().any(|n| n.record.facts.newest.is_some()) {
@@ -348,7 +349,10 @@ pub(super) fn library_genuine(case: &Case<'_>) -> Verdict {
             "each of {} that were loaded is the system's own or approved",
             count(good, "NVML library")
         );
-        case.settle(Verdict::met("library-genuine", sentence).none_of("libraries"))
+        case.settle(
+            since,
+            Verdict::met("library-genuine", sentence).none_of("libraries"),
+        )
     };
     verdict
         .grade(Grade::HostObserved)

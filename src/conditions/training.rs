@@ -64,7 +64,7 @@ pub(super) fn capacity_bound(case: &Case<'_>) -> Verdict {
             "out-of-reach",
             format!("{sum}, which is out of reach; no workload data was looked at"),
         );
-        case.settle_devices(verdict.measured(Quantity::at_most(most, "operations")))
+        case.hold_devices(verdict.measured(Quantity::at_most(most, "operations")))
     };
     if !case.nodes().any(|n| n.record.facts.newest.is_some()) {
         return no_report(verdict).limit(bound).window(from, case.now);
@@ -184,7 +184,7 @@ pub(super) fn allowance(case: &Case<'_>) -> Verdict {
             sums.capacity, allowance.most, period
         );
         return place(
-            case.settle_devices(
+            case.hold_devices(
                 Verdict::met("out-of-reach", sentence)
                     .measured(Quantity::at_most(plain_hours(sums.capacity), "TPP-hours")),
             ),
@@ -192,7 +192,7 @@ pub(super) fn allowance(case: &Case<'_>) -> Verdict {
     }
     if sums.compute.upper() <= allowance.most {
         return place(
-            case.settle_devices(
+            case.hold_devices(
                 Verdict::met(
                     "within-allowance",
                     format!("{what}; the upper bound is as good as what the drivers report"),

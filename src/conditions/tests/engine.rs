@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::time::DAY_SECONDS;
+use crate::unit::Ppm;
 
 #[test]
 fn an_honest_site_meets_every_condition() {
@@ -303,4 +304,26 @@ fn the_reference_lists_each_condition_in_its_words() {
         "docs/conditions.md should hold these rows:\n{}",
         rows.join("\n")
     );
+}
+
+#[test]
+fn a_verdict_speaks_of_no_time_before_the_first_report() {
+    let mut late = Scene::honest().with("valid_from = 2026-11-20", "valid_from = 2026-11-01");
+    late.now = start().plus(3_610);
+    for id in [
+        "INV-01", "INV-03", "INV-06", "CAP-01", "CAP-02", "SEC-06", "SEC-09",
+    ] {
+        let finding = late.expect(
+            id,
+            Outcome::Met,
+            "what was before 2026-11-20T00:00:00Z no report shows",
+        );
+        let window = finding.window.unwrap();
+        assert_eq!((window.from, window.to), (start(), late.now), "{id}");
+        assert_eq!(finding.coverage, Some(Ppm::ONE), "{id}");
+    }
+    // What must be covered all the time counts from the licence on.
+    late.expect("OPS-02", Outcome::NotMet, "");
+    let whole = Scene::honest().finding("INV-01");
+    assert!(!whole.sentence.contains("no report shows"), "{}", whole.sentence);
 }

@@ -161,10 +161,18 @@ pub enum CommandError {
         why: &'static str,
     },
     /// There is no such node.
-    #[error("node {node} is not known; `weighbridge-verifier node list` shows all")]
+    #[error("no node's id begins with `{digits}`; `weighbridge-verifier node list` shows all")]
     NoNode {
-        /// The node.
-        node: NodeId,
+        /// What was given of its id.
+        digits: String,
+    },
+    /// There is more than one such node.
+    #[error("`{digits}` may be any of {} nodes, so give more digits: {}", nodes.len(), in_a_row(nodes))]
+    ManyNodes {
+        /// What was given of an id.
+        digits: String,
+        /// Those whose ids begin so.
+        nodes: Vec<NodeId>,
     },
     /// The act was refused.
     #[error("{why}")]
@@ -438,6 +446,15 @@ impl Session {
         while writer.drain_acts().await? > 0 {}
         Ok(())
     }
+}
+
+/// The first nodes of a list, as many as a reader would compare.
+fn in_a_row(nodes: &[NodeId]) -> String {
+    let mut shown: Vec<String> = nodes.iter().take(8).map(ToString::to_string).collect();
+    if nodes.len() > shown.len() {
+        shown.push("…".to_owned());
+    }
+    shown.join(", ")
 }
 
 /// A table for people.

@@ -3,6 +3,7 @@
 use crate::command::{CommandError, Format, Outcome, Session, table};
 use crate::recorder::{Act, ActKind};
 use crate::store::{DeliveredRow, NodeRow};
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::Write;
@@ -23,24 +24,24 @@ pub enum NodeCommand {
     },
     /// Show one node.
     Show {
-        /// The node's id.
-        #[arg(value_parser = NodeId::parse)]
-        node: NodeId,
+        /// The node's id, or the first digits of it.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        node: String,
         /// For people, or for machines.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
     /// Let a pending node report.
     Approve {
-        /// The node's id.
-        #[arg(value_parser = NodeId::parse)]
-        node: NodeId,
+        /// The node's id, or the first digits of it.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        node: String,
     },
     /// Take the right to report from a node, for ever.
     Revoke {
-        /// The node's id.
-        #[arg(value_parser = NodeId::parse)]
-        node: NodeId,
+        /// The node's id, or the first digits of it.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        node: String,
         /// From when its reports no longer count, as a date or a time in UTC that has come; by default, those held by now count.
         #[arg(long, value_name = "TIME", value_parser = UnixSeconds::parse)]
         from: Option<UnixSeconds>,
@@ -66,17 +67,35 @@ impl Session {
                 let delivered = self.store.delivered().await?;
                 list(&nodes, &delivered, format, out)
             }
-            NodeCommand::Show { node, format } => self.show(node, format, out).await,
+            NodeCommand::Show { node, format } => self.show(&self.named(&node).await?, format, out).await,
             NodeCommand::Approve { node } => {
+                let node = self.named(&node).await?.id;
                 self.approve(node).await?;
                 writeln!(out, "node {node} is approved")?;
                 Ok(true)
             }
             NodeCommand::Revoke { node, from } => {
+                let node = self.named(&node).await?.id;
                 self.revoke(node, from).await?;
                 writeln!(out, "node {node} is revoked")?;
                 Ok(true)
             }
+        }
+    }
+
+    /// The one node whose id begins with these digits.
+    async fn named(&self, digits: &str) -> Result<NodeRow, CommandError> {
+        let mut nodes = self.store.nodes().await?;
+        nodes.retain(|n| n.id.to_string().starts_with(&digits.to_lowercase()));
+        match nodes.pop() {
+            Some(node) if nodes.is_empty() => Ok(node),
+            Some(node) => Err(CommandError::ManyNodes {
+                digits: digits.to_owned(),
+                nodes: nodes.into_iter().chain([node]).map(|n| n.id).collect(),
+            }),
+            None => Err(CommandError::NoNode {
+                digits: digits.to_owned(),
+            }),
         }
     }
 
@@ -101,15 +120,10 @@ impl Session {
         self.carry_out(&act).await
     }
 
-    async fn show(&self, id: NodeId, format: Format, out: &mut dyn Write) -> Outcome {
-        let node = self
-            .store
-            .node(id)
-            .await?
-            .ok_or(CommandError::NoNode { node: id })?;
-        let last = self.store.latest(id, 1).await?;
-        let refusals = self.store.refusals(id).await?;
-        let mut value = described(&node);
+    async fn show(&self, node: &NodeRow, format: Format, out: &mut dyn Write) -> Outcome {
+        let last = self.store.latest(node.id, 1).await?;
+        let refusals = self.store.refusals(node.id).await?;
+        let mut value = described(node);
         if let (Some(object), Some(report)) = (value.as_object_mut(), last.first()) {
             object.insert(
                 "latest".to_owned(),

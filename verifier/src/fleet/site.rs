@@ -39,10 +39,11 @@ pub async fn sites(store: &dyn Store) -> Result<BTreeMap<String, SiteFacts>, Sto
     Ok(out)
 }
 
-/// The name under which people know a node: eight digits of its id.
+/// The name under which people know a node: the first ten digits of its id, which commands accept for it. The first two are the same in
+/// every id.
 #[must_use]
 pub(crate) fn name_of(node: &NodeId) -> String {
-    node.to_string().chars().skip(2).take(8).collect()
+    node.to_string().chars().take(10).collect()
 }
 
 fn status_of(row: &NodeRow) -> NodeStatus {

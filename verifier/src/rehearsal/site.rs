@@ -328,3 +328,41 @@ async fn the_list_of_nodes_says_what_each_has_delivered() {
     }
     verifier.stop().await;
 }
+
+#[tokio::test]
+async fn a_node_is_found_by_the_name_that_findings_give_it() {
+    let (mut verifier, first) = ready().await;
+    let token = verifier.token(1, false).await;
+    let second = enrol(&verifier, &token, new_key()).await.unwrap();
+    let session = verifier.session().await;
+    for node in &sites(&*session.store).await.unwrap()["harbour-1"].nodes {
+        let mut out = Vec::new();
+        let show = NodeCommand::Show {
+            node: node.status.name.to_uppercase(),
+            format: Format::Json,
+        };
+        session.node(show, &mut out).await.unwrap();
+        let shown: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(shown["node"], node.record.facts.node.to_string());
+    }
+    let refused = async |node: &str| {
+        let approve = NodeCommand::Approve {
+            node: node.to_owned(),
+        };
+        session
+            .node(approve, &mut Vec::new())
+            .await
+            .unwrap_err()
+            .to_string()
+    };
+    let error = refused("01").await;
+    for node in [&first, &second] {
+        assert!(error.contains(&node.enrolled.node.to_string()), "{error}");
+    }
+    let error = refused("node-7").await;
+    assert!(
+        error.contains("`node-7`") && error.contains("node list"),
+        "{error}"
+    );
+    verifier.stop().await;
+}

@@ -2,7 +2,7 @@
 
 use crate::command::{CommandError, Format, Outcome, Session, table};
 use crate::recorder::{Act, ActKind};
-use crate::store::{DeliveredRow, NodeRow};
+use crate::store::{DeliveredRow, HeldReport, NodeRow, RefusalRow};
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -123,29 +123,26 @@ impl Session {
     async fn show(&self, node: &NodeRow, format: Format, out: &mut dyn Write) -> Outcome {
         let last = self.store.latest(node.id, 1).await?;
         let refusals = self.store.refusals(node.id).await?;
-        let mut value = described(node);
-        if let (Some(object), Some(report)) = (value.as_object_mut(), last.first()) {
-            object.insert(
-                "latest".to_owned(),
-                json!({ "chain": report.chain, "sequence": report.sequence, "digest": report.digest,
-                        "received": report.at, "leaf": report.leaf }),
-            );
-        }
-        if let Some(object) = value.as_object_mut() {
-            let refusals: Vec<Value> = refusals
-                .iter()
-                .map(|r| json!({ "code": r.code, "count": r.count, "first": r.first_at, "last": r.last_at }))
-                .collect();
-            object.insert("refusals".to_owned(), Value::Array(refusals));
-        }
         match format {
-            Format::Json => writeln!(out, "{value:#}")?,
-            Format::Text => {
-                for (name, item) in value.as_object().into_iter().flatten() {
-                    let item = item.as_str().map_or_else(|| item.to_string(), str::to_owned);
-                    writeln!(out, "{name:<15} {item}")?;
+            Format::Json => {
+                let mut value = described(node);
+                if let Some(object) = value.as_object_mut() {
+                    if let Some(report) = last.first() {
+                        object.insert(
+                            "latest".to_owned(),
+                            json!({ "chain": report.chain, "sequence": report.sequence, "digest": report.digest,
+                                    "received": report.at, "leaf": report.leaf }),
+                        );
+                    }
+                    let refusals: Vec<Value> = refusals
+                        .iter()
+                        .map(|r| json!({ "code": r.code, "count": r.count, "first": r.first_at, "last": r.last_at }))
+                        .collect();
+                    object.insert("refusals".to_owned(), Value::Array(refusals));
                 }
+                writeln!(out, "{value:#}")?;
             }
+            Format::Text => in_words(node, last.first(), &refusals, out)?,
         }
         Ok(true)
     }
@@ -165,6 +162,57 @@ fn described(node: &NodeRow) -> Value {
         "revoked": node.revoked_at,
         "revoked_from": node.revoked_from,
     })
+}
+
+/// A node for people: what is not there is left out.
+fn in_words(
+    node: &NodeRow,
+    latest: Option<&HeldReport>,
+    refusals: &[RefusalRow],
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
+    let mut line = |name: &str, value: &str| writeln!(out, "{name:<12} {value}");
+    line("node", &node.id.to_string())?;
+    line("site", &node.site)?;
+    line("state", node.state.text())?;
+    line("key", &node.key.id().to_string())?;
+    line(
+        "key held in",
+        &format!("{}, as the node says", node.key_protection),
+    )?;
+    if let Some(before) = node.predecessor {
+        line("was before", &before.to_string())?;
+    }
+    if !node.serials.is_empty() {
+        line("serials", &node.serials.join(", "))?;
+    }
+    line("enrolled", &node.enrolled_at.to_string())?;
+    if let Some(at) = node.approved_at {
+        line("approved", &at.to_string())?;
+    }
+    if let Some(at) = node.revoked_at {
+        let from = node.revoked_from.unwrap_or(at);
+        line(
+            "revoked",
+            &format!("{at}; its reports do not count from {from} on"),
+        )?;
+    }
+    match latest {
+        Some(r) => {
+            line(
+                "last report",
+                &format!("number {} of chain {}", r.sequence, r.chain),
+            )?;
+            line("", &format!("received {}, leaf {} of the ledger", r.at, r.leaf))?;
+            line("", &format!("SHA-256 {}", r.digest))?;
+        }
+        None => line("last report", "none")?,
+    }
+    for r in refusals {
+        let often = format!("{} or more times, {} to {}", r.count, r.first_at, r.last_at);
+        line("refused", &format!("{}, {often}", r.code))?;
+    }
+    Ok(())
 }
 
 fn list(nodes: &[NodeRow], delivered: &[DeliveredRow], format: Format, out: &mut dyn Write) -> Outcome {

@@ -366,3 +366,38 @@ async fn a_node_is_found_by_the_name_that_findings_give_it() {
     );
     verifier.stop().await;
 }
+
+#[tokio::test]
+async fn a_node_is_shown_in_words() {
+    let (mut verifier, mut node) = ready().await;
+    let id = node.enrolled.node;
+    let (bundle, digest) = node.report(node.enrolled.verifier, 1, None);
+    node.receipted(&verifier, bundle, &digest).await;
+    assert_eq!(
+        node.deliver(&verifier, b"junk".to_vec()).await.unwrap_err(),
+        RefusalCode::Form
+    );
+    let session = verifier.session().await;
+    session.revoke(id, Some(NOON.plus(-60))).await.unwrap();
+    let mut out = Vec::new();
+    let show = NodeCommand::Show {
+        node: id.to_string(),
+        format: Format::Text,
+    };
+    session.node(show, &mut out).await.unwrap();
+    let shown = String::from_utf8(out).unwrap();
+    for line in [
+        format!("node         {id}"),
+        "state        revoked".to_owned(),
+        format!(
+            "revoked      {NOON}; its reports do not count from {} on",
+            NOON.plus(-60)
+        ),
+        format!("last report  number 1 of chain {}", node.chain),
+        format!("refused      E-FORM, 1 or more times, {NOON} to {NOON}"),
+    ] {
+        assert!(shown.lines().any(|l| l == line), "no `{line}` in\n{shown}");
+    }
+    assert!(!shown.contains(['{', '[']) && !shown.contains("null"), "{shown}");
+    verifier.stop().await;
+}

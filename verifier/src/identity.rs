@@ -45,6 +45,15 @@ pub enum IdentityError {
         /// The state directory.
         directory: PathBuf,
     },
+    /// The file system does not say whether something was initialised there.
+    #[error("{path} cannot be looked for; run this as the user whose directory it is", path = path.display())]
+    Hidden {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// A file cannot be read.
     #[error("{path} cannot be read", path = path.display())]
     Read {
@@ -127,11 +136,7 @@ impl Identity {
     /// # Errors
     /// [`IdentityError`].
     pub fn open(directory: &Path, entropy: &Entropy) -> Result<Self, IdentityError> {
-        if !exists(directory) {
-            return Err(IdentityError::Missing {
-                directory: directory.to_owned(),
-            });
-        }
+        demand(directory)?;
         let ca_key = SecretKey::from_pkcs8(&read_pem(&directory.join(CA_KEY), "PRIVATE KEY")?, entropy)?;
         let ledger = SecretKey::from_pkcs8(&read_pem(&directory.join(LEDGER_KEY), "PRIVATE KEY")?, entropy)?;
         let ca = read_pem(&directory.join(CA_CERTIFICATE), "CERTIFICATE")?;
@@ -285,9 +290,26 @@ impl std::fmt::Debug for NewKeys {
 }
 
 /// Whether the directory holds a verifier.
-#[must_use]
-pub fn exists(directory: &Path) -> bool {
-    directory.join(CA_KEY).exists()
+///
+/// # Errors
+/// [`IdentityError::Hidden`] where that cannot be told.
+pub fn exists(directory: &Path) -> Result<bool, IdentityError> {
+    let path = directory.join(CA_KEY);
+    path.try_exists()
+        .map_err(|source| IdentityError::Hidden { path, source })
+}
+
+/// Demands that the directory holds a verifier.
+///
+/// # Errors
+/// [`IdentityError::Missing`], and as [`exists`].
+fn demand(directory: &Path) -> Result<(), IdentityError> {
+    if exists(directory)? {
+        return Ok(());
+    }
+    Err(IdentityError::Missing {
+        directory: directory.to_owned(),
+    })
 }
 
 /// The host in a URL, without port and brackets.
@@ -381,6 +403,31 @@ mod tests {
         ] {
             assert_eq!(host_of(url).as_deref(), host, "{url}");
         }
+    }
+
+    #[test]
+    fn a_directory_that_may_not_be_looked_into_is_not_said_to_be_empty() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        assert!(matches!(
+            demand(directory.path()),
+            Err(IdentityError::Missing { .. })
+        ));
+        let closed = directory.path().join("closed");
+        std::fs::create_dir(&closed).unwrap();
+        std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o000)).unwrap();
+        // Root may look anywhere; to it, a file in the directory's place is what hides the answer.
+        let hidden = if std::fs::read_dir(&closed).is_err() {
+            closed
+        } else {
+            let file = directory.path().join("file");
+            std::fs::write(&file, "").unwrap();
+            file
+        };
+        let error = demand(&hidden).unwrap_err();
+        let line = crate::cause::with_causes(&error);
+        assert!(matches!(error, IdentityError::Hidden { .. }), "{line}");
+        assert!(line.contains("ca.key") && line.contains("(os error"), "{line}");
     }
 
     #[test]

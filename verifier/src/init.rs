@@ -76,7 +76,7 @@ pub struct Made {
 /// [`InitError`]; an existing verifier is never overwritten.
 pub async fn init(config: &Config, clock: Arc<dyn Clock>) -> Result<Made, InitError> {
     let directory = &config.state_dir;
-    if identity::exists(directory) {
+    if identity::exists(directory)? {
         return Err(IdentityError::Exists {
             directory: directory.clone(),
         }

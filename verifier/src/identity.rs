@@ -24,6 +24,9 @@ use zeroize::Zeroizing;
 const CA_KEY: &str = "ca.key";
 const CA_CERTIFICATE: &str = "ca.pem";
 const LEDGER_KEY: &str = "ledger.key";
+/// The labels of the two halves of a key, in PEM.
+pub(crate) const PRIVATE: &str = "PRIVATE KEY";
+pub(crate) const PUBLIC: &str = "PUBLIC KEY";
 /// The CA is pinned by its key, so its certificate may live long; a new CA is a new verifier.
 const CA_DAYS: i64 = 30 * 365;
 /// The server's certificate is renewed when half of this is over.
@@ -72,8 +75,18 @@ pub enum IdentityError {
         #[source]
         source: std::io::Error,
     },
+    /// A file holds one half of a key where the other is wanted.
+    #[error("{path} holds the {found} half of a key, and the {wanted} half is wanted: give the other file; `key new FILE` puts the private half into FILE and the public half into FILE.pub", path = path.display())]
+    OtherHalf {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        found: &'static str,
+        /// What it should hold.
+        wanted: &'static str,
+    },
     /// A file does not hold what it should.
-    #[error("{path} does not hold what it should; restore it from a backup", path = path.display())]
+    #[error("{path} does not hold what it should; give another file, or restore it from a backup", path = path.display())]
     Pem {
         /// The file.
         path: PathBuf,
@@ -137,8 +150,8 @@ impl Identity {
     /// [`IdentityError`].
     pub fn open(directory: &Path, entropy: &Entropy) -> Result<Self, IdentityError> {
         demand(directory)?;
-        let ca_key = SecretKey::from_pkcs8(&read_pem(&directory.join(CA_KEY), "PRIVATE KEY")?, entropy)?;
-        let ledger = SecretKey::from_pkcs8(&read_pem(&directory.join(LEDGER_KEY), "PRIVATE KEY")?, entropy)?;
+        let ca_key = SecretKey::from_pkcs8(&read_pem(&directory.join(CA_KEY), PRIVATE)?, entropy)?;
+        let ledger = SecretKey::from_pkcs8(&read_pem(&directory.join(LEDGER_KEY), PRIVATE)?, entropy)?;
         let ca = read_pem(&directory.join(CA_CERTIFICATE), "CERTIFICATE")?;
         Self::assemble(
             CertificateDer::from(ca.to_vec()),
@@ -264,9 +277,9 @@ impl Identity {
     pub fn save(&self, keys: &NewKeys, directory: &Path) -> Result<(), IdentityError> {
         let certificate = crypto::pem_encode("CERTIFICATE", &self.ca);
         write_new(&directory.join(CA_CERTIFICATE), certificate.as_bytes(), 0o644)?;
-        let ledger = Zeroizing::new(crypto::pem_encode("PRIVATE KEY", &keys.ledger));
+        let ledger = Zeroizing::new(crypto::pem_encode(PRIVATE, &keys.ledger));
         write_new(&directory.join(LEDGER_KEY), ledger.as_bytes(), 0o600)?;
-        let ca = Zeroizing::new(crypto::pem_encode("PRIVATE KEY", &keys.ca));
+        let ca = Zeroizing::new(crypto::pem_encode(PRIVATE, &keys.ca));
         write_new(&directory.join(CA_KEY), ca.as_bytes(), 0o600)?;
         File::open(directory)
             .and_then(|d| d.sync_all())
@@ -357,11 +370,17 @@ pub fn read_pem(path: &Path, label: &str) -> Result<Zeroizing<Vec<u8>>, Identity
             path: path.to_owned(),
             source,
         })?;
+    let holds = |half| crypto::pem_decode(half, &text).is_ok();
     crypto::pem_decode(label, &text)
         .map(Zeroizing::new)
-        .map_err(|source| IdentityError::Pem {
-            path: path.to_owned(),
-            source,
+        .map_err(|source| {
+            let path = path.to_owned();
+            let (found, wanted) = match label {
+                PUBLIC if holds(PRIVATE) => ("private", "public"),
+                PRIVATE if holds(PUBLIC) => ("public", "private"),
+                _ => return IdentityError::Pem { path, source },
+            };
+            IdentityError::OtherHalf { path, found, wanted }
         })
 }
 

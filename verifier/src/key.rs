@@ -2,7 +2,7 @@
 
 use crate::command::{CommandError, Format, Outcome, Session};
 use crate::fleet::Anchors;
-use crate::identity::{read_pem, write_new};
+use crate::identity::{PRIVATE, PUBLIC, read_pem, write_new};
 use crate::recorder::{Act, ActKind};
 use serde_json::json;
 use std::ffi::OsString;
@@ -181,9 +181,9 @@ pub fn new_key(file: &Path) -> Result<PublicKey, CommandError> {
         });
     }
     let made = SecretKey::generate(Algorithm::Ed25519, &Entropy::system())?;
-    let private = Zeroizing::new(crypto::pem_encode("PRIVATE KEY", made.pkcs8()));
+    let private = Zeroizing::new(crypto::pem_encode(PRIVATE, made.pkcs8()));
     write_new(file, private.as_bytes(), 0o600)?;
-    let public = crypto::pem_encode("PUBLIC KEY", made.public_key().spki());
+    let public = crypto::pem_encode(PUBLIC, made.public_key().spki());
     write_new(&public_file, public.as_bytes(), 0o644)?;
     Ok(made.public_key().clone())
 }
@@ -194,7 +194,7 @@ pub fn new_key(file: &Path) -> Result<PublicKey, CommandError> {
 /// [`CommandError`].
 pub(crate) fn secret(file: &Path) -> Result<SecretKey, CommandError> {
     Ok(SecretKey::from_pkcs8(
-        &read_pem(file, "PRIVATE KEY")?,
+        &read_pem(file, PRIVATE)?,
         &Entropy::system(),
     )?)
 }
@@ -204,7 +204,7 @@ pub(crate) fn secret(file: &Path) -> Result<SecretKey, CommandError> {
 /// # Errors
 /// [`CommandError`].
 pub(crate) fn read_public(file: &Path) -> Result<PublicKey, CommandError> {
-    Ok(PublicKey::from_spki(&read_pem(file, "PUBLIC KEY")?)?)
+    Ok(PublicKey::from_spki(&read_pem(file, PUBLIC)?)?)
 }
 
 fn beside(file: &Path) -> PathBuf {
@@ -229,5 +229,25 @@ mod tests {
         new_key(&file).unwrap_err();
         assert!(!file.exists());
         assert_eq!(read_public(&beside(&file)).unwrap().id(), made.id());
+    }
+
+    #[test]
+    fn the_wrong_half_of_a_key_is_told_from_a_damaged_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("supplier.key");
+        new_key(&file).unwrap();
+        let error = read_public(&file).unwrap_err().to_string();
+        assert!(
+            error.contains("the private half") && error.contains("FILE.pub"),
+            "{error}"
+        );
+        let error = secret(&beside(&file)).unwrap_err().to_string();
+        assert!(
+            error.contains("the public half") && error.contains("FILE.pub"),
+            "{error}"
+        );
+        std::fs::write(&file, "nothing").unwrap();
+        let error = secret(&file).unwrap_err().to_string();
+        assert!(error.contains("does not hold what it should"), "{error}");
     }
 }

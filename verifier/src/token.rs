@@ -2,6 +2,7 @@
 
 use crate::command::{CommandError, Format, Outcome, Session};
 use crate::fleet::{Anchors, Licences};
+use crate::identity::host_of;
 use crate::recorder::{Act, ActKind, TokenTerms};
 use serde_json::json;
 use std::io::Write;
@@ -56,7 +57,19 @@ impl Session {
         for serial in &wanted.serials {
             plain("--serial", serial)?;
         }
+        if host_of(&self.config.url).is_none() {
+            return Err(CommandError::Argument {
+                what: "the verifier's url",
+                why: "agents accept only one that begins with https:// and names a host",
+            });
+        }
         let now = self.clock.now();
+        if wanted.expires.is_some_and(|end| end <= now) {
+            return Err(CommandError::Argument {
+                what: "--expires",
+                why: "that time is over, so the token would admit nobody",
+            });
+        }
         // A licence may follow; a site that is misspelt would be seen only when nothing can be told of its nodes.
         let anchors = Anchors::read(&self.config.state_dir)?;
         let licences = Licences::read(&*self.store, &anchors).await?;

@@ -38,6 +38,26 @@ async fn a_token_admits_as_many_as_it_says_and_a_repeat_is_the_same_node() {
 }
 
 #[tokio::test]
+async fn a_token_that_could_admit_nobody_is_not_made() {
+    let mut verifier = Verifier::start().await;
+    let wanted = |expires| NewToken {
+        site: "harbour-1".into(),
+        count: 1,
+        expires,
+        serials: Vec::new(),
+        approve: false,
+    };
+    let mut session = verifier.session().await;
+    session.new_token(wanted(Some(NOON.plus(1)))).await.unwrap();
+    let over = session.new_token(wanted(Some(NOON))).await.unwrap_err();
+    assert!(over.to_string().contains("that time is over"), "{over}");
+    session.config.url = "http://weighbridge.example:8443".to_owned();
+    let plain = session.new_token(wanted(None)).await.unwrap_err();
+    assert!(plain.to_string().contains("https://"), "{plain}");
+    verifier.stop().await;
+}
+
+#[tokio::test]
 async fn a_certificate_is_renewed_after_it_expired_but_not_by_a_repeated_request() {
     let (mut verifier, mut node) = ready().await;
     let later = NOON.plus(31 * 86_400);

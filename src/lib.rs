@@ -10,7 +10,7 @@
 //! Modules stand in the order of dependence: a module may use those above it, never those below. A test in the
 //! testbed reads this tree and guards the direction.
 //!
-//! To find the line that decides a finding: open [`conditions`], then the file of the condition's family.
+//! To find the line that decides a finding: look its condition up in [`conditions::REGISTRY`], then open the function named there.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     test,

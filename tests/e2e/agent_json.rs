@@ -6,13 +6,13 @@ use weighbridge_testbed::licence;
 use weighbridge_testbed::process::{Agent, Verifier, wait_for};
 use weighbridge_testbed::stored;
 
-/// The members that the table under this heading explains.
-fn explained(verb: &str) -> BTreeSet<String> {
+/// The members that the tables under this command explain.
+pub(crate) fn explained(command: &str) -> BTreeSet<String> {
     let document = include_str!("../../docs/json.md");
-    let heading = format!("## `weighbridge-agent {verb}`\n");
+    let heading = format!("## `{command}`\n");
     let (_, section) = document
         .split_once(&heading)
-        .unwrap_or_else(|| panic!("docs/json.md has no section for `{verb}`"));
+        .unwrap_or_else(|| panic!("docs/json.md has no section for `{command}`"));
     let section = section.split("\n## ").next().unwrap();
     let rows = section.lines().filter_map(|l| l.strip_prefix("| `"));
     rows.flat_map(|row| row.split(" | ").next().unwrap().split('`'))
@@ -47,7 +47,7 @@ fn the_members_that_the_agent_prints_are_the_ones_that_the_document_explains() {
         let members: BTreeSet<String> = object.as_object().unwrap().keys().cloned().collect();
         assert_eq!(
             members,
-            explained(verb),
+            explained(&format!("weighbridge-agent {verb}")),
             "`{verb}` (left) and docs/json.md (right)"
         );
         value

@@ -29,6 +29,8 @@ mod crash;
 mod faults;
 /// The house: which crate and which module may use which.
 mod house;
+/// What machines read of the verifier, against its document.
+mod verifier_json;
 /// What an operator sees on the node, without a verifier.
 mod operator;
 /// Real recordings through the real path.

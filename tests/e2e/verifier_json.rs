@@ -1,0 +1,72 @@
+//! `docs/json.md` against what the verifier prints: a member that is printed is explained, and one that is explained is printed.
+
+use crate::agent_json::explained;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use weighbridge_testbed::licence::{self, now};
+use weighbridge_testbed::node::SimulatedNode;
+use weighbridge_testbed::process::{Verifier, must};
+
+fn members(value: &Value) -> BTreeSet<String> {
+    value
+        .as_object()
+        .unwrap_or_else(|| panic!("{value} is not an object"))
+        .keys()
+        .cloned()
+        .collect()
+}
+
+#[tokio::test]
+async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_explains() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut verifier = Verifier::init(dir.path());
+    verifier.load_licence(&licence::for_site("harbour-1", &[]));
+    verifier.serve();
+    let mut node = SimulatedNode::enrol(&verifier.token("harbour-1", &[]), 1, now().plus(-3600)).await;
+    node.report().await;
+    let printed = |arguments: &[&str]| -> Value {
+        let text = must(verifier.command().args(arguments).args(["--format", "json"]));
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {text}"))
+    };
+    let beside = |name: &str| dir.path().join(name).display().to_string();
+    let (other, key, id) = (beside("other"), beside("new.key"), node.id.to_string());
+
+    let list = printed(&["node", "list"])["nodes"][0].clone();
+    let mut shown = members(&printed(&["node", "show", &id]));
+    for both in explained("weighbridge-verifier node list --format json") {
+        assert_eq!(
+            shown.remove(&both),
+            !["reports", "last_received"].contains(&both.as_str()),
+            "{both}"
+        );
+    }
+    let site = verifier.status()["sites"][0].clone();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/licence.toml");
+    for (verb, found) in [
+        ("init", members(&printed(&["init", "--state-dir", &other]))),
+        ("key new", members(&printed(&["key", "new", &key]))),
+        ("key new", members(&printed(&["key", "show", &key]))),
+        ("key list", members(&printed(&["key", "list"])["keys"][0])),
+        (
+            "token new",
+            members(&printed(&["token", "new", "--site", "harbour-1"])),
+        ),
+        ("node list", members(&list)),
+        ("node show", shown),
+        ("licence lint", members(&printed(&["licence", "lint", example]))),
+        (
+            "status",
+            members(&site["overview"])
+                .union(&members(&site["findings"][0]))
+                .cloned()
+                .collect(),
+        ),
+    ] {
+        let heading = format!("weighbridge-verifier {verb} --format json");
+        assert_eq!(
+            found,
+            explained(&heading),
+            "`{verb}` (left) and docs/json.md (right)"
+        );
+    }
+}

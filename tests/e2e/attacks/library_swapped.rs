@@ -54,6 +54,7 @@ fn a_library_that_was_swapped_while_loaded_is_found() {
     wait_for("the swap to be found", || {
         verifier.finding("SEC-09").1.contains("replaced").then_some(())
     });
+    assert_eq!(verifier.finding("SEC-09").0, "not met");
 }
 
 /// The driver is let go of, asked through another library for a while, and let go of again before the first library is put back: all

@@ -15,6 +15,10 @@ async fn reports_in_the_wrong_order_are_put_back_by_their_chain() {
         outcome, "not met",
         "a gap stands while report 2 is missing: {sentence}"
     );
+    assert!(
+        sentence.contains("1 report of node") && sentence.contains("is missing"),
+        "{sentence}"
+    );
     node.deliver(second).await.accepted();
     let (outcome, sentence) = stage.verifier.finding("SEC-06");
     assert_eq!(outcome, "met", "{sentence}");

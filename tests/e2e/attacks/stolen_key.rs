@@ -16,6 +16,9 @@ async fn a_thief_who_continues_the_chain_forks_it() {
     node.deliver(thief).await.accepted();
     let (honest, _) = node.sign(claims, accelerators);
     assert_eq!(node.deliver(honest).await.refused().code, RefusalCode::ChainFork);
+    let (outcome, sentence) = stage.verifier.finding("SEC-06");
+    assert_eq!(outcome, "not met", "{sentence}");
+    assert!(sentence.contains("two different reports"), "{sentence}");
 }
 
 #[tokio::test]
@@ -33,5 +36,10 @@ async fn a_thief_who_opens_a_chain_of_his_own_is_found() {
     node.report().await;
     let (outcome, sentence) = stage.verifier.finding("SEC-06");
     assert_eq!(outcome, "not met", "{sentence}");
-    assert!(sentence.contains("chain"), "{sentence}");
+    for reason in [
+        "a new chain that does not say what came before",
+        "a chain that was left and goes on beside the new one",
+    ] {
+        assert!(sentence.contains(reason), "no `{reason}` in: {sentence}");
+    }
 }

@@ -23,6 +23,8 @@ mod corpus;
 mod attacks;
 /// TLS, certificates, approval, revocation, renewal, size.
 mod gates;
+/// Wrong input on the command line.
+mod command_line;
 /// Programs killed, power and network cut: no receipted report is lost.
 mod crash;
 /// What goes wrong on a node: devices, driver, sampler.

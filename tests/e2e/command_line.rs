@@ -1,0 +1,115 @@
+//! What the verifier's command line answers to a wrong input: exit status 2, and one line on standard error that says why.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use weighbridge_testbed::licence;
+use weighbridge_testbed::process::{Verifier, binary, must, said};
+
+/// The verbs that `--help` lists under the verbs so far, each with the ones under it.
+fn verbs(under: &[&str]) -> BTreeSet<String> {
+    let help = must(
+        Command::new(binary("weighbridge-verifier"))
+            .args(under)
+            .arg("--help"),
+    );
+    let Some((_, listed)) = help.split_once("Commands:\n") else {
+        return BTreeSet::from([under.join(" ")]);
+    };
+    listed
+        .lines()
+        .map_while(|line| line.strip_prefix("  "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|verb| *verb != "help")
+        .flat_map(|verb| verbs(&[under, &[verb]].concat()))
+        .collect()
+}
+
+#[test]
+fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let verifier = Verifier::init(dir.path());
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let nowhere = dir.path().join("nowhere").display().to_string();
+    let key = dir.path().join("supplier.key").display().to_string();
+    must(verifier.command().args(["key", "new", &key]));
+    let public = format!("{key}.pub");
+    let good = file("good.toml", &licence::for_site("harbour-1", &[]));
+    let bad = file("bad.toml", "licence_id = 7\nserial = \"x\"\n");
+    let here = verifier.state.display().to_string();
+    let elsewhere = ["--state-dir", nowhere.as_str()];
+    let rows: Vec<(&str, Vec<&str>, &str)> = vec![
+        ("init", vec![], "holds a verifier already"),
+        ("serve", elsewhere.to_vec(), "holds no verifier"),
+        (
+            "token new",
+            vec!["--site", "harbour-1", "--expires", "2020-01-01"],
+            "that time is over",
+        ),
+        ("token list", elsewhere.to_vec(), ""),
+        ("token revoke", vec!["zz"], ""),
+        ("node list", elsewhere.to_vec(), "holds no verifier"),
+        ("node show", vec!["abcd"], "no node's id begins with `abcd`"),
+        ("node approve", vec!["abcd"], "no node's id begins with `abcd`"),
+        ("node revoke", vec![""], "a value is required"),
+        ("key new", vec![&key], "never overwritten"),
+        ("key trust", vec![&key, "--as", "supplier"], "the private half"),
+        ("key revoke", vec!["abcd"], "invalid value 'abcd'"),
+        ("key list", elsewhere.to_vec(), "holds no verifier"),
+        ("key show", vec![&nowhere], "cannot be read"),
+        ("licence lint", vec![&nowhere], "cannot be read"),
+        ("licence sign", vec![&good, "--key", &public], "the public half"),
+        ("licence explain", vec![&bad], "line 1"),
+        ("licence load", vec![&good], "is not signed"),
+        ("status", vec!["--why", "INV-99"], "`INV-99` is not one of"),
+        ("weigh", vec![], "unrecognized subcommand"),
+    ];
+    for (verb, arguments, why) in &rows {
+        let mut command = Command::new(binary("weighbridge-verifier"));
+        // A row that names a directory of its own stands in none of the others'.
+        if !arguments.contains(&"--state-dir") {
+            command.args(["--state-dir", &here]);
+        }
+        let output = command
+            .args(verb.split(' '))
+            .args(arguments)
+            .env_remove("RUST_LOG")
+            .output()
+            .unwrap();
+        let (code, errors) = (output.status.code(), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(code, Some(2), "{verb}: {}", said(&output));
+        assert!(output.stdout.is_empty(), "{verb}: {}", said(&output));
+        assert_eq!(errors.lines().count(), 1, "{verb}: {errors}");
+        assert!(
+            errors.starts_with("weighbridge-verifier: ") && errors.contains(why),
+            "{verb}, which should say `{why}`: {errors}"
+        );
+    }
+    let tried: BTreeSet<String> = rows.iter().map(|(verb, ..)| (*verb).to_owned()).collect();
+    let all = verbs(&[]);
+    assert!(all.contains("node show") && all.contains("status"), "{all:?}");
+    let untried: Vec<_> = all.difference(&tried).collect();
+    assert!(untried.is_empty(), "give each a row above: {untried:?}");
+}
+
+#[test]
+fn a_token_for_a_site_that_no_licence_names_is_made_with_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let verifier = Verifier::init(dir.path());
+    verifier.load_licence(&licence::for_site("harbour-1", &[]));
+    for (site, warned) in [("harbour-1", false), ("harbuor-1", true)] {
+        let mut command = verifier.command();
+        let output = command.args(["token", "new", "--site", site]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        assert!(output.stdout.starts_with(b"wb1."), "{}", said(&output));
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            errors.contains("no loaded licence names this site"),
+            warned,
+            "{errors}"
+        );
+    }
+}

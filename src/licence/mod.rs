@@ -6,6 +6,7 @@
 //!
 //! `docs/examples/licence.toml` shows every key.
 
+mod country;
 mod explain;
 mod manifest;
 mod read;
@@ -138,10 +139,10 @@ pub struct Licence {
     pub digest: Digest,
 }
 
-/// Which names of models and conditions a licence may use.
+/// Which names of models, conditions and countries a licence may use.
 #[derive(Clone, Copy, Debug)]
 pub enum Names<'a> {
-    /// Any: a licence that holds stays what it is, whatever the catalogue of the version that reads it.
+    /// Any: a licence that holds stays what it is, whatever the version that reads it knows.
     Any,
     /// These: what its author misspelt would bind nothing, or convict the innocent.
     Known {

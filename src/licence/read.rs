@@ -1,5 +1,6 @@
 //! From text to licence.
 
+use super::country::is_assigned;
 use super::{
     AllowancePeriod, EvidenceRequired, Licence, LicensedDevice, LicensedModel, Names, PciPair,
     REPORT_SECONDS, REPORT_SECONDS_MAX, REPORT_SECONDS_MIN, Site, TrainingAllowance, WINDOWS_KEPT_DAYS,
@@ -35,9 +36,9 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
     let profiles = root
         .optional("profiles", |f| f.list(Field::text))
         .unwrap_or_default();
-    let sites = sites(root);
+    let sites = sites(root, names);
     let countries_allowed = root
-        .optional("countries_allowed", |f| f.list(Field::country))
+        .optional("countries_allowed", |f| f.list(|c| names.country(c.country()?)))
         .unwrap_or_default();
     let licensed_tpp = root
         .optional("licensed_tpp", |f| f.integer(0..=u64::MAX))
@@ -73,7 +74,9 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
         .unwrap_or_default();
     let evidence_required = root.tables("evidence_required", evidence);
     let remote_access_countries = root
-        .optional("remote_access_countries", |f| f.list(Field::country))
+        .optional("remote_access_countries", |f| {
+            f.list(|c| names.country(c.country()?))
+        })
         .unwrap_or_default();
     let waivers = root.tables("waivers", |s| waiver(s, zone, names));
     Some(Licence {
@@ -111,11 +114,11 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
 }
 
 /// Sites stand as `site_ids = […]`, as `[[site]]` tables with a country, or as both, which then must agree.
-fn sites(root: &mut Section<'_, '_>) -> Vec<Site> {
+fn sites(root: &mut Section<'_, '_>, names: Names<'_>) -> Vec<Site> {
     let ids = root.optional("site_ids", |f| f.list(Field::text));
     let mut sites = root.tables("site", |s| {
         let id = s.required("id", Field::text);
-        let country = s.required("country", Field::country);
+        let country = s.required("country", |f| names.country(f.country()?));
         let address = s.optional("address", Field::text);
         Some(Site {
             id: id?,
@@ -163,11 +166,12 @@ fn device(s: &mut Section<'_, '_>, zone: Zone, names: Names<'_>) -> Option<Licen
         DeviceUuid::parse_nvml(&f.text()?)
             .map_err(|_| "must be a UUID such as GPU-1653b042-3c11-4d21-9a00-0123456789ab".to_owned())
     });
+    let model = s.optional("model", |f| names.model(f.text()?));
     let row = LicensedDevice {
         uuid,
         serial: s.optional("serial", Field::text),
-        pci: s.optional("pci", |f| pci(&f.text()?)),
-        model: s.optional("model", |f| names.model(f.text()?)),
+        pci: s.optional("pci", |f| names.pci(pci(&f.text()?)?, model.as_deref())),
+        model,
         site: s.optional("site", Field::text),
         in_service: s.optional("in_service", |f| f.moment(zone, DayEnd::Start)),
     };
@@ -281,6 +285,35 @@ impl Names<'_> {
             Some(right) => format!("is `{name}`, which the catalogue does not hold: did you mean `{right}`?"),
             None => format!("is `{name}`, and the catalogue of this version holds no such model"),
         })
+    }
+
+    /// A device whose PCI id is not one of its model's would stand off the manifest that was meant to list it.
+    fn pci(self, pair: PciPair, model: Option<&str>) -> Result<PciPair, String> {
+        let (Self::Known { catalogue, .. }, Some(name)) = (self, model) else {
+            return Ok(pair);
+        };
+        let called = catalogue.models().iter().filter(|m| m.is_called(name));
+        let known: Vec<PciPair> = called
+            .flat_map(|m| &m.pci)
+            .map(|&(vendor, device)| PciPair { vendor, device })
+            .collect();
+        if known.is_empty() || known.contains(&pair) {
+            return Ok(pair);
+        }
+        let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+        Err(format!(
+            "is `{pair}`, and the catalogue knows {name} by {}",
+            known.join(", ")
+        ))
+    }
+
+    fn country(self, code: String) -> Result<String, String> {
+        match self {
+            Self::Known { .. } if !is_assigned(&code) => {
+                Err(format!("is `{code}`, which ISO 3166-1 assigns to no country"))
+            }
+            _ => Ok(code),
+        }
     }
 
     fn condition(self, id: String) -> Result<String, String> {

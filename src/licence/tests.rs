@@ -1,4 +1,5 @@
 use super::*;
+use crate::rules::RuleSet;
 
 const EXAMPLE: &str = include_str!("../../docs/examples/licence.toml");
 
@@ -84,6 +85,53 @@ fn a_name_that_means_nothing_is_found_before_it_binds_nothing() {
             line("condition ="),
         )
     );
+}
+
+#[test]
+fn a_country_that_is_none_and_a_pci_id_of_another_model_are_mistakes() {
+    let catalogue = Catalogue::embedded().unwrap();
+    let names = Names::Known {
+        catalogue: &catalogue,
+        conditions: &["INV-11"],
+    };
+    let line = |start: &str| 1 + EXAMPLE.lines().position(|l| l.starts_with(start)).unwrap();
+    let text = EXAMPLE
+        .replace("country = \"SG\"", "country = \"XX\"")
+        .replace("countries_allowed = [\"SG\"", "countries_allowed = [\"UK\"")
+        .replacen("pci = \"10de:2330\"", "pci = \"10de:20b2\"", 1);
+    assert!(
+        Licence::parse(&text).is_ok(),
+        "a licence that was loaded stays readable"
+    );
+    let found = Licence::parse_with(&text, names).unwrap_err().to_string();
+    assert_eq!(
+        found,
+        format!(
+            "line {}: `countries_allowed` has an item that is `UK`, which ISO 3166-1 assigns to no country\n\
+             line {}: `site.country` is `XX`, which ISO 3166-1 assigns to no country\n\
+             line {}: `device.pci` is `10de:20b2`, and the catalogue knows H100 SXM5 80GB by 10de:2330",
+            line("countries_allowed"),
+            line("country ="),
+            line("pci ="),
+        )
+    );
+    // Without a model the catalogue has nothing to compare an id with.
+    let unnamed = EXAMPLE
+        .replace("pci = \"10de:2330\"", "pci = \"10de:20b2\"")
+        .replace("\nmodel = \"H100 SXM5 80GB\"", "");
+    assert!(Licence::parse_with(&unnamed, names).is_ok());
+}
+
+#[test]
+fn every_country_that_a_rule_set_lists_is_one() {
+    for rules in RuleSet::carried_ids()
+        .iter()
+        .filter_map(|id| RuleSet::carried(id))
+    {
+        for member in rules.countries.iter().flat_map(|list| &list.members) {
+            assert!(country::is_assigned(member), "{member}");
+        }
+    }
 }
 
 #[test]

@@ -440,10 +440,11 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// Limits what a verdict says of a time to the part that a report speaks of, and says so: nobody saw what was before.
+    /// Limits what a verdict says of a time to the part that a report speaks of, and says so where more than a report's time is
+    /// left out: nobody saw what was before.
     fn observed(&self, since: UnixSeconds, mut verdict: Verdict) -> Verdict {
         let from = self.observed_since(since);
-        if from > since {
+        if from.since(since) > i64::from(self.licence.report_seconds) {
             verdict
                 .sentence
                 .push_str(&format!("; what was before {from} no report shows"));

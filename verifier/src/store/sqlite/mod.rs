@@ -1,13 +1,13 @@
 //! The store on SQLite: one file, write-ahead log, `synchronous=FULL`.
 //!
-//! One connection writes; the recorder is its only user in a running verifier. A few others read. Inserts of many rows go in as few
-//! statements, because each crosses to the connection's own thread: lengths are powers of two, so that every statement is prepared once.
+//! One connection writes; the recorder is its only user in a running verifier. A few others read.
 
 use super::{
-    Answer, Batch, Change, DayRow, DeliveredRow, Entry, FactsRow, HeldEntry, HeldReport, LedgerRow, NodeRow,
-    PendingAct, RefusalRow, Store, StoreError, TokenRow,
+    Answer, Batch, DayRow, DeliveredRow, FactsRow, HeldEntry, HeldReport, LedgerRow, NodeRow, PendingAct,
+    RefusalRow, Store, StoreError, TokenRow,
 };
 mod rows;
+mod write;
 
 use rows::{bytes, coded, column, entry, node, number, report, text, token};
 use sqlx::sqlite::{
@@ -18,7 +18,6 @@ use sqlx::{ConnectOptions, Connection};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::LazyLock;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use weighbridge::crypto::PublicKey;
@@ -29,22 +28,6 @@ use weighbridge::time::UnixSeconds;
 
 const SCHEMA: &str = include_str!("../../../migrations/0001.sql");
 const SCHEMA_VERSION: i64 = 1;
-
-/// Entries are inserted in statements of 64, 32, … 1 rows.
-static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
-    const ROW: &str = "(?,?,?,?,?,?,?,?,?,?)";
-    [64usize, 32, 16, 8, 4, 2, 1]
-        .into_iter()
-        .map(|rows| {
-            let values = vec![ROW; rows].join(",");
-            // OR FAIL: the transaction is rolled back here, so SQLite need not copy pages to undo the statement alone.
-            let sql = format!(
-                "INSERT OR FAIL INTO entry (leaf, kind, salt, digest, at, node, chain, sequence, continuity, body) VALUES {values}"
-            );
-            (rows, sql)
-        })
-        .collect()
-});
 
 /// The store on SQLite.
 #[derive(Debug)]
@@ -121,39 +104,6 @@ impl SqliteStore {
             readers,
         })
     }
-
-    async fn commit_batch(&self, batch: Batch) -> Result<(), StoreError> {
-        const WHAT: &str = "write a batch";
-        let mut writer = self.writer.lock().await;
-        let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(WHAT))?;
-        if batch.before != batch.after {
-            let moved = sqlx::query("UPDATE ledger SET size = ?, root = ? WHERE size = ? AND root = ?")
-                .bind(int(batch.after.0, "the ledger's size")?)
-                .bind(batch.after.1.0.to_vec())
-                .bind(int(batch.before.0, "the ledger's size")?)
-                .bind(batch.before.1.0.to_vec())
-                .execute(&mut *tx)
-                .await
-                .map_err(failed(WHAT))?;
-            if moved.rows_affected() != 1 {
-                return Err(StoreError::Moved);
-            }
-        }
-        insert_entries(&mut tx, batch.entries).await?;
-        for tile in batch.tiles {
-            sqlx::query("INSERT OR REPLACE INTO tile (level, place, hashes) VALUES (?, ?, ?)")
-                .bind(i64::from(tile.level))
-                .bind(int(tile.place, "a tile's index")?)
-                .bind(tile.hashes)
-                .execute(&mut *tx)
-                .await
-                .map_err(failed(WHAT))?;
-        }
-        for change in batch.changes {
-            apply(&mut tx, change).await?;
-        }
-        tx.commit().await.map_err(failed(WHAT))
-    }
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {
@@ -176,100 +126,6 @@ fn failed(what: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
 
 fn int(value: u64, what: &'static str) -> Result<i64, StoreError> {
     i64::try_from(value).map_err(|_| StoreError::Range { what })
-}
-
-async fn insert_entries(tx: &mut SqliteConnection, entries: Vec<Entry>) -> Result<(), StoreError> {
-    let mut left = entries.len();
-    let mut entries = entries.into_iter();
-    for (rows, sql) in INSERTS.iter() {
-        while left >= *rows {
-            let mut query = sqlx::query(sql.as_str());
-            for e in entries.by_ref().take(*rows) {
-                let (chain, sequence) = e.place.unzip();
-                query = query
-                    .bind(int(e.leaf, "a leaf's index")?)
-                    .bind(i64::from(e.kind.code()))
-                    .bind(e.salt.to_vec())
-                    .bind(e.digest.0.to_vec())
-                    .bind(e.at.0)
-                    .bind(e.node.map(|n| n.0.to_vec()))
-                    .bind(chain.map(|c: ChainId| c.0.to_vec()))
-                    .bind(sequence.map(|s| int(s, "a sequence number")).transpose()?)
-                    .bind(e.continuity.map(rows::continuity_code))
-                    .bind(e.body);
-            }
-            query.execute(&mut *tx).await.map_err(failed("write a batch"))?;
-            left = left.saturating_sub(*rows);
-        }
-    }
-    Ok(())
-}
-
-async fn apply(tx: &mut SqliteConnection, change: Change) -> Result<(), StoreError> {
-    let query = match change {
-        Change::Node(n) => sqlx::query(
-            "INSERT OR REPLACE INTO node (id, site, state, key, key_protection, token, predecessor, serials, \
-             enrolled_at, approved_at, revoked_at, revoked_from, renewed_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
-        )
-        .bind(n.id.0.to_vec())
-        .bind(n.site)
-        .bind(i64::from(n.state.code()))
-        .bind(n.key.spki().to_vec())
-        .bind(i64::from(n.key_protection.code()))
-        .bind(n.token.0.to_vec())
-        .bind(n.predecessor.map(|p| p.0.to_vec()))
-        .bind(list(&n.serials))
-        .bind(n.enrolled_at.0)
-        .bind(n.approved_at.map(|t| t.0))
-        .bind(n.revoked_at.map(|t| t.0))
-        .bind(n.revoked_from.map(|t| t.0))
-        .bind(n.renewed_at.map(|t| t.0)),
-        Change::Renewed { node, at } => sqlx::query("UPDATE node SET renewed_at = ? WHERE id = ?")
-            .bind(at.0)
-            .bind(node.0.to_vec()),
-        Change::Token(t) => sqlx::query(
-            "INSERT OR REPLACE INTO token (digest, site, count, used, expires, serials, approve, made_at) \
-             VALUES (?,?,?,?,?,?,?,?)",
-        )
-        .bind(t.digest.0.to_vec())
-        .bind(t.site)
-        .bind(i64::from(t.count))
-        .bind(i64::from(t.used))
-        .bind(t.expires.0)
-        .bind(list(&t.serials))
-        .bind(i64::from(t.approve))
-        .bind(t.made_at.0),
-        Change::Refused {
-            node,
-            code,
-            count,
-            at,
-        } => sqlx::query(
-            "INSERT INTO refusal (node, code, count, first_at, last_at) VALUES (?1, ?2, ?3, ?4, ?4) \
-             ON CONFLICT (node, code) DO UPDATE SET count = max(count, ?3), last_at = ?4",
-        )
-        .bind(node.0.to_vec())
-        .bind(i64::from(code.code()))
-        .bind(int(count, "a count of refusals")?)
-        .bind(at.0),
-        Change::Facts(f) => sqlx::query("INSERT OR REPLACE INTO facts (node, upto, body) VALUES (?, ?, ?)")
-            .bind(f.node.0.to_vec())
-            .bind(int(f.upto, "a leaf's index")?)
-            .bind(f.body),
-        Change::Day(d) => sqlx::query("INSERT OR REPLACE INTO day (node, day, body) VALUES (?, ?, ?)")
-            .bind(d.node.0.to_vec())
-            .bind(d.day)
-            .bind(d.body),
-        Change::Act { id, outcome } => sqlx::query("UPDATE pending_act SET outcome = ? WHERE id = ?")
-            .bind(outcome)
-            .bind(id),
-    };
-    query.execute(tx).await.map(drop).map_err(failed("write a batch"))
-}
-
-/// A list of short texts in one column. They were checked to hold no line break.
-fn list(items: &[String]) -> String {
-    items.join("\n")
 }
 
 impl Store for SqliteStore {

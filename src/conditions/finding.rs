@@ -1,10 +1,11 @@
 //! What a condition says: its outcome, and everything that a reader needs to check it.
 
 use crate::appraisal::Grade;
+use crate::cbor;
+use crate::crypto::Sha256;
 use crate::id::Digest;
 use crate::time::UnixSeconds;
 use crate::unit::{Grouped, MicroTppHours, Ppm, Tpp};
-use serde::Serialize;
 
 crate::code! {
     /// What a condition comes to.
@@ -36,17 +37,18 @@ crate::code! {
     }
 }
 
-/// A quantity with its bounds and unit. Numbers are decimal texts, because 10^26 does not fit a JSON number.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Quantity {
-    /// The least; of a limit, what must be reached.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lower: Option<String>,
-    /// The most; of a limit, what must not be passed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub upper: Option<String>,
-    /// The unit.
-    pub unit: &'static str,
+crate::record! {
+    /// A quantity with its bounds and unit. Numbers are decimal texts, because 10^26 does not fit a JSON number.
+    pub struct Quantity {
+        /// The least; of a limit, what must be reached.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        0 => lower: Option<String>,
+        /// The most; of a limit, what must not be passed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        1 => upper: Option<String>,
+        /// The unit.
+        2 => unit: String,
+    }
 }
 
 impl Quantity {
@@ -57,7 +59,7 @@ impl Quantity {
         Self {
             lower: Some(text.clone()),
             upper: Some(text),
-            unit,
+            unit: unit.to_owned(),
         }
     }
 
@@ -67,7 +69,7 @@ impl Quantity {
         Self {
             lower: Some(lower.to_string()),
             upper: Some(upper.to_string()),
-            unit,
+            unit: unit.to_owned(),
         }
     }
 
@@ -77,7 +79,7 @@ impl Quantity {
         Self {
             lower: Some(value.to_string()),
             upper: None,
-            unit,
+            unit: unit.to_owned(),
         }
     }
 
@@ -87,64 +89,83 @@ impl Quantity {
         Self {
             lower: None,
             upper: Some(value.to_string()),
-            unit,
+            unit: unit.to_owned(),
         }
     }
 }
 
-/// The time that a finding speaks of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Window {
-    /// Its start.
-    pub from: UnixSeconds,
-    /// Its end.
-    pub to: UnixSeconds,
+crate::record! {
+    /// The time that a finding speaks of.
+    #[derive(Copy)]
+    pub struct Window {
+        /// Its start.
+        0 => from: UnixSeconds,
+        /// Its end.
+        1 => to: UnixSeconds,
+    }
 }
 
-/// What one condition says about one site.
-///
-/// It serialises to the keys of `status --format json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// The condition.
-    pub condition: &'static str,
-    /// What it comes to.
-    pub outcome: Outcome,
-    /// What the finding rests on: the weakest of its inputs.
-    pub grade: Grade,
-    /// What was measured.
-    pub measured: Option<Quantity>,
-    /// Against what.
-    pub limit: Option<Quantity>,
-    /// Over which time.
-    pub window: Option<Window>,
-    /// The share of what should have been seen that was seen, as a decimal text.
-    #[serde(serialize_with = "share")]
-    pub coverage: Option<Ppm>,
-    /// Devices and nodes that it concerns, sorted; the first [`LISTED`] of them.
-    pub subjects: Vec<String>,
-    /// How many more it concerns.
-    pub subjects_left_out: usize,
-    /// Digests of the reports that it rests on, sorted; the first [`LISTED`] of them.
-    pub evidence: Vec<Digest>,
-    /// How many more it rests on.
-    pub evidence_left_out: usize,
-    /// The finding in words.
-    pub sentence: String,
-    /// A stable name for this kind of finding.
-    pub message_id: String,
-    /// How much depends on it.
-    #[serde(skip)]
-    pub severity: Severity,
-    /// The source of the condition.
-    #[serde(skip)]
-    pub citation: &'static str,
-    /// The rule set that was applied.
-    #[serde(skip)]
-    pub rule_set: String,
-    /// Whether the licence is a trial.
-    #[serde(skip)]
-    pub trial: bool,
+crate::record! {
+    /// What one condition says about one site.
+    ///
+    /// It serialises to the keys of `status --format json`, and it is encoded whole.
+    pub struct Finding {
+        /// The condition.
+        0 => condition: String,
+        /// What it comes to.
+        1 => outcome: Outcome,
+        /// What the finding rests on: the weakest of its inputs.
+        2 => grade: Grade,
+        /// What was measured.
+        3 => measured: Option<Quantity>,
+        /// Against what.
+        4 => limit: Option<Quantity>,
+        /// Over which time.
+        5 => window: Option<Window>,
+        /// The share of what should have been seen that was seen, as a decimal text.
+        #[serde(serialize_with = "share")]
+        6 => coverage: Option<Ppm>,
+        /// Devices and nodes that it concerns, sorted; the first [`LISTED`] of them.
+        7 => subjects: Vec<String>,
+        /// How many more it concerns.
+        8 => subjects_left_out: u64,
+        /// Digests of the reports that it rests on, sorted; the first [`LISTED`] of them.
+        9 => evidence: Vec<Digest>,
+        /// How many more it rests on.
+        10 => evidence_left_out: u64,
+        /// The finding in words.
+        11 => sentence: String,
+        /// A stable name for this kind of finding.
+        12 => message_id: String,
+        /// How much depends on it.
+        #[serde(skip)]
+        13 => severity: Severity,
+        /// The source of the condition.
+        #[serde(skip)]
+        14 => citation: String,
+        /// The rule set that was applied.
+        #[serde(skip)]
+        15 => rule_set: String,
+        /// Whether the licence is a trial.
+        #[serde(skip)]
+        16 => trial: bool,
+    }
+}
+
+crate::record! {
+    /// A finding as the ledger keeps it: of which site, under which licence, as of when. A leaf stands for its bytes.
+    pub struct FindingAtSite {
+        /// The site.
+        0 => site: String,
+        /// The licence's id.
+        1 => licence: String,
+        /// Its serial.
+        2 => serial: u64,
+        /// When it was found.
+        3 => at: UnixSeconds,
+        /// The finding.
+        4 => finding: Finding,
+    }
 }
 
 impl Finding {
@@ -152,6 +173,20 @@ impl Finding {
     #[must_use]
     pub fn needs_a_person(&self) -> bool {
         matches!(self.outcome, Outcome::NotMet | Outcome::CannotTell) && self.severity != Severity::PassOnly
+    }
+
+    /// What makes it another finding than before, as a digest: its outcome, its limit and its subjects. Times, measures, evidence and
+    /// words move with every report.
+    #[must_use]
+    pub fn gist(&self) -> Digest {
+        let mut gist = Sha256::default();
+        gist.update(&cbor::encode(&self.outcome));
+        if let Some(limit) = &self.limit {
+            gist.update(&cbor::encode(limit));
+        }
+        gist.update(&cbor::encode(&self.subjects));
+        gist.update(&cbor::encode(&self.subjects_left_out));
+        gist.finish()
     }
 }
 
@@ -175,10 +210,10 @@ pub(super) fn decimal(share: Ppm) -> String {
 pub const LISTED: usize = 1_000;
 
 /// Sorts a list, each item once, cuts it to what a finding lists, and says how many are left out.
-pub(super) fn listed<T: Ord>(mut items: Vec<T>) -> (Vec<T>, usize) {
+pub(super) fn listed<T: Ord>(mut items: Vec<T>) -> (Vec<T>, u64) {
     items.sort();
     items.dedup();
-    let left_out = items.len().saturating_sub(LISTED);
+    let left_out = u64::try_from(items.len().saturating_sub(LISTED)).unwrap_or(u64::MAX);
     items.truncate(LISTED);
     (items, left_out)
 }
@@ -348,6 +383,43 @@ mod tests {
     fn a_long_list_says_how_much_it_leaves_out() {
         let (listed, left_out) = listed((0..LISTED + 7).rev().chain(0..9).collect());
         assert_eq!((listed.len(), listed.first(), left_out), (LISTED, Some(&0), 7));
+    }
+
+    #[test]
+    fn another_outcome_limit_or_subject_makes_another_finding_and_nothing_else_does() {
+        let finding = Finding {
+            condition: "OPS-03".into(),
+            outcome: Outcome::Met,
+            grade: Grade::HostObserved,
+            measured: Some(Quantity::at_most(5, "seconds")),
+            limit: Some(Quantity::at_most(900, "seconds")),
+            window: None,
+            coverage: Some(Ppm::ONE),
+            subjects: vec!["a".into()],
+            subjects_left_out: 0,
+            evidence: Vec::new(),
+            evidence_left_out: 0,
+            sentence: "fresh".into(),
+            message_id: "OPS-03.fresh".into(),
+            severity: Severity::Major,
+            citation: "NIST".into(),
+            rule_set: "r".into(),
+            trial: false,
+        };
+        let gist = finding.gist();
+        let changed = |change: fn(&mut Finding)| {
+            let mut other = finding.clone();
+            change(&mut other);
+            let bytes = cbor::encode(&other);
+            assert_eq!(cbor::decode_strict::<Finding>(&bytes).as_ref(), Ok(&other));
+            other.gist() != gist
+        };
+        assert!(changed(|f| f.outcome = Outcome::NotMet));
+        assert!(changed(|f| f.limit = None));
+        assert!(changed(|f| f.subjects.push("b".into())));
+        assert!(!changed(|f| f.measured = None));
+        assert!(!changed(|f| f.evidence.push(Digest([1; 32]))));
+        assert!(!changed(|f| f.sentence = "still fresh".into()));
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod security;
 mod training;
 
 pub use case::Case;
-pub use finding::{Finding, LISTED, Outcome, Quantity, Severity, Verdict, Window};
+pub use finding::{Finding, FindingAtSite, LISTED, Outcome, Quantity, Severity, Verdict, Window};
 pub use overview::Overview;
 
 use self::finding::listed;
@@ -210,13 +210,13 @@ pub fn evaluate(
 ) -> Vec<Finding> {
     let case = Case::new(licence, rules, catalogue, facts, now);
     let mut findings: Vec<_> = REGISTRY.iter().map(|c| decide(&case, c)).collect();
-    findings.sort_by_key(|f| {
+    findings.sort_by_cached_key(|f| {
         let calm = !f.needs_a_person();
         (
             calm,
             if calm { Severity::Critical } else { f.severity },
             f.outcome,
-            f.condition,
+            f.condition.clone(),
         )
     });
     findings
@@ -265,7 +265,7 @@ fn decide(case: &Case<'_>, condition: &'static Condition) -> Finding {
     let (subjects, subjects_left_out) = listed(verdict.subjects);
     let (evidence, evidence_left_out) = listed(verdict.evidence);
     Finding {
-        condition: condition.id,
+        condition: condition.id.to_owned(),
         outcome: verdict.outcome,
         grade: verdict.grade,
         measured: verdict.measured,
@@ -279,7 +279,7 @@ fn decide(case: &Case<'_>, condition: &'static Condition) -> Finding {
         sentence: verdict.sentence,
         message_id: format!("{}.{}", condition.id, verdict.message),
         severity: condition.severity,
-        citation: condition.source,
+        citation: condition.source.to_owned(),
         rule_set: case.licence.ruleset_id.clone(),
         trial: case.licence.trial || trial_reports,
     }

@@ -90,6 +90,18 @@ CREATE TABLE day (
     PRIMARY KEY (node, day)
 ) STRICT, WITHOUT ROWID;
 
+-- How each condition of each site stood when that last changed. The finding itself is the body of the leaf with this digest.
+CREATE TABLE finding (
+    site TEXT NOT NULL,
+    licence TEXT NOT NULL,
+    condition TEXT NOT NULL,
+    outcome INTEGER NOT NULL,
+    gist BLOB NOT NULL,
+    digest BLOB NOT NULL,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (site, licence, condition)
+) STRICT, WITHOUT ROWID;
+
 -- Acts that an administrator's command has queued for the one writer of the ledger.
 CREATE TABLE pending_act (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -5,6 +5,7 @@ use crate::cause::with_causes;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::enrolment::Enrolment;
+use crate::findings::Findings;
 use crate::fleet::{LoadError, Terms};
 use crate::identity::{Identity, IdentityError};
 use crate::intake::{Intake, Refuser, Standings};
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weighbridge::crypto::Entropy;
@@ -151,9 +153,12 @@ pub async fn serve(
         terms: Arc::clone(&terms),
         state_dir: config.state_dir.clone(),
     });
+    let wake = Arc::new(Notify::new());
     let notice = {
+        let wake = Arc::clone(&wake);
         let (standings, house) = (Arc::clone(&standings), Arc::clone(&house));
         Box::new(move |act: &Act| {
+            wake.notify_one();
             if let Some(node) = act.node {
                 standings.forget(node);
             }
@@ -196,6 +201,13 @@ pub async fn serve(
         standings: Arc::clone(&standings),
         terms: Arc::clone(&terms),
     });
+    let findings = Findings {
+        store: Arc::clone(&store),
+        recorder: recorder.clone(),
+        clock: Arc::clone(&clock),
+        state_dir: config.state_dir.clone(),
+    };
+    let finding_period = Duration::from_secs(config.findings_period_s.max(1));
     let enrolment = Arc::new(Enrolment {
         store,
         recorder,
@@ -218,9 +230,10 @@ pub async fn serve(
     let task = tokio::spawn(async move {
         let _lock = lock;
         let keeping = tokio::spawn(keep_house(house, certificate, stop.clone()));
+        let finding = tokio::spawn(findings.run(finding_period, wake, stop.clone()));
         acceptor.run(stop).await;
         last.cancel();
-        for ended in [keeping.await, writing.await] {
+        for ended in [keeping.await, finding.await, writing.await] {
             if let Err(error) = ended {
                 tracing::error!(%error, "a part of the server ended in an odd way");
             }

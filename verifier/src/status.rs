@@ -5,6 +5,7 @@
 
 use crate::command::{CommandError, Format, Outcome, Session};
 use crate::fleet::{Anchors, Licences, sites};
+use crate::store::FindingRow;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -49,13 +50,23 @@ pub struct SiteStatus {
     /// The site at a glance; absent where no licence covers it.
     pub overview: Option<Overview>,
     /// What the conditions came to.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Standing>,
     /// The same overview for people.
     #[serde(skip)]
     summary: Vec<String>,
     /// When the newest report was received.
     #[serde(skip)]
     newest: Option<UnixSeconds>,
+}
+
+/// A finding, and since when it has stood.
+#[derive(Clone, Debug, Serialize)]
+pub struct Standing {
+    /// The finding.
+    #[serde(flatten)]
+    pub finding: Finding,
+    /// When a verifier that serves first recorded that the condition came to this outcome; absent where it has not yet.
+    pub since: Option<UnixSeconds>,
 }
 
 /// The status of all sites.
@@ -76,6 +87,7 @@ impl Session {
         let anchors = Anchors::read(&self.config.state_dir)?;
         let catalogue = Catalogue::embedded()?;
         let mut facts = sites(&*self.store).await?;
+        let recorded = self.store.findings().await?;
         let mut out = Vec::new();
         let mut covered: BTreeMap<String, SiteFacts> = BTreeMap::new();
         let Licences {
@@ -107,7 +119,13 @@ impl Session {
                     licence: Some(licence.licence_id.clone()),
                     serial: Some(licence.serial),
                     rule_sets: vec![rules.id.clone()],
-                    findings: evaluate(licence, &rules, &catalogue, known, now),
+                    findings: evaluate(licence, &rules, &catalogue, known, now)
+                        .into_iter()
+                        .map(|finding| Standing {
+                            since: since(&recorded, &site.id, &licence.licence_id, &finding),
+                            finding,
+                        })
+                        .collect(),
                     summary: summary(known, overview.lines.clone()),
                     overview: Some(overview),
                     newest: newest(known),
@@ -167,7 +185,7 @@ impl Session {
         }
         if let Some(wanted) = &command.why {
             for site in &mut status.sites {
-                site.findings.retain(|f| f.condition == wanted);
+                site.findings.retain(|f| f.finding.condition == *wanted);
             }
         }
         match command.format {
@@ -199,10 +217,12 @@ impl SiteStatus {
     #[must_use]
     pub fn holds(&self) -> bool {
         self.licence.is_some()
-            && self
-                .findings
-                .iter()
-                .all(|f| matches!(f.outcome, Verdict::Met | Verdict::NotApplicable | Verdict::Waived))
+            && self.findings.iter().all(|f| {
+                matches!(
+                    f.finding.outcome,
+                    Verdict::Met | Verdict::NotApplicable | Verdict::Waived
+                )
+            })
     }
 
     fn write(&self, now: UnixSeconds, why: bool, out: &mut dyn Write) -> std::io::Result<()> {
@@ -222,10 +242,11 @@ impl SiteStatus {
             )?,
         }
         writeln!(out, "{}\n", self.summary.join("\n"))?;
-        for finding in &self.findings {
+        for Standing { finding, since } in &self.findings {
+            let since = since.map_or_else(String::new, |t| format!(", since {}", minute(t)));
             writeln!(
                 out,
-                " {:<15} {:<7} {}   {}",
+                " {:<15} {:<7} {}   {}{since}",
                 finding.outcome.text(),
                 finding.condition,
                 finding.sentence,
@@ -238,7 +259,12 @@ impl SiteStatus {
         if !why && let Some(first) = self.findings.first() {
             let tally: Vec<String> = Verdict::ALL
                 .iter()
-                .map(|o| (self.findings.iter().filter(|f| f.outcome == *o).count(), o))
+                .map(|o| {
+                    (
+                        self.findings.iter().filter(|f| f.finding.outcome == *o).count(),
+                        o,
+                    )
+                })
                 .filter(|(n, _)| *n > 0)
                 .map(|(n, o)| format!("{n} {o}"))
                 .collect();
@@ -246,11 +272,19 @@ impl SiteStatus {
                 out,
                 "\n {}        `status --why {}` shows the evidence",
                 tally.join(" · "),
-                first.condition
+                first.finding.condition
             )?;
         }
         Ok(())
     }
+}
+
+/// Since when a finding has stood, if what was recorded of it last came to the same.
+fn since(recorded: &[FindingRow], site: &str, licence: &str, finding: &Finding) -> Option<UnixSeconds> {
+    let row = recorded
+        .iter()
+        .find(|r| r.site == site && r.licence == licence && r.condition == finding.condition)?;
+    (row.outcome == finding.outcome).then_some(row.since)
 }
 
 /// Everything that a reader needs to check a finding.
@@ -262,7 +296,7 @@ fn explain(finding: &Finding, out: &mut dyn Write) -> std::io::Result<()> {
     }
     for (name, quantity) in [("measured", &finding.measured), ("limit", &finding.limit)] {
         if let Some(q) = quantity {
-            line(name, bounds(q.lower.as_deref(), q.upper.as_deref(), q.unit))?;
+            line(name, bounds(q.lower.as_deref(), q.upper.as_deref(), &q.unit))?;
         }
     }
     if let Some(window) = finding.window {
@@ -282,13 +316,13 @@ fn explain(finding: &Finding, out: &mut dyn Write) -> std::io::Result<()> {
         if left_out > 0 {
             line(
                 name,
-                format!("and {} more, which are not listed", Grouped(wide(left_out))),
+                format!("and {} more, which are not listed", Grouped(left_out.into())),
             )?;
         }
     }
     line("message", finding.message_id.clone())?;
     line("severity", finding.severity.to_string())?;
-    line("source", finding.citation.to_owned())
+    line("source", finding.citation.clone())
 }
 
 fn bounds(lower: Option<&str>, upper: Option<&str>, unit: &str) -> String {
@@ -368,7 +402,7 @@ mod tests {
     #[test]
     fn what_a_finding_does_not_list_is_counted() {
         let finding = Finding {
-            condition: "INV-02",
+            condition: "INV-02".into(),
             outcome: Verdict::CannotTell,
             grade: Grade::DriverReported,
             measured: None,
@@ -382,7 +416,7 @@ mod tests {
             sentence: String::new(),
             message_id: String::new(),
             severity: Severity::Critical,
-            citation: "",
+            citation: String::new(),
             rule_set: String::new(),
             trial: false,
         };

@@ -8,6 +8,7 @@ mod site;
 pub(crate) use around::Around;
 pub(crate) use facts::Kept;
 pub use licences::{Anchors, AnchorsError, Issuer, Licences, LoadError, LoadedLicence};
+pub(crate) use site::Fleet;
 pub use site::sites;
 
 use crate::store::Store;

@@ -8,33 +8,89 @@ use std::collections::{BTreeMap, BTreeSet};
 use weighbridge::appraisal::{NodeAtSite, NodeStatus, Sighting, SiteFacts};
 use weighbridge::id::{DeviceUuid, NodeId};
 
+/// All nodes, site by site, and where their devices were seen.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    sites: BTreeMap<String, Vec<NodeRow>>,
+    /// Every device on every node; empty where there is one site only, for then nothing is elsewhere.
+    seen: Vec<Sighting>,
+}
+
+impl Fleet {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) async fn read(store: &dyn Store) -> Result<Self, StoreError> {
+        let mut sites: BTreeMap<String, Vec<NodeRow>> = BTreeMap::new();
+        for row in store.nodes().await? {
+            sites.entry(row.site.clone()).or_default().push(row);
+        }
+        let mut seen = Vec::new();
+        if sites.len() > 1 {
+            for row in sites.values().flatten() {
+                let facts = Kept::read(store, row).await?.record.facts;
+                seen.extend(facts.devices.iter().map(|device| Sighting {
+                    node: row.id,
+                    status: status_of(row),
+                    clock: facts.clock.clone(),
+                    site: row.site.clone(),
+                    uuid: device.identity.uuid,
+                    serial: device.identity.serial.clone(),
+                    presence: device.presence.iter().map(|s| facts.timed(s)).collect(),
+                }));
+            }
+        }
+        Ok(Self { sites, seen })
+    }
+
+    /// The facts of one site: none where it has no nodes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) async fn facts(&self, store: &dyn Store, site: &str) -> Result<SiteFacts, StoreError> {
+        let mut nodes = Vec::new();
+        for row in self.sites.get(site).into_iter().flatten() {
+            nodes.push(NodeAtSite {
+                status: status_of(row),
+                record: Kept::read(store, row).await?.complete(store, row).await?,
+            });
+        }
+        Ok(SiteFacts {
+            site: site.to_owned(),
+            elsewhere: self.elsewhere(site, &nodes),
+            nodes,
+            licences: Vec::new(),
+        })
+    }
+
+    /// Where the devices of `site` were seen at others.
+    fn elsewhere(&self, site: &str, nodes: &[NodeAtSite]) -> Vec<Sighting> {
+        let own = || {
+            nodes
+                .iter()
+                .flat_map(|n| &n.record.facts.devices)
+                .map(|d| &d.identity)
+        };
+        let uuids: BTreeSet<DeviceUuid> = own().map(|i| i.uuid).collect();
+        let serials: BTreeSet<&String> = own().filter_map(|i| i.serial.as_ref()).collect();
+        let shared = |s: &&Sighting| {
+            uuids.contains(&s.uuid) || s.serial.as_ref().is_some_and(|serial| serials.contains(serial))
+        };
+        let others = self.seen.iter().filter(|s| s.site != site);
+        others.filter(shared).cloned().collect()
+    }
+}
+
 /// The facts of all sites that have nodes, by the site's id.
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn sites(store: &dyn Store) -> Result<BTreeMap<String, SiteFacts>, StoreError> {
-    let mut out: BTreeMap<String, SiteFacts> = BTreeMap::new();
-    for row in store.nodes().await? {
-        let record = Kept::read(store, &row).await?.complete(store, &row).await?;
-        let site = out.entry(row.site.clone()).or_insert_with(|| SiteFacts {
-            site: row.site.clone(),
-            ..SiteFacts::default()
-        });
-        site.nodes.push(NodeAtSite {
-            status: status_of(&row),
-            record,
-        });
-    }
-    if out.len() > 1 {
-        let elsewhere: Vec<(String, Vec<Sighting>)> = out
-            .keys()
-            .map(|site| (site.clone(), sightings(site, &out)))
-            .collect();
-        for (site, seen) in elsewhere {
-            if let Some(state) = out.get_mut(&site) {
-                state.elsewhere = seen;
-            }
-        }
+    let fleet = Fleet::read(store).await?;
+    let mut out = BTreeMap::new();
+    for site in fleet.sites.keys() {
+        out.insert(site.clone(), fleet.facts(store, site).await?);
     }
     Ok(out)
 }
@@ -55,45 +111,4 @@ fn status_of(row: &NodeRow) -> NodeStatus {
         // No hardware has proved a key here yet: that takes credential activation.
         key_certified: false,
     }
-}
-
-/// Where the devices of `site` were seen at others.
-fn sightings(site: &str, all: &BTreeMap<String, SiteFacts>) -> Vec<Sighting> {
-    let devices = |state: &SiteFacts| -> Vec<(DeviceUuid, Option<String>)> {
-        state
-            .nodes
-            .iter()
-            .flat_map(|n| &n.record.facts.devices)
-            .map(|d| (d.identity.uuid, d.identity.serial.clone()))
-            .collect()
-    };
-    let own = all.get(site).map(devices).unwrap_or_default();
-    let uuids: BTreeSet<DeviceUuid> = own.iter().map(|(u, _)| *u).collect();
-    let serials: BTreeSet<&String> = own.iter().filter_map(|(_, s)| s.as_ref()).collect();
-    let mut out = Vec::new();
-    for (other, state) in all.iter().filter(|(name, _)| *name != site) {
-        for node in &state.nodes {
-            for device in &node.record.facts.devices {
-                let serial = &device.identity.serial;
-                if uuids.contains(&device.identity.uuid)
-                    || serial.as_ref().is_some_and(|s| serials.contains(s))
-                {
-                    out.push(Sighting {
-                        node: node.record.facts.node,
-                        status: node.status.clone(),
-                        clock: node.record.facts.clock.clone(),
-                        site: other.clone(),
-                        uuid: device.identity.uuid,
-                        serial: serial.clone(),
-                        presence: device
-                            .presence
-                            .iter()
-                            .map(|s| node.record.facts.timed(s))
-                            .collect(),
-                    });
-                }
-            }
-        }
-    }
-    out
 }

@@ -2,6 +2,7 @@
 
 mod chain;
 mod enrolment;
+mod findings;
 mod ledger;
 mod misconduct;
 mod revocation;

@@ -12,7 +12,7 @@ use weighbridge::crypto::dsse;
 use weighbridge::id::Challenge;
 use weighbridge::ledger::LeafKind;
 
-const LICENCE: &str = r#"licence_id = "WB-1"
+pub(super) const LICENCE: &str = r#"licence_id = "WB-1"
 serial = 1
 issuer = "Example Accelerators Inc."
 consignee = "Harbour Compute Pte. Ltd."
@@ -36,6 +36,13 @@ fn trusted(directory: &Path, name: &str) -> SecretKey {
     let key = SecretKey::generate(Algorithm::Ed25519, &Entropy::system()).unwrap();
     Anchors::change(directory, |a| a.trust(name, key.public_key())).unwrap();
     key
+}
+
+/// Loads a licence that an issuer signed who is trusted from then on.
+pub(super) async fn load(verifier: &Verifier, licence: &str) {
+    let key = trusted(&verifier.config().state_dir, "supplier");
+    let session = verifier.session().await;
+    session.load_licence(&signed(licence, &key)).await.unwrap();
 }
 
 #[tokio::test]
@@ -89,7 +96,14 @@ async fn a_licence_counts_once_a_trusted_issuer_signed_it_and_the_node_learns_it
         panic!("{status:?}");
     };
     assert_eq!((site.site.as_str(), site.serial), ("harbour-1", Some(2)));
-    let finding = |id: &str| site.findings.iter().find(|f| f.condition == id).unwrap();
+    let finding = |id: &str| {
+        &site
+            .findings
+            .iter()
+            .find(|f| f.finding.condition == id)
+            .unwrap()
+            .finding
+    };
     assert_eq!(finding("OPS-03").outcome, Outcome::Met, "{:?}", finding("OPS-03"));
     assert_eq!(finding("SEC-06").evidence, [one]);
 }

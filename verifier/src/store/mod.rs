@@ -10,6 +10,7 @@ pub use sqlite::SqliteStore;
 
 use std::future::Future;
 use std::pin::Pin;
+use weighbridge::conditions::Outcome;
 use weighbridge::crypto::PublicKey;
 use weighbridge::id::{ChainId, Digest, NodeId};
 use weighbridge::ledger::LeafKind;
@@ -205,6 +206,25 @@ pub struct DayRow {
     pub body: Vec<u8>,
 }
 
+/// How a condition of a site stood when that last changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FindingRow {
+    /// The site.
+    pub site: String,
+    /// The licence's id.
+    pub licence: String,
+    /// The condition.
+    pub condition: String,
+    /// What it came to.
+    pub outcome: Outcome,
+    /// Digest of what makes it another finding: see [`weighbridge::conditions::Finding::gist`].
+    pub gist: Digest,
+    /// Digest of the leaf that holds it.
+    pub digest: Digest,
+    /// When it first came to that outcome.
+    pub since: UnixSeconds,
+}
+
 /// An act that waits for the ledger's writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingAct {
@@ -258,6 +278,8 @@ pub enum Change {
     Facts(FactsRow),
     /// The sums of a node's day, new or changed.
     Day(DayRow),
+    /// A finding, new or changed.
+    Finding(FindingRow),
     /// An act was carried out, or why not (empty: it was).
     Act {
         /// Its number in the queue.
@@ -341,6 +363,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn day(&self, node: NodeId, day: i64) -> Answer<'_, Option<DayRow>>;
     /// The sums of all of a node's days, in order.
     fn days(&self, node: NodeId) -> Answer<'_, Vec<DayRow>>;
+    /// How each condition of each site stood when that last changed.
+    fn findings(&self) -> Answer<'_, Vec<FindingRow>>;
     /// Queues an act for the ledger's writer; returns its number.
     fn queue_act(&self, body: Vec<u8>) -> Answer<'_, i64>;
     /// Acts that wait, in order.

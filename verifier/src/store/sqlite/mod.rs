@@ -3,13 +3,13 @@
 //! One connection writes; the recorder is its only user in a running verifier. A few others read.
 
 use super::{
-    Answer, Batch, DayRow, DeliveredRow, FactsRow, HeldEntry, HeldReport, LedgerRow, NodeRow, PendingAct,
-    RefusalRow, Store, StoreError, TokenRow,
+    Answer, Batch, DayRow, DeliveredRow, FactsRow, FindingRow, HeldEntry, HeldReport, LedgerRow, NodeRow,
+    PendingAct, RefusalRow, Store, StoreError, TokenRow,
 };
 mod rows;
 mod write;
 
-use rows::{bytes, coded, column, entry, node, number, report, text, token};
+use rows::{bytes, coded, column, entry, finding, node, number, report, text, token};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
@@ -402,6 +402,18 @@ impl Store for SqliteStore {
                         body: column(r, 1, "day")?,
                     })
                 })
+                .collect()
+        })
+    }
+
+    fn findings(&self) -> Answer<'_, Vec<FindingRow>> {
+        Box::pin(async move {
+            sqlx::query("SELECT * FROM finding")
+                .fetch_all(&self.readers)
+                .await
+                .map_err(failed("read the findings that changed"))?
+                .iter()
+                .map(finding)
                 .collect()
         })
     }

@@ -2,9 +2,10 @@
 //!
 //! Decides: whether a row holds what this program writes. A column of another type or length is damage, never a default.
 
-use super::super::{HeldEntry, HeldReport, NodeRow, StoreError, TokenRow};
+use super::super::{FindingRow, HeldEntry, HeldReport, NodeRow, StoreError, TokenRow};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use weighbridge::conditions::Outcome;
 use weighbridge::crypto::PublicKey;
 use weighbridge::id::{ChainId, Digest, NodeId};
 use weighbridge::protocol::EnrolmentState;
@@ -144,6 +145,18 @@ pub(super) fn token(r: &SqliteRow) -> Result<TokenRow, StoreError> {
         serials: lines(r, 5, "token's serials")?,
         approve: number::<i64>(r, 6, "token")? != 0,
         made_at: UnixSeconds(column(r, 7, "token's time")?),
+    })
+}
+
+pub(super) fn finding(r: &SqliteRow) -> Result<FindingRow, StoreError> {
+    Ok(FindingRow {
+        site: text(r, 0, "finding's site")?,
+        licence: text(r, 1, "finding's licence")?,
+        condition: text(r, 2, "finding's condition")?,
+        outcome: coded(r, 3, Outcome::ALL, Outcome::code, "finding's outcome")?,
+        gist: Digest(bytes(r, 4, "finding's gist")?),
+        digest: Digest(bytes(r, 5, "finding's digest")?),
+        since: UnixSeconds(column(r, 6, "finding's time")?),
     })
 }
 

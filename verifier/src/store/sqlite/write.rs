@@ -144,6 +144,17 @@ async fn apply(tx: &mut SqliteConnection, change: Change) -> Result<(), StoreErr
             .bind(d.node.0.to_vec())
             .bind(d.day)
             .bind(d.body),
+        Change::Finding(f) => sqlx::query(
+            "INSERT OR REPLACE INTO finding (site, licence, condition, outcome, gist, digest, since) \
+             VALUES (?,?,?,?,?,?,?)",
+        )
+        .bind(f.site)
+        .bind(f.licence)
+        .bind(f.condition)
+        .bind(i64::from(f.outcome.code()))
+        .bind(f.gist.0.to_vec())
+        .bind(f.digest.0.to_vec())
+        .bind(f.since.0),
         Change::Act { id, outcome } => sqlx::query("UPDATE pending_act SET outcome = ? WHERE id = ?")
             .bind(outcome)
             .bind(id),

@@ -23,9 +23,8 @@ CREATE TABLE entry (
     continuity INTEGER,
     body BLOB
 ) STRICT;
--- kind 0 is a report: one statement for each place in a chain. It is the only index that a report touches: a second one, by node
--- and leaf, would rewrite another page for each report of each node. What is asked by node and leaf scans this one, which holds the
--- leaf too; that is asked once per node and start.
+-- kind 0 is a report: one statement for each place in a chain. It is the only index over all reports: a second one, by node and leaf,
+-- would rewrite another page for each report of each node. What is asked by node and leaf stands in `tail`, which stays small.
 CREATE UNIQUE INDEX entry_place ON entry (node, chain, sequence) WHERE kind = 0;
 CREATE INDEX entry_kind ON entry (kind, leaf) WHERE kind <> 0;
 
@@ -101,6 +100,21 @@ CREATE TABLE finding (
     since INTEGER NOT NULL,
     PRIMARY KEY (site, licence, condition)
 ) STRICT, WITHOUT ROWID;
+
+-- The newest reports of each node, so that nobody searches its whole past for them: those after its sums in `facts`, the last one in
+-- these, and the one before that. The database keeps it, in the transaction that adds a report or writes the sums.
+CREATE TABLE tail (
+    node BLOB NOT NULL,
+    leaf INTEGER NOT NULL,
+    PRIMARY KEY (node, leaf)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER tail_grows AFTER INSERT ON entry WHEN new.kind = 0 BEGIN
+    INSERT INTO tail (node, leaf) VALUES (new.node, new.leaf);
+END;
+CREATE TRIGGER tail_is_cut AFTER INSERT ON facts BEGIN
+    DELETE FROM tail WHERE node = new.node
+        AND leaf < (SELECT max(leaf) FROM tail WHERE node = new.node AND leaf < new.upto);
+END;
 
 -- Acts that an administrator's command has queued for the one writer of the ledger.
 CREATE TABLE pending_act (

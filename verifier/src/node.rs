@@ -121,7 +121,7 @@ impl Session {
     }
 
     async fn show(&self, node: &NodeRow, format: Format, out: &mut dyn Write) -> Outcome {
-        let last = self.store.latest(node.id, 1).await?;
+        let last = self.store.latest(node.id).await?;
         let refusals = self.store.refusals(node.id).await?;
         match format {
             Format::Json => {

@@ -36,7 +36,7 @@ impl Around {
             at_place: store.at_place(node.id, chain, sequence).await?,
             before: below.map(|r| r.digest),
             cited_by_next: match next {
-                Some(next) => cited(store, node, next.leaf).await?,
+                Some(next) => cited(node, &next)?,
                 None => None,
             },
             highest,
@@ -57,12 +57,8 @@ impl Around {
     }
 }
 
-/// The predecessor that a node's report at a leaf cites; `None` where its body is gone.
-async fn cited(store: &dyn Store, node: &NodeRow, leaf: u64) -> Result<Option<Digest>, StoreError> {
-    let found = store.reports_after(node.id, leaf.checked_sub(1), 1).await?;
-    let Some(held) = found.first().filter(|r| r.leaf == leaf) else {
-        return Err(StoreError::Damaged { what: "report" });
-    };
+/// The predecessor that a held report cites; `None` where its body is gone.
+fn cited(node: &NodeRow, held: &HeldReport) -> Result<Option<Digest>, StoreError> {
     let report = verified(held.body.as_deref(), &held.digest, node)?;
     // One that cites none has nothing before it: no report's digest is all zeros.
     Ok(report.map(|r| r.claims().report.previous.unwrap_or(Digest([0; 32]))))

@@ -57,7 +57,10 @@ impl Kept {
             }
         }
         loop {
-            let page = store.reports_after(node.id, kept.upto, PAGE).await?;
+            let page = match kept.upto {
+                Some(upto) if !anew => store.unsummed(node.id, upto, PAGE).await?,
+                upto => store.reports_after(node.id, upto, PAGE).await?,
+            };
             let Some(last) = page.last().map(|r| r.leaf) else {
                 if anew {
                     kept.refold_forks(store, node).await?;

@@ -60,7 +60,7 @@ pub enum NonceStanding {
 
 impl Standing {
     async fn read(store: &dyn Store, node: NodeRow) -> Result<Self, StoreError> {
-        let last = store.latest(node.id, 2).await?;
+        let last = store.latest(node.id).await?;
         let mut out = Self {
             head: None,
             answered: last.first().map_or(0, |r| r.leaf.saturating_add(1)),

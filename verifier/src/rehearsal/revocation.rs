@@ -91,8 +91,5 @@ async fn a_queued_revocation_counts_from_when_it_is_carried_out_and_no_report_co
     assert!(matches!(error, RecordError::Revoked { .. }), "{error}");
     stop.cancel();
     done.await.unwrap();
-    assert_eq!(
-        session.store.latest(node.enrolled.node, 1).await.unwrap().len(),
-        0
-    );
+    assert_eq!(session.store.latest(node.enrolled.node).await.unwrap().len(), 0);
 }

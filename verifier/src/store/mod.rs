@@ -333,14 +333,16 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn tile(&self, level: u32, place: u64) -> Answer<'_, Option<Vec<u8>>>;
     /// Makes a batch durable, whole or not at all.
     fn commit(&self, batch: Batch) -> Answer<'_, ()>;
-    /// The report held at a place, without its body.
+    /// The report held at a place, with its body.
     fn at_place(&self, node: NodeId, chain: ChainId, sequence: u64) -> Answer<'_, Option<HeldReport>>;
     /// The report with the highest number in a chain, without its body.
     fn highest(&self, node: NodeId, chain: ChainId) -> Answer<'_, Option<HeldReport>>;
-    /// The last reports recorded for a node, newest first, with bodies.
-    fn latest(&self, node: NodeId, limit: u32) -> Answer<'_, Vec<HeldReport>>;
-    /// Reports of a node recorded after a leaf (all, for `None`), in the order of the ledger, with bodies.
+    /// The last two reports recorded for a node, newest first, with bodies.
+    fn latest(&self, node: NodeId) -> Answer<'_, Vec<HeldReport>>;
+    /// Reports of a node recorded after a leaf (all, for `None`), in the order of the ledger, with bodies. Searches all of the node's past.
     fn reports_after(&self, node: NodeId, leaf: Option<u64>, limit: u32) -> Answer<'_, Vec<HeldReport>>;
+    /// The same, after a leaf that the node's written sums reach up to, or a later one: however long the past, it is not searched.
+    fn unsummed(&self, node: NodeId, upto: u64, limit: u32) -> Answer<'_, Vec<HeldReport>>;
     /// Leaves of a kind other than reports, in the order of the ledger.
     fn entries(&self, kind: LeafKind) -> Answer<'_, Vec<HeldEntry>>;
     /// The same, of one node.

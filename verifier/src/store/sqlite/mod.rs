@@ -29,6 +29,12 @@ use weighbridge::time::UnixSeconds;
 const SCHEMA: &str = include_str!("../../../migrations/0001.sql");
 const SCHEMA_VERSION: i64 = 1;
 
+/// What is asked of each node by `status`, and at its first report after a start.
+const LATEST: &str = "SELECT leaf, salt, digest, at, chain, sequence, continuity, body FROM entry \
+     WHERE leaf IN (SELECT leaf FROM tail WHERE node = ? ORDER BY leaf DESC LIMIT 2) ORDER BY leaf DESC";
+const UNSUMMED: &str = "SELECT leaf, salt, digest, at, chain, sequence, continuity, body FROM entry \
+     WHERE leaf IN (SELECT leaf FROM tail WHERE node = ? AND leaf > ? ORDER BY leaf LIMIT ?) ORDER BY leaf";
+
 /// The store on SQLite.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -165,7 +171,7 @@ impl Store for SqliteStore {
                 return Ok(None);
             };
             let row = sqlx::query(
-                "SELECT leaf, salt, digest, at, chain, sequence, continuity FROM entry \
+                "SELECT leaf, salt, digest, at, chain, sequence, continuity, body FROM entry \
                  WHERE kind = 0 AND node = ? AND chain = ? AND sequence = ?",
             )
             .bind(node.0.to_vec())
@@ -193,22 +199,16 @@ impl Store for SqliteStore {
         })
     }
 
-    fn latest(&self, node: NodeId, limit: u32) -> Answer<'_, Vec<HeldReport>> {
+    fn latest(&self, node: NodeId) -> Answer<'_, Vec<HeldReport>> {
         Box::pin(async move {
-            sqlx::query(
-                "SELECT leaf, salt, digest, at, chain, sequence, continuity, body FROM entry \
-                 WHERE leaf IN (SELECT leaf FROM entry INDEXED BY entry_place \
-                                WHERE kind = 0 AND node = ? ORDER BY leaf DESC LIMIT ?) \
-                 ORDER BY leaf DESC",
-            )
-            .bind(node.0.to_vec())
-            .bind(i64::from(limit))
-            .fetch_all(&self.readers)
-            .await
-            .map_err(failed("read reports"))?
-            .iter()
-            .map(report)
-            .collect()
+            sqlx::query(LATEST)
+                .bind(node.0.to_vec())
+                .fetch_all(&self.readers)
+                .await
+                .map_err(failed("read reports"))?
+                .iter()
+                .map(report)
+                .collect()
         })
     }
 
@@ -229,6 +229,21 @@ impl Store for SqliteStore {
             .iter()
             .map(report)
             .collect()
+        })
+    }
+
+    fn unsummed(&self, node: NodeId, upto: u64, limit: u32) -> Answer<'_, Vec<HeldReport>> {
+        Box::pin(async move {
+            sqlx::query(UNSUMMED)
+                .bind(node.0.to_vec())
+                .bind(int(upto, "a leaf's index")?)
+                .bind(i64::from(limit))
+                .fetch_all(&self.readers)
+                .await
+                .map_err(failed("read reports"))?
+                .iter()
+                .map(report)
+                .collect()
         })
     }
 
@@ -466,5 +481,47 @@ impl Store for SqliteStore {
             }
             Ok(outcome)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weighbridge::crypto::merkle;
+
+    #[tokio::test]
+    async fn what_is_asked_of_each_node_searches_none_of_its_past() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("plan.db");
+        let store = SqliteStore::create(&path, "weighbridge/test", merkle::empty_root())
+            .await
+            .unwrap();
+        for (query, limited) in [(LATEST, false), (UNSUMMED, true)] {
+            let explained = format!("EXPLAIN QUERY PLAN {query}");
+            let mut plan = sqlx::query(sqlx::AssertSqlSafe(explained)).bind(vec![1u8; 17]);
+            if limited {
+                plan = plan.bind(1i64).bind(1i64);
+            }
+            let rows = plan.fetch_all(&store.readers).await.unwrap();
+            let steps: Vec<String> = rows.iter().map(|r| column(r, 3, "plan").unwrap()).collect();
+            assert!(
+                steps
+                    .iter()
+                    .any(|s| s == "SEARCH entry USING INTEGER PRIMARY KEY (rowid=?)"),
+                "{steps:?}"
+            );
+            assert!(
+                steps
+                    .iter()
+                    .any(|s| s.starts_with("SEARCH tail USING PRIMARY KEY (node=?")),
+                "{steps:?}"
+            );
+            assert!(
+                steps
+                    .iter()
+                    .all(|s| !s.contains("SCAN") && !s.contains("entry_place") && !s.contains("TEMP B-TREE")),
+                "{steps:?}"
+            );
+        }
     }
 }

@@ -119,10 +119,6 @@ impl ChainFacts {
             });
             return;
         }
-        if continuity == Continuity::Late {
-            self.fill(claims);
-            return;
-        }
         let same_chain = self.head.as_ref().is_some_and(|h| h.chain == claims.chain);
         let fresh_chain = match continuity {
             Continuity::First => true,
@@ -132,7 +128,7 @@ impl ChainFacts {
         if let Some(kind) = self
             .head
             .as_ref()
-            .filter(|_| !same_chain)
+            .filter(|_| !same_chain && continuity != Continuity::Late)
             .map(|head| opening(head, claims, fresh_chain))
         {
             let dropped = room(&mut self.openings).filter(|o| o.kind != OpeningKind::Successor);
@@ -146,17 +142,27 @@ impl ChainFacts {
                 return;
             }
         }
-        if let Continuity::Gap { missing } = continuity {
-            self.hole(claims, digest, received, missing);
-        }
-        self.head = Some(ChainHead {
+        let place = ChainHead {
             chain: claims.chain,
             sequence: claims.sequence,
             digest,
-        });
+        };
+        self.take(place, received, continuity);
     }
 
-    fn hole(&mut self, claims: &ReportClaims, digest: Digest, received: UnixSeconds, missing: u64) {
+    /// Takes a place of a chain as held, whatever the report there says.
+    pub(super) fn take(&mut self, place: ChainHead, received: UnixSeconds, continuity: Continuity) {
+        if continuity == Continuity::Late {
+            self.fill(&place);
+            return;
+        }
+        if let Continuity::Gap { missing } = continuity {
+            self.hole(&place, received, missing);
+        }
+        self.head = Some(place);
+    }
+
+    fn hole(&mut self, place: &ChainHead, received: UnixSeconds, missing: u64) {
         if self.gaps.len() >= KEPT && self.gaps.len() >= 2 {
             // The two oldest become one, which can no longer be filled but still counts.
             let oldest = self.gaps.remove(0);
@@ -166,20 +172,20 @@ impl ChainFacts {
             }
         }
         self.gaps.push(ChainGap {
-            chain: claims.chain,
-            after: claims.sequence.saturating_sub(missing).saturating_sub(1),
-            before: claims.sequence,
+            chain: place.chain,
+            after: place.sequence.saturating_sub(missing).saturating_sub(1),
+            before: place.sequence,
             missing,
             at: received,
-            report: digest,
+            report: place.digest,
         });
     }
 
-    fn fill(&mut self, claims: &ReportClaims) {
+    fn fill(&mut self, place: &ChainHead) {
         if let Some(gap) = self
             .gaps
             .iter_mut()
-            .find(|g| g.chain == claims.chain && g.after < claims.sequence && claims.sequence < g.before)
+            .find(|g| g.chain == place.chain && g.after < place.sequence && place.sequence < g.before)
         {
             gap.missing = gap.missing.saturating_sub(1);
         }

@@ -1,7 +1,7 @@
 //! What is kept of one node, folded report by report.
 
 use super::device::present;
-use super::{ChainFacts, ClockFacts, DeviceFacts, NodeDay, Span};
+use super::{ChainFacts, ChainHead, ClockFacts, DeviceFacts, NodeDay, Span};
 use crate::id::{Digest, NodeId, PciId};
 use crate::report::{ClockSource, Continuity, HostClaims, KeyProtection, VerifiedReport};
 use crate::telemetry::{BusDevice, BusSource, DeviceState, HostDriver, LibraryOrigin};
@@ -188,6 +188,8 @@ crate::record! {
         14 => presence: Vec<Span>,
         /// Kinds of accelerators that no reporting driver held and that could not be kept for want of room.
         15 => strangers_unkept: u32,
+        /// When the last of those reports was received whose copy the verifier has damaged since: what they said is not in these facts.
+        16 => damaged: Option<UnixSeconds>,
     }
 }
 
@@ -212,6 +214,21 @@ impl NodeFacts {
             libraries_unkept: None,
             presence: Vec::new(),
             strangers_unkept: 0,
+            damaged: None,
+        }
+    }
+
+    /// The newest report, or in words why it cannot be read.
+    ///
+    /// # Errors
+    /// What the node has done, for a sentence that begins with its name.
+    pub fn readable_newest(&self) -> Result<&Newest, &'static str> {
+        match &self.newest {
+            newest if self.damaged > newest.as_ref().map(|n| n.received) => {
+                Err("has sent a report since whose copy is damaged in the verifier's database")
+            }
+            Some(newest) => Ok(newest),
+            None => Err("has never reported"),
         }
     }
 
@@ -436,6 +453,17 @@ impl NodeRecord {
             facts: NodeFacts::new(node),
             days: BTreeMap::new(),
         }
+    }
+
+    /// Passes over a report that is held but damaged: its place in the chain stands, and what it said is lost.
+    pub fn pass_over(&mut self, place: ChainHead, received: UnixSeconds, continuity: Continuity) {
+        self.facts.chain.take(place, received, continuity);
+        self.damage(received);
+    }
+
+    /// Says that something was lost that was received by then.
+    pub fn damage(&mut self, received: UnixSeconds) {
+        self.facts.damaged = self.facts.damaged.max(Some(received));
     }
 
     /// Folds a report in, and returns the day whose sums it changed. A repeated report changes nothing; one that forks the

@@ -1,7 +1,7 @@
 //! The case: everything that a condition may look at, and the questions that many of them ask.
 
 use super::bus::unanswered;
-use super::finding::{Quantity, Verdict, count, few};
+use super::finding::{Outcome, Quantity, Verdict, count, few};
 use super::operations::observed_share;
 use crate::accelerator::{Catalogue, Match, Model};
 use crate::appraisal::{DeviceFacts, NodeAtSite, NodeFacts, SiteFacts, Span};
@@ -398,6 +398,9 @@ impl<'a> Case<'a> {
 
     /// Why what a node holds cannot be told, if so: evidence that is missing must not improve a result.
     fn blindness(&self, facts: &NodeFacts) -> Option<String> {
+        if facts.damaged >= Some(self.since()) {
+            return Some("has reports whose copy is damaged in the verifier's database".to_owned());
+        }
         if let Some(why) = self.silence(facts) {
             return Some(why);
         }
@@ -421,6 +424,29 @@ impl<'a> Case<'a> {
                 count(silent, "accelerator")
             )
         })
+    }
+
+    /// A verdict that something was not seen since a time, held back to `cannot tell` where a report of then is damaged: it may show it.
+    pub(super) fn unless_damaged(&self, verdict: Verdict, since: UnixSeconds) -> Verdict {
+        let names: Vec<String> = self
+            .nodes()
+            .filter(|n| n.record.facts.damaged >= Some(since))
+            .map(|n| n.status.name.clone())
+            .collect();
+        if names.is_empty() || verdict.outcome != Outcome::NotMet {
+            return verdict;
+        }
+        let sentence = format!(
+            "copies of reports of node {} are damaged in the verifier's database and may show more; as far as can be read, {}",
+            few(&names),
+            verdict.sentence
+        );
+        Verdict {
+            outcome: Outcome::CannotTell,
+            message: "damaged-evidence",
+            sentence,
+            ..verdict
+        }
     }
 
     /// [`Self::settle`] for what rests on which devices there are: an accelerator that does not answer may be any.
@@ -473,7 +499,7 @@ impl<'a> Case<'a> {
                 verdict.sentence
             );
             return Verdict {
-                outcome: super::Outcome::CannotTell,
+                outcome: Outcome::CannotTell,
                 message: "not-all-seen",
                 sentence,
                 ..verdict
@@ -505,7 +531,7 @@ impl<'a> Case<'a> {
             .map(|m| Quantity { upper: None, ..m });
         let names = blind.iter().map(|(n, _)| n.record.facts.node.to_string());
         Verdict {
-            outcome: super::Outcome::CannotTell,
+            outcome: Outcome::CannotTell,
             message: "not-all-seen",
             sentence,
             measured,
@@ -518,7 +544,7 @@ impl<'a> Case<'a> {
 /// The verdict of any condition while no node has reported.
 pub(super) fn no_report(verdict: Verdict) -> Verdict {
     Verdict {
-        outcome: super::Outcome::CannotTell,
+        outcome: Outcome::CannotTell,
         message: "no-report",
         sentence: "no node of this site has reported, so nothing was seen".to_owned(),
         measured: None,

@@ -182,7 +182,8 @@ pub(super) fn seen_in_time(case: &Case<'_>) -> Verdict {
             ),
         )
     };
-    verdict
+    let silent_since = case.due().plus(escalates.map_or(0, |e| e.value).saturating_neg());
+    case.unless_damaged(verdict, silent_since)
         .measured(Quantity::at_most(longest, "seconds unseen"))
         .limit(limit)
         .window(case.due().plus(allowed.value.saturating_neg()), case.due())

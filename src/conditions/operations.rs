@@ -57,7 +57,7 @@ pub(super) fn coverage(case: &Case<'_>) -> Verdict {
     } else {
         Verdict::met("enough-report", format!("{sentence}; silent: {}", few(&silent)))
     };
-    verdict
+    case.unless_damaged(verdict, since)
         .measured(Quantity::exactly(decimal(share), "share of manifest devices"))
         .limit(Quantity::at_least(
             decimal(least.value),
@@ -114,7 +114,7 @@ pub(super) fn observation(case: &Case<'_>) -> Verdict {
     } else {
         Verdict::met("observed", sentence)
     };
-    verdict
+    case.unless_damaged(verdict, since)
         .measured(Quantity::exactly(decimal(share), "share of device time"))
         .limit(Quantity::at_least(decimal(least.value), "share of device time"))
         .window(since, until)
@@ -226,10 +226,14 @@ pub(super) fn freshness(case: &Case<'_>) -> Verdict {
     let (mut oldest, mut judged) = (0i64, 0usize);
     for node in case.active() {
         let name = &node.status.name;
-        let Some(newest) = &node.record.facts.newest else {
-            open.push(format!("node {name} has never reported"));
-            subjects.push(node.record.facts.node.to_string());
-            continue;
+        let facts = &node.record.facts;
+        let newest = match facts.readable_newest() {
+            Ok(newest) => newest,
+            Err(why) => {
+                open.push(format!("node {name} {why}"));
+                subjects.push(facts.node.to_string());
+                continue;
+            }
         };
         judged = judged.saturating_add(1);
         evidence.push(newest.digest);
@@ -251,7 +255,8 @@ pub(super) fn freshness(case: &Case<'_>) -> Verdict {
         subjects.push(node.record.facts.node.to_string());
     }
     let rule = format!("{} allows {}", limit.from, span(limit.value));
-    let verdict = if judged == 0 {
+    let unread = case.nodes().any(|n| n.record.facts.damaged.is_some());
+    let verdict = if judged == 0 && !unread {
         no_report(Verdict::met("", ""))
     } else if !stale.is_empty() {
         Verdict::not_met("stale", format!("{}; {rule}", few(&stale)))

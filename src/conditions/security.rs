@@ -24,12 +24,15 @@ pub(super) fn key_protected(case: &Case<'_>) -> Verdict {
     for node in case.nodes() {
         let facts = &node.record.facts;
         let name = &node.status.name;
-        let Some(newest) = &facts.newest else {
-            if node.status.is_active(case.now) {
-                open.push(format!("node {name} has never reported"));
-                subjects.push(facts.node.to_string());
+        let newest = match facts.readable_newest() {
+            Ok(newest) => newest,
+            Err(why) => {
+                if node.status.is_active(case.now) {
+                    open.push(format!("node {name} {why}"));
+                    subjects.push(facts.node.to_string());
+                }
+                continue;
             }
-            continue;
         };
         // A node that left is judged by what it sent in the window; one whose key is revoked, by whether it went on. What came
         // before anyone could know of the revocation accuses nobody.

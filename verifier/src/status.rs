@@ -361,6 +361,17 @@ fn summary(facts: &SiteFacts, mut lines: Vec<String>) -> Vec<String> {
             facts.site
         ));
     }
+    let damaged = facts
+        .nodes
+        .iter()
+        .filter(|n| n.record.facts.damaged.is_some())
+        .count();
+    if damaged > 0 {
+        lines.push(format!(
+            "what is kept of {} of the nodes is damaged in the database, see the log",
+            Grouped(wide(damaged))
+        ));
+    }
     if pending > 0 {
         lines.push(format!(
             "{} of the nodes enrolled here must still be approved: `weighbridge-verifier node approve`",

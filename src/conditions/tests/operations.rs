@@ -69,6 +69,46 @@ fn ops_02_finds_a_gap_though_two_nodes_name_the_device_on_other_days() {
 }
 
 #[test]
+fn a_damaged_copy_of_a_report_opens_what_it_may_have_shown_and_nothing_else() {
+    let mut scene = Scene::empty();
+    let mut foreign = gpu(9);
+    foreign.identity.serial = None;
+    scene.hour(&[gpu(1), gpu(2), foreign], &[gpu(3)]);
+    scene.expect("OPS-01", Outcome::NotMet, "3 of 4 devices");
+    let at = scene.now;
+    scene.labs[1].record.damage(at);
+    let damaged = "damaged in the verifier's database";
+    for id in ["OPS-01", "OPS-02", "OPS-03", "SEC-06", "SEC-09"] {
+        scene.expect(id, Outcome::CannotTell, damaged);
+    }
+    scene.expect("INV-01", Outcome::NotMet, "GPU-09090909");
+    // Once later reports were received, the newest is known again, and so is who is silent.
+    scene.labs[1].run(1, &[gpu(3)]);
+    scene.labs[0].run(1, &[gpu(1)]);
+    scene.now = scene.now.plus(600);
+    scene.expect("OPS-03", Outcome::Met, "the newest report of each of 2 nodes");
+    scene.expect("OPS-01", Outcome::CannotTell, damaged);
+    scene.now = at.plus(2 * DAY_SECONDS);
+    scene.expect("OPS-01", Outcome::NotMet, "0 of 4 devices");
+}
+
+#[test]
+fn a_damaged_copy_breaks_no_chain() {
+    let mut scene = Scene::honest();
+    let chain = scene.labs[0].record.facts.chain.clone();
+    scene.labs[0].run(1, &[gpu(1), gpu(2)]);
+    let whole = scene.labs[0].record.facts.chain.clone();
+    let place = whole.head.clone().unwrap();
+    scene.labs[0].record.facts.chain = chain;
+    scene.labs[0]
+        .record
+        .pass_over(place, scene.now, crate::report::Continuity::Follows);
+    assert_eq!(scene.labs[0].record.facts.chain, whole);
+    scene.labs[0].run(1, &[gpu(1), gpu(2)]);
+    scene.expect("SEC-06", Outcome::CannotTell, "damaged");
+}
+
+#[test]
 fn ops_03_judges_the_oldest_node() {
     Scene::honest().expect(
         "OPS-03",

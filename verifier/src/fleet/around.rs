@@ -1,9 +1,9 @@
 //! What is held around a place in a node's chain, and how a report for that place stands to it.
 //!
 //! Decides: nothing; the core's rules of continuity do. It reads what they ask for. Where the body of the report after the place is gone
-//! because its time was over, what that report cites is not known, and is not held against anyone.
+//! because its time was over, or is damaged, what that report cites is not known, and is not held against anyone.
 
-use super::facts::verified;
+use super::facts::Copy;
 use crate::store::{HeldReport, NodeRow, Store, StoreError};
 use weighbridge::id::Digest;
 use weighbridge::report::{ChainLink, Continuity, continuity};
@@ -36,7 +36,7 @@ impl Around {
             at_place: store.at_place(node.id, chain, sequence).await?,
             before: below.map(|r| r.digest),
             cited_by_next: match next {
-                Some(next) => cited(node, &next)?,
+                Some(next) => cited(node, &next),
                 None => None,
             },
             highest,
@@ -57,9 +57,11 @@ impl Around {
     }
 }
 
-/// The predecessor that a held report cites; `None` where its body is gone.
-fn cited(node: &NodeRow, held: &HeldReport) -> Result<Option<Digest>, StoreError> {
-    let report = verified(held.body.as_deref(), &held.digest, node)?;
-    // One that cites none has nothing before it: no report's digest is all zeros.
-    Ok(report.map(|r| r.claims().report.previous.unwrap_or(Digest([0; 32]))))
+/// The predecessor that a held report cites; `None` where its body is gone or damaged.
+fn cited(node: &NodeRow, held: &HeldReport) -> Option<Digest> {
+    match Copy::of(held.body.as_deref(), &held.digest, node) {
+        // One that cites none has nothing before it: no report's digest is all zeros.
+        Copy::Whole(r) => Some(r.claims().report.previous.unwrap_or(Digest([0; 32]))),
+        Copy::Gone | Copy::Damaged => None,
+    }
 }

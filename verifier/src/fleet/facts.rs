@@ -7,12 +7,12 @@
 use super::Around;
 use crate::store::{Change, DayRow, FactsRow, NodeRow, RefusalRow, Store, StoreError};
 use std::collections::BTreeSet;
-use weighbridge::appraisal::{NodeDay, NodeRecord, RefusalCount, day_of};
+use weighbridge::appraisal::{ChainHead, NodeDay, NodeRecord, RefusalCount, day_of};
 use weighbridge::cbor;
 use weighbridge::id::Digest;
 use weighbridge::ledger::LeafKind;
 use weighbridge::report::{ChainLink, Continuity, OpenedReport, VerifiedReport};
-use weighbridge::time::UnixSeconds;
+use weighbridge::time::{DAY_SECONDS, UnixSeconds};
 
 /// Reports between two writings of a node's sums: an hour of ordinary reports.
 const UNSAVED: u32 = 12;
@@ -68,9 +68,20 @@ impl Kept {
                 return Ok(kept);
             };
             for held in page {
-                if let Some(report) = verified(held.body.as_deref(), &held.digest, node)? {
-                    kept.load_day(store, day_of(&report, held.at)).await?;
-                    kept.fold(&report, held.at, held.continuity, held.leaf);
+                match Copy::of(held.body.as_deref(), &held.digest, node) {
+                    Copy::Whole(report) => {
+                        kept.load_day(store, day_of(&report, held.at)).await?;
+                        kept.fold(&report, held.at, held.continuity, held.leaf);
+                    }
+                    Copy::Damaged => {
+                        let place = ChainHead {
+                            chain: held.chain,
+                            sequence: held.sequence,
+                            digest: held.digest,
+                        };
+                        kept.record.pass_over(place, held.at, held.continuity);
+                    }
+                    Copy::Gone => {}
                 }
             }
             kept.upto = Some(last);
@@ -80,8 +91,13 @@ impl Kept {
     /// Folds in the forks that are held as proof. What each contradicts is looked up again.
     async fn refold_forks(&mut self, store: &dyn Store, node: &NodeRow) -> Result<(), StoreError> {
         for held in store.entries_of(node.id, LeafKind::Fork).await? {
-            let Some(report) = verified(held.body.as_deref(), &held.digest, node)? else {
-                continue;
+            let report = match Copy::of(held.body.as_deref(), &held.digest, node) {
+                Copy::Whole(report) => report,
+                Copy::Damaged => {
+                    self.record.damage(held.at);
+                    continue;
+                }
+                Copy::Gone => continue,
             };
             let link = ChainLink {
                 chain: report.claims().report.chain,
@@ -107,9 +123,10 @@ impl Kept {
     ) -> Result<NodeRecord, StoreError> {
         if self.on_disk {
             for row in store.days(node.id).await? {
-                if let Some(day) = decoded(&row) {
+                match decoded(&row) {
                     // What was folded since is newer than what is on disk.
-                    self.record.days.entry(row.day).or_insert(day);
+                    Some(day) => drop(self.record.days.entry(row.day).or_insert(day)),
+                    None => self.record.damage(end_of(row.day)),
                 }
             }
         }
@@ -123,13 +140,11 @@ impl Kept {
         if !self.on_disk || self.record.days.contains_key(&day) {
             return Ok(());
         }
-        if let Some(sums) = store
-            .day(self.record.facts.node, day)
-            .await?
-            .as_ref()
-            .and_then(decoded)
-        {
-            self.record.days.insert(day, sums);
+        if let Some(row) = store.day(self.record.facts.node, day).await? {
+            match decoded(&row) {
+                Some(sums) => drop(self.record.days.insert(day, sums)),
+                None => self.record.damage(end_of(day)),
+            }
         }
         Ok(())
     }
@@ -173,27 +188,44 @@ impl Kept {
     }
 }
 
-/// A held report, verified again with the node's key: the store is not trusted either. `None` where its body is gone.
-pub(super) fn verified(
-    body: Option<&[u8]>,
-    digest: &Digest,
-    node: &NodeRow,
-) -> Result<Option<VerifiedReport>, StoreError> {
-    // A body whose time is over is gone; what it added was written before.
-    let Some(body) = body else {
-        return Ok(None);
-    };
-    OpenedReport::open(body)
-        .and_then(|r| r.verify(&node.key))
-        .ok()
-        .filter(|r| r.digest() == *digest)
-        .map(Some)
-        .ok_or(StoreError::Damaged { what: "report" })
+/// What is left of a report that was held.
+pub(super) enum Copy {
+    /// All of it, verified again with the node's key: the store is not trusted either.
+    Whole(Box<VerifiedReport>),
+    /// Its time was over, and its body was deleted; what it added was written before.
+    Gone,
+    /// Other bytes than were received.
+    Damaged,
+}
+
+impl Copy {
+    pub(super) fn of(body: Option<&[u8]>, digest: &Digest, node: &NodeRow) -> Self {
+        let Some(body) = body else {
+            return Self::Gone;
+        };
+        let report = OpenedReport::open(body).and_then(|r| r.verify(&node.key)).ok();
+        match report.filter(|r| r.digest() == *digest) {
+            Some(report) => Self::Whole(Box::new(report)),
+            None => {
+                tracing::error!(node = %node.id, report = %digest, "the copy of a report is damaged: what it said is lost, unless the database is restored from a backup");
+                Self::Damaged
+            }
+        }
+    }
+}
+
+/// The last second of a day.
+fn end_of(day: i64) -> UnixSeconds {
+    UnixSeconds(
+        day.saturating_add(1)
+            .saturating_mul(DAY_SECONDS)
+            .saturating_sub(1),
+    )
 }
 
 fn decoded(row: &DayRow) -> Option<NodeDay> {
     cbor::decode_strict(&row.body)
-        .inspect_err(|error| tracing::warn!(node = %row.node, day = row.day, %error, "a node's day is of another version"))
+        .inspect_err(|error| tracing::warn!(node = %row.node, day = row.day, %error, "a node's day cannot be read: its sums are lost, unless the database is restored from a backup"))
         .ok()
 }
 

@@ -5,8 +5,9 @@
 use super::facts::Kept;
 use crate::store::{NodeRow, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
-use weighbridge::appraisal::{NodeAtSite, NodeStatus, Sighting, SiteFacts};
+use weighbridge::appraisal::{NodeAtSite, NodeRecord, NodeStatus, Sighting, SiteFacts};
 use weighbridge::id::{DeviceUuid, NodeId};
+use weighbridge::time::UnixSeconds;
 
 /// All nodes, site by site, and where their devices were seen.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl Fleet {
         let mut seen = Vec::new();
         if sites.len() > 1 {
             for row in sites.values().flatten() {
-                let facts = Kept::read(store, row).await?.record.facts;
+                let facts = record(store, row, false).await?.facts;
                 seen.extend(facts.devices.iter().map(|device| Sighting {
                     node: row.id,
                     status: status_of(row),
@@ -53,7 +54,7 @@ impl Fleet {
         for row in self.sites.get(site).into_iter().flatten() {
             nodes.push(NodeAtSite {
                 status: status_of(row),
-                record: Kept::read(store, row).await?.complete(store, row).await?,
+                record: record(store, row, true).await?,
             });
         }
         Ok(SiteFacts {
@@ -79,6 +80,27 @@ impl Fleet {
         };
         let others = self.seen.iter().filter(|s| s.site != site);
         others.filter(shared).cloned().collect()
+    }
+}
+
+/// What a node's reports add up to, with all days if `whole`. Damage to what is kept of one node is its own: it is among its facts.
+async fn record(store: &dyn Store, row: &NodeRow, whole: bool) -> Result<NodeRecord, StoreError> {
+    let read = async {
+        let kept = Kept::read(store, row).await?;
+        if whole {
+            kept.complete(store, row).await
+        } else {
+            Ok(kept.record)
+        }
+    };
+    match read.await {
+        Err(error @ StoreError::Damaged { .. }) => {
+            tracing::error!(node = %row.id, %error, "what is kept of a node cannot be read");
+            let mut lost = NodeRecord::new(row.id);
+            lost.damage(UnixSeconds(i64::MAX));
+            Ok(lost)
+        }
+        other => other,
     }
 }
 

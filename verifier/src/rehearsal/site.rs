@@ -323,6 +323,75 @@ async fn facts_are_the_same_whether_they_were_written_or_are_folded_anew() {
 }
 
 #[tokio::test]
+async fn a_damaged_copy_of_a_report_is_one_nodes_matter() {
+    let (mut verifier, mut node) = ready().await;
+    load(&verifier, LICENCE).await;
+    let token = verifier.token(1, true).await;
+    let mut other = enrol(&verifier, &token, new_key()).await.unwrap();
+    let (bundle, digest) = other.report(token.verifier, 1, None);
+    other.receipted(&verifier, bundle, &digest).await;
+    let mut previous = None;
+    for sequence in 1..=3 {
+        verifier.clock.set(NOON.plus(i64::try_from(sequence).unwrap()));
+        let (bundle, digest) = node.report(node.enrolled.verifier, sequence, previous);
+        node.receipted(&verifier, bundle, &digest).await;
+        previous = Some(digest);
+    }
+    verifier.stop().await;
+    let database = format!("sqlite://{}", verifier.config().database().display());
+    let pool = sqlx::SqlitePool::connect(&database).await.unwrap();
+    sqlx::query("UPDATE entry SET body = x'00' WHERE kind = 0 AND node = ? AND sequence >= 2")
+        .bind(node.enrolled.node.0.to_vec())
+        .execute(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+
+    let shown = async |verifier: &Verifier| {
+        let session = verifier.session().await;
+        let facts = sites(&*session.store).await.unwrap();
+        let damaged = |id: NodeId| {
+            let nodes = &facts["harbour-1"].nodes;
+            let found = nodes.iter().find(|n| n.record.facts.node == id).unwrap();
+            found.record.facts.damaged
+        };
+        let status = session.evaluate(NOON.plus(60)).await.unwrap();
+        let all = status.sites[0].findings.iter().map(|f| &f.finding);
+        let fresh = all.clone().find(|f| f.condition == "OPS-03").unwrap();
+        (
+            damaged(node.enrolled.node),
+            damaged(other.enrolled.node),
+            fresh.outcome,
+            fresh.subjects.clone(),
+        )
+    };
+    let subject = vec![node.enrolled.node.to_string()];
+    assert_eq!(
+        shown(&verifier).await,
+        (Some(NOON.plus(3)), None, Outcome::CannotTell, subject)
+    );
+
+    // The node goes on where it was, and is not asked to send again what it has a receipt for.
+    verifier.serve().await;
+    verifier.clock.set(NOON.plus(60));
+    let (bundle, digest) = node.report(node.enrolled.verifier, 4, previous);
+    let receipt = node.clone().receipted(&verifier, bundle, &digest).await;
+    assert_eq!((receipt.state, receipt.highest), (ReceiptState::Recorded, 4));
+    verifier.stop().await;
+    let store = verifier.session().await.store;
+    let facts = sites(&*store).await.unwrap();
+    let found = facts["harbour-1"]
+        .nodes
+        .iter()
+        .map(|n| &n.record.facts)
+        .find(|f| f.node == node.enrolled.node)
+        .unwrap();
+    assert_eq!(found.damaged, Some(NOON.plus(3)));
+    assert_eq!(found.readable_newest().unwrap().received, NOON.plus(60));
+    assert!(found.chain.gaps.is_empty() && found.chain.openings.is_empty());
+}
+
+#[tokio::test]
 async fn the_list_of_nodes_says_what_each_has_delivered() {
     let (mut verifier, mut node) = ready().await;
     let silent = verifier.token(1, true).await;

@@ -27,6 +27,8 @@ CREATE TABLE entry (
 -- would rewrite another page for each report of each node. What is asked by node and leaf stands in `tail`, which stays small.
 CREATE UNIQUE INDEX entry_place ON entry (node, chain, sequence) WHERE kind = 0;
 CREATE INDEX entry_kind ON entry (kind, leaf) WHERE kind <> 0;
+-- By whose it is and what it says: a fork that is offered again is known by it, and a finding is found.
+CREATE INDEX entry_digest ON entry (kind, node, digest) WHERE kind <> 0;
 
 -- Hashes of the tree in tiles of 256, at levels 0, 8, 16, … (C2SP tlog-tiles). The last tile of a level may be partial.
 CREATE TABLE tile (

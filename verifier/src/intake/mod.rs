@@ -30,9 +30,9 @@ use weighbridge::protocol::{
 use weighbridge::report::{ChainLink, Continuity, EnvelopeError, OpenedReport, TokenClaims, VerifiedReport};
 use weighbridge::time::UnixSeconds;
 
-/// Forks of one node whose second statement is kept whole; of more, the digests are kept.
-const FORKS_KEPT: usize = 16;
-/// Seconds after which a repeated refusal is written again.
+/// Forks of one node whose second statement is kept whole, as a leaf. Of more, it is kept when the last one came, now and then.
+const FORKS_KEPT: u64 = 64;
+/// Seconds after which a repeated refusal is written again, and a fork beyond those that are kept whole.
 const REPEATS_WRITTEN: i64 = 600;
 
 /// Why intake could not judge a report. The agent keeps it and tries again.
@@ -262,26 +262,27 @@ impl Intake {
                 );
                 let submission = crypto::sha256(&bundle);
                 let at = self.clock.now();
-                let forks = &standing.kept.record.facts.chain.forks;
+                let (known, kept) = self
+                    .store
+                    .holds(standing.node.id, LeafKind::Fork, link.digest)
+                    .await?;
+                let last = standing.kept.record.facts.chain.forks.last().map(|f| f.at);
                 // The same statement offered again proves nothing more.
-                if forks.iter().all(|f| f.offered != link.digest) {
-                    let room = forks.len() < FORKS_KEPT;
+                if !known && kept < FORKS_KEPT {
                     standing.kept.fork(&report, at, how);
-                    let due = standing.kept.due();
-                    if room {
-                        let proof = NewLeaf {
-                            kind: LeafKind::Fork,
-                            digest: link.digest,
-                            node: Some(standing.node.id),
-                            place: Some((link.chain, link.sequence)),
-                            continuity: None,
-                            at,
-                            body: bundle,
-                        };
-                        self.recorder.append(proof, due, None).await?;
-                    } else {
-                        self.recorder.change(due).await?;
-                    }
+                    let proof = NewLeaf {
+                        kind: LeafKind::Fork,
+                        digest: link.digest,
+                        node: Some(standing.node.id),
+                        place: Some((link.chain, link.sequence)),
+                        continuity: None,
+                        at,
+                        body: bundle,
+                    };
+                    self.recorder.append(proof, standing.kept.due(), None).await?;
+                } else if !known && last.is_none_or(|t| at.since(t) >= REPEATS_WRITTEN) {
+                    standing.kept.fork(&report, at, how);
+                    self.recorder.change(standing.kept.due()).await?;
                 }
                 self.refuse(standing, reason, submission).await
             }

@@ -72,12 +72,15 @@ async fn every_fork_is_known_also_when_the_sums_are_made_anew() {
     for (lie, _) in std::iter::repeat_n(&lies[0], 20).chain(&lies) {
         refused(&verifier, &node, lie, RefusalCode::ChainFork).await;
     }
-    let forks = record(&verifier).await.facts.chain.forks;
+    let chain = record(&verifier).await.facts.chain;
     let offered = |forks: &[ChainFork]| forks.iter().map(|f| f.offered).collect::<Vec<_>>();
-    assert_eq!(offered(&forks), lies.iter().map(|l| l.1).collect::<Vec<_>>());
-    assert!(forks.iter().all(|f| f.held == one));
+    assert_eq!(
+        offered(&chain.forks),
+        lies.iter().map(|l| l.1).collect::<Vec<_>>()
+    );
+    assert!(chain.forks.iter().all(|f| f.held == one));
     let store = verifier.session().await.store;
-    assert_eq!(store.entries(LeafKind::Fork).await.unwrap().len(), 16);
+    assert_eq!(store.entries(LeafKind::Fork).await.unwrap().len(), 20);
     verifier.stop().await;
 
     // As if another version of the program had written them.
@@ -89,8 +92,40 @@ async fn every_fork_is_known_also_when_the_sums_are_made_anew() {
         .unwrap();
     pool.close().await;
     let facts = record(&verifier).await.facts;
-    assert_eq!(facts.chain.forks, forks[..16]);
+    assert_eq!(facts.chain.forks, chain.forks);
     assert_eq!(facts.reports, 1);
     assert_eq!(facts.refusals.len(), 1);
     assert!(facts.refusals[0].count >= 32, "{:?}", facts.refusals);
+}
+
+#[tokio::test]
+async fn forks_without_end_are_known_again_and_rewrite_nothing() {
+    let (mut verifier, mut node) = ready().await;
+    let me = node.enrolled.verifier;
+    let (first, one) = node.report(me, 1, None);
+    node.receipted(&verifier, first, &one).await;
+    let lies: Vec<_> = (0..70)
+        .map(|n| node.report(me, 1, Some(Digest([n; 32]))).0)
+        .collect();
+    for lie in &lies {
+        refused(&verifier, &node, lie, RefusalCode::ChainFork).await;
+    }
+    let store = verifier.session().await.store;
+    assert_eq!(store.entries(LeafKind::Fork).await.unwrap().len(), 64);
+    let written = store.facts(node.enrolled.node).await.unwrap();
+    // Those whose row in the sums has made room for others too.
+    for lie in &lies {
+        refused(&verifier, &node, lie, RefusalCode::ChainFork).await;
+    }
+    assert_eq!(store.facts(node.enrolled.node).await.unwrap(), written);
+    // That they go on is not forgotten.
+    let later = super::NOON.plus(600);
+    verifier.clock.set(later);
+    for lie in &lies[64..] {
+        refused(&verifier, &node, lie, RefusalCode::ChainFork).await;
+    }
+    assert_eq!(store.entries(LeafKind::Fork).await.unwrap().len(), 64);
+    let forks = record(&verifier).await.facts.chain.forks;
+    assert_eq!(forks.iter().filter(|f| f.at == later).count(), 1);
+    verifier.stop().await;
 }

@@ -347,6 +347,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn entries(&self, kind: LeafKind) -> Answer<'_, Vec<HeldEntry>>;
     /// The same, of one node.
     fn entries_of(&self, node: NodeId, kind: LeafKind) -> Answer<'_, Vec<HeldEntry>>;
+    /// Whether a leaf of a node and a kind other than reports is held for a digest, and how many of that kind the node has.
+    fn holds(&self, node: NodeId, kind: LeafKind, digest: Digest) -> Answer<'_, (bool, u64)>;
     /// A node.
     fn node(&self, id: NodeId) -> Answer<'_, Option<NodeRow>>;
     /// The node whose reports a key signs.

@@ -63,7 +63,8 @@ CREATE TABLE token (
     expires INTEGER NOT NULL,
     serials TEXT NOT NULL,
     approve INTEGER NOT NULL,
-    made_at INTEGER NOT NULL
+    made_at INTEGER NOT NULL,
+    revoked_at INTEGER
 ) STRICT, WITHOUT ROWID;
 
 -- Refusals to enrolled nodes: the first of a code is a leaf, repeats are counted here.

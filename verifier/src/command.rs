@@ -63,7 +63,7 @@ enum Verb {
     },
     /// Take reports from agents, until stopped.
     Serve,
-    /// Make enrolment tokens.
+    /// Make, list and revoke enrolment tokens.
     #[command(subcommand)]
     Token(TokenCommand),
     /// List, show, approve and revoke nodes.

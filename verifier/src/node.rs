@@ -2,7 +2,7 @@
 
 use crate::command::{CommandError, Format, Outcome, Session, table};
 use crate::recorder::{Act, ActKind};
-use crate::store::{DeliveredRow, HeldReport, NodeRow, RefusalRow};
+use crate::store::{DeliveredRow, HeldReport, NodeRow, RefusalRow, token_id};
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -155,6 +155,7 @@ fn described(node: &NodeRow) -> Value {
         "state": node.state,
         "key": node.key.id(),
         "key_protection": node.key_protection,
+        "token": token_id(&node.token),
         "predecessor": node.predecessor,
         "serials": node.serials,
         "enrolled": node.enrolled_at,

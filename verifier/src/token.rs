@@ -1,10 +1,11 @@
-//! `token new`: makes an enrolment token, whose secret is shown once and never kept.
+//! `token`: makes, lists and revokes enrolment tokens. A secret is shown once and never kept; after that a token goes by its id.
 
-use crate::command::{CommandError, Format, Outcome, Session};
+use crate::command::{CommandError, Format, Outcome, Session, table};
 use crate::fleet::{Anchors, Licences};
 use crate::identity::host_of;
 use crate::recorder::{Act, ActKind, TokenTerms};
-use serde_json::json;
+use crate::store::token_id;
+use serde_json::{Value, json};
 use std::io::Write;
 use weighbridge::crypto;
 use weighbridge::protocol::EnrolmentToken;
@@ -24,6 +25,17 @@ pub enum TokenCommand {
         /// For people, or for machines.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
+    },
+    /// List all tokens by their ids, never their secrets.
+    List {
+        /// For people, or for machines.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Let a token admit no node more. Nodes that it admitted stay: `node revoke` takes their right to report.
+    Revoke {
+        /// The token's id, as `token list` shows it.
+        token: String,
     },
 }
 
@@ -100,19 +112,76 @@ impl Session {
         })
     }
 
+    /// Revokes a token, by its id.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn revoke_token(&self, id: &str) -> Result<(), CommandError> {
+        let known = self.store.tokens().await?;
+        let found = known.iter().find(|t| token_id(&t.digest) == id);
+        let token = found.ok_or_else(|| CommandError::Refused {
+            why: format!("token `{id}` is not known; `weighbridge-verifier token list` shows all"),
+        })?;
+        let mut act = Act::new(ActKind::RevokeToken, self.clock.now());
+        act.token_digest = Some(token.digest);
+        self.carry_out(&act).await
+    }
+
     pub(crate) async fn token(&self, command: TokenCommand, out: &mut dyn Write) -> Outcome {
-        let TokenCommand::New { wanted, format } = command;
-        let token = self.new_token(wanted).await?;
-        let line = token.to_line();
-        match format {
-            Format::Json => writeln!(
-                out,
-                "{:#}",
-                json!({ "token": line.as_str(), "verifier": token.verifier, "url": token.url })
-            )?,
-            Format::Text => writeln!(out, "{line}")?,
+        match command {
+            TokenCommand::New { wanted, format } => {
+                let token = self.new_token(wanted).await?;
+                let line = token.to_line();
+                let id = token_id(&crypto::sha256(&token.secret));
+                match format {
+                    Format::Json => writeln!(
+                        out,
+                        "{:#}",
+                        json!({ "token": line, "id": id, "verifier": token.verifier, "url": token.url })
+                    )?,
+                    Format::Text => writeln!(out, "{line}")?,
+                }
+            }
+            TokenCommand::List { format } => self.list_tokens(format, out).await?,
+            TokenCommand::Revoke { token } => {
+                self.revoke_token(&token).await?;
+                writeln!(
+                    out,
+                    "token {token} is revoked; `node list --format json` names the token that admitted each node"
+                )?;
+            }
         }
         Ok(true)
+    }
+
+    async fn list_tokens(&self, format: Format, out: &mut dyn Write) -> Result<(), CommandError> {
+        let tokens = self.store.tokens().await?;
+        if format == Format::Json {
+            let all: Vec<Value> = tokens
+                .iter()
+                .map(|t| {
+                    json!({ "id": token_id(&t.digest), "site": t.site, "count": t.count, "used": t.used,
+                            "approve": t.approve, "serials": t.serials, "made": t.made_at, "expires": t.expires,
+                            "revoked": t.revoked_at })
+                })
+                .collect();
+            writeln!(out, "{:#}", json!({ "tokens": all }))?;
+            return Ok(());
+        }
+        let mut rows = table(["token", "site", "used", "approves", "made", "expires", "revoked"]);
+        for t in tokens {
+            rows.add_row([
+                token_id(&t.digest),
+                t.site,
+                format!("{} of {}", t.used, t.count),
+                if t.approve { "yes" } else { "no" }.to_owned(),
+                t.made_at.to_string(),
+                t.expires.to_string(),
+                t.revoked_at.map_or_else(|| "no".to_owned(), |at| at.to_string()),
+            ]);
+        }
+        writeln!(out, "{rows}")?;
+        Ok(())
     }
 }
 

@@ -133,6 +133,12 @@ impl Enrolment {
     /// Whether a token admits one node more, with these accelerators.
     fn admits(&self, token: &TokenRow, request: &EnrolRequest) -> Result<(), Reason> {
         let now = self.clock.now();
+        if let Some(at) = token.revoked_at {
+            return Err(token_refused(
+                format!("one that was revoked at {at}"),
+                "have a new token made with `weighbridge-verifier token new`",
+            ));
+        }
         if now > token.expires {
             return Err(token_refused(
                 format!("one that expired at {}", token.expires),
@@ -206,14 +212,10 @@ impl Enrolment {
         };
         let mut act = Act::new(ActKind::Enrol, at);
         act.node = Some(id);
-        act.admitted_by = Some(token.digest);
+        act.token_digest = Some(token.digest);
         act.predecessor = node.predecessor;
         act.key = Some(node.key.id());
-        let spent = TokenRow {
-            used: token.used.saturating_add(1),
-            ..token
-        };
-        let changes = vec![Change::Node(Box::new(node.clone())), Change::Token(spent)];
+        let changes = vec![Change::Node(Box::new(node.clone())), Change::Spent(token.digest)];
         self.recorder.append(NewLeaf::act(&act), changes, None).await?;
         tracing::info!(node = %id, site = %node.site, state = %node.state, "enrolled");
         Ok(node)

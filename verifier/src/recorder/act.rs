@@ -26,6 +26,8 @@ weighbridge::code! {
         Trust = 5 => "trust",
         /// A key is trusted no longer.
         Distrust = 6 => "distrust",
+        /// An enrolment token was revoked.
+        RevokeToken = 7 => "revoke token",
     }
 }
 
@@ -60,8 +62,8 @@ weighbridge::record! {
         3 => from: Option<UnixSeconds>,
         /// The token that was made.
         4 => token: Option<TokenTerms>,
-        /// The token's digest, for an enrolment.
-        5 => admitted_by: Option<Digest>,
+        /// The digest of the token that admitted a node, or that was revoked.
+        5 => token_digest: Option<Digest>,
         /// The node that this one was before, for an enrolment.
         6 => predecessor: Option<NodeId>,
         /// Identity of the key: the node's, for an enrolment; the issuer's, where one is trusted or no longer is.
@@ -83,7 +85,7 @@ impl Act {
             node: None,
             from: None,
             token: None,
-            admitted_by: None,
+            token_digest: None,
             predecessor: None,
             key: None,
             document: None,
@@ -99,6 +101,19 @@ pub(super) async fn changes(act: &Act, store: &dyn Store) -> Result<Result<Vec<C
             || Err("the act names no token".to_owned()),
             |t| Ok(vec![Change::Token(token(t, act.at))]),
         )),
+        ActKind::RevokeToken => {
+            let known = match act.token_digest {
+                Some(digest) => store.token(digest).await?,
+                None => None,
+            };
+            Ok(known.map_or_else(
+                || Err("the token is not known; `weighbridge-verifier token list` shows all".to_owned()),
+                |mut t| {
+                    t.revoked_at = t.revoked_at.or(Some(act.at));
+                    Ok(vec![Change::Token(t)])
+                },
+            ))
+        }
         ActKind::Approve | ActKind::Revoke => {
             let Some(id) = act.node else {
                 return Ok(Err("the act names no node".to_owned()));
@@ -156,5 +171,6 @@ fn token(terms: &TokenTerms, made_at: UnixSeconds) -> TokenRow {
         serials: terms.serials.clone(),
         approve: terms.approve,
         made_at,
+        revoked_at: None,
     }
 }

@@ -1,6 +1,10 @@
 //! Who is let in: tokens, certificates and TLS.
 
 use super::*;
+use crate::command::Format;
+use crate::recorder::{Act, ActKind};
+use crate::token::TokenCommand;
+use weighbridge::ledger::LeafKind;
 
 #[tokio::test]
 async fn a_token_admits_as_many_as_it_says_and_a_repeat_is_the_same_node() {
@@ -54,6 +58,41 @@ async fn a_token_that_could_admit_nobody_is_not_made() {
     session.config.url = "http://weighbridge.example:8443".to_owned();
     let plain = session.new_token(wanted(None)).await.unwrap_err();
     assert!(plain.to_string().contains("https://"), "{plain}");
+    verifier.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_that_leaked_is_listed_without_its_secret_and_admits_nobody_once_it_is_revoked() {
+    let mut verifier = Verifier::start().await;
+    let token = verifier.token(9, true).await;
+    let admitted = enrol(&verifier, &token, new_key()).await.unwrap();
+    let session = verifier.session().await;
+    let listed = async || {
+        let mut out = Vec::new();
+        let list = TokenCommand::List { format: Format::Json };
+        session.token(list, &mut out).await.unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(!text.contains(&token.to_line()));
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["tokens"][0].clone()
+    };
+    let row = listed().await;
+    assert_eq!((&row["count"], &row["used"]), (&9.into(), &1.into()));
+    assert_eq!(row["revoked"], serde_json::Value::Null);
+    let unknown = session.revoke_token("0123456789abcdef").await.unwrap_err();
+    assert!(unknown.to_string().contains("token list"), "{unknown}");
+
+    session.revoke_token(row["id"].as_str().unwrap()).await.unwrap();
+    assert_eq!(
+        enrol(&verifier, &token, new_key()).await.err(),
+        Some(RefusalCode::Token)
+    );
+    assert_eq!(listed().await["revoked"], NOON.to_string());
+    let acts = session.store.entries(LeafKind::Act).await.unwrap();
+    let last: Act = cbor::decode_strict(acts.last().unwrap().body.as_ref().unwrap()).unwrap();
+    assert_eq!(last.kind, ActKind::RevokeToken);
+    // Whom it had admitted stays.
+    let (first, one) = admitted.report(token.verifier, 1, None);
+    admitted.clone().receipted(&verifier, first, &one).await;
     verifier.stop().await;
 }
 

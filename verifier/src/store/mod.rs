@@ -156,6 +156,14 @@ pub struct TokenRow {
     pub approve: bool,
     /// When it was made.
     pub made_at: UnixSeconds,
+    /// When it was revoked.
+    pub revoked_at: Option<UnixSeconds>,
+}
+
+/// The name of a token, of whose secret only the digest is kept: its first sixteen digits.
+#[must_use]
+pub fn token_id(digest: &Digest) -> String {
+    digest.to_string().chars().take(16).collect()
 }
 
 /// Refusals to an enrolled node with one code.
@@ -263,6 +271,8 @@ pub enum Change {
     },
     /// A token, new or changed.
     Token(TokenRow),
+    /// A token has admitted one node more. Only that changes, so that it cannot undo a revocation.
+    Spent(Digest),
     /// A node was refused again.
     Refused {
         /// The node.
@@ -359,6 +369,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn nodes(&self) -> Answer<'_, Vec<NodeRow>>;
     /// A token, by the digest of its secret.
     fn token(&self, digest: Digest) -> Answer<'_, Option<TokenRow>>;
+    /// All tokens, the newest first.
+    fn tokens(&self) -> Answer<'_, Vec<TokenRow>>;
     /// Refusals to a node.
     fn refusals(&self, node: NodeId) -> Answer<'_, Vec<RefusalRow>>;
     /// What a node's reports added up to when that was last written.

@@ -370,6 +370,18 @@ impl Store for SqliteStore {
         })
     }
 
+    fn tokens(&self) -> Answer<'_, Vec<TokenRow>> {
+        Box::pin(async move {
+            sqlx::query("SELECT * FROM token ORDER BY made_at DESC, digest")
+                .fetch_all(&self.readers)
+                .await
+                .map_err(failed("list the tokens"))?
+                .iter()
+                .map(token)
+                .collect()
+        })
+    }
+
     fn refusals(&self, node: NodeId) -> Answer<'_, Vec<RefusalRow>> {
         Box::pin(async move {
             sqlx::query("SELECT code, count, first_at, last_at FROM refusal WHERE node = ? ORDER BY code")

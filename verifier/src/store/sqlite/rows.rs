@@ -145,6 +145,7 @@ pub(super) fn token(r: &SqliteRow) -> Result<TokenRow, StoreError> {
         serials: lines(r, 5, "token's serials")?,
         approve: number::<i64>(r, 6, "token")? != 0,
         made_at: UnixSeconds(column(r, 7, "token's time")?),
+        revoked_at: time(r, 8, "token's revocation")?,
     })
 }
 

@@ -112,8 +112,8 @@ async fn apply(tx: &mut SqliteConnection, change: Change) -> Result<(), StoreErr
             .bind(at.0)
             .bind(node.0.to_vec()),
         Change::Token(t) => sqlx::query(
-            "INSERT OR REPLACE INTO token (digest, site, count, used, expires, serials, approve, made_at) \
-             VALUES (?,?,?,?,?,?,?,?)",
+            "INSERT OR REPLACE INTO token (digest, site, count, used, expires, serials, approve, made_at, revoked_at) \
+             VALUES (?,?,?,?,?,?,?,?,?)",
         )
         .bind(t.digest.0.to_vec())
         .bind(t.site)
@@ -122,7 +122,11 @@ async fn apply(tx: &mut SqliteConnection, change: Change) -> Result<(), StoreErr
         .bind(t.expires.0)
         .bind(list(&t.serials))
         .bind(i64::from(t.approve))
-        .bind(t.made_at.0),
+        .bind(t.made_at.0)
+        .bind(t.revoked_at.map(|at| at.0)),
+        Change::Spent(digest) => {
+            sqlx::query("UPDATE token SET used = used + 1 WHERE digest = ?").bind(digest.0.to_vec())
+        }
         Change::Refused {
             node,
             code,

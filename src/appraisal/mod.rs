@@ -50,12 +50,20 @@ pub struct NodeStatus {
     pub revoked_from: Option<UnixSeconds>,
     /// When it was revoked: from then on its reports are refused.
     pub revoked_at: Option<UnixSeconds>,
+    /// From when another node reports in its place: one that was enrolled as this one after a reimage or repair.
+    pub succeeded_from: Option<UnixSeconds>,
     /// Whether enrolment proved that hardware holds its key (credential activation).
     pub key_certified: bool,
 }
 
 impl NodeStatus {
     /// Whether it is expected to report at this time.
+    #[must_use]
+    pub fn is_expected(&self, at: UnixSeconds) -> bool {
+        self.is_active(at) && self.succeeded_from.is_none_or(|t| at < t)
+    }
+
+    /// Whether its reports count at this time.
     #[must_use]
     pub fn is_active(&self, at: UnixSeconds) -> bool {
         self.approved.is_some_and(|t| t <= at) && self.revoked_from.is_none_or(|t| at < t)

@@ -190,6 +190,8 @@ crate::record! {
         15 => strangers_unkept: u32,
         /// When the last of those reports was received whose copy the verifier has damaged since: what they said is not in these facts.
         16 => damaged: Option<UnixSeconds>,
+        /// When its first report was received, by the verifier's clock.
+        17 => first_received: Option<UnixSeconds>,
     }
 }
 
@@ -215,6 +217,7 @@ impl NodeFacts {
             presence: Vec::new(),
             strangers_unkept: 0,
             damaged: None,
+            first_received: None,
         }
     }
 
@@ -275,6 +278,7 @@ impl NodeFacts {
         let length_ms = length_ms(report);
         self.reports = self.reports.saturating_add(1);
         self.earliest = Some(self.earliest.map_or(span.from, |t| t.min(span.from)));
+        self.first_received = Some(self.first_received.map_or(received, |t| t.min(received)));
         let host = &claims.submods.host.host;
         self.sampler_restarts = self
             .sampler_restarts

@@ -292,8 +292,8 @@ impl<'a> Case<'a> {
     }
 
     /// Nodes that are expected to report.
-    pub(super) fn active(&self) -> impl Iterator<Item = &'a NodeAtSite> + '_ {
-        self.nodes().filter(|n| n.status.is_active(self.now))
+    pub(super) fn expected(&self) -> impl Iterator<Item = &'a NodeAtSite> + '_ {
+        self.nodes().filter(|n| n.status.is_expected(self.now))
     }
 
     /// Start of the time in which what was seen once still counts: not before the licence.
@@ -364,11 +364,8 @@ impl<'a> Case<'a> {
 
     /// The share of nodes expected to report whose newest report is fresh.
     pub(super) fn fresh_share(&self) -> Ppm {
-        let all = self.active().count();
-        let fresh = self
-            .active()
-            .filter(|n| self.blindness(&n.record.facts).is_none())
-            .count();
+        let all = self.expected().count();
+        let fresh = self.expected().filter(|n| self.blindness(n).is_none()).count();
         Ppm::of(
             u64::try_from(fresh).unwrap_or(0),
             u64::try_from(all).unwrap_or(u64::MAX),
@@ -384,7 +381,26 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// Why a node does not report, if so.
+    /// Why what a node holds cannot be told, if so: evidence that is missing must not improve a result.
+    fn blindness(&self, node: &NodeAtSite) -> Option<String> {
+        let facts = &node.record.facts;
+        if facts.damaged >= Some(self.since()) {
+            return Some("has reports whose copy is damaged in the verifier's database".to_owned());
+        }
+        // One that another reports in place of may be silent.
+        if node.status.is_expected(self.now)
+            && let Some(silence) = self.silence(facts)
+        {
+            return Some(silence);
+        }
+        let missing = facts.chain.missing_since(self.since());
+        (missing > 0).then(|| {
+            let reports = count(usize::try_from(missing).unwrap_or(usize::MAX), "report");
+            format!("has not delivered {reports}")
+        })
+    }
+
+    /// How a node is silent, if it is.
     pub(super) fn silence(&self, facts: &NodeFacts) -> Option<String> {
         let Some(newest) = &facts.newest else {
             return Some("has never reported".to_owned());
@@ -396,26 +412,12 @@ impl<'a> Case<'a> {
         (age > limit.value).then(|| format!("has been silent for {}", span(age)))
     }
 
-    /// Why what a node holds cannot be told, if so: evidence that is missing must not improve a result.
-    fn blindness(&self, facts: &NodeFacts) -> Option<String> {
-        if facts.damaged >= Some(self.since()) {
-            return Some("has reports whose copy is damaged in the verifier's database".to_owned());
-        }
-        if let Some(why) = self.silence(facts) {
-            return Some(why);
-        }
-        let missing = facts.chain.missing_since(self.since());
-        if missing > 0 {
-            return Some(format!(
-                "has not delivered {}",
-                count(usize::try_from(missing).unwrap_or(usize::MAX), "report")
-            ));
-        }
-        None
-    }
-
     /// Why the devices of a node cannot be told although it reports, if so.
-    fn unreadable(&self, facts: &NodeFacts) -> Option<String> {
+    fn unreadable(&self, node: &NodeAtSite) -> Option<String> {
+        let facts = &node.record.facts;
+        if !node.status.is_expected(self.now) {
+            return None;
+        }
         let silent = unanswered(facts, facts.newest.as_ref()?, self.since());
         (silent > 0).then(|| {
             let verb = if silent == 1 { "does" } else { "do" };
@@ -456,13 +458,13 @@ impl<'a> Case<'a> {
 
     /// A verdict that nothing bad was seen since a time, held back to `cannot tell` unless everything was seen that should have been.
     pub(super) fn settle(&self, since: UnixSeconds, verdict: Verdict) -> Verdict {
-        self.hold_unless(self.observed(since, verdict), |facts| self.blindness(facts))
+        self.hold_unless(self.observed(since, verdict), |node| self.blindness(node))
     }
 
     /// [`Self::settle_devices`] for what is computed for a time of its own, observed or not.
     pub(super) fn hold_devices(&self, verdict: Verdict) -> Verdict {
-        self.hold_unless(verdict, |facts| {
-            self.blindness(facts).or_else(|| self.unreadable(facts))
+        self.hold_unless(verdict, |node| {
+            self.blindness(node).or_else(|| self.unreadable(node))
         })
     }
 
@@ -484,16 +486,17 @@ impl<'a> Case<'a> {
         first.map_or(since, |t| t.clamp(since, self.now.max(since)))
     }
 
-    fn hold_unless(&self, verdict: Verdict, why: impl Fn(&NodeFacts) -> Option<String>) -> Verdict {
+    fn hold_unless(&self, verdict: Verdict, why: impl Fn(&NodeAtSite) -> Option<String>) -> Verdict {
         let verdict = verdict.coverage(self.coverage()).evidence(self.newest_reports());
         if !self.nodes().any(|n| n.record.facts.newest.is_some()) {
             return no_report(verdict);
         }
         let blind: Vec<_> = self
-            .active()
-            .filter_map(|n| Some((n, why(&n.record.facts)?)))
+            .nodes()
+            .filter(|n| n.status.is_active(self.now))
+            .filter_map(|n| Some((n, why(n)?)))
             .collect();
-        if self.active().next().is_none() {
+        if self.expected().next().is_none() {
             let sentence = format!(
                 "no node is expected to report any more; as far as was seen, {}",
                 verdict.sentence

@@ -224,7 +224,7 @@ pub(super) fn freshness(case: &Case<'_>) -> Verdict {
     };
     let (mut stale, mut open, mut subjects, mut evidence) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut oldest, mut judged) = (0i64, 0usize);
-    for node in case.active() {
+    for node in case.expected() {
         let name = &node.status.name;
         let facts = &node.record.facts;
         let newest = match facts.readable_newest() {

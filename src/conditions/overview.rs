@@ -41,11 +41,11 @@ pub struct Overview {
 
 impl Overview {
     pub(super) fn of(case: &Case<'_>) -> Self {
-        let nodes_expected = case.active().count();
+        let nodes_expected = case.expected().count();
         let devices_expected = in_service(case).count();
         let fresh = case.term(|l| l.freshness_max).map(|t| t.value);
         let nodes_reporting = fresh.map(|_| {
-            case.active()
+            case.expected()
                 .filter(|n| case.silence(&n.record.facts).is_none())
                 .count()
         });

@@ -27,7 +27,7 @@ pub(super) fn key_protected(case: &Case<'_>) -> Verdict {
         let newest = match facts.readable_newest() {
             Ok(newest) => newest,
             Err(why) => {
-                if node.status.is_active(case.now) {
+                if node.status.is_expected(case.now) {
                     open.push(format!("node {name} {why}"));
                     subjects.push(facts.node.to_string());
                 }
@@ -37,7 +37,7 @@ pub(super) fn key_protected(case: &Case<'_>) -> Verdict {
         // A node that left is judged by what it sent in the window; one whose key is revoked, by whether it went on. What came
         // before anyone could know of the revocation accuses nobody.
         let revoked = node.status.revoked_from.filter(|t| *t <= case.now);
-        let gone = !node.status.is_active(case.now) && newest.received < case.since();
+        let gone = !node.status.is_expected(case.now) && newest.received < case.since();
         if gone || revoked.is_some_and(|t| newest.received < t) {
             continue;
         }

@@ -383,7 +383,7 @@ fn summary(facts: &SiteFacts, mut lines: Vec<String>) -> Vec<String> {
 
 /// What can be said without a licence.
 fn plain(facts: &SiteFacts, now: UnixSeconds) -> String {
-    let active = facts.nodes.iter().filter(|n| n.status.is_active(now));
+    let active = facts.nodes.iter().filter(|n| n.status.is_expected(now));
     let reported = active.clone().filter(|n| n.record.facts.newest.is_some());
     let devices = facts.nodes.iter().flat_map(|n| &n.record.facts.devices);
     let uuids: BTreeSet<_> = devices.map(|d| d.identity.uuid).collect();

@@ -153,6 +153,7 @@ pub(super) fn status(n: u8) -> NodeStatus {
         approved: Some(start()),
         revoked_from: None,
         revoked_at: None,
+        succeeded_from: None,
         key_certified: true,
     }
 }

@@ -109,6 +109,40 @@ fn a_damaged_copy_breaks_no_chain() {
 }
 
 #[test]
+fn a_node_that_another_reports_in_place_of_may_be_silent_and_its_holes_still_count() {
+    let mut scene = Scene::honest();
+    scene.labs.push(Lab::new(3, start()));
+    scene.statuses.push(status(3));
+    scene.labs[0].sleep(2 * 86_400);
+    scene.labs[2].sleep(2 * 86_400 + 3_600);
+    scene.labs[1].sleep(2 * 86_400);
+    scene.labs[1].run(12, &[gpu(3), gpu(4)]);
+    scene.labs[2].run(12, &[gpu(1), gpu(2)]);
+    scene.now = start().plus(2 * 86_400 + 7_210);
+    scene.expect("OPS-03", Outcome::NotMet, "newest report of node n-1 is 2 days");
+    scene.expect("INV-01", Outcome::CannotTell, "node n-1 has been silent");
+    scene.statuses[0].succeeded_from = Some(start().plus(2 * 86_400 + 3_900));
+    scene.expect("OPS-03", Outcome::Met, "each of 2 nodes");
+    scene.expect("INV-01", Outcome::Met, "");
+    scene.expect("INV-03", Outcome::Met, "");
+    let chain = &mut scene.labs[0].record.facts.chain;
+    let head = chain.head.clone().unwrap();
+    chain.gaps.push(crate::appraisal::ChainGap {
+        chain: head.chain,
+        after: 1,
+        before: 3,
+        missing: 1,
+        at: start().plus(900),
+        report: head.digest,
+    });
+    scene.expect(
+        "INV-01",
+        Outcome::CannotTell,
+        "node n-1 has not delivered 1 report",
+    );
+}
+
+#[test]
 fn ops_03_judges_the_oldest_node() {
     Scene::honest().expect(
         "OPS-03",

@@ -171,6 +171,7 @@ fn site(key: &SecretKey) -> (SiteFacts, Licence) {
                     approved: Some(BEGUN),
                     revoked_from: None,
                     revoked_at: None,
+                    succeeded_from: None,
                     key_certified: false,
                 },
                 record: node.record,

@@ -51,12 +51,14 @@ impl Fleet {
     /// [`StoreError`].
     pub(crate) async fn facts(&self, store: &dyn Store, site: &str) -> Result<SiteFacts, StoreError> {
         let mut nodes = Vec::new();
-        for row in self.sites.get(site).into_iter().flatten() {
+        let rows = self.sites.get(site).map_or(&[][..], Vec::as_slice);
+        for row in rows {
             nodes.push(NodeAtSite {
                 status: status_of(row),
                 record: record(store, row, true).await?,
             });
         }
+        succeed(rows, &mut nodes);
         Ok(SiteFacts {
             site: site.to_owned(),
             elsewhere: self.elsewhere(site, &nodes),
@@ -80,6 +82,26 @@ impl Fleet {
         };
         let others = self.seen.iter().filter(|s| s.site != site);
         others.filter(shared).cloned().collect()
+    }
+}
+
+/// Says of each node from when another one of its site reports in its place: one that was approved and named it as its predecessor
+/// when it was enrolled, from its first report on. A node that reports after that is not gone, whatever was said.
+fn succeed(rows: &[NodeRow], nodes: &mut [NodeAtSite]) {
+    let mut successions: BTreeMap<NodeId, UnixSeconds> = BTreeMap::new();
+    for (row, node) in rows.iter().zip(&*nodes) {
+        let first = node.record.facts.first_received;
+        if let (Some(before), Some(from)) = (row.predecessor, first.filter(|t| node.status.is_active(*t))) {
+            let known = successions.entry(before).or_insert(from);
+            *known = from.min(*known);
+        }
+    }
+    for (row, node) in rows.iter().zip(nodes) {
+        let last = node.record.facts.newest.as_ref().map(|n| n.received);
+        node.status.succeeded_from = successions
+            .get(&row.id)
+            .copied()
+            .filter(|from| last < Some(*from));
     }
 }
 
@@ -131,6 +153,7 @@ fn status_of(row: &NodeRow) -> NodeStatus {
         revoked_from: row.revoked_from,
         revoked_at: row.revoked_at,
         // No hardware has proved a key here yet: that takes credential activation.
+        succeeded_from: None,
         key_certified: false,
     }
 }

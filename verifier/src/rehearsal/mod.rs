@@ -175,13 +175,22 @@ async fn enrol(
     token: &EnrolmentToken,
     key: Arc<SecretKey>,
 ) -> Result<Node, RefusalCode> {
+    enrol_after(verifier, token, key, None).await
+}
+
+async fn enrol_after(
+    verifier: &Verifier,
+    token: &EnrolmentToken,
+    key: Arc<SecretKey>,
+    predecessor: Option<NodeId>,
+) -> Result<Node, RefusalCode> {
     let ca = verifier.session().await.identity.ca().to_vec();
     let request = EnrolRequest {
         secret: token.secret,
         csr: csr(&key),
         key_protection: KeyProtection::File,
         profiles: vec![PROFILE.into()],
-        predecessor: None,
+        predecessor,
         serials: Vec::new(),
     };
     let enrolled: EnrolAnswer = post(

@@ -392,6 +392,42 @@ async fn a_damaged_copy_of_a_report_is_one_nodes_matter() {
 }
 
 #[tokio::test]
+async fn a_node_is_no_longer_expected_once_its_approved_successor_reports() {
+    let (mut verifier, mut old) = ready().await;
+    let me = old.enrolled.verifier;
+    let (bundle, one) = old.report(me, 1, None);
+    old.receipted(&verifier, bundle, &one).await;
+    let store = verifier.session().await.store;
+    let succeeded = async || {
+        let facts = sites(&*store).await.unwrap();
+        let nodes = &facts["harbour-1"].nodes;
+        let found = nodes.iter().find(|n| n.record.facts.node == old.enrolled.node);
+        found.unwrap().status.succeeded_from
+    };
+    let token = verifier.token(1, false).await;
+    let mut new = enrol_after(&verifier, &token, new_key(), Some(old.enrolled.node))
+        .await
+        .unwrap();
+    let approval = NOON.plus(10);
+    verifier.clock.set(approval);
+    let session = verifier.session().await;
+    session.approve(new.enrolled.node).await.unwrap();
+    assert_eq!(succeeded().await, None, "it has not reported");
+    let first = NOON.plus(20);
+    verifier.clock.set(first);
+    let (bundle, digest) = new.report(me, 1, None);
+    new.receipted(&verifier, bundle, &digest).await;
+    assert_eq!(succeeded().await, Some(first));
+
+    // It reports all the same: then it is not gone.
+    verifier.clock.set(NOON.plus(30));
+    let (bundle, two) = old.report(me, 2, Some(one));
+    old.clone().receipted(&verifier, bundle, &two).await;
+    assert_eq!(succeeded().await, None);
+    verifier.stop().await;
+}
+
+#[tokio::test]
 async fn the_list_of_nodes_says_what_each_has_delivered() {
     let (mut verifier, mut node) = ready().await;
     let silent = verifier.token(1, true).await;

@@ -110,6 +110,9 @@ keys! {
     idle_timeout_s: u64 = 1800, "WEIGHBRIDGE_VERIFIER_IDLE_TIMEOUT_S", "SECONDS";
     /// How long a node's certificate is valid, in days (30). Agents renew theirs, also after it expired.
     certificate_days: u32 = 30, "WEIGHBRIDGE_VERIFIER_CERTIFICATE_DAYS", "DAYS";
+    /// How far ahead of the verifier's clock a node may date its request for a new certificate, in seconds (86400). One that is dated later is
+    /// refused, since after it none with the right time would be taken.
+    renewal_ahead_s: u32 = 86_400, "WEIGHBRIDGE_VERIFIER_RENEWAL_AHEAD_S", "SECONDS";
     /// How long the findings of all sites are left alone before they are looked at again, in seconds (300). Each that changed becomes a leaf of
     /// the ledger. An administrator's act and a new licence are looked at within seconds.
     findings_period_s: u64 = 300, "WEIGHBRIDGE_VERIFIER_FINDINGS_PERIOD_S", "SECONDS";

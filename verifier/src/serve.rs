@@ -218,6 +218,7 @@ pub async fn serve(
         standings,
         terms,
         certificate_days: config.certificate_days,
+        renewal_ahead_s: config.renewal_ahead_s,
         turn: tokio::sync::Mutex::new(()),
     });
     let service = Arc::new(api::Service {

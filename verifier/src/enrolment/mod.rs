@@ -61,6 +61,8 @@ pub struct Enrolment {
     pub(crate) standings: Arc<Standings>,
     pub(crate) terms: Arc<Terms>,
     pub(crate) certificate_days: u32,
+    /// How far ahead of this verifier's clock a renewal may be dated, in seconds.
+    pub(crate) renewal_ahead_s: u32,
     /// One enrolment at a time, so that a token is not spent twice.
     pub(crate) turn: tokio::sync::Mutex<()>,
 }
@@ -276,6 +278,7 @@ impl Enrolment {
                 "renew with the node's own key; if it is lost, enrol the node again",
             )));
         }
+        let latest = self.clock.now().plus(i64::from(self.renewal_ahead_s));
         let reason = if standing.node.state == EnrolmentState::Revoked {
             Some(Reason::new(
                 RefusalCode::Node,
@@ -296,6 +299,14 @@ impl Enrolment {
                 format!("a time after {}", standing.node.renewed_at.unwrap_or_default()),
                 claimed.at.to_string(),
                 "the request is a repeat of an older one, or the node's clock went back; set the clock and try again",
+            ))
+        } else if claimed.at > latest {
+            // Once it was taken, every request before that time would be a repeat.
+            Some(Reason::new(
+                RefusalCode::Form,
+                format!("a time not after {latest}"),
+                claimed.at.to_string(),
+                "the node's clock is ahead of the verifier's; set it and try again",
             ))
         } else {
             match key_of(&claimed.csr) {

@@ -101,18 +101,25 @@ async fn a_certificate_is_renewed_after_it_expired_but_not_by_a_repeated_request
     let (mut verifier, mut node) = ready().await;
     let later = NOON.plus(31 * 86_400);
     verifier.clock.set(later);
-    let renew = RenewRequest {
-        verifier: node.enrolled.verifier,
-        node: node.enrolled.node,
-        csr: csr(&node.key),
-        at: later,
+    let signed = |at| {
+        let renew = RenewRequest {
+            verifier: node.enrolled.verifier,
+            node: node.enrolled.node,
+            csr: csr(&node.key),
+            at,
+        };
+        cbor::encode(&SignedRequest::sign(&renew, &*node.key).unwrap())
     };
-    let signed = cbor::encode(&SignedRequest::sign(&renew, &*node.key).unwrap());
-    let url = format!("{}{PATH_RENEW}", verifier.url());
+    let url = || format!("{}{PATH_RENEW}", verifier.url());
     let nobody = client(&verifier.clock, &node.enrolled.ca.0, None);
-    let renewed: RenewAnswer = post(&nobody, url.clone(), signed.clone()).await.unwrap();
+    // A clock that is sixty days fast does not lock the node out for sixty days.
+    let fast = post::<RenewAnswer>(&nobody, url(), signed(later.plus(60 * 86_400))).await;
+    assert_eq!(fast.unwrap_err(), RefusalCode::Form);
+    let renewed: RenewAnswer = post(&nobody, url(), signed(later)).await.unwrap();
     assert_eq!(
-        post::<RenewAnswer>(&nobody, url, signed).await.unwrap_err(),
+        post::<RenewAnswer>(&nobody, url(), signed(later))
+            .await
+            .unwrap_err(),
         RefusalCode::Form
     );
     node.enrolled.certificate = renewed.certificate;

@@ -16,7 +16,7 @@ pub use chain::{ChainFacts, ChainFork, ChainGap, ChainHead, ChainOpening, Openin
 pub use clock::{BootMark, ClockEvent, ClockFacts, ClockLog, ClockOddity};
 pub use day::{DeviceDay, NodeDay};
 pub use device::{DeviceFacts, IdentityChange, IdentityField, Span};
-pub use node::{LibraryFacts, Newest, NodeFacts, NodeRecord, Peak, RefusalCount, Stranger, day_of};
+pub use node::{DAYS, LibraryFacts, Newest, NodeFacts, NodeRecord, Peak, RefusalCount, Stranger, day_of};
 
 use crate::id::{DeviceUuid, NodeId};
 use crate::licence::Licence;

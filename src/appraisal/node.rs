@@ -18,8 +18,8 @@ const PEAKS: usize = 16;
 const LIBRARIES: usize = 16;
 /// The most refusal codes that are counted.
 const CODES: usize = 16;
-/// The most days that are kept: a year and a month.
-const DAYS: usize = 400;
+/// The most days of a node that are kept and looked at, the newest: a year and a month.
+pub const DAYS: u16 = 400;
 
 crate::record! {
     /// The newest report.
@@ -493,7 +493,7 @@ impl NodeRecord {
         let day = span.to.day();
         let sums = self.days.entry(day).or_insert_with(|| NodeDay::new(day));
         self.facts.absorb(report, &span, received, continuity, sums);
-        while self.days.len() > DAYS {
+        while self.days.len() > usize::from(DAYS) {
             drop(self.days.pop_first());
         }
         Some(day)

@@ -7,7 +7,7 @@
 use super::Around;
 use crate::store::{Change, DayRow, FactsRow, NodeRow, RefusalRow, Store, StoreError};
 use std::collections::BTreeSet;
-use weighbridge::appraisal::{ChainHead, NodeDay, NodeRecord, RefusalCount, day_of};
+use weighbridge::appraisal::{ChainHead, DAYS, NodeDay, NodeRecord, RefusalCount, day_of};
 use weighbridge::cbor;
 use weighbridge::id::Digest;
 use weighbridge::ledger::LeafKind;
@@ -17,7 +17,7 @@ use weighbridge::time::{DAY_SECONDS, UnixSeconds};
 /// Reports between two writings of a node's sums: an hour of ordinary reports.
 const UNSAVED: u32 = 12;
 /// Days kept in memory for a node; older ones are read when a late report needs them.
-const DAYS: usize = 2;
+const AT_HAND: usize = 2;
 /// Reports read at a time.
 const PAGE: u32 = 256;
 
@@ -115,20 +115,23 @@ impl Kept {
         Ok(())
     }
 
-    /// Reads all days, for conditions that look at long periods, and the refusals.
+    /// Reads the days, for conditions that look at long periods, and the refusals.
     pub(crate) async fn complete(
         mut self,
         store: &dyn Store,
         node: &NodeRow,
     ) -> Result<NodeRecord, StoreError> {
         if self.on_disk {
-            for row in store.days(node.id).await? {
+            for row in store.days(node.id, DAYS).await? {
                 match decoded(&row) {
                     // What was folded since is newer than what is on disk.
                     Some(day) => drop(self.record.days.entry(row.day).or_insert(day)),
                     None => self.record.damage(end_of(row.day)),
                 }
             }
+        }
+        while self.record.days.len() > usize::from(DAYS) {
+            drop(self.record.days.pop_first());
         }
         let refusals = store.refusals(node.id).await?;
         self.record.facts.refusals = refusals.iter().map(count).collect();
@@ -181,7 +184,7 @@ impl Kept {
         }));
         self.unsaved = 0;
         self.on_disk = true;
-        while self.record.days.len() > DAYS {
+        while self.record.days.len() > AT_HAND {
             drop(self.record.days.pop_first());
         }
         rows

@@ -7,6 +7,7 @@ use crate::node::NodeCommand;
 use crate::recorder::{Act, ActKind};
 use crate::status::StatusCommand;
 use std::path::Path;
+use weighbridge::appraisal::{DAYS, NodeDay};
 use weighbridge::conditions::Outcome;
 use weighbridge::crypto::dsse;
 use weighbridge::id::Challenge;
@@ -320,6 +321,37 @@ async fn facts_are_the_same_whether_they_were_written_or_are_folded_anew() {
     assert_eq!(written, folded);
     let record = &folded["harbour-1"].nodes[0].record;
     assert_eq!((record.facts.reports, record.facts.chain.gaps.len()), (26, 4));
+}
+
+#[tokio::test]
+async fn a_clock_that_named_many_past_days_makes_nobody_read_them_all() {
+    let (mut verifier, mut node) = ready().await;
+    let mut previous = None;
+    for sequence in 1..=13 {
+        let (bundle, digest) = node.report(node.enrolled.verifier, sequence, previous);
+        node.receipted(&verifier, bundle, &digest).await;
+        previous = Some(digest);
+    }
+    verifier.stop().await;
+    let database = format!("sqlite://{}", verifier.config().database().display());
+    let pool = sqlx::SqlitePool::connect(&database).await.unwrap();
+    for day in 0..450 {
+        sqlx::query("INSERT INTO day (node, day, body) VALUES (?, ?, ?)")
+            .bind(node.enrolled.node.0.to_vec())
+            .bind(day)
+            .bind(cbor::encode(&NodeDay::new(day)))
+            .execute(&pool)
+            .await
+            .unwrap();
+    }
+    pool.close().await;
+    let store = verifier.session().await.store;
+    let days = sites(&*store).await.unwrap()["harbour-1"].nodes[0]
+        .record
+        .days
+        .clone();
+    assert_eq!(days.len(), usize::from(DAYS));
+    assert_eq!(days.keys().next_back(), Some(&NOON.day()), "the newest are kept");
 }
 
 #[tokio::test]

@@ -377,8 +377,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn facts(&self, node: NodeId) -> Answer<'_, Option<FactsRow>>;
     /// The sums of one of a node's days, when they were last written.
     fn day(&self, node: NodeId, day: i64) -> Answer<'_, Option<DayRow>>;
-    /// The sums of all of a node's days, in order.
-    fn days(&self, node: NodeId) -> Answer<'_, Vec<DayRow>>;
+    /// The sums of a node's newest days, newest first: a node's clock may name as many as it likes.
+    fn days(&self, node: NodeId, limit: u16) -> Answer<'_, Vec<DayRow>>;
     /// How each condition of each site stood when that last changed.
     fn findings(&self) -> Answer<'_, Vec<FindingRow>>;
     /// Queues an act for the ledger's writer; returns its number.

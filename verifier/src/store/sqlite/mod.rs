@@ -434,10 +434,11 @@ impl Store for SqliteStore {
         })
     }
 
-    fn days(&self, node: NodeId) -> Answer<'_, Vec<DayRow>> {
+    fn days(&self, node: NodeId, limit: u16) -> Answer<'_, Vec<DayRow>> {
         Box::pin(async move {
-            sqlx::query("SELECT day, body FROM day WHERE node = ? ORDER BY day")
+            sqlx::query("SELECT day, body FROM day WHERE node = ? ORDER BY day DESC LIMIT ?")
                 .bind(node.0.to_vec())
+                .bind(i64::from(limit))
                 .fetch_all(&self.readers)
                 .await
                 .map_err(failed("read a node's days"))?

@@ -100,7 +100,7 @@ keys! {
     url: String = "https://127.0.0.1:8443".to_owned(), "WEIGHBRIDGE_VERIFIER_URL", "URL";
     /// How long a report waits for others to be made durable with it, in milliseconds (5).
     linger_ms: u64 = 5, "WEIGHBRIDGE_VERIFIER_LINGER_MS", "MS";
-    /// The most connections at a time; each idle one takes about 26 kB (20000).
+    /// The most connections at a time, half of them for certified nodes alone; each idle one takes about 26 kB (20000).
     max_connections: u32 = 20_000, "WEIGHBRIDGE_VERIFIER_MAX_CONNECTIONS", "COUNT";
     /// How long a TLS handshake may take, in seconds (10).
     handshake_timeout_s: u64 = 10, "WEIGHBRIDGE_VERIFIER_HANDSHAKE_TIMEOUT_S", "SECONDS";

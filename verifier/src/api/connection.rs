@@ -3,7 +3,8 @@
 //! Decides: which connections are served. Trusts certificates of this verifier's CA only. A certificate is not demanded by TLS, for a node
 //! that enrols or renews has none that is valid; each handler demands what it needs. Connections are bounded in number, so each is bounded
 //! in time too: the handshake, the wait for a first byte, and, for a caller without a certificate, all of it. Only a node that this
-//! verifier certified may stand idle. HTTP/1.1 alone is spoken, as agents do.
+//! verifier certified may stand idle. Handshakes under way and callers without a certificate have a quarter of the connections each, so
+//! half of them are for certified nodes alone, and a handshake waits for other handshakes only. HTTP/1.1 alone is spoken, as agents do.
 
 use super::Caller;
 use crate::clock::{Clock, TlsTime};
@@ -131,8 +132,15 @@ pub(crate) struct Acceptor {
     tls: TlsAcceptor,
     router: Router,
     slots: Arc<Semaphore>,
+    /// Connections whose handshake is under way: a part of the slots.
+    handshakes: Arc<Semaphore>,
+    /// Callers without a certificate: another part.
+    strangers: Arc<Semaphore>,
     times: Times,
 }
+
+/// A place among all connections, and one among the handshakes.
+type Places = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 /// How long the parts of a connection may take.
 #[derive(Clone, Copy)]
@@ -166,12 +174,17 @@ impl Acceptor {
             .with_cert_resolver(certificate);
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         tls.ticketer = rustls::crypto::ring::Ticketer::new()?;
-        let connections = usize::try_from(config.max_connections).unwrap_or(usize::MAX);
+        let connections = usize::try_from(config.max_connections)
+            .unwrap_or(usize::MAX)
+            .min(Semaphore::MAX_PERMITS);
+        let quarter = || Arc::new(Semaphore::new((connections / 4).max(1)));
         Ok(Self {
             listener,
             tls: TlsAcceptor::from(Arc::new(tls)),
             router,
-            slots: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
+            slots: Arc::new(Semaphore::new(connections)),
+            handshakes: quarter(),
+            strangers: quarter(),
             times: Times {
                 handshake: Duration::from_secs(config.handshake_timeout_s),
                 first: Duration::from_secs(config.request_timeout_s),
@@ -187,7 +200,7 @@ impl Acceptor {
         // Also while every connection is taken: otherwise whoever holds them all could keep the verifier from stopping.
         while let Some(accepted) = stop.run_until_cancelled(self.accept()).await {
             match accepted {
-                Ok((stream, slot)) => self.serve(stream, slot, &graceful, stop.clone()),
+                Ok((stream, places)) => self.serve(stream, places, &graceful, stop.clone()),
                 Err(error) => {
                     // Out of descriptors, or a peer that went away between: neither is a reason to spin.
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -202,35 +215,50 @@ impl Acceptor {
     }
 
     /// The next connection, once there is room for one.
-    async fn accept(&self) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
-        let slot = Arc::clone(&self.slots)
-            .acquire_owned()
-            .await
-            .map_err(std::io::Error::other)?;
+    async fn accept(&self) -> std::io::Result<(TcpStream, Places)> {
+        let place = async |among: &Arc<Semaphore>| {
+            let permit = Arc::clone(among).acquire_owned().await;
+            permit.map_err(std::io::Error::other)
+        };
+        let places = (place(&self.slots).await?, place(&self.handshakes).await?);
         let (stream, _) = self.listener.accept().await?;
-        Ok((stream, slot))
+        Ok((stream, places))
     }
 
     fn serve(
         &self,
         stream: TcpStream,
-        slot: OwnedSemaphorePermit,
+        (slot, handshake): Places,
         graceful: &GracefulShutdown,
         stop: CancellationToken,
     ) {
         let (tls, router, times) = (self.tls.clone(), self.router.clone(), self.times);
+        let strangers = Arc::clone(&self.strangers);
         let watcher = graceful.watcher();
         tokio::spawn(async move {
             let _slot = slot;
             // A connection that has asked nothing yet is dropped when the verifier stops.
-            let Some(Some(stream)) = stop.run_until_cancelled(open(stream, &tls, times)).await else {
+            let opened = stop
+                .run_until_cancelled(open(stream, &tls, times.handshake))
+                .await;
+            let Some(Some(stream)) = opened else {
                 return;
             };
-            let (_, session) = stream.get_ref().get_ref();
+            let (_, session) = stream.get_ref();
             let caller = Caller(session.peer_certificates().and_then(<[_]>::first).and_then(peer));
-            let (patience, limit) = match caller.0 {
-                Some(_) => (times.idle, None),
-                None => (times.first, Some(times.stranger)),
+            let (patience, limit, _place) = match caller.0 {
+                Some(_) => (times.idle, None, None),
+                None => match strangers.try_acquire_owned() {
+                    Ok(place) => (times.first, Some(times.stranger), Some(place)),
+                    Err(_) => {
+                        tracing::debug!("a caller without a certificate is cut, for there are too many");
+                        return;
+                    }
+                },
+            };
+            drop(handshake);
+            let Some(Some(stream)) = stop.run_until_cancelled(asking(stream, times.first)).await else {
+                return;
             };
             let inner = TowerToHyperService::new(router);
             let service = service_fn(move |mut request: hyper::Request<Incoming>| {
@@ -255,19 +283,22 @@ impl Acceptor {
     }
 }
 
-/// Makes TLS of a connection and waits for its first byte; `None` if either fails or takes too long. The buffer holds that one
-/// byte: what follows passes it by.
-async fn open(stream: TcpStream, tls: &TlsAcceptor, times: Times) -> Option<BufReader<TlsStream<TcpStream>>> {
+/// Makes TLS of a connection; `None` if that fails or takes too long.
+async fn open(stream: TcpStream, tls: &TlsAcceptor, patience: Duration) -> Option<TlsStream<TcpStream>> {
     let opened = async {
         stream.set_nodelay(true)?;
-        tokio::time::timeout(times.handshake, tls.accept(stream)).await?
+        tokio::time::timeout(patience, tls.accept(stream)).await?
     };
-    let stream = opened
+    opened
         .await
         .inspect_err(|error| tracing::debug!(%error, "a handshake failed"))
-        .ok()?;
+        .ok()
+}
+
+/// Waits for a connection's first byte; `None` if none comes in time. The buffer holds that one byte: what follows passes it by.
+async fn asking(stream: TlsStream<TcpStream>, patience: Duration) -> Option<BufReader<TlsStream<TcpStream>>> {
     let mut stream = BufReader::with_capacity(1, stream);
-    let first = async { tokio::time::timeout(times.first, stream.fill_buf()).await? };
+    let first = async { tokio::time::timeout(patience, stream.fill_buf()).await? };
     match first.await.map(<[u8]>::is_empty) {
         Ok(false) => Some(stream),
         Ok(true) => None,

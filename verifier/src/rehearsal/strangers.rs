@@ -73,6 +73,29 @@ async fn a_stranger_who_asks_without_end_is_dropped() {
 }
 
 #[tokio::test]
+async fn a_node_delivers_while_strangers_hold_all_connections_that_they_can() {
+    let (mut verifier, mut node) = ready().await;
+    verifier.stop().await;
+    verifier.max_connections = 4;
+    verifier.request_timeout_s = 3_600;
+    verifier.serve().await;
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        let silent = stranger(&verifier, &node.enrolled.ca.0, &["http/1.1"]);
+        held.extend(tokio::time::timeout(PATIENCE, silent).await.unwrap());
+    }
+    let (bundle, digest) = node.report(node.enrolled.verifier, 1, None);
+    let delivered = node.receipted(&verifier, bundle, &digest);
+    tokio::time::timeout(PATIENCE, delivered).await.unwrap();
+    // One stranger is still there; the others were cut.
+    for silent in &mut held[1..] {
+        assert!(is_cut(silent).await);
+    }
+    drop(held);
+    verifier.stop().await;
+}
+
+#[tokio::test]
 async fn http_2_is_not_spoken() {
     let (mut verifier, node) = ready().await;
     let refused = stranger(&verifier, &node.enrolled.ca.0, &["h2"]).await;

@@ -19,9 +19,9 @@ pub const MAX_DEVICES: u32 = 64;
 /// outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// No call into the driver.
+    /// Nothing that could hang.
     None,
-    /// A call that concerns the driver as a whole, such as its start.
+    /// What concerns the driver as a whole, such as its start, and a look at the bus or at the library's file.
     Driver,
     /// Finding or identifying the device with this driver index, which may have to wake it.
     Identify(u16),

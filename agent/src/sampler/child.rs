@@ -245,7 +245,11 @@ impl Place {
         let device = u16::try_from(code & 0xffff).ok();
         let (deadline, device, what) = match code {
             Self::NONE => (u64::MAX, None, "no call is in progress".to_owned()),
-            Self::DRIVER => (self.open_deadline, None, "opening the driver".to_owned()),
+            Self::DRIVER => (
+                self.open_deadline,
+                None,
+                "opening the driver, or looking at its library or the bus".to_owned(),
+            ),
             c if c & Self::IDENTIFY != 0 => (
                 self.open_deadline,
                 device,

@@ -1,7 +1,7 @@
 //! The parent's end: starts the sampler, listens, and abandons it when it hangs.
 //!
-//! Decides: that a sampler which says nothing for longer than a second and a call's deadline hangs or is dead, and how
-//! long to wait before the next try. A call that hangs in the driver cannot be cancelled: its process is killed, and
+//! Decides: that a sampler which says nothing for longer than a second and a call's deadline hangs or is dead, as does
+//! one that gives the same answer for longer than any call may take, and how long to wait before the next try. A call that hangs in the driver cannot be cancelled: its process is killed, and
 //! left behind if the kernel does not let it die; a new one reads the other devices. Trusts nothing that comes through
 //! the pipe beyond its shape. Does not establish why a call hung.
 
@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -329,6 +330,10 @@ impl Supervision {
     async fn listen(&mut self, talk: &mut Talk, orders: &mut mpsc::Receiver<Order>) -> End {
         let deadline = Duration::from_millis(u64::from(self.options.sampler.call_deadline_ms));
         let silence = deadline.saturating_add(Duration::from_secs(1));
+        let opening = Duration::from_millis(u64::from(self.options.sampler.open_deadline_ms));
+        let longest_stand = opening.max(deadline).saturating_add(silence);
+        let mut stands = None;
+        let mut stuck = pin!(sleep(longest_stand));
         let mut asked = false;
         let mut ticks = 0u32;
         loop {
@@ -348,8 +353,14 @@ impl Supervision {
                         if age >= deadline {
                             return End::Hung(notice.device);
                         }
+                        let place = Some((notice.device, notice.text.clone()));
+                        if place != stands {
+                            stands = place;
+                            stuck.set(sleep(longest_stand));
+                        }
                         continue;
                     }
+                    stuck.set(sleep(longest_stand));
                     if frame.tick.as_ref().is_some_and(|t| t.kind == TickKind::Regular) {
                         ticks = ticks.saturating_add(1);
                         if ticks == HEALTHY_TICKS {
@@ -374,6 +385,8 @@ impl Supervision {
                     Some(Order::Resume) => {}
                     Some(Order::Shutdown) | None => return End::Shutdown,
                 },
+                // Whatever it says: what it does between two answers alike takes longer than any call may.
+                () = &mut stuck => return End::Hung(stands.and_then(|(device, _)| device)),
                 () = sleep(limit) => {
                     if asked {
                         // Not even the thread that only listens answers: the process is stopped, or starved.

@@ -113,7 +113,7 @@ impl NvmlSource {
     }
 
     /// Opens the driver, unless it is open and answers. Returns how many GPUs it lists.
-    fn open(&mut self, calling: &mut dyn FnMut(Call)) -> Result<u32, Trouble> {
+    fn open(&mut self) -> Result<u32, Trouble> {
         if self.driver.as_ref().is_some_and(|d| d.gone) {
             self.release();
         }
@@ -130,7 +130,6 @@ impl NvmlSource {
             Some(driver) => driver.session.nvml().device_count().map_err(Fault::from),
             None => Err(Fault::DriverGone),
         };
-        calling(Call::None);
         let on_bus = self.bus.iter().filter(|f| is_ours(f)).count();
         let trouble = match counted {
             Ok(count) if count > MAX_DEVICES => Trouble::TooMany(count),
@@ -176,10 +175,9 @@ impl NvmlSource {
                 }
             }
         }
-        calling(Call::None);
         let newly_lost: Vec<_> = before
             .into_iter()
-            .filter_map(|device| self.keep(device))
+            .filter_map(|device| self.keep(device, calling))
             .collect();
         self.devices.sort_by_key(|d| d.identity.index);
         for uuid in newly_lost {
@@ -192,7 +190,7 @@ impl NvmlSource {
 
     /// Keeps a device that the driver did not identify this time, in the state that explains it; one that was handed
     /// to another driver is the bus's to tell. Returns its UUID if it was not known to be lost before.
-    fn keep(&mut self, mut device: Tracked) -> Option<DeviceUuid> {
+    fn keep(&mut self, mut device: Tracked, calling: &mut dyn FnMut(Call)) -> Option<DeviceUuid> {
         let state = if self.avoided.contains(&device.identity.index) {
             DeviceState::Hung
         } else if self.driver.as_ref().is_none_or(|d| d.gone) {
@@ -212,6 +210,7 @@ impl NvmlSource {
         if let Some(access) = device.access.take()
             && let Some(driver) = &self.driver
         {
+            calling(Call::Identify(device.identity.index));
             access.close(&driver.session);
         }
         if state == DeviceState::Lost && given_away {
@@ -279,6 +278,8 @@ fn is_ours(function: &BusFunction) -> bool {
 
 impl DeviceSource for NvmlSource {
     fn survey(&mut self, calling: &mut dyn FnMut(Call)) -> Survey {
+        // Whatever a survey waits for is announced, sysfs and the library's file too: a hang has a name then.
+        calling(Call::Driver);
         let (bus, bus_trouble) = match pci::scan(&self.options.sysfs) {
             Ok(bus) => (bus, None),
             Err(error) => (Vec::new(), Some(Sentence(&error).to_string())),
@@ -289,8 +290,7 @@ impl DeviceSource for NvmlSource {
             None => BusSource::Configured,
         };
         self.bus = bus;
-        calling(Call::Driver);
-        let trouble = match self.open(calling) {
+        let trouble = match self.open() {
             Ok(count) => self.identify(count, calling).map(|t| Sentence(&t).to_string()),
             Err(trouble) => {
                 for device in &mut self.devices {
@@ -303,9 +303,11 @@ impl DeviceSource for NvmlSource {
                 needed.then(|| Sentence(&trouble).to_string())
             }
         };
+        calling(Call::Driver);
+        let inventory = self.inventory();
         calling(Call::None);
         Survey {
-            inventory: self.inventory(),
+            inventory,
             trouble: trouble.or(bus_trouble),
         }
     }
@@ -359,9 +361,11 @@ impl DeviceSource for NvmlSource {
     }
 
     fn check(&mut self, calling: &mut dyn FnMut(Call)) -> bool {
+        calling(Call::Driver);
         // A bus that cannot be read now is told by the next survey.
         let bus_changed = pci::scan(&self.options.sysfs).is_ok_and(|bus| bus != self.bus);
         let Some(driver) = &mut self.driver else {
+            calling(Call::None);
             return bus_changed;
         };
         let swapped = driver.library.check();

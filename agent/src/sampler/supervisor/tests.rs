@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock::SystemClock;
-use weighbridge::telemetry::{DeviceState, Tick};
+use weighbridge::telemetry::{DeviceState, Notice, Tick};
 
 pub(crate) fn script(text: &str) -> SupervisorOptions {
     SupervisorOptions {
@@ -48,6 +48,42 @@ async fn a_sampler_that_says_nothing_hangs_and_another_is_started() {
     assert!(matches!(
         events.recv().await,
         Some(SamplerEvent::Restarted { .. })
+    ));
+    drop(events);
+    supervisor.shutdown().await;
+}
+
+/// What a sampler says when it is asked where it stands, as a shell prints it.
+fn answer(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let notice = Notice {
+        // Later than now for a century, so that no answer names a call that is overdue.
+        at: BootNanos(u64::MAX),
+        kind: NoticeKind::Calling,
+        device: None,
+        text: text.to_owned(),
+    };
+    let frame = Frame {
+        inventory: None,
+        tick: None,
+        notice: Some(notice),
+    };
+    pipe::put(&frame, &mut bytes);
+    bytes.iter().map(|b| format!("\\{b:03o}")).collect()
+}
+
+#[tokio::test]
+async fn a_sampler_that_gives_the_same_answer_for_ever_hangs() {
+    let mut options = script(&format!(
+        "while :; do printf '{}'; sleep 0.05; done",
+        answer("no call is in progress")
+    ));
+    options.sampler.open_deadline_ms = 10;
+    options.sampler.call_deadline_ms = 10;
+    let (supervisor, mut events) = Supervisor::start(options, Arc::new(SystemClock));
+    assert!(matches!(
+        events.recv().await,
+        Some(SamplerEvent::Hung { index: None, .. })
     ));
     drop(events);
     supervisor.shutdown().await;
@@ -146,6 +182,35 @@ async fn a_call_that_hangs_costs_its_device_and_no_other() {
     assert_eq!(tick.devices[1].state, DeviceState::Hung);
     assert!(tick.devices[0].energy_mj.value().is_some() && tick.devices[2].energy_mj.value().is_some());
     supervisor.shutdown().await;
+}
+
+/// The driver's index of the device in whose call a sampler hangs, by this scenario.
+async fn hung_in(scenario: &str) -> Option<Option<u16>> {
+    let (_dir, mut options) = replayed(scenario)?;
+    options.sampler.open_deadline_ms = 500;
+    options.sampler.survey_s = 1;
+    let (supervisor, mut events) = Supervisor::start(options, Arc::new(SystemClock));
+    let index = loop {
+        match events.recv().await.unwrap() {
+            SamplerEvent::Hung { index, .. } => break index,
+            SamplerEvent::Frame(_) => {}
+            other => panic!("neither a frame nor a hang: {other:?}"),
+        }
+    };
+    drop(events);
+    supervisor.shutdown().await;
+    Some(index)
+}
+
+#[tokio::test]
+async fn a_survey_that_hangs_between_its_devices_is_found_out() {
+    let facts = "profile = \"H100\"\n\
+        [[fault]]\nat_s = 0.0\nkind = \"hang\"\nsymbol = \"nvmlSystemGetConfComputeSettings\"\n";
+    assert!(matches!(hung_in(facts).await, None | Some(None)));
+    let freeing = "profile = \"H100\"\ngpus = 2\nstart_file = \"start\"\n\
+        [[fault]]\nat_s = 0.5\ngpu = 1\nkind = \"lost\"\n\
+        [[fault]]\nat_s = 0.0\nkind = \"hang\"\nsymbol = \"nvmlGpmSampleFree\"\n";
+    assert!(matches!(hung_in(freeing).await, None | Some(Some(1))));
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use nvml_wrapper_sys::bindings as nvml;
 
 use crate::pointer::{Answer, Out};
 use crate::profile::{MIG_MULTIPROCESSORS, Profile};
-use crate::session::{Gpu, instance_id};
+use crate::session::{Gpu, instance_id, system_call};
 use crate::trace::Totals;
 
 /// The layout of GPM structs; plain 1, unlike that of others.
@@ -91,7 +91,8 @@ calls! { system:
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlGpmSampleFree(sample: nvml::nvmlGpmSample_t) -> nvml::nvmlReturn_t {
-    // Works without initialisation too: a wrapper may drop its samples last.
+    // Works without initialisation too: a wrapper may drop its samples last. A script can only make it hang.
+    system_call("nvmlGpmSampleFree", |_| Ok(())).ok();
     let mut samples = SAMPLES.lock().unwrap_or_else(PoisonError::into_inner);
     match place_of(sample)
         .ok()

@@ -221,6 +221,10 @@ async fn print_windows(
                         bench.meter.mark(device, DeviceState::Hung);
                     }
                 }
+                Some(SamplerEvent::Crowded { left_behind, .. }) => {
+                    why = format!("{left_behind} processes wait in calls to the driver and cannot be ended; reset the devices, or reboot");
+                    tracing::warn!("{why}");
+                }
                 Some(SamplerEvent::Died { reason, .. }) => {
                     tracing::warn!("the sampler died: {reason}");
                     why = reason;

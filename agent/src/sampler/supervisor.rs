@@ -1,9 +1,10 @@
 //! The parent's end: starts the sampler, listens, and abandons it when it hangs.
 //!
 //! Decides: that a sampler which says nothing for longer than a second and a call's deadline hangs or is dead, as does
-//! one that gives the same answer for longer than any call may take, and how long to wait before the next try. A call that hangs in the driver cannot be cancelled: its process is killed, and
-//! left behind if the kernel does not let it die; a new one reads the other devices. Trusts nothing that comes through
-//! the pipe beyond its shape. Does not establish why a call hung.
+//! one that gives the same answer for longer than any call may take, and how long to wait before the next try. A call
+//! that hangs in the driver cannot be cancelled: its process is killed, and left behind if the kernel does not let it
+//! die; a new one reads the other devices, but where too many are left behind none is started. Trusts nothing that
+//! comes through the pipe beyond its shape. Does not establish why a call hung.
 
 use super::avoided::Avoided;
 use super::pipe::{self, Command, PipeError, SamplerOptions, Start, Word};
@@ -14,11 +15,10 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use weighbridge::telemetry::{Frame, Inventory, NoticeKind, TickKind};
@@ -135,10 +135,20 @@ pub enum SamplerEvent {
         /// When.
         at: BootNanos,
     },
-    /// The sampler let go of the driver on request, and ended.
+    /// The sampler let go of the driver on request, and ended; or none ran, and none is started.
     Released {
         /// When.
         at: BootNanos,
+        /// Processes that were abandoned in a call and still hold the driver.
+        left_behind: usize,
+    },
+    /// So many processes are left behind in calls that did not return that no sampler is started before one of them
+    /// ends.
+    Crowded {
+        /// When.
+        at: BootNanos,
+        /// How many.
+        left_behind: usize,
     },
     /// A sampler was started after a release.
     Resumed {
@@ -169,16 +179,7 @@ impl Supervisor {
     pub fn start(options: SupervisorOptions, clock: Arc<dyn Clock>) -> (Self, mpsc::Receiver<SamplerEvent>) {
         let (orders, heard) = mpsc::channel(8);
         let (events, receiver) = mpsc::channel(EVENTS);
-        let supervision = Supervision {
-            options,
-            clock,
-            events,
-            known: None,
-            avoided: Avoided::default(),
-            abandoned: Arc::default(),
-            wait: SHORTEST_WAIT,
-        };
-        let task = tokio::spawn(supervision.run(heard));
+        let task = tokio::spawn(Supervision::new(options, clock, events).run(heard));
         (Self { orders, task }, receiver)
     }
 
@@ -218,72 +219,127 @@ enum End {
     Shutdown,
 }
 
+/// Nobody listens to the events any more.
+struct Gone;
+
 struct Supervision {
     options: SupervisorOptions,
     clock: Arc<dyn Clock>,
     events: mpsc::Sender<SamplerEvent>,
     known: Option<Inventory>,
     avoided: Avoided,
-    abandoned: Arc<AtomicUsize>,
+    /// One for each process that may be left behind; each that is holds one until it ends.
+    places: Arc<Semaphore>,
     wait: Duration,
 }
 
 impl Supervision {
+    fn new(options: SupervisorOptions, clock: Arc<dyn Clock>, events: mpsc::Sender<SamplerEvent>) -> Self {
+        Self {
+            options,
+            clock,
+            events,
+            known: None,
+            avoided: Avoided::default(),
+            places: Arc::new(Semaphore::new(MOST_ABANDONED)),
+            wait: SHORTEST_WAIT,
+        }
+    }
+
     async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+        // Nobody listening any more ends it as well.
+        while let Ok(true) = self.next(&mut orders).await {}
+    }
+
+    /// Lives through one sampler, and through the wait after it; false where the supervision ends.
+    async fn next(&mut self, orders: &mut mpsc::Receiver<Order>) -> Result<bool, Gone> {
+        let mut end = match self.life(orders).await {
+            Ok(end) => end,
+            Err(error) => End::Died(format!("the sampler could not be started: {error}")),
+        };
         loop {
-            let end = match self.life(&mut orders).await {
-                Ok(end) => end,
-                Err(error) => End::Died(format!("the sampler could not be started: {error}")),
-            };
             let at = self.clock.boot_now();
-            let event = match end {
-                End::Shutdown => return,
+            let mut resumed_now = false;
+            let wait = match end {
+                End::Shutdown => return Ok(false),
                 End::Released => {
-                    if self.tell(SamplerEvent::Released { at }).await.is_err() {
-                        return;
+                    let left_behind = self.left_behind();
+                    self.tell(SamplerEvent::Released { at, left_behind }).await?;
+                    if !resumed(orders).await {
+                        return Ok(false);
                     }
-                    if !resumed(&mut orders).await {
-                        return;
-                    }
-                    let at = self.clock.boot_now();
-                    if self.tell(SamplerEvent::Resumed { at }).await.is_err() {
-                        return;
-                    }
-                    continue;
+                    resumed_now = true;
+                    Duration::ZERO
                 }
-                End::Died(reason) => SamplerEvent::Died { at, reason },
-                End::Hung(index) => SamplerEvent::Hung {
-                    at,
-                    index,
-                    device: index.and_then(|i| self.position(i)),
-                },
-            };
-            // Where one device hung the others are read on at once; anything else may happen again at once.
-            let hung = match event {
-                SamplerEvent::Hung { index, .. } => index,
-                _ => None,
-            };
-            if let Some(device) = hung {
-                self.avoided.add(device);
-            }
-            if self.tell(event).await.is_err() {
-                return;
-            }
-            if hung.is_none() || self.abandoned.load(Ordering::Relaxed) >= MOST_ABANDONED {
-                tokio::select! {
-                    () = sleep(self.wait) => {}
-                    order = orders.recv() => match order {
-                        Some(Order::Release | Order::Resume | Order::Survey) => {}
-                        Some(Order::Shutdown) | None => return,
+                End::Died(reason) => {
+                    self.tell(SamplerEvent::Died { at, reason }).await?;
+                    self.longer_wait()
+                }
+                End::Hung(index) => {
+                    let device = index.and_then(|i| self.position(i));
+                    self.tell(SamplerEvent::Hung { at, index, device }).await?;
+                    // Where one device hung the others are read on at once; anything else may happen again at once.
+                    match index {
+                        Some(index) => {
+                            self.avoided.add(index);
+                            Duration::ZERO
+                        }
+                        None => self.longer_wait(),
                     }
                 }
-                self.wait = self.wait.saturating_mul(2).min(LONGEST_WAIT);
+            };
+            if let Some(ordered) = self.pause(wait, orders).await? {
+                end = ordered;
+                continue;
             }
             let at = self.clock.boot_now();
-            if self.tell(SamplerEvent::Restarted { at }).await.is_err() {
-                return;
+            self.tell(if resumed_now {
+                SamplerEvent::Resumed { at }
+            } else {
+                SamplerEvent::Restarted { at }
+            })
+            .await?;
+            return Ok(true);
+        }
+    }
+
+    /// The wait before the next try, longer from time to time.
+    fn longer_wait(&mut self) -> Duration {
+        let wait = self.wait;
+        self.wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+        wait
+    }
+
+    /// Waits before the next sampler is started: for `wait`, which an order to look cuts short, and for as long as too
+    /// many processes are left behind. Returns how it ended where an order says so; there is no sampler to obey it.
+    async fn pause(
+        &mut self,
+        wait: Duration,
+        orders: &mut mpsc::Receiver<Order>,
+    ) -> Result<Option<End>, Gone> {
+        if self.places.available_permits() == 0 {
+            let at = self.clock.boot_now();
+            let left_behind = self.left_behind();
+            self.tell(SamplerEvent::Crowded { at, left_behind }).await?;
+        }
+        let mut waited = pin!(sleep(wait));
+        let mut still = true;
+        loop {
+            tokio::select! {
+                () = &mut waited, if still => still = false,
+                _ = self.places.acquire(), if !still => return Ok(None),
+                order = orders.recv() => match order {
+                    Some(Order::Resume | Order::Survey) => still = false,
+                    Some(Order::Release) => return Ok(Some(End::Released)),
+                    Some(Order::Shutdown) | None => return Ok(Some(End::Shutdown)),
+                },
             }
         }
+    }
+
+    /// How many processes are left behind in calls that did not return.
+    fn left_behind(&self) -> usize {
+        MOST_ABANDONED.saturating_sub(self.places.available_permits())
     }
 
     /// Starts one sampler and listens to it until it ends one way or another.
@@ -367,7 +423,7 @@ impl Supervision {
                             self.wait = SHORTEST_WAIT;
                         }
                         // While a process still hangs in a call, none is made to the device that it hangs in.
-                        let all_dead = self.abandoned.load(Ordering::Relaxed) == 0;
+                        let all_dead = self.left_behind() == 0;
                         for device in self.avoided.tick(all_dead) {
                             talk.say(&Command::readmit(device)).await;
                         }
@@ -420,11 +476,11 @@ impl Supervision {
         match timeout(LONGEST_DEATH, child.wait()).await {
             Ok(status) => status.ok(),
             Err(_) => {
-                let abandoned = self.abandoned.clone();
-                abandoned.fetch_add(1, Ordering::Relaxed);
+                // There is one: no sampler is started before a place is free, and each leaves at most itself behind.
+                let place = self.places.clone().try_acquire_owned();
                 tokio::spawn(async move {
                     child.wait().await.ok();
-                    abandoned.fetch_sub(1, Ordering::Relaxed);
+                    drop(place);
                 });
                 None
             }
@@ -436,8 +492,8 @@ impl Supervision {
         u16::try_from(devices.iter().position(|d| d.index == index)?).ok()
     }
 
-    async fn tell(&self, event: SamplerEvent) -> Result<(), ()> {
-        self.events.send(event).await.map_err(|_| ())
+    async fn tell(&self, event: SamplerEvent) -> Result<(), Gone> {
+        self.events.send(event).await.map_err(|_| Gone)
     }
 }
 

@@ -30,7 +30,7 @@ use tracing::{info, warn};
 use weighbridge::cbor::Bytes;
 use weighbridge::crypto::Entropy;
 use weighbridge::report::ChainLink;
-use weighbridge::telemetry::GapReason;
+use weighbridge::telemetry::{DeviceState, GapReason};
 use weighbridge::time::SECOND;
 
 /// How often the enrolment is looked for while there is none.
@@ -218,12 +218,14 @@ impl Node {
                 self.reporter.sampler_restarted(None);
             }
             SamplerEvent::Hung { index, device, .. } => {
-                match index {
-                    Some(index) => warn!(
+                if let Some(index) = index {
+                    warn!(
                         gpu = index,
                         "a call to a device did not return; its process was abandoned"
-                    ),
-                    None => warn!("a call to the driver did not return; its process was abandoned"),
+                    );
+                } else {
+                    warn!("a call to the driver did not return; its process was abandoned");
+                    self.reporter.mark(None, DeviceState::DriverUnavailable);
                 }
                 self.devices
                     .restarted("a call to the driver did not return, and another sampler is started");
@@ -232,14 +234,29 @@ impl Node {
                 }
                 self.reporter.sampler_restarted(device);
             }
+            SamplerEvent::Crowded { left_behind, .. } => {
+                warn!(
+                    "{left_behind} processes hang in calls to the driver, and none is started before one of them ends"
+                );
+                self.devices.restarted(
+                    "processes hang in calls to the driver and cannot be ended, and no device is measured before one ends: reset the devices, or reboot",
+                );
+                self.reporter.mark(None, DeviceState::DriverUnavailable);
+            }
             SamplerEvent::Restarted { .. } => info!("another sampler was started"),
-            SamplerEvent::Released { .. } => {
+            SamplerEvent::Released { left_behind, .. } => {
                 self.released = true;
                 self.devices = Devices::default();
                 self.reporter.set_released(true);
-                self.answer_waiting(
-                    "the driver was let go of; `weighbridge-agent release --resume` takes it up again",
-                );
+                let held = match left_behind {
+                    0 => String::new(),
+                    n => format!(
+                        ", but processes that wait in calls to it and cannot be ended still hold it ({n})"
+                    ),
+                };
+                self.answer_waiting(&format!(
+                    "the driver was let go of{held}; `weighbridge-agent release --resume` takes it up again"
+                ));
             }
             SamplerEvent::Resumed { .. } => {
                 self.released = false;

@@ -85,6 +85,11 @@ async fn gather(events: &mut Receiver<SamplerEvent>, hung: &mut Vec<u16>) -> Res
                 found = None;
             }
             Some(SamplerEvent::Hung { index: None, .. }) => return Err(LookError::DriverHangs),
+            Some(SamplerEvent::Crowded { .. }) => {
+                return Err(LookError::TooLong {
+                    hung: std::mem::take(hung),
+                });
+            }
             Some(SamplerEvent::Died { reason, .. }) => return Err(LookError::Died(reason)),
             Some(_) => {}
             None => return Err(LookError::Died("it said nothing more".to_owned())),

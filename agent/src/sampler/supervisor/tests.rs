@@ -53,6 +53,53 @@ async fn a_sampler_that_says_nothing_hangs_and_another_is_started() {
     supervisor.shutdown().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn no_sampler_is_started_while_too_many_are_left_behind() {
+    let (events, mut heard) = mpsc::channel(EVENTS);
+    let (orders, obeyed) = mpsc::channel(8);
+    let supervision = Supervision::new(script("exec sleep 600"), Arc::new(SystemClock), events);
+    let left = supervision.places.clone().try_acquire_many_owned(4).unwrap();
+    let task = tokio::spawn(supervision.run(obeyed));
+    assert!(matches!(heard.recv().await, Some(SamplerEvent::Hung { .. })));
+    let crowded = |event| matches!(event, Some(SamplerEvent::Crowded { left_behind: 4, .. }));
+    assert!(crowded(heard.recv().await));
+    orders.send(Order::Survey).await.unwrap();
+    assert!(timeout(Duration::from_secs(86_400), heard.recv()).await.is_err());
+
+    orders.send(Order::Release).await.unwrap();
+    let released = heard.recv().await;
+    assert!(matches!(
+        released,
+        Some(SamplerEvent::Released { left_behind: 4, .. })
+    ));
+    orders.send(Order::Resume).await.unwrap();
+    assert!(crowded(heard.recv().await));
+    drop(left);
+    assert!(matches!(heard.recv().await, Some(SamplerEvent::Resumed { .. })));
+    drop(heard);
+    orders.send(Order::Shutdown).await.ok();
+    task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_release_before_the_next_try_leaves_no_sampler() {
+    let (supervisor, mut events) = Supervisor::start(script("exit 3"), Arc::new(SystemClock));
+    assert!(matches!(events.recv().await, Some(SamplerEvent::Died { .. })));
+    supervisor.release().await;
+    let released = events.recv().await;
+    assert!(matches!(
+        released,
+        Some(SamplerEvent::Released { left_behind: 0, .. })
+    ));
+    // Were one started all the same, it would end and be told of after the wait of a second.
+    assert!(timeout(SHORTEST_WAIT * 3, events.recv()).await.is_err());
+    supervisor.resume().await;
+    assert!(matches!(events.recv().await, Some(SamplerEvent::Resumed { .. })));
+    assert!(matches!(events.recv().await, Some(SamplerEvent::Died { .. })));
+    drop(events);
+    supervisor.shutdown().await;
+}
+
 /// What a sampler says when it is asked where it stands, as a shell prints it.
 fn answer(text: &str) -> String {
     let mut bytes = Vec::new();

@@ -108,18 +108,43 @@ pub enum ControlError {
     /// None runs.
     #[error("no agent runs on this state directory")]
     NotRunning,
+    /// It said nothing within [`PATIENCE`].
+    #[error(
+        "the running agent did not answer within {} s; its log says what it waits for, and what was asked may still be done",
+        PATIENCE.as_secs()
+    )]
+    Silent,
     /// The socket failed.
     #[error("the running agent could not be asked")]
-    Io(#[from] std::io::Error),
+    Io(#[source] std::io::Error),
     /// The answer could not be read.
     #[error("the running agent's answer could not be read")]
-    Read(#[from] BoundedReadError),
+    Read(#[source] BoundedReadError),
     /// The answer is malformed.
     #[error("the running agent's answer is malformed; is it of another version?")]
     Malformed(#[from] DecodeError),
     /// It could not be done.
     #[error("{0}")]
     Refused(String),
+}
+
+impl From<std::io::Error> for ControlError {
+    fn from(error: std::io::Error) -> Self {
+        // A socket whose time is up says the first on Linux (socket(7), `SO_RCVTIMEO`).
+        match error.kind() {
+            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => Self::Silent,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl From<BoundedReadError> for ControlError {
+    fn from(error: BoundedReadError) -> Self {
+        match error {
+            BoundedReadError::Io(error) => error.into(),
+            other => Self::Read(other),
+        }
+    }
 }
 
 /// Asks the agent that listens at `path`.
@@ -236,6 +261,17 @@ async fn read(mut stream: UnixStream) -> Option<Asked> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_agent_that_does_not_answer_in_time_is_told_in_a_sentence() {
+        let (mut asker, _silent) = BlockingStream::pair().unwrap();
+        asker.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let error = ControlError::from(bounded::read(&mut asker, MAX_ANSWER).unwrap_err());
+        let told = crate::sentence::Sentence(&error).to_string();
+        assert!(
+            told.starts_with("the running agent did not answer within 30 s") && !told.contains("os error")
+        );
+    }
 
     #[tokio::test]
     async fn a_request_gets_its_answer_and_nonsense_none() {

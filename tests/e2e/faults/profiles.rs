@@ -84,7 +84,16 @@ fn later_devices_are_weighed_by_their_pipes_against_their_own_peak() {
 
 #[test]
 fn a_device_cut_into_instances_is_one_device_weighed_as_a_whole() {
+    let counter = |device: &AcceleratorClaims| device.delivered.compute.as_ref().unwrap().counter.0;
+    let whole = counter(&trained("H100").0[0]);
     for device in trained("MIG").0 {
+        // The seven instances have 112 of the 132 multiprocessors, and do on them what the whole device does.
+        let due = whole * 112 / 132;
+        assert!(
+            counter(&device).abs_diff(due) <= due / 100,
+            "{} of {due}",
+            counter(&device)
+        );
         assert_eq!(
             device.identity.mig,
             Some(vec![MigInstance { slices: 1, count: 7 }])

@@ -6,7 +6,7 @@
 
 use super::fault::{Answer, Fault, reading};
 use super::fields::MAX_LINKS;
-use super::pipes::{Extent, Instance};
+use super::pipes::{Extent, Instance, Part};
 use super::session::{Handle, Session};
 use crate::devices::pci::PciAddress;
 use nvml_wrapper::enum_wrappers::device::Clock;
@@ -83,23 +83,74 @@ pub(super) fn extent(session: &Session, handle: Handle) -> Answer<Option<Extent>
 /// GPU instances that hold a compute instance; one without can compute nothing, and GPM does not answer for it.
 fn instances(session: &Session, handle: Handle) -> Answer<Vec<Instance>> {
     let places = session.mig_places(handle)?.min(MAX_MIG);
-    let mut found = BTreeMap::new();
+    let mut found: BTreeMap<u32, Compute> = BTreeMap::new();
+    let mut all_told = true;
     for place in 0..places {
         // Places are filled in no order, and an empty one is "not found".
         let Ok(mig) = session.mig_handle(handle, place) else {
             continue;
         };
-        if let Ok((id, slices)) = session.gpu_instance(mig) {
-            found.insert(id, slices);
+        let Ok((id, of)) = session.gpu_instance(mig) else {
+            all_told = false;
+            continue;
+        };
+        let sum = found.entry(id).or_default();
+        sum.instance_slices = of.gpuInstanceSliceCount;
+        sum.slices = sum.slices.saturating_add(of.computeInstanceSliceCount);
+        sum.multiprocessors = sum.multiprocessors.saturating_add(of.multiprocessorCount);
+        sum.memory_mib = of.memorySizeMB;
+    }
+    let whole = multiprocessors(session, handle).filter(|_| all_told);
+    let memory_mib = session.device(handle).memory_info().ok().map(|m| m.total >> 20);
+    Ok(found
+        .into_iter()
+        .map(|(id, sum)| Instance {
+            id,
+            slices: sum.instance_slices,
+            part: sum.part(whole, memory_mib.filter(|_| all_told)),
+        })
+        .collect())
+}
+
+/// What the compute instances of one GPU instance sum up to. Memory is the GPU instance's, shared by them.
+#[derive(Default)]
+struct Compute {
+    instance_slices: u32,
+    slices: u32,
+    multiprocessors: u32,
+    memory_mib: u64,
+}
+
+impl Compute {
+    /// The GPU instance's part of the device. Shares are of all its multiprocessors, and those that no compute instance
+    /// was given are not told of: then it is not known.
+    fn part(&self, multiprocessors: Option<u32>, memory_mib: Option<u64>) -> Part {
+        let full = self.slices == self.instance_slices && self.multiprocessors > 0;
+        Part {
+            multiprocessors: multiprocessors
+                .filter(|_| full)
+                .and_then(|whole| Part::of(u64::from(self.multiprocessors), u64::from(whole))),
+            memory: memory_mib.and_then(|whole| Part::of(self.memory_mib, whole)),
         }
     }
-    Ok(found.into_iter().collect())
+}
+
+/// The multiprocessors of the whole device. The driver tells its cores: 128 to a multiprocessor in every part that has
+/// both MIG and GPM (CUDA C++ Programming Guide, compute capabilities 9.0, 10.x and 12.x).
+fn multiprocessors(session: &Session, handle: Handle) -> Option<u32> {
+    let device = session.device(handle);
+    let capability = device.cuda_compute_capability().ok()?;
+    if !matches!(capability.major, 9 | 10 | 12) {
+        return None;
+    }
+    device.num_cores().ok()?.checked_div(128)
 }
 
 fn by_size(instances: &[Instance]) -> Vec<MigInstance> {
     let mut sizes: BTreeMap<u8, u8> = BTreeMap::new();
-    for (_, slices) in instances {
-        let count = sizes.entry(u8::try_from(*slices).unwrap_or(u8::MAX)).or_default();
+    for instance in instances {
+        let slices = u8::try_from(instance.slices).unwrap_or(u8::MAX);
+        let count = sizes.entry(slices).or_default();
         *count = count.saturating_add(1);
     }
     sizes
@@ -152,8 +203,28 @@ mod tests {
 
     #[test]
     fn instances_are_counted_by_size() {
-        let told = by_size(&[(1, 3), (2, 3), (7, 1)]);
+        let told = by_size(&[(1, 3), (2, 3), (7, 1)].map(|(id, slices)| Instance {
+            id,
+            slices,
+            part: Compute::default().part(None, None),
+        }));
         let pairs: Vec<_> = told.iter().map(|m| (m.slices, m.count)).collect();
         assert_eq!(pairs, [(1, 1), (3, 2)]);
+    }
+
+    #[test]
+    fn an_instance_with_room_left_in_it_is_a_part_of_unknown_size() {
+        let mut three = Compute {
+            instance_slices: 3,
+            slices: 3,
+            multiprocessors: 60,
+            memory_mib: 40_000,
+        };
+        let part = three.part(Some(132), Some(80_000));
+        assert_eq!(part.multiprocessors, Some(454_545_454));
+        assert_eq!(part.memory, Some(500_000_000));
+        assert_eq!(three.part(None, None).multiprocessors, None);
+        three.slices = 1;
+        assert_eq!(three.part(Some(132), Some(80_000)).multiprocessors, None);
     }
 }

@@ -1,7 +1,9 @@
 //! Activity per pipe between two moments, by GPU performance monitoring (GPM, Hopper and later).
 //!
 //! Decides: how pairs of samples become shares of an interval, and how the shares of MIG instances become those of the
-//! device. Trusts the driver's percentages within their range. Does not establish how many operations a busy pipe did.
+//! device: each counts by its part of the device, and where that is not known there is no share. Trusts the driver's
+//! percentages within their range, and that those of an instance are of its own multiprocessors and memory. Does not
+//! establish how many operations a busy pipe did.
 
 use super::fault::{Answer, Fault, reading};
 use super::session::{GpmSample, Handle, Metrics, Session, metrics};
@@ -12,8 +14,12 @@ use weighbridge::unit::Ppm;
 /// GPM metric ids in the order of the fields of [`Activity`].
 const METRICS: [u32; 10] = [2, 5, 6, 7, 9, 10, 11, 12, 13, 4];
 
-/// Compute slices of a whole device.
-const SLICES: u32 = 7;
+/// The place of the share of memory bandwidth among them, which instances have by their memory; the others they have
+/// by their multiprocessors.
+const DRAM: usize = 5;
+
+/// A device as a part of itself, in parts per billion.
+const WHOLE: u64 = 1_000_000_000;
 
 /// There is nothing to compare with yet (`NVML_ERROR_NOT_READY`).
 const NOT_READY: Fault = Fault::Failed(27);
@@ -22,8 +28,35 @@ const NOT_READY: Fault = Fault::Failed(27);
 /// refresh. The ticks of a burst, 100 ms apart, so give pairs of 200 ms.
 const SHORTEST_PAIR: u64 = 150_000_000;
 
-/// A GPU instance: its id, and its compute slices.
-pub(super) type Instance = (u32, u32);
+/// A GPU instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Instance {
+    pub(super) id: u32,
+    /// Its compute slices.
+    pub(super) slices: u32,
+    pub(super) part: Part,
+}
+
+/// Which part of a device something is, in parts per billion; `None` where that is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) multiprocessors: Option<u64>,
+    pub(super) memory: Option<u64>,
+}
+
+impl Part {
+    const ALL: Self = Self {
+        multiprocessors: Some(WHOLE),
+        memory: Some(WHOLE),
+    };
+
+    /// `part` of `whole`; `None` where it is no part of it.
+    pub(super) fn of(part: u64, whole: u64) -> Option<u64> {
+        let scaled = u128::from(part).saturating_mul(u128::from(WHOLE));
+        let of = u64::try_from(scaled.checked_div(u128::from(whole))?).ok()?;
+        (of <= WHOLE).then_some(of)
+    }
+}
 
 /// What of a device GPM looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +99,7 @@ impl Request {
 #[derive(Debug)]
 struct Pair {
     instance: Option<u32>,
-    slices: u32,
+    part: Part,
     older: GpmSample,
     newer: GpmSample,
     older_at: Option<BootNanos>,
@@ -87,18 +120,18 @@ impl Meter {
         extent: &Extent,
         now: impl Fn() -> BootNanos,
     ) -> Answer<Self> {
-        let parts: Vec<(Option<u32>, u32)> = match extent {
-            Extent::Whole => vec![(None, SLICES)],
-            Extent::Instances(all) => all.iter().map(|(id, slices)| (Some(*id), *slices)).collect(),
+        let parts: Vec<(Option<u32>, Part)> = match extent {
+            Extent::Whole => vec![(None, Part::ALL)],
+            Extent::Instances(all) => all.iter().map(|i| (Some(i.id), i.part)).collect(),
         };
         let mut meter = Self {
             regular: Vec::new(),
             burst: Vec::new(),
         };
-        for (instance, slices) in parts {
-            let made = pair(session, instance, slices).and_then(|regular| {
+        for (instance, part) in parts {
+            let made = pair(session, instance, part).and_then(|regular| {
                 meter.regular.push(regular);
-                pair(session, instance, slices)
+                pair(session, instance, part)
             });
             match made {
                 Ok(burst) => meter.burst.push(burst),
@@ -132,7 +165,7 @@ impl Meter {
         if pairs.is_empty() {
             return Reading::Unsupported;
         }
-        let mut sums = [Ok(0u32); 10];
+        let mut sums = [Ok(0u64); 10];
         let mut interval_ns = None;
         for pair in pairs.iter_mut() {
             match (kind, pair.older_at.map(|older| now().since(older))) {
@@ -149,12 +182,17 @@ impl Meter {
                 Err(fault) => return reading(Err(fault)),
             };
             interval_ns.get_or_insert(length);
-            for (sum, share) in sums.iter_mut().zip(shares) {
-                *sum = weighted(*sum, share, pair.slices);
+            for (place, (sum, share)) in sums.iter_mut().zip(shares).enumerate() {
+                let Part {
+                    multiprocessors,
+                    memory,
+                } = pair.part;
+                let part = if place == DRAM { memory } else { multiprocessors };
+                *sum = weighted(*sum, share, part);
             }
         }
         let [sm, any, dfma, hmma, imma, dram, fp64, fp32, fp16, integer] =
-            sums.map(|sum| reading(sum.map(|s| Ppm(s.checked_div(SLICES).unwrap_or(0).min(Ppm::ONE.0)))));
+            sums.map(|sum| reading(sum.map(|s| Ppm::of(s, WHOLE.saturating_mul(u64::from(Ppm::ONE.0))))));
         Reading::Value(Activity {
             interval_ns: interval_ns.unwrap_or(0),
             sm,
@@ -203,12 +241,12 @@ impl Pair {
     }
 }
 
-fn pair(session: &Session, instance: Option<u32>, slices: u32) -> Answer<Pair> {
+fn pair(session: &Session, instance: Option<u32>, part: Part) -> Answer<Pair> {
     let older = session.gpm_allocate()?;
     match session.gpm_allocate() {
         Ok(newer) => Ok(Pair {
             instance,
-            slices,
+            part,
             older,
             newer,
             older_at: None,
@@ -220,9 +258,10 @@ fn pair(session: &Session, instance: Option<u32>, slices: u32) -> Answer<Pair> {
     }
 }
 
-/// Adds the share of one part, by its slices. A part whose share is not known makes the sum unknown.
-fn weighted(sum: Answer<u32>, share: Answer<Ppm>, slices: u32) -> Answer<u32> {
-    Ok(sum?.saturating_add(share?.0.saturating_mul(slices)))
+/// Adds the share of one part, by its size. A part whose share or size is not known makes the sum unknown.
+fn weighted(sum: Answer<u64>, share: Answer<Ppm>, part: Option<u64>) -> Answer<u64> {
+    let part = part.ok_or(Fault::Unsupported)?;
+    Ok(sum?.saturating_add(u64::from(share?.0).saturating_mul(part)))
 }
 
 /// A percentage as the driver gives it. Rounding puts it a little above a hundred at times; far above is no share.
@@ -252,13 +291,17 @@ mod tests {
     }
 
     #[test]
-    fn parts_count_by_their_slices_and_an_unknown_part_makes_the_whole_unknown() {
-        let three_of_seven = weighted(Ok(0), Ok(Ppm::ONE), 3);
-        assert_eq!(three_of_seven, Ok(3_000_000));
-        assert_eq!(weighted(three_of_seven, Ok(Ppm(500_000)), 4), Ok(5_000_000));
+    fn parts_count_by_their_size_and_an_unknown_part_makes_the_whole_unknown() {
+        let (three, four) = (Part::of(60, 132), Part::of(64, 132));
+        let one = weighted(Ok(0), Ok(Ppm::ONE), three);
+        let both = weighted(one, Ok(Ppm(500_000)), four).unwrap();
+        let whole = WHOLE * u64::from(Ppm::ONE.0);
+        assert_eq!(Ppm::of(both, whole), Ppm::of(92, 132));
         assert_eq!(
-            weighted(three_of_seven, Err(Fault::Unsupported), 4),
+            weighted(one, Err(Fault::Unsupported), four),
             Err(Fault::Unsupported)
         );
+        assert_eq!(weighted(one, Ok(Ppm(0)), None), Err(Fault::Unsupported));
+        assert_eq!((Part::of(133, 132), Part::of(1, 0)), (None, None));
     }
 }

@@ -246,13 +246,13 @@ impl Session {
         Ok(count)
     }
 
-    /// The GPU instance behind a MIG device, and its compute slices.
-    pub(super) fn gpu_instance(&self, mig: Handle) -> Answer<(u32, u32)> {
+    /// The GPU instance behind a MIG device, and the device's size.
+    pub(super) fn gpu_instance(&self, mig: Handle) -> Answer<(u32, sys::nvmlDeviceAttributes_t)> {
         let mut id = 0;
         call!(self, nvmlDeviceGetGpuInstanceId(mig.0, &raw mut id))?;
         let mut attributes = blank!(sys::nvmlDeviceAttributes_t);
         call!(self, nvmlDeviceGetAttributes_v2(mig.0, &raw mut attributes))?;
-        Ok((id, attributes.gpuInstanceSliceCount))
+        Ok((id, attributes))
     }
 
     /// The reasons why the clock is held back, by their newer or older name.

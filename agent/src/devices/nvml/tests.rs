@@ -309,7 +309,20 @@ fn a_device_cut_by_mig_is_one_device_with_its_instances() {
     let sample = &ticks(&frames)[4].devices[0];
     assert_eq!(sample.utilisation, Reading::Unsupported);
     let activity = sample.activity.value().expect("GPM by instance");
-    assert!(matches!(activity.sm, Reading::Value(Ppm(1..=1_000_000))));
+    // Each of seven instances has 16 of the device's 132 multiprocessors, and does what the whole device would.
+    let Some(whole) = play("profile = \"H100\"\ntrace = \"training\"\n") else {
+        return;
+    };
+    let whole = whole.frames(5);
+    let whole = ticks(&whole)[4].devices[0].activity.value().unwrap();
+    for (cut, all) in [
+        (&activity.sm, &whole.sm),
+        (&activity.tensor_any, &whole.tensor_any),
+        (&activity.hmma, &whole.hmma),
+    ] {
+        let (cut, all) = (cut.value().unwrap().0, all.value().unwrap().0);
+        assert!(cut > 0 && cut.abs_diff(all * 112 / 132) <= 1, "{cut} of {all}");
+    }
 }
 
 #[test]

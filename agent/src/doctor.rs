@@ -327,6 +327,7 @@ mod tests {
                 state: DeviceState::Lost,
             }],
             bus_source: weighbridge::telemetry::BusSource::System,
+            switches: Vec::new(),
         }
     }
 

@@ -6,7 +6,9 @@
 use crate::devices::Survey;
 use crate::devices::host::{self, HostError};
 use std::io::{self, Write};
-use weighbridge::telemetry::{AcceleratorIdentity, BusDevice, DeviceState, HostDriver, Inventory, Reading};
+use weighbridge::telemetry::{
+    AcceleratorIdentity, BusDevice, DeviceState, HostDriver, Inventory, NvlinkLinks, Reading,
+};
 use weighbridge::unit::Grouped;
 
 /// How a result is written.
@@ -102,6 +104,9 @@ fn table(inventory: &Inventory, out: &mut dyn Write) -> io::Result<()> {
     for row in &inventory.bus {
         writeln!(out, "bus      {}", bus_line(row))?;
     }
+    for row in &inventory.switches {
+        writeln!(out, "NVSwitch {} of {}, driver {}", row.count, row.id, row.driver)?;
+    }
     if inventory.devices.is_empty() && inventory.bus.is_empty() {
         writeln!(out, "bus      no accelerator of any maker stands on the PCI bus")?;
     }
@@ -138,8 +143,8 @@ fn device_line(device: &AcceleratorIdentity) -> String {
             Reading::Unsupported | Reading::Lost(_) => "memory unknown".to_owned(),
         },
     ];
-    if let Some(links) = device.nvlink_links {
-        parts.push(format!("{links} NVLinks"));
+    if let Some(links) = &device.nvlink_links {
+        parts.push(links_line(links));
     }
     if let Some(instances) = device.mig.as_ref().filter(|m| !m.is_empty()) {
         let sizes: Vec<_> = instances
@@ -154,6 +159,26 @@ fn device_line(device: &AcceleratorIdentity) -> String {
         "no per-pipe activity".to_owned()
     });
     parts.join(" · ")
+}
+
+/// Such as `18 NVLinks, 18 to switches, 4 devices at their other ends`.
+fn links_line(links: &NvlinkLinks) -> String {
+    let counts = [
+        (links.to_gpus, "to GPUs"),
+        (links.to_switches, "to switches"),
+        (links.to_others, "elsewhere"),
+    ];
+    let all = counts
+        .iter()
+        .fold(0u8, |sum, (count, _)| sum.saturating_add(*count));
+    let mut line = format!("{all} NVLinks");
+    for (count, what) in counts.iter().filter(|(count, _)| *count > 0) {
+        line.push_str(&format!(", {count} {what}"));
+    }
+    if let (Reading::Value(ends), true) = (&links.ends, all > 0) {
+        line.push_str(&format!(", {ends} devices at their other ends"));
+    }
+    line
 }
 
 fn bus_line(row: &BusDevice) -> String {

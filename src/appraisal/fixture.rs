@@ -197,6 +197,7 @@ impl Lab {
                         sampler_restarts: 0,
                         bus_source: BusSource::System,
                         former_drivers: Vec::new(),
+                        switches: Vec::new(),
                     },
                 },
                 accelerators: Vec::new(),

@@ -1,7 +1,7 @@
 //! The host submodule: what the node says about itself.
 
 use crate::id::Digest;
-use crate::telemetry::{BusDevice, BusSource, HostDriver};
+use crate::telemetry::{BusDevice, BusSource, BusSwitch, HostDriver};
 
 crate::code! {
     /// What holds the node's key.
@@ -57,6 +57,8 @@ crate::record! {
         /// Other drivers and libraries that were in use earlier in the report's time, each as it was last seen; at most
         /// [`HostClaims::MAX_FORMER_DRIVERS`]. A list of that length may have left some out.
         14 => former_drivers: Vec<HostDriver>,
+        /// Every NVSwitch on the PCI bus, sorted.
+        15 => switches: Vec<BusSwitch>,
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn identity(index: u16) -> AcceleratorIdentity {
         pdi: None,
         module_id: None,
         fabric: None,
-        nvlink_links: Some(18),
+        nvlink_links: None,
         mig: None,
         ecc: Some(true),
         pipe_activity: true,
@@ -60,6 +60,7 @@ pub(super) fn inventory(at: BootNanos, devices: impl Iterator<Item = u16>) -> In
         devices: devices.map(identity).collect(),
         bus: Vec::new(),
         bus_source: BusSource::System,
+        switches: Vec::new(),
     }
 }
 

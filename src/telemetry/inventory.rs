@@ -92,6 +92,32 @@ crate::row! {
     }
 }
 
+crate::row! {
+    /// NVSwitches of one kind on the PCI bus. They compute nothing, so they are not among the accelerators.
+    pub struct BusSwitch {
+        /// Vendor, device and subsystem.
+        id: PciId,
+        /// What is bound to them.
+        driver: BusDriver,
+        /// How many.
+        count: u16,
+    }
+}
+
+crate::row! {
+    /// Active NVLink links of a device, by what stands at their other end.
+    pub struct NvlinkLinks {
+        /// Links to another GPU (nvmlDeviceGetNvLinkRemoteDeviceType).
+        to_gpus: u8,
+        /// Links to an NVSwitch.
+        to_switches: u8,
+        /// Links to something else, or to what the driver does not name.
+        to_others: u8,
+        /// How many different devices stand at the other ends (nvmlDeviceGetNvLinkRemotePciInfo).
+        ends: Reading<u8>,
+    }
+}
+
 crate::record! {
     /// NVLink fabric membership (nvmlDeviceGetGpuFabricInfoV).
     pub struct Fabric {
@@ -148,8 +174,8 @@ crate::record! {
         13 => module_id: Option<u32>,
         /// Fabric membership.
         14 => fabric: Option<Fabric>,
-        /// Active NVLink links.
-        15 => nvlink_links: Option<u8>,
+        /// Active NVLink links; absent where the part has none or the driver does not tell.
+        15 => nvlink_links: Option<NvlinkLinks>,
         /// Whether MIG mode is on, and the instances; absent where the part has no MIG.
         16 => mig: Option<Vec<MigInstance>>,
         /// ECC mode, where the part has it.
@@ -173,5 +199,7 @@ crate::record! {
         3 => bus: Vec<BusDevice>,
         /// Where the bus was listed from.
         4 => bus_source: BusSource,
+        /// NVSwitches seen on the PCI bus.
+        5 => switches: Vec<BusSwitch>,
     }
 }

@@ -11,8 +11,8 @@ mod track;
 mod window;
 
 pub use inventory::{
-    AcceleratorIdentity, BusDevice, BusDriver, BusSource, ConfidentialCompute, Fabric, HostDriver, Inventory,
-    LibraryOrigin, MigInstance,
+    AcceleratorIdentity, BusDevice, BusDriver, BusSource, BusSwitch, ConfidentialCompute, Fabric, HostDriver,
+    Inventory, LibraryOrigin, MigInstance, NvlinkLinks,
 };
 pub use measured::{Measured, PipeTimes, Spread, Traffic};
 pub use reading::{LossReason, Reading};

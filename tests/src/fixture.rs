@@ -7,8 +7,8 @@ use weighbridge::report::{
     ReportClaims, ReportTime, Submodules, TokenClaims,
 };
 use weighbridge::telemetry::{
-    AcceleratorIdentity, BusDevice, BusDriver, BusSource, DeviceState, Fabric, Gap, GapReason, HostDriver,
-    LibraryOrigin, Measured, PipeTimes, Reading, Spread, Traffic,
+    AcceleratorIdentity, BusDevice, BusDriver, BusSource, BusSwitch, DeviceState, Fabric, Gap, GapReason,
+    HostDriver, LibraryOrigin, Measured, NvlinkLinks, PipeTimes, Reading, Spread, Traffic,
 };
 use weighbridge::time::{BootNanos, SECOND, UnixSeconds};
 use weighbridge::unit::MicroTppHours;
@@ -92,6 +92,16 @@ pub fn token(place: &Place, gpus: u16) -> TokenClaims {
                     sampler_restarts: 0,
                     bus_source: BusSource::System,
                     former_drivers: Vec::new(),
+                    switches: vec![BusSwitch {
+                        id: PciId {
+                            vendor: 0x10de,
+                            device: 0x22a3,
+                            subsystem_vendor: 0x10de,
+                            subsystem_device: 0x1796,
+                        },
+                        driver: BusDriver::Vendor,
+                        count: 4,
+                    }],
                 },
             },
             accelerators: Vec::new(),
@@ -155,7 +165,12 @@ pub fn accelerator(index: u16, seconds: u32, salt: [u8; 16]) -> AcceleratorClaim
                 cluster: [0; 16],
                 clique: 0,
             }),
-            nvlink_links: Some(18),
+            nvlink_links: Some(NvlinkLinks {
+                to_gpus: 0,
+                to_switches: 18,
+                to_others: 0,
+                ends: Reading::Value(4),
+            }),
             mig: Some(Vec::new()),
             ecc: Some(true),
             pipe_activity: true,

@@ -298,6 +298,7 @@ impl Node {
                 sampler_restarts: 0,
                 bus_source: weighbridge::telemetry::BusSource::System,
                 former_drivers: Vec::new(),
+                switches: Vec::new(),
             },
             accelerators: Vec::new(),
         }

@@ -1,6 +1,6 @@
-//! Every accelerator on the PCI bus, of every vendor, from sysfs.
+//! Every accelerator on the PCI bus, of every vendor, and every NVSwitch, from sysfs.
 //!
-//! Decides: which functions are accelerators, and which of them report. A driver lists only what it holds; the bus
+//! Decides: which functions are accelerators and which are switches between them, and which of them report. A driver lists only what it holds; the bus
 //! also shows what no driver holds, what another vendor made, and what was handed to a guest. Trusts the kernel's
 //! sysfs. Does not establish that nothing hides: a function removed from the bus, or a bus that a hypervisor edits, is
 //! not seen.
@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use weighbridge::bounded;
 use weighbridge::id::PciId;
-use weighbridge::telemetry::{BusDevice, BusDriver, DeviceState};
+use weighbridge::telemetry::{BusDevice, BusDriver, BusSwitch, DeviceState};
 
 /// NVIDIA's vendor id.
 pub const NVIDIA: u16 = 0x10de;
@@ -59,6 +59,15 @@ pub struct BusFunction {
     pub driver: BusDriver,
 }
 
+/// What of the bus is looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bus {
+    /// Accelerators, in the order of their addresses.
+    pub accelerators: Vec<BusFunction>,
+    /// NVSwitches, likewise.
+    pub switches: Vec<BusFunction>,
+}
+
 /// The bus could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("the PCI bus could not be listed from {path}; is sysfs mounted?")]
@@ -70,26 +79,33 @@ pub struct BusError {
     pub source: io::Error,
 }
 
-/// Lists the accelerators under `sysfs` (`/sys` on a host), in the order of their addresses.
+/// Lists the accelerators and switches under `sysfs` (`/sys` on a host).
 ///
 /// Entries that make no sense are passed over: sysfs changes while it is read.
 ///
 /// # Errors
 /// [`BusError`] where the directory of devices cannot be listed. A host without a PCI bus has no such directory, and
 /// an empty list.
-pub fn scan(sysfs: &Path) -> Result<Vec<BusFunction>, BusError> {
+pub fn scan(sysfs: &Path) -> Result<Bus, BusError> {
     let path = sysfs.join("bus/pci/devices");
     let entries = match fs::read_dir(&path) {
         Ok(entries) => entries,
         // A kernel without PCI has `/sys/bus` and no `pci` in it; no `/sys/bus` means that sysfs itself is absent.
-        Err(e) if e.kind() == io::ErrorKind::NotFound && sysfs.join("bus").is_dir() => return Ok(Vec::new()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && sysfs.join("bus").is_dir() => {
+            return Ok(Bus::default());
+        }
         Err(source) => return Err(BusError { path, source }),
     };
-    let mut found: Vec<_> = entries
-        .take(MAX_FUNCTIONS)
-        .filter_map(|entry| function(&entry.ok()?.path()))
-        .collect();
-    found.sort_by_key(|f| f.address);
+    let mut found = Bus::default();
+    for entry in entries.take(MAX_FUNCTIONS).flatten() {
+        match function(&entry.path()) {
+            Some((Kind::Accelerator, function)) => found.accelerators.push(function),
+            Some((Kind::Switch, function)) => found.switches.push(function),
+            None => {}
+        }
+    }
+    found.accelerators.sort_by_key(|f| f.address);
+    found.switches.sort_by_key(|f| f.address);
     Ok(found)
 }
 
@@ -124,20 +140,41 @@ pub fn group(
     rows.into_values().collect()
 }
 
-fn function(path: &Path) -> Option<BusFunction> {
+/// Groups switches of one kind and driver, as a report lists them.
+#[must_use]
+pub fn group_switches(functions: &[BusFunction]) -> Vec<BusSwitch> {
+    let mut rows: BTreeMap<(PciId, BusDriver), u16> = BTreeMap::new();
+    for function in functions {
+        let count = rows.entry((function.id, function.driver)).or_default();
+        *count = count.saturating_add(1);
+    }
+    rows.into_iter()
+        .map(|((id, driver), count)| BusSwitch { id, driver, count })
+        .collect()
+}
+
+enum Kind {
+    Accelerator,
+    Switch,
+}
+
+fn function(path: &Path) -> Option<(Kind, BusFunction)> {
     let address = PciAddress::parse(path.file_name()?.to_str()?)?;
     let class = number(path, "class")?;
     let vendor = u16::try_from(number(path, "vendor")?).ok()?;
     let device = u16::try_from(number(path, "device")?).ok()?;
-    if !is_accelerator(vendor, device, class) {
-        return None;
-    }
+    // PCI Code and ID Assignment: 0680h is a bridge of another kind, and NVIDIA makes no other for servers.
+    let kind = match (vendor, class >> 8) {
+        (NVIDIA, 0x0680) => Kind::Switch,
+        _ if is_accelerator(vendor, device, class) => Kind::Accelerator,
+        _ => return None,
+    };
     // A virtual function of SR-IOV is a share of a device that is listed already.
     if path.join("physfn").exists() {
         return None;
     }
     let part = |name| u16::try_from(number(path, name).unwrap_or(0)).unwrap_or(0);
-    Some(BusFunction {
+    let function = BusFunction {
         address,
         id: PciId {
             vendor,
@@ -146,7 +183,8 @@ fn function(path: &Path) -> Option<BusFunction> {
             subsystem_device: part("subsystem_device"),
         },
         driver: driver(path, vendor),
-    })
+    };
+    Some((kind, function))
 }
 
 /// Reads a number such as `0x10de`.
@@ -189,7 +227,7 @@ fn driver(path: &Path, vendor: u16) -> BusDriver {
         return BusDriver::Vfio;
     }
     let vendors: &[&str] = match vendor {
-        NVIDIA => &["nvidia"],
+        NVIDIA => &["nvidia", "nvidia-nvswitch"],
         0x1002 => &["amdgpu"],
         0x8086 => &["xe", "i915", "intel_vpu"],
         0x1da3 => &["habanalabs"],
@@ -251,13 +289,35 @@ pub(crate) mod tests {
             ),
             ("0000:02:00.0", [0x1a03, 0x2000, 0, 0], 0x030000, Some("ast")),
             ("0000:03:00.0", [0x8086, 0x1533, 0, 0], 0x020000, Some("igb")),
+            (
+                "0000:05:00.0",
+                [0x10de, 0x22a3, 0, 0],
+                0x068000,
+                Some("nvidia-nvswitch"),
+            ),
+            (
+                "0000:06:00.0",
+                [0x10de, 0x22a3, 0, 0],
+                0x068000,
+                Some("nvidia-nvswitch"),
+            ),
+            ("0000:07:00.0", [0x8086, 0x22a3, 0, 0], 0x068000, None),
         ];
         for (address, ids, class, driver) in bus {
             place(root.path(), address, ids, class, driver);
         }
         let found = scan(root.path()).unwrap();
+        let switches: Vec<_> = group_switches(&found.switches)
+            .iter()
+            .map(|row| (row.id.vendor, row.id.device, row.driver, row.count))
+            .collect();
+        assert_eq!(switches, [(0x10de, 0x22a3, BusDriver::Vendor, 2)]);
         assert_eq!(
-            found.iter().map(|f| (f.id.vendor, f.driver)).collect::<Vec<_>>(),
+            found
+                .accelerators
+                .iter()
+                .map(|f| (f.id.vendor, f.driver))
+                .collect::<Vec<_>>(),
             [
                 (0x10de, BusDriver::Vendor),
                 (0x1002, BusDriver::Vendor),
@@ -284,10 +344,12 @@ pub(crate) mod tests {
             );
         }
         place(root.path(), "0000:09:00.0", H100, 0x030200, Some("vfio-pci"));
-        let rows = group(&scan(root.path()).unwrap(), |f| match f.address.bus {
-            0..=2 => Some(DeviceState::Present),
-            3 => Some(DeviceState::Lost),
-            _ => None,
+        let rows = group(&scan(root.path()).unwrap().accelerators, |f| {
+            match f.address.bus {
+                0..=2 => Some(DeviceState::Present),
+                3 => Some(DeviceState::Lost),
+                _ => None,
+            }
         });
         let told: Vec<_> = rows
             .iter()
@@ -313,10 +375,10 @@ pub(crate) mod tests {
         let virtual_function = root.path().join("bus/pci/devices/0000:03:00.0");
         place(root.path(), "0000:03:00.0", H100, 0x030200, None);
         std::os::unix::fs::symlink("../0000:01:00.0", virtual_function.join("physfn")).unwrap();
-        assert_eq!(scan(root.path()).unwrap().len(), 1);
+        assert_eq!(scan(root.path()).unwrap().accelerators.len(), 1);
         assert!(scan(&root.path().join("absent")).is_err());
         let no_pci = tempfile::tempdir().unwrap();
         fs::create_dir(no_pci.path().join("bus")).unwrap();
-        assert_eq!(scan(no_pci.path()).unwrap(), []);
+        assert_eq!(scan(no_pci.path()).unwrap(), Bus::default());
     }
 }

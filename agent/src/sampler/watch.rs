@@ -160,5 +160,5 @@ fn notice(notice: Notice) -> Frame {
 
 /// Whether two inventories differ in more than their time.
 fn differ(a: &Inventory, b: &Inventory) -> bool {
-    a.driver != b.driver || a.devices != b.devices || a.bus != b.bus
+    a.driver != b.driver || a.devices != b.devices || a.bus != b.bus || a.switches != b.switches
 }

@@ -152,6 +152,7 @@ impl Reporter {
             bus: Vec::new(),
             // Until the sampler has looked, an empty list says nothing.
             bus_source: BusSource::Unreadable,
+            switches: Vec::new(),
         };
         let mut reporter = Self {
             catalogue: catalogue.digest(),
@@ -523,6 +524,7 @@ impl Reporter {
                 sampler_restarts: self.incidents.sampler_restarts,
                 bus_source: self.inventory.bus_source,
                 former_drivers,
+                switches: self.inventory.switches.clone(),
             },
             accelerators,
         }

@@ -114,6 +114,7 @@ fn inventory() -> Frame {
             }],
             bus: Vec::new(),
             bus_source: BusSource::System,
+            switches: Vec::new(),
         }),
         tick: None,
         notice: None,

@@ -295,6 +295,7 @@ fn host() -> HostClaims {
         sampler_restarts: 0,
         bus_source: weighbridge::telemetry::BusSource::System,
         former_drivers: Vec::new(),
+        switches: Vec::new(),
     }
 }
 

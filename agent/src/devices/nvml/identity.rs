@@ -7,12 +7,12 @@
 use super::fault::{Answer, Fault, reading};
 use super::fields::MAX_LINKS;
 use super::pipes::{Extent, Instance, Part};
-use super::session::{Handle, Session};
+use super::session::{Handle, LINK_TO_GPU, LINK_TO_SWITCH, Session};
 use crate::devices::pci::PciAddress;
 use nvml_wrapper::enum_wrappers::device::Clock;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use weighbridge::id::{DeviceUuid, PciId};
-use weighbridge::telemetry::{AcceleratorIdentity, Fabric, MigInstance};
+use weighbridge::telemetry::{AcceleratorIdentity, Fabric, MigInstance, NvlinkLinks, Reading};
 
 /// The most MIG devices of one parent that are looked at; the hardware makes at most seven.
 const MAX_MIG: u32 = 16;
@@ -179,16 +179,36 @@ fn fabric(session: &Session, handle: Handle) -> Option<Fabric> {
     })
 }
 
-/// Active links; `None` where the device has no NVLink or does not tell.
-fn active_links(session: &Session, handle: Handle) -> Option<u8> {
-    let mut active = session.nvlink_active(handle, 0).map(u8::from).ok()?;
-    for link in 1..MAX_LINKS {
+/// Active links, by what they lead to; `None` where the device has no NVLink or does not tell.
+fn active_links(session: &Session, handle: Handle) -> Option<NvlinkLinks> {
+    let mut links = NvlinkLinks {
+        to_gpus: 0,
+        to_switches: 0,
+        to_others: 0,
+        ends: Reading::Value(0),
+    };
+    let mut places: Answer<BTreeSet<_>> = Ok(BTreeSet::new());
+    for link in 0..MAX_LINKS {
         match session.nvlink_active(handle, link) {
-            Ok(up) => active = active.saturating_add(u8::from(up)),
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(_) if link == 0 => return None,
+            // The part has no more.
             Err(_) => break,
         }
+        let of_kind = match session.nvlink_remote_type(handle, link) {
+            Ok(LINK_TO_GPU) => &mut links.to_gpus,
+            Ok(LINK_TO_SWITCH) => &mut links.to_switches,
+            Ok(_) | Err(_) => &mut links.to_others,
+        };
+        *of_kind = of_kind.saturating_add(1);
+        places = places.and_then(|mut seen| {
+            seen.insert(session.nvlink_remote_place(handle, link)?);
+            Ok(seen)
+        });
     }
-    Some(active)
+    links.ends = reading(places.map(|seen| u8::try_from(seen.len()).unwrap_or(u8::MAX)));
+    Some(links)
 }
 
 #[cfg(test)]

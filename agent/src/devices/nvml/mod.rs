@@ -51,7 +51,7 @@ pub struct NvmlSource {
     driver: Option<Driver>,
     devices: Vec<Tracked>,
     avoided: BTreeSet<u16>,
-    bus: Vec<BusFunction>,
+    bus: pci::Bus,
     bus_source: BusSource,
     notices: Vec<Notice>,
     request: Request,
@@ -105,7 +105,7 @@ impl NvmlSource {
             driver: None,
             devices: Vec::new(),
             avoided: BTreeSet::new(),
-            bus: Vec::new(),
+            bus: pci::Bus::default(),
             bus_source: BusSource::Unreadable,
             notices: Vec::new(),
             request: Request::new(),
@@ -130,7 +130,7 @@ impl NvmlSource {
             Some(driver) => driver.session.nvml().device_count().map_err(Fault::from),
             None => Err(Fault::DriverGone),
         };
-        let on_bus = self.bus.iter().filter(|f| is_ours(f)).count();
+        let on_bus = self.bus.accelerators.iter().filter(|f| is_ours(f)).count();
         let trouble = match counted {
             Ok(count) if count > MAX_DEVICES => Trouble::TooMany(count),
             Ok(0) if on_bus > 0 => Trouble::NoneListed(on_bus),
@@ -200,9 +200,10 @@ impl NvmlSource {
         };
         let alike = |f: &&BusFunction| f.id == device.identity.pci;
         let held = |f: &BusFunction| f.driver == BusDriver::Vendor;
-        let given_away = self.bus.iter().filter(alike).any(|f| !held(f))
+        let given_away = self.bus.accelerators.iter().filter(alike).any(|f| !held(f))
             && self
                 .bus
+                .accelerators
                 .iter()
                 .filter(alike)
                 .filter(|f| held(f))
@@ -244,8 +245,9 @@ impl NvmlSource {
             at: self.clock.boot_now(),
             driver: self.driver.as_ref().map(Driver::facts),
             devices: self.devices.iter().map(|d| d.identity.clone()).collect(),
-            bus: pci::group(&self.bus, |function| self.state_on_bus(function)),
+            bus: pci::group(&self.bus.accelerators, |function| self.state_on_bus(function)),
             bus_source: self.bus_source,
+            switches: pci::group_switches(&self.bus.switches),
         }
     }
 
@@ -282,7 +284,7 @@ impl DeviceSource for NvmlSource {
         calling(Call::Driver);
         let (bus, bus_trouble) = match pci::scan(&self.options.sysfs) {
             Ok(bus) => (bus, None),
-            Err(error) => (Vec::new(), Some(Sentence(&error).to_string())),
+            Err(error) => (pci::Bus::default(), Some(Sentence(&error).to_string())),
         };
         self.bus_source = match &bus_trouble {
             Some(_) => BusSource::Unreadable,
@@ -299,7 +301,7 @@ impl DeviceSource for NvmlSource {
                 // A host without NVIDIA devices needs no NVIDIA driver, unless someone configured one.
                 let needed = self.options.library.is_some()
                     || !self.devices.is_empty()
-                    || self.bus.iter().any(is_ours);
+                    || self.bus.accelerators.iter().any(is_ours);
                 needed.then(|| Sentence(&trouble).to_string())
             }
         };

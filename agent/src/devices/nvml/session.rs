@@ -69,6 +69,10 @@ fn version<T>(number: u32) -> u32 {
     size | number.checked_shl(24).unwrap_or(0)
 }
 
+/// What stands at the other end of a link.
+pub(super) const LINK_TO_GPU: u32 = sys::nvmlIntNvLinkDeviceType_enum_NVML_NVLINK_DEVICE_TYPE_GPU;
+pub(super) const LINK_TO_SWITCH: u32 = sys::nvmlIntNvLinkDeviceType_enum_NVML_NVLINK_DEVICE_TYPE_SWITCH;
+
 /// An initialised driver library.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -219,6 +223,26 @@ impl Session {
         let mut state = 0;
         call!(self, nvmlDeviceGetNvLinkState(device.0, link, &raw mut state))?;
         Ok(state == sys::nvmlEnableState_enum_NVML_FEATURE_ENABLED)
+    }
+
+    /// What stands at the other end of a link (`nvmlIntNvLinkDeviceType_t`).
+    pub(super) fn nvlink_remote_type(&self, device: Handle, link: u32) -> Answer<u32> {
+        let mut kind = 0;
+        call!(
+            self,
+            nvmlDeviceGetNvLinkRemoteDeviceType(device.0, link, &raw mut kind)
+        )?;
+        Ok(kind)
+    }
+
+    /// The domain, bus and device of what stands there.
+    pub(super) fn nvlink_remote_place(&self, device: Handle, link: u32) -> Answer<(u32, u32, u32)> {
+        let mut info = blank!(sys::nvmlPciInfo_t);
+        call!(
+            self,
+            nvmlDeviceGetNvLinkRemotePciInfo_v2(device.0, link, &raw mut info)
+        )?;
+        Ok((info.domain, info.bus, info.device))
     }
 
     pub(super) fn ecc(&self, device: Handle) -> Answer<bool> {

@@ -141,7 +141,9 @@ fn eight_devices_are_identified_and_read_every_second() {
     assert!(device.name.contains("H100") && device.pipe_activity);
     assert!(device.serial.is_some() && device.board_part.is_some() && device.vbios.is_some());
     assert!(device.pdi.is_some() && device.module_id.is_some() && device.fabric.is_some());
-    assert_eq!(device.nvlink_links, Some(18));
+    let links = device.nvlink_links.as_ref().unwrap();
+    assert_eq!((links.to_gpus, links.to_switches, links.to_others), (0, 18, 0));
+    assert_eq!(links.ends, Reading::Value(4));
     assert_eq!(device.mig, Some(vec![]));
     assert!(matches!(device.memory_mib, Reading::Value(80_000..=82_000)));
 
@@ -356,6 +358,29 @@ fn a_reset_counter_is_passed_on_as_it_is() {
         .map(|t| *t.devices[0].energy_mj.value().unwrap())
         .collect();
     assert!(energy.windows(2).any(|w| w[1] < w[0]), "{energy:?}");
+}
+
+#[test]
+fn links_between_gpus_and_links_to_an_unnamed_end_are_told_apart() {
+    let Some(played) = play("profile = \"H100\"\ngpus = 3\n") else {
+        return;
+    };
+    let survey = played.source().survey(&mut |_| {});
+    let links = survey.inventory.devices[0].nvlink_links.clone().unwrap();
+    assert_eq!((links.to_gpus, links.to_switches, links.to_others), (18, 0, 0));
+    assert_eq!(links.ends, Reading::Value(2));
+
+    let silent =
+        |symbol| format!("[[fault]]\nat_s = 0.0\nkind = \"missing_symbol\"\nsymbol = \"{symbol}\"\n");
+    let faults =
+        silent("nvmlDeviceGetNvLinkRemoteDeviceType") + &silent("nvmlDeviceGetNvLinkRemotePciInfo_v2");
+    let Some(played) = play(&format!("profile = \"H100\"\ngpus = 8\n{faults}")) else {
+        return;
+    };
+    let survey = played.source().survey(&mut |_| {});
+    let links = survey.inventory.devices[0].nvlink_links.clone().unwrap();
+    assert_eq!((links.to_gpus, links.to_switches, links.to_others), (0, 0, 18));
+    assert_eq!(links.ends, Reading::Unsupported);
 }
 
 #[test]

@@ -66,7 +66,7 @@ crate::record! {
         11 => nvlink_tx_bytes: Reading<u64>,
         /// NVLink data received by all links, in bytes, cumulative.
         12 => nvlink_rx_bytes: Reading<u64>,
-        /// PCIe bytes sent, cumulative (widened by the sampler where the driver's counter wraps).
+        /// PCIe bytes sent, cumulative; unsupported where the driver's counter has only 32 bits, which wrap unseen.
         13 => pcie_tx_bytes: Reading<u64>,
         /// PCIe bytes received, cumulative.
         14 => pcie_rx_bytes: Reading<u64>,

@@ -1,6 +1,6 @@
 //! Cumulative counters and power, by one call per device.
 //!
-//! Decides: which NVLink fields a device answers, and how a counter that wraps is widened. Answers are matched with
+//! Decides: which NVLink fields a device answers, and that a counter which wraps is none. Answers are matched with
 //! questions by position: ids were renumbered between drivers, and a library may answer with either number. Does not
 //! establish that a counter never restarted; whoever takes differences must look for that.
 
@@ -11,7 +11,7 @@ use super::session::{FieldValue, Handle, Session, field, number};
 const ENERGY: u32 = 83;
 /// Power now, in milliwatts.
 const POWER_INSTANT: u32 = 186;
-/// PCIe bytes; the header says that they may wrap.
+/// PCIe bytes; the header says that they may wrap, and then they are not used.
 const PCIE_SENT: u32 = 197;
 const PCIE_RECEIVED: u32 = 198;
 /// NVLink data in KiB; with the scope of all links, up to Hopper.
@@ -56,8 +56,6 @@ pub(super) struct Questions {
     asked: Vec<(u32, u32)>,
     answers: Vec<FieldValue>,
     links: Links,
-    pcie_sent: Widened,
-    pcie_received: Widened,
 }
 
 impl std::fmt::Debug for Questions {
@@ -107,8 +105,6 @@ impl Questions {
             answers: Vec::with_capacity(asked.len()),
             asked,
             links,
-            pcie_sent: Widened::default(),
-            pcie_received: Widened::default(),
         }
     }
 
@@ -119,14 +115,13 @@ impl Questions {
     pub(super) fn read(&mut self, session: &Session, device: Handle) -> Answer<Counters> {
         self.ask(session, device)?;
         let at = |place: usize| self.answers.get(place).map_or(Err(Fault::Malformed), number);
-        let (sent, received) = (at(2), at(3));
         Ok(Counters {
             energy_mj: at(0).map(|(v, _)| v),
             power_mw: at(1).map(|(v, _)| v),
             nvlink_sent: self.link_sum(0),
             nvlink_received: self.link_sum(1),
-            pcie_sent: sent.map(|(v, narrow)| self.pcie_sent.widen(v, narrow)),
-            pcie_received: received.map(|(v, narrow)| self.pcie_received.widen(v, narrow)),
+            pcie_sent: wide(at(2)),
+            pcie_received: wide(at(3)),
         })
     }
 
@@ -160,26 +155,12 @@ impl Questions {
     }
 }
 
-/// A counter that the driver keeps in 32 bits, continued in 64.
-///
-/// A second reading that is smaller than the first is taken for one turn of the counter. At more than 4 GiB between
-/// two readings turns are missed: the sum is a lower bound then.
-#[derive(Clone, Copy, Debug, Default)]
-struct Widened {
-    last: u64,
-    turns: u64,
-}
-
-impl Widened {
-    fn widen(&mut self, value: u64, narrow: bool) -> u64 {
-        if !narrow {
-            return value;
-        }
-        if value < self.last {
-            self.turns = self.turns.saturating_add(1);
-        }
-        self.last = value;
-        self.turns.saturating_mul(1 << 32).saturating_add(value)
+/// A counter of bytes that does not wrap. One of 32 bits does so several times between two readings, at the tens of GB/s of
+/// a PCIe link, and what it shows then is no count of anything.
+fn wide(answer: Answer<(u64, bool)>) -> Answer<u64> {
+    match answer? {
+        (_, true) => Err(Fault::Unsupported),
+        (value, false) => Ok(value),
     }
 }
 
@@ -188,13 +169,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_narrow_counter_goes_on_where_it_wraps_and_a_wide_one_is_left_alone() {
-        let mut counter = Widened::default();
-        assert_eq!(counter.widen(4_000_000_000, true), 4_000_000_000);
-        assert_eq!(counter.widen(5, true), (1 << 32) + 5);
-        assert_eq!(counter.widen(6, true), (1 << 32) + 6);
-        let mut wide = Widened::default();
-        assert_eq!(wide.widen(900, false), 900);
-        assert_eq!(wide.widen(3, false), 3);
+    fn a_counter_that_wraps_between_two_readings_is_not_offered() {
+        assert_eq!(wide(Ok((4_000_000_000, true))), Err(Fault::Unsupported));
+        assert_eq!(wide(Ok((5_000_000_000, false))), Ok(5_000_000_000));
+        assert_eq!(wide(Err(Fault::DeviceLost)), Err(Fault::DeviceLost));
     }
 }

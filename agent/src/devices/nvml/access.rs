@@ -44,6 +44,11 @@ impl Access {
         }
     }
 
+    /// Finds out what the device answers by now.
+    pub(super) fn survey(&mut self, session: &Session) {
+        self.questions.find_again(session, self.handle);
+    }
+
     /// Reads the device once. An error means that it did not answer at all.
     pub(super) fn read(
         &mut self,

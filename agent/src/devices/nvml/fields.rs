@@ -56,6 +56,8 @@ pub(super) struct Questions {
     asked: Vec<(u32, u32)>,
     answers: Vec<FieldValue>,
     links: Links,
+    /// What the links that were found later had counted before, in bytes: sent, received.
+    before: [u64; 2],
 }
 
 impl std::fmt::Debug for Questions {
@@ -74,8 +76,10 @@ impl Questions {
             Links::Together,
             [(NVLINK_SENT_KIB, ALL_LINKS), (NVLINK_RECEIVED_KIB, ALL_LINKS)],
         );
-        let asked = together.ask(session, device);
-        if asked.is_err() || together.link_answers().all(|a| a.is_ok()) {
+        if together.ask(session, device).is_err() {
+            return Self::new(Links::Untold, []);
+        }
+        if together.link_answers().all(|a| a.is_ok()) {
             return together;
         }
         let mut each = Self::new(
@@ -83,20 +87,54 @@ impl Questions {
             (0..MAX_LINKS).flat_map(|link| [(NVLINK_SENT_LINK, link), (NVLINK_RECEIVED_LINK, link)]),
         );
         if each.ask(session, device).is_err() {
-            return together;
+            return Self::new(Links::Untold, []);
         }
-        let answered: Vec<_> = each
+        // A link counts in both directions or in none.
+        let (asked, answers): (Vec<_>, Vec<_>) = each
             .asked
-            .iter()
-            .skip(HEAD.len())
-            .zip(each.link_answers())
-            .filter_map(|(question, answer)| answer.is_ok().then_some(*question))
-            .collect();
-        if answered.is_empty() {
-            Self::new(Links::Untold, [])
-        } else {
-            Self::new(Links::Each, answered)
+            .chunks_exact(2)
+            .zip(each.answers.chunks_exact(2))
+            .skip(HEAD.len().div_euclid(2))
+            .filter(|(_, answers)| answers.iter().all(|a| number(a).is_ok()))
+            .map(|(asked, answers)| (asked.to_vec(), answers.to_vec()))
+            .unzip();
+        if asked.is_empty() {
+            return Self::new(Links::Untold, []);
         }
+        let mut found = Self::new(Links::Each, asked.concat());
+        found.answers = each
+            .answers
+            .into_iter()
+            .take(HEAD.len())
+            .chain(answers.concat())
+            .collect();
+        found
+    }
+
+    /// Finds out again: a link may have come up since, and a refusal may have been of its moment. A question that was
+    /// answered once goes on being put, so that what falls silent is seen to.
+    pub(super) fn find_again(&mut self, session: &Session, device: Handle) {
+        self.grow(Self::find(session, device));
+    }
+
+    /// Takes over what was found if it is more. The sum goes on from where it was: what a further link counted before is
+    /// no traffic of the moment at which it was found.
+    fn grow(&mut self, mut found: Self) {
+        if found.asked.len() <= self.asked.len() {
+            return;
+        }
+        if self.links == Links::Each {
+            found.before = self.before;
+            let news = found.asked.iter().zip(&found.answers).skip(HEAD.len());
+            for ((question, answer), direction) in news.zip([0, 1].into_iter().cycle()) {
+                if !self.asked.contains(question)
+                    && let (Ok((bytes, _)), Some(before)) = (number(answer), found.before.get_mut(direction))
+                {
+                    *before = before.saturating_add(bytes);
+                }
+            }
+        }
+        *self = found;
     }
 
     fn new(links: Links, of_links: impl IntoIterator<Item = (u32, u32)>) -> Self {
@@ -105,6 +143,7 @@ impl Questions {
             answers: Vec::with_capacity(asked.len()),
             asked,
             links,
+            before: [0; 2],
         }
     }
 
@@ -114,12 +153,13 @@ impl Questions {
     /// What the call as a whole answered; where it was answered, each counter has an answer of its own.
     pub(super) fn read(&mut self, session: &Session, device: Handle) -> Answer<Counters> {
         self.ask(session, device)?;
+        let [sent_before, received_before] = self.before;
         let at = |place: usize| self.answers.get(place).map_or(Err(Fault::Malformed), number);
         Ok(Counters {
             energy_mj: at(0).map(|(v, _)| v),
             power_mw: at(1).map(|(v, _)| v),
-            nvlink_sent: self.link_sum(0),
-            nvlink_received: self.link_sum(1),
+            nvlink_sent: self.link_sum(0).map(|sum| sum.saturating_sub(sent_before)),
+            nvlink_received: self.link_sum(1).map(|sum| sum.saturating_sub(received_before)),
             pcie_sent: wide(at(2)),
             pcie_received: wide(at(3)),
         })
@@ -167,6 +207,39 @@ fn wide(answer: Answer<(u64, bool)>) -> Answer<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn of_links(counts: &[(u32, u64)]) -> Questions {
+        let answered = |id, scope, bytes| {
+            let mut answer = field(id, scope);
+            answer.nvmlReturn = 0;
+            // NVML_VALUE_TYPE_UNSIGNED_LONG_LONG.
+            answer.valueType = 3;
+            answer.value.ullVal = bytes;
+            answer
+        };
+        let both = [NVLINK_SENT_LINK, NVLINK_RECEIVED_LINK];
+        let asked = counts.iter().flat_map(|(link, _)| both.map(|id| (id, *link)));
+        let mut questions = Questions::new(Links::Each, asked);
+        questions.answers = HEAD.iter().map(|id| field(*id, 0)).collect();
+        for (link, bytes) in counts {
+            questions
+                .answers
+                .extend(both.map(|id| answered(id, *link, *bytes)));
+        }
+        questions
+    }
+
+    #[test]
+    fn a_link_that_comes_up_later_counts_from_then_on_and_none_is_given_up() {
+        let sent = |questions: &Questions| questions.link_sum(0).unwrap() - questions.before[0];
+        let mut questions = of_links(&[(0, 100), (2, 50)]);
+        questions.grow(of_links(&[(0, 110), (1, 9_000), (2, 60)]));
+        assert_eq!(sent(&questions), 170, "9,000 bytes were sent before");
+        questions.answers = of_links(&[(0, 110), (1, 9_005), (2, 60)]).answers;
+        assert_eq!(sent(&questions), 175);
+        questions.grow(of_links(&[(0, 120)]));
+        assert_eq!(questions.asked.len(), HEAD.len() + 6);
+    }
 
     #[test]
     fn a_counter_that_wraps_between_two_readings_is_not_offered() {

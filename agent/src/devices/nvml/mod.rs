@@ -475,7 +475,10 @@ impl Driver {
         now: impl Fn() -> BootNanos,
     ) -> Tracked {
         let access = match held {
-            Some(held) if held.handle == handle && held.extent == found.extent => held,
+            Some(mut held) if held.handle == handle && held.extent == found.extent => {
+                held.survey(&self.session);
+                held
+            }
             other => {
                 if let Some(stale) = other {
                     stale.close(&self.session);

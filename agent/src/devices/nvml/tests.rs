@@ -384,6 +384,22 @@ fn links_between_gpus_and_links_to_an_unnamed_end_are_told_apart() {
 }
 
 #[test]
+fn links_that_were_refused_at_one_survey_are_counted_from_the_next() {
+    let refusal = "[[fault]]\nat_s = 0.0\nfor_s = 5.0\nkind = \"not_supported\"\nsymbol = \"nvmlDeviceGetFieldValues\"\n";
+    let Some(played) = play(&format!("profile = \"H100\"\ntrace = \"training\"\n{refusal}")) else {
+        return;
+    };
+    let mut source = played.source();
+    source.survey(&mut |_| {});
+    played.hands()(BootNanos(10 * SECOND));
+    let tick = source.sample(TickKind::Regular, &mut |_| {});
+    assert_eq!(tick.devices[0].nvlink_tx_bytes, Reading::Unsupported);
+    source.survey(&mut |_| {});
+    let tick = source.sample(TickKind::Regular, &mut |_| {});
+    assert!(tick.devices[0].nvlink_tx_bytes.value().is_some());
+}
+
+#[test]
 fn a_blackwell_part_tells_of_its_links_one_by_one() {
     let Some(played) = play("profile = \"B200\"\ngpus = 2\ntrace = \"training\"\n") else {
         return;

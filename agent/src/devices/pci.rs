@@ -1,9 +1,9 @@
 //! Every accelerator on the PCI bus, of every vendor, and every NVSwitch, from sysfs.
 //!
-//! Decides: which functions are accelerators and which are switches between them, and which of them report. A driver lists only what it holds; the bus
-//! also shows what no driver holds, what another vendor made, and what was handed to a guest. Trusts the kernel's
-//! sysfs. Does not establish that nothing hides: a function removed from the bus, or a bus that a hypervisor edits, is
-//! not seen.
+//! Decides: which functions are accelerators and which are switches between them, and which of them report. A driver
+//! lists only what it holds; the bus also shows what no driver holds, what another vendor made, and what was handed to
+//! a guest. Trusts the kernel's sysfs. Does not establish that nothing hides: a function removed from the bus, or a bus
+//! that a hypervisor edits, is not seen.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,6 +15,9 @@ use weighbridge::telemetry::{BusDevice, BusDriver, BusSwitch, DeviceState};
 
 /// NVIDIA's vendor id.
 pub const NVIDIA: u16 = 0x10de;
+
+const AMD: u16 = 0x1002;
+const INTEL: u16 = 0x8086;
 
 /// The most functions that are looked at; a host has a few hundred.
 const MAX_FUNCTIONS: usize = 16_384;
@@ -166,7 +169,7 @@ fn function(path: &Path) -> Option<(Kind, BusFunction)> {
     // PCI Code and ID Assignment: 0680h is a bridge of another kind, and NVIDIA makes no other for servers.
     let kind = match (vendor, class >> 8) {
         (NVIDIA, 0x0680) => Kind::Switch,
-        _ if is_accelerator(vendor, device, class) => Kind::Accelerator,
+        _ if is_accelerator(address, vendor, device, class) => Kind::Accelerator,
         _ => return None,
     };
     // A virtual function of SR-IOV is a share of a device that is listed already.
@@ -195,14 +198,19 @@ fn number(path: &Path, name: &str) -> Option<u32> {
 
 /// Whether a function is an accelerator. Rather one too many than one too few: a licence's manifest and catalogue say
 /// what counts, and a display adapter that is not on them does no harm in a list.
-fn is_accelerator(vendor: u16, device: u16, class: u32) -> bool {
+fn is_accelerator(address: PciAddress, vendor: u16, device: u16, class: u32) -> bool {
     match (vendor, class >> 8) {
+        // AMD's and Intel's cards are display controllers of one kind or another, and so is the graphics within their
+        // processors, which no licence is about. AMD's stands on a bus like any card's and is told by its number: cards
+        // have had 6600h and above since 2012, processors 13xxh to 19xxh and 96xxh to 9fxxh, and the display adapters on old
+        // server boards 5xxxh (the kernel's amdgpu and radeon, AMD_IS_APU). Unknown numbers are taken for cards.
+        (AMD, 0x0300 | 0x0302 | 0x0380) => !matches!(device, 0..=0x65ff | 0x9600..=0x9fff),
+        // Intel's is always device 2 on bus 0 (the datasheets of its processors); a card never is on the root bus of a host.
+        (INTEL, 0x0300 | 0x0302 | 0x0380) => (address.domain, address.bus, address.device) != (0, 0, 2),
         // PCI Code and ID Assignment: base class 12h is a processing accelerator, 0302h a 3D controller.
         (_, 0x1200..=0x12ff | 0x0302) => true,
         // NVIDIA's data-centre parts are 0302h; with a display engine, and all workstation parts, 0300h.
-        (NVIDIA, 0x0300) => true,
-        // AMD Instinct and Intel Max and Flex before they took 12h: "other display controller".
-        (NVIDIA | 0x1002 | 0x8086, 0x0380) => true,
+        (NVIDIA, 0x0300 | 0x0380) => true,
         // Habana (Gaudi): every function is an accelerator.
         (0x1da3, _) => true,
         // AWS Neuron: Inferentia, Trainium, and their successors, under the class of system peripherals.
@@ -228,8 +236,8 @@ fn driver(path: &Path, vendor: u16) -> BusDriver {
     }
     let vendors: &[&str] = match vendor {
         NVIDIA => &["nvidia", "nvidia-nvswitch"],
-        0x1002 => &["amdgpu"],
-        0x8086 => &["xe", "i915", "intel_vpu"],
+        AMD => &["amdgpu"],
+        INTEL => &["xe", "i915", "intel_vpu"],
         0x1da3 => &["habanalabs"],
         0x1d0f => &["neuron"],
         0x1ae0 => &["google_tpu", "tpu", "accel"],
@@ -329,6 +337,31 @@ pub(crate) mod tests {
                 (0x1e52, BusDriver::Other),
             ]
         );
+    }
+
+    #[test]
+    fn a_card_that_drives_a_display_is_seen_and_the_graphics_of_a_processor_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let cards = [
+            // Radeon PRO W7900 and Instinct MI210; Arc A770 and Flex 170.
+            ("0000:03:00.0", [0x1002, 0x7448, 0, 0], 0x030000),
+            ("0000:04:00.0", [0x1002, 0x740f, 0, 0], 0x038000),
+            ("0000:05:00.0", [0x8086, 0x56a0, 0, 0], 0x030000),
+            ("0000:06:00.0", [0x8086, 0x56c0, 0, 0], 0x038000),
+        ];
+        let within = [
+            // Of two Ryzen and of a Xeon E without a display; a display adapter on a server's board.
+            ("0000:07:00.0", [0x1002, 0x164e, 0, 0], 0x030000),
+            ("0000:08:00.0", [0x1002, 0x15bf, 0, 0], 0x038000),
+            ("0000:00:02.0", [0x8086, 0x4c9a, 0, 0], 0x038000),
+            ("0000:09:00.0", [0x1002, 0x515e, 0, 0], 0x030000),
+        ];
+        for (address, ids, class) in cards.into_iter().chain(within) {
+            place(root.path(), address, ids, class, None);
+        }
+        let found = scan(root.path()).unwrap().accelerators;
+        let devices: Vec<_> = found.iter().map(|f| f.id.device).collect();
+        assert_eq!(devices, cards.map(|(_, ids, _)| ids[1]));
     }
 
     #[test]

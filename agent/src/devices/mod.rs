@@ -45,10 +45,9 @@ pub trait DeviceSource {
 
     /// Reads every device once.
     ///
-    /// A [`TickKind::Regular`] tick holds every reading. A [`TickKind::Burst`] tick holds energy, power, NVLink and
-    /// PCIe bytes and, where 150 ms passed since it last did, activity; readings that it does not ask for are `Unsupported` in it. The
-    /// activity of each kind covers the time since the last activity of the same kind, so that either kind is whole
-    /// by itself. `DeviceSample::device`, like `Notice::device`, is the position in the last inventory.
+    /// A [`TickKind::Regular`] tick holds every reading; its activity covers the time since the regular tick before. A
+    /// [`TickKind::Burst`] tick holds what one call gives: energy, power, NVLink and PCIe bytes. Readings that it does not
+    /// ask for are `Unsupported` in it. `DeviceSample::device`, like `Notice::device`, is the position in the last inventory.
     fn sample(&mut self, kind: TickKind, calling: &mut dyn FnMut(Call)) -> Tick;
 
     /// Looks for what changes seldom: the library on disk, the bus, MIG. True where a new survey is due.

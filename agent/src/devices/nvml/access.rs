@@ -59,10 +59,6 @@ impl Access {
     ) -> Answer<DeviceSample> {
         let counters = self.questions.read(session, self.handle)?;
         let device = session.device(self.handle);
-        let activity = match &mut self.meter {
-            Some(meter) => meter.read(session, self.handle, kind, request, || clock.boot_now()),
-            None => Reading::Unsupported,
-        };
         let power = counters.power_mw.or_else(|fault| match fault {
             // Drivers that do not know field 186 answer the older call.
             Fault::Unsupported => device.power_usage().map(u64::from).map_err(Fault::from),
@@ -75,11 +71,13 @@ impl Access {
             nvlink_rx_bytes: reading(counters.nvlink_received),
             pcie_tx_bytes: reading(counters.pcie_sent),
             pcie_rx_bytes: reading(counters.pcie_received),
-            activity,
             ..blank(0, DeviceState::Present, BootNanos(0), Fault::Unsupported)
         };
         if kind == TickKind::Burst {
             return Ok(sample);
+        }
+        if let Some(meter) = &mut self.meter {
+            sample.activity = meter.read(session, self.handle, request, || clock.boot_now());
         }
         let clock_of = |domain| reading(device.clock_info(domain).map_err(Fault::from));
         sample.sm_clock_mhz = clock_of(ClockDomain::SM);

@@ -7,8 +7,8 @@
 
 use super::fault::{Answer, Fault, reading};
 use super::session::{GpmSample, Handle, Metrics, Session, metrics};
-use weighbridge::telemetry::{Activity, Reading, TickKind};
-use weighbridge::time::{BootNanos, SECOND};
+use weighbridge::telemetry::{Activity, Reading};
+use weighbridge::time::BootNanos;
 use weighbridge::unit::Ppm;
 
 /// GPM metric ids in the order of the fields of [`Activity`].
@@ -24,8 +24,7 @@ const WHOLE: u64 = 1_000_000_000;
 /// There is nothing to compare with yet (`NVML_ERROR_NOT_READY`).
 const NOT_READY: Fault = Fault::Failed(27);
 
-/// A pair spans more than this, in nanoseconds: the header asks for more than the 100 ms of the hardware's own
-/// refresh. The ticks of a burst, 100 ms apart, so give pairs of 200 ms.
+/// A pair spans more than this, in nanoseconds: the header asks for more than the 100 ms of the hardware's own refresh.
 const SHORTEST_PAIR: u64 = 150_000_000;
 
 /// A GPU instance.
@@ -105,15 +104,12 @@ struct Pair {
     older_at: Option<BootNanos>,
 }
 
-/// The pairs of one device. Regular ticks and bursts have pairs of their own, so that either is whole by itself.
+/// The pairs of one device.
 #[derive(Debug)]
-pub(super) struct Meter {
-    regular: Vec<Pair>,
-    burst: Vec<Pair>,
-}
+pub(super) struct Meter(Vec<Pair>);
 
 impl Meter {
-    /// Allocates the pairs, and fills the older sample of the regular ones.
+    /// Allocates the pairs, and fills the older sample of each.
     pub(super) fn open(
         session: &Session,
         device: Handle,
@@ -124,24 +120,17 @@ impl Meter {
             Extent::Whole => vec![(None, Part::ALL)],
             Extent::Instances(all) => all.iter().map(|i| (Some(i.id), i.part)).collect(),
         };
-        let mut meter = Self {
-            regular: Vec::new(),
-            burst: Vec::new(),
-        };
+        let mut meter = Self(Vec::new());
         for (instance, part) in parts {
-            let made = pair(session, instance, part).and_then(|regular| {
-                meter.regular.push(regular);
-                pair(session, instance, part)
-            });
-            match made {
-                Ok(burst) => meter.burst.push(burst),
+            match pair(session, instance, part) {
+                Ok(pair) => meter.0.push(pair),
                 Err(fault) => {
                     meter.close(session);
                     return Err(fault);
                 }
             }
         }
-        for pair in &mut meter.regular {
+        for pair in &mut meter.0 {
             if session.gpm_take(device, pair.instance, &mut pair.older).is_ok() {
                 pair.older_at = Some(now());
             }
@@ -149,32 +138,26 @@ impl Meter {
         Ok(meter)
     }
 
-    /// Activity since the last call for ticks of this kind.
+    /// Activity since the last call.
     pub(super) fn read(
         &mut self,
         session: &Session,
         device: Handle,
-        kind: TickKind,
         request: &mut Request,
         now: impl Fn() -> BootNanos,
     ) -> Reading<Activity> {
-        let pairs = match kind {
-            TickKind::Regular => &mut self.regular,
-            TickKind::Burst => &mut self.burst,
-        };
-        if pairs.is_empty() {
+        if self.0.is_empty() {
             return Reading::Unsupported;
         }
         let mut sums = [Ok(0u64); 10];
         let mut interval_ns = None;
-        for pair in pairs.iter_mut() {
-            match (kind, pair.older_at.map(|older| now().since(older))) {
-                // The first regular tick may follow a survey at once; the second covers its time as well.
-                (TickKind::Regular, Some(0..SHORTEST_PAIR)) => return reading(Err(NOT_READY)),
-                (TickKind::Burst, Some(0..SHORTEST_PAIR)) => return Reading::Unsupported,
-                // The older one is of the burst before, and the time between the two is the regular ticks'.
-                (TickKind::Burst, Some(SECOND..)) => pair.older_at = None,
-                _ => {}
+        for pair in &mut self.0 {
+            // The first tick may follow a survey at once; the second covers its time as well.
+            if pair
+                .older_at
+                .is_some_and(|older| now().since(older) < SHORTEST_PAIR)
+            {
+                return reading(Err(NOT_READY));
             }
             let read = pair.advance(session, device, request, &now);
             let (length, shares) = match read {
@@ -210,7 +193,7 @@ impl Meter {
 
     /// Gives the samples back.
     pub(super) fn close(self, session: &Session) {
-        for pair in self.regular.into_iter().chain(self.burst) {
+        for pair in self.0 {
             session.gpm_free(pair.older);
             session.gpm_free(pair.newer);
         }

@@ -70,7 +70,7 @@ crate::record! {
         13 => pcie_tx_bytes: Reading<u64>,
         /// PCIe bytes received, cumulative.
         14 => pcie_rx_bytes: Reading<u64>,
-        /// Activity since the previous sample of this device.
+        /// Activity since the previous regular sample of this device.
         15 => activity: Reading<Activity>,
     }
 }
@@ -110,7 +110,8 @@ crate::code! {
         DeviceLost = 3 => "device lost",
         /// The NVML library on disk is no longer the one that was loaded.
         LibraryChanged = 4 => "library changed",
-        /// About to call into this device; if no tick follows, the call hung.
+        /// The answer to the question where the sampler stands: in a call to this device, since the time of the notice where it is
+        /// overdue, else at that time. It goes no further than the supervisor.
         Calling = 5 => "calling",
     }
 }

@@ -1,8 +1,8 @@
 //! The sampler in one's own process, on a clock that stands still between ticks.
 //!
-//! Decides: nothing of its own; it runs the same watch as the child process does. It serves tests, `measure` on short
-//! spans, and the replay of long traces, where hours pass in seconds. A driver call that hangs hangs its caller, which
-//! is why the service does not work this way.
+//! Decides: nothing of its own; it runs the same watch as the child process does. It serves tests
+//! and the replay of long traces, where hours pass in seconds. A driver call that hangs hangs its caller, which is why
+//! neither the service nor `measure` works this way.
 
 use super::schedule::{Bursts, Schedule};
 use super::watch::Watch;

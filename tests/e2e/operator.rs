@@ -109,7 +109,7 @@ fn preview_shows_what_leaves_and_only_fields_that_have_a_written_reason() {
         device["delivered"]["workload"]["windows"]["cannot tell"].is_u64(),
         "{device}"
     );
-    let compute = device["delivered"]["compute_tpp_hours"]["upper"]
+    let compute = device["delivered"]["compute_tpp_hours"]["upper_unconditional"]
         .as_str()
         .unwrap();
     assert!(

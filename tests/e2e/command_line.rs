@@ -18,6 +18,8 @@ fn verbs(under: &[&str]) -> BTreeSet<String> {
     listed
         .lines()
         .map_while(|line| line.strip_prefix("  "))
+        // What a verb does may take a second line, which is indented further.
+        .filter(|line| !line.starts_with(' '))
         .filter_map(|line| line.split_whitespace().next())
         .filter(|verb| *verb != "help")
         .flat_map(|verb| verbs(&[under, &[verb]].concat()))

@@ -28,6 +28,7 @@ pub mod bounded;
 
 pub mod cbor;
 pub mod crypto;
+pub mod x509;
 pub mod document;
 
 pub mod accelerator;

@@ -13,5 +13,5 @@ mod primitive;
 pub use pem::{PemError, pem_decode, pem_encode};
 pub use primitive::{
     Algorithm, Entropy, KeyError, PublicKey, SecretKey, Sha256, SignError, Signer, VerifyError, hmac_sha256,
-    sha256,
+    sha1_name, sha256, sha384,
 };

@@ -2,8 +2,8 @@
 
 use crate::id::Digest;
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED, ED25519, EcdsaKeyPair,
-    Ed25519KeyPair, KeyPair, UnparsedPublicKey,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_ASN1,
+    ECDSA_P384_SHA384_FIXED, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair, UnparsedPublicKey,
 };
 use ring::{digest, hmac, rand::SecureRandom, rand::SystemRandom};
 use zeroize::Zeroizing;
@@ -40,12 +40,28 @@ pub fn sha256(bytes: &[u8]) -> Digest {
     to_digest(&digest::digest(&digest::SHA256, bytes))
 }
 
-fn to_digest(d: &digest::Digest) -> Digest {
-    let mut out = [0u8; 32];
+/// SHA-384 of `bytes`: what devices and their vendor digest with.
+#[must_use]
+pub fn sha384(bytes: &[u8]) -> [u8; 48] {
+    fixed(&digest::digest(&digest::SHA384, bytes))
+}
+
+/// SHA-1 of `bytes`. It names keys and certificates in OCSP replies (RFC 6960 §4.1.1); nothing rests on its strength.
+#[must_use]
+pub fn sha1_name(bytes: &[u8]) -> [u8; 20] {
+    fixed(&digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, bytes))
+}
+
+fn fixed<const N: usize>(d: &digest::Digest) -> [u8; N] {
+    let mut out = [0u8; N];
     for (to, from) in out.iter_mut().zip(d.as_ref()) {
         *to = *from;
     }
-    Digest(out)
+    out
+}
+
+fn to_digest(d: &digest::Digest) -> Digest {
+    Digest(fixed(d))
 }
 
 /// SHA-256 over several pieces.
@@ -232,6 +248,21 @@ impl PublicKey {
         let algorithm: &dyn ring::signature::VerificationAlgorithm = match self.algorithm {
             Algorithm::EcdsaP256 => &ECDSA_P256_SHA256_FIXED,
             Algorithm::EcdsaP384 => &ECDSA_P384_SHA384_FIXED,
+            Algorithm::Ed25519 => &ED25519,
+        };
+        UnparsedPublicKey::new(algorithm, self.raw())
+            .verify(message, signature)
+            .map_err(|_| VerifyError)
+    }
+
+    /// Checks a `signature` that is written as X.509 writes it: for ECDSA a DER sequence of two integers (RFC 3279 §2.2.3).
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub fn verify_der(&self, message: &[u8], signature: &[u8]) -> Result<(), VerifyError> {
+        let algorithm: &dyn ring::signature::VerificationAlgorithm = match self.algorithm {
+            Algorithm::EcdsaP256 => &ECDSA_P256_SHA256_ASN1,
+            Algorithm::EcdsaP384 => &ECDSA_P384_SHA384_ASN1,
             Algorithm::Ed25519 => &ED25519,
         };
         UnparsedPublicKey::new(algorithm, self.raw())

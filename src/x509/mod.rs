@@ -1,0 +1,419 @@
+//! Certificates and paths (RFC 5280): the border to `x509-parser`.
+//!
+//! Decides: whether one certificate was issued by the holder of another, and whether a path leads to a key that is pinned.
+//! Trusts only that key. Does not establish that a certificate was not revoked: [`ocsp`] reads what its issuer says of it. Only ECDSA on
+//! P-384 with SHA-384 is accepted, since that is what devices and their vendor use.
+
+pub(crate) mod der;
+pub mod ocsp;
+
+pub use der::DerError;
+
+use crate::crypto::{Algorithm, PublicKey, pem_decode, sha256};
+use crate::id::Digest;
+use crate::time::UnixSeconds;
+use std::collections::BTreeSet;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::prelude::FromDer;
+
+/// The longest certificate that is read, in bytes; device certificates have some 900.
+const MAX_CERTIFICATE: usize = 16 << 10;
+/// ecdsa-with-SHA384 (RFC 5758 §3.2).
+const ECDSA_SHA384: &str = "1.2.840.10045.4.3.3";
+/// Critical extensions that are understood here: key usage, basic constraints, extended key usage, subject alternative name.
+const UNDERSTOOD: [&str; 4] = ["2.5.29.15", "2.5.29.19", "2.5.29.37", "2.5.29.17"];
+
+/// Why bytes are not a certificate that can be used here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertificateError {
+    /// The structure.
+    #[error("not one X.509 certificate in DER")]
+    Form,
+    /// The text around it.
+    #[error("not a text of PEM certificates")]
+    Pem,
+    /// The key.
+    #[error("the key of `{subject}` is not one of P-384")]
+    Key {
+        /// Whose.
+        subject: String,
+    },
+    /// The algorithm of its signature.
+    #[error("`{subject}` is signed with {found}, not with ECDSA and SHA-384")]
+    Algorithm {
+        /// Whose.
+        subject: String,
+        /// The object identifier found.
+        found: String,
+    },
+    /// A critical extension.
+    #[error("`{subject}` has the critical extension {found}, which is not understood here")]
+    Critical {
+        /// Whose.
+        subject: String,
+        /// The object identifier found.
+        found: String,
+    },
+}
+
+/// Why a path does not lead where it should.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PathError {
+    /// How many certificates there are.
+    #[error("the chain has {found} certificates where {expected} are expected")]
+    Length {
+        /// As demanded.
+        expected: usize,
+        /// As found.
+        found: usize,
+    },
+    /// The names.
+    #[error("`{subject}` names another issuer than `{issuer}`")]
+    Issuer {
+        /// The certificate.
+        subject: String,
+        /// The one after it.
+        issuer: String,
+    },
+    /// An issuer that may not issue.
+    #[error("`{issuer}` may not issue certificates: {why}")]
+    Authority {
+        /// The issuer.
+        issuer: String,
+        /// What it lacks.
+        why: &'static str,
+    },
+    /// The signature.
+    #[error("the signature on `{subject}` is not that of `{issuer}`")]
+    Signature {
+        /// The certificate.
+        subject: String,
+        /// The one after it.
+        issuer: String,
+    },
+    /// The root.
+    #[error("the chain ends in `{subject}` with key {found}, not with the pinned root {pinned}")]
+    Root {
+        /// The last certificate.
+        subject: String,
+        /// SHA-256 of its key.
+        found: Digest,
+        /// SHA-256 of the key that is pinned.
+        pinned: Digest,
+    },
+    /// The time.
+    #[error("`{subject}` holds from {from} to {to}, not at {at}")]
+    Time {
+        /// The certificate.
+        subject: String,
+        /// Its first second.
+        from: UnixSeconds,
+        /// Its last second.
+        to: UnixSeconds,
+        /// The time asked for.
+        at: UnixSeconds,
+    },
+}
+
+/// An extension as it stands in a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Extension {
+    oid: String,
+    value: Vec<u8>,
+}
+
+/// A certificate that was read. Whose it is, its issuer's signature tells: [`Links::verify`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    der: Vec<u8>,
+    signed: Vec<u8>,
+    signature: Vec<u8>,
+    subject: Vec<u8>,
+    issuer: Vec<u8>,
+    common_name: String,
+    serial: Vec<u8>,
+    key: PublicKey,
+    valid: (UnixSeconds, UnixSeconds),
+    is_ca: bool,
+    path_length: Option<u32>,
+    signs_certificates: bool,
+    signs_data: bool,
+    signs_ocsp: bool,
+    extensions: Vec<Extension>,
+}
+
+impl Certificate {
+    /// Reads one certificate, and nothing after it.
+    ///
+    /// # Errors
+    /// [`CertificateError`].
+    pub fn parse(der: &[u8]) -> Result<Self, CertificateError> {
+        if der.len() > MAX_CERTIFICATE {
+            return Err(CertificateError::Form);
+        }
+        let (rest, parsed) = X509Certificate::from_der(der).map_err(|_| CertificateError::Form)?;
+        if !rest.is_empty() {
+            return Err(CertificateError::Form);
+        }
+        let common_name = parsed
+            .subject()
+            .iter_common_name()
+            .next()
+            .and_then(|n| n.as_str().ok())
+            .unwrap_or("a certificate without a common name")
+            .to_owned();
+        let subject = || common_name.clone();
+        let algorithm = parsed.signature_algorithm.algorithm.to_id_string();
+        if algorithm != ECDSA_SHA384 || parsed.signature_algorithm != parsed.tbs_certificate.signature {
+            return Err(CertificateError::Algorithm {
+                subject: subject(),
+                found: algorithm,
+            });
+        }
+        let key = PublicKey::from_spki(parsed.public_key().raw)
+            .ok()
+            .filter(|k| k.algorithm() == Algorithm::EcdsaP384)
+            .ok_or_else(|| CertificateError::Key { subject: subject() })?;
+        let mut certificate = Self {
+            der: der.to_vec(),
+            signed: parsed.tbs_certificate.as_ref().to_vec(),
+            signature: parsed.signature_value.data.to_vec(),
+            subject: parsed.subject().as_raw().to_vec(),
+            issuer: parsed.issuer().as_raw().to_vec(),
+            serial: parsed.raw_serial().to_vec(),
+            key,
+            valid: (
+                UnixSeconds(parsed.validity().not_before.timestamp()),
+                UnixSeconds(parsed.validity().not_after.timestamp()),
+            ),
+            is_ca: false,
+            path_length: None,
+            signs_certificates: false,
+            signs_data: false,
+            signs_ocsp: false,
+            extensions: Vec::new(),
+            common_name,
+        };
+        let mut seen = BTreeSet::new();
+        for extension in parsed.extensions() {
+            let oid = extension.oid.to_id_string();
+            if !seen.insert(oid.clone()) {
+                return Err(CertificateError::Form);
+            }
+            if extension.critical && !UNDERSTOOD.contains(&oid.as_str()) {
+                return Err(CertificateError::Critical {
+                    subject: certificate.common_name,
+                    found: oid,
+                });
+            }
+            match extension.parsed_extension() {
+                ParsedExtension::BasicConstraints(basic) => {
+                    certificate.is_ca = basic.ca;
+                    certificate.path_length = basic.path_len_constraint;
+                }
+                ParsedExtension::KeyUsage(usage) => {
+                    certificate.signs_certificates = usage.key_cert_sign();
+                    certificate.signs_data = usage.digital_signature();
+                }
+                ParsedExtension::ExtendedKeyUsage(usage) => certificate.signs_ocsp = usage.ocsp_signing,
+                ParsedExtension::ParseError { .. } => return Err(CertificateError::Form),
+                _ => {}
+            }
+            certificate.extensions.push(Extension {
+                oid,
+                value: extension.value.to_vec(),
+            });
+        }
+        Ok(certificate)
+    }
+
+    /// Reads a text of PEM certificates, in their order, at most `most`.
+    ///
+    /// # Errors
+    /// [`CertificateError`].
+    pub fn parse_pem_chain(text: &str, most: usize) -> Result<Vec<Self>, CertificateError> {
+        const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+        let mut parts = text.split(BEGIN);
+        if parts.next().is_none_or(|before| !before.trim().is_empty()) {
+            return Err(CertificateError::Pem);
+        }
+        let mut found = Vec::new();
+        for part in parts {
+            let after = part
+                .split_once("-----END CERTIFICATE-----")
+                .map(|(_, after)| after);
+            // Evidence as it is published may end its text with a zero byte.
+            if found.len() >= most || after.is_none_or(|a| !a.trim().trim_matches('\0').is_empty()) {
+                return Err(CertificateError::Pem);
+            }
+            let der =
+                pem_decode("CERTIFICATE", &format!("{BEGIN}{part}")).map_err(|_| CertificateError::Pem)?;
+            found.push(Self::parse(&der)?);
+        }
+        if found.is_empty() {
+            return Err(CertificateError::Pem);
+        }
+        Ok(found)
+    }
+
+    /// The bytes that were read.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The first common name of its subject.
+    #[must_use]
+    pub fn common_name(&self) -> &str {
+        &self.common_name
+    }
+
+    /// The subject's name in DER.
+    #[must_use]
+    pub fn subject(&self) -> &[u8] {
+        &self.subject
+    }
+
+    /// The serial number, most significant byte first, as it is encoded.
+    #[must_use]
+    pub fn serial(&self) -> &[u8] {
+        &self.serial
+    }
+
+    /// The public key.
+    #[must_use]
+    pub fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    /// First and last second of its validity.
+    #[must_use]
+    pub fn valid(&self) -> (UnixSeconds, UnixSeconds) {
+        self.valid
+    }
+
+    /// Whether its key may sign data (key usage `digitalSignature`).
+    #[must_use]
+    pub fn signs_data(&self) -> bool {
+        self.signs_data
+    }
+
+    /// Whether its key may sign OCSP replies for its issuer (RFC 6960 §4.2.2.2).
+    #[must_use]
+    pub fn signs_ocsp(&self) -> bool {
+        self.signs_ocsp
+    }
+
+    /// The value of an extension, by its object identifier in dots.
+    #[must_use]
+    pub fn extension(&self, oid: &str) -> Option<&[u8]> {
+        let found = self.extensions.iter().find(|e| e.oid == oid)?;
+        Some(&found.value)
+    }
+
+    /// Whether it holds at a time.
+    ///
+    /// # Errors
+    /// [`PathError::Time`].
+    pub fn holds_at(&self, at: UnixSeconds) -> Result<(), PathError> {
+        let (from, to) = self.valid;
+        if (from..=to).contains(&at) {
+            return Ok(());
+        }
+        Err(PathError::Time {
+            subject: self.common_name.clone(),
+            from,
+            to,
+            at,
+        })
+    }
+}
+
+/// Remembers which certificates were issued by which keys, so that what many chains share is verified once.
+#[derive(Clone, Debug, Default)]
+pub struct Links {
+    verified: BTreeSet<Digest>,
+}
+
+impl Links {
+    /// The most links that are remembered; a fleet of ten thousand devices has some twenty thousand.
+    const MOST: usize = 1 << 17;
+
+    /// Checks that `issuer`, which stands `below` certificates above the end of its path, issued `certificate`.
+    ///
+    /// # Errors
+    /// [`PathError`].
+    pub fn verify(
+        &mut self,
+        certificate: &Certificate,
+        issuer: &Certificate,
+        below: usize,
+    ) -> Result<(), PathError> {
+        let subject = || certificate.common_name.clone();
+        let by = || issuer.common_name.clone();
+        if certificate.issuer != issuer.subject {
+            return Err(PathError::Issuer {
+                subject: subject(),
+                issuer: by(),
+            });
+        }
+        let allowed = issuer
+            .path_length
+            .is_none_or(|most| usize::try_from(most).is_ok_and(|most| below <= most));
+        let lacks = match () {
+            () if !issuer.is_ca => Some("its basic constraints do not make it an authority"),
+            () if !issuer.signs_certificates => Some("its key usage lacks keyCertSign"),
+            () if !allowed => Some("its path length is passed"),
+            () => None,
+        };
+        if let Some(why) = lacks {
+            return Err(PathError::Authority { issuer: by(), why });
+        }
+        let link = sha256(&[issuer.key.spki(), certificate.der.as_slice()].concat());
+        if self.verified.contains(&link) {
+            return Ok(());
+        }
+        issuer
+            .key
+            .verify_der(&certificate.signed, &certificate.signature)
+            .map_err(|_| PathError::Signature {
+                subject: subject(),
+                issuer: by(),
+            })?;
+        if self.verified.len() >= Self::MOST {
+            self.verified.clear();
+        }
+        self.verified.insert(link);
+        Ok(())
+    }
+
+    /// Checks a path, its end first and its root last: every link, and that the root's key is the pinned one (SHA-256 of its
+    /// SubjectPublicKeyInfo). A name proves nothing: a root that only looks like the pinned one is refused.
+    ///
+    /// # Errors
+    /// [`PathError`].
+    pub fn verify_path(&mut self, path: &[Certificate], root: &Digest) -> Result<(), PathError> {
+        let Some(last) = path.last() else {
+            return Err(PathError::Length {
+                expected: 1,
+                found: 0,
+            });
+        };
+        if last.key.id() != *root {
+            return Err(PathError::Root {
+                subject: last.common_name.clone(),
+                found: last.key.id(),
+                pinned: *root,
+            });
+        }
+        for (below, pair) in path.windows(2).enumerate() {
+            if let [certificate, issuer] = pair {
+                self.verify(certificate, issuer, below)?;
+            }
+        }
+        self.verify(last, last, path.len().saturating_sub(1))
+    }
+}

@@ -36,6 +36,7 @@ pub mod telemetry;
 pub mod accounting;
 pub mod workload;
 pub mod report;
+pub mod hardware;
 
 pub mod rules;
 pub mod licence;

@@ -1,0 +1,540 @@
+//! One device's evidence, step by step.
+//!
+//! Decides: for each step whether it passed, failed or was not checked, and why, at a given time. The result names every file it rests on by its
+//! SHA-256, so that it can be redone when signers have long expired. A mismatch says that the device measures something other than the
+//! manifest demands; what that is, it does not say.
+
+use super::chain::{Arch, DeviceChain, DeviceIdentity};
+use super::opaque::Pdi;
+use super::rim::Rim;
+use super::spdm::Report;
+use super::{RimError, SpdmError};
+use crate::crypto::sha256;
+use crate::hardware::{Step, told};
+use crate::id::Digest;
+use crate::time::UnixSeconds;
+use crate::x509::ocsp::{OcspError, Reply, Status};
+use crate::x509::{Certificate, CertificateError, Links};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The measurement of the first video decoder's firmware, which is not taken where that decoder is off.
+const NVDEC0: u8 = 35;
+/// Certificates of a device's chain of which the issuer's responder knows: not the firmware's, which the device made itself.
+const KNOWN_TO_RESPONDER: std::ops::Range<usize> = 1..4;
+
+/// A file as it was presented: its name for a person, its digest, and what it is if it can be used.
+#[derive(Debug)]
+pub struct Presented<T, E> {
+    /// How a person calls it.
+    pub name: String,
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+    /// What it is.
+    pub content: Result<T, E>,
+}
+
+impl<T, E> Presented<T, E> {
+    /// Reads a file.
+    pub fn read(name: &str, bytes: &[u8], read: impl FnOnce(&[u8]) -> Result<T, E>) -> Self {
+        Self {
+            name: name.to_owned(),
+            digest: sha256(bytes),
+            content: read(bytes),
+        }
+    }
+}
+
+/// What a report is held against.
+#[derive(Debug, Default)]
+pub struct Collateral {
+    /// Reference manifests. Several issues of one may stand side by side.
+    pub rims: Vec<Presented<Rim, RimError>>,
+    /// OCSP replies.
+    pub replies: Vec<Presented<Reply, OcspError>>,
+}
+
+/// Under which terms.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// The time at which everything must hold.
+    pub at: UnixSeconds,
+    /// The nonce that the verifier gave.
+    pub nonce: Option<[u8; 32]>,
+    /// SHA-256 of the key of the root of device chains.
+    pub root: Digest,
+}
+
+/// What a manifest speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A GPU's driver.
+    Driver,
+    /// A GPU's VBIOS.
+    Vbios,
+    /// A switch's BIOS.
+    Bios,
+}
+
+impl Kind {
+    /// How a person reads it.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Driver => "driver",
+            Self::Vbios => "VBIOS",
+            Self::Bios => "BIOS",
+        }
+    }
+}
+
+/// A measurement that is not as a manifest demands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mismatch {
+    /// Its index, from 0.
+    pub index: u8,
+    /// What the manifest allows, in hexadecimal.
+    pub expected: Vec<String>,
+    /// What the device measured, in hexadecimal; `None` where it did not measure it.
+    pub found: Option<String>,
+    /// Which manifest demands it.
+    pub source: Kind,
+}
+
+/// A manifest that a report was compared with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Compared {
+    /// What it speaks of.
+    pub kind: Kind,
+    /// The file, as it was presented.
+    pub file: String,
+    /// SHA-256 of the file.
+    pub sha256: Digest,
+    /// How many measurements it demands of this device.
+    pub measurements: usize,
+}
+
+/// The result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Appraisal {
+    /// The report is signed by the key of the chain's first certificate.
+    pub signature: Step,
+    /// The chain is that of a device, and leads to the root.
+    pub chain: Step,
+    /// The firmware named in the chain is the one that the report names.
+    pub fwid: Step,
+    /// The report answers the verifier's nonce.
+    pub nonce: Step,
+    /// The manifests presented are authentic, in time, and for this device.
+    pub rim: Step,
+    /// Every measurement that they demand is as they demand it.
+    pub measurements: Step,
+    /// No certificate was revoked.
+    pub revocation: Step,
+    /// The device: SHA-256 of its boot ROM's key, in hexadecimal.
+    pub device_id: Option<Digest>,
+    /// How switches and the driver name it.
+    pub pdi: Option<Pdi>,
+    /// Family of chips.
+    pub arch: Option<Arch>,
+    /// How it is used.
+    pub mode: Option<&'static str>,
+    /// Driver version.
+    pub driver: Option<String>,
+    /// VBIOS or BIOS version.
+    pub vbios: Option<String>,
+    /// Names under which NVIDIA publishes the manifests for it.
+    pub rim_ids: Vec<String>,
+    /// Measurements that differ.
+    pub mismatches: Vec<Mismatch>,
+    /// Manifests that it was compared with.
+    pub compared: Vec<Compared>,
+    /// What was not passed, and why, by step.
+    pub why: BTreeMap<&'static str, String>,
+    /// SHA-256 of the report.
+    pub report: Digest,
+    /// SHA-256 of every other file that was looked at, by its name.
+    pub collateral: BTreeMap<String, Digest>,
+    /// SHA-256 of the root's key.
+    pub root: Digest,
+    /// The time at which all this holds.
+    pub at: UnixSeconds,
+}
+
+impl Appraisal {
+    /// The steps by name, in the order in which they are taken.
+    #[must_use]
+    pub fn steps(&self) -> [(&'static str, &Step); 7] {
+        [
+            ("signature", &self.signature),
+            ("chain", &self.chain),
+            ("fwid", &self.fwid),
+            ("nonce", &self.nonce),
+            ("rim", &self.rim),
+            ("measurements", &self.measurements),
+            ("revocation", &self.revocation),
+        ]
+    }
+
+    /// Whether manifests for all parts of the device were compared: of a GPU its driver and its VBIOS, of a switch its BIOS.
+    #[must_use]
+    pub fn compared_whole(&self) -> bool {
+        let has = |kind| self.compared.iter().any(|c| c.kind == kind);
+        has(Kind::Bios) || (has(Kind::Driver) && has(Kind::Vbios))
+    }
+}
+
+/// Appraises one report. `links` remembers what was verified before.
+pub fn appraise(
+    report: &[u8],
+    chain: &Presented<DeviceChain, CertificateError>,
+    collateral: &Collateral,
+    terms: &Terms,
+    links: &mut Links,
+) -> Appraisal {
+    let not = |why: &str| Step::NotChecked(why.to_owned());
+    let unread = || not("the report cannot be read");
+    let files = collateral
+        .rims
+        .iter()
+        .map(|r| (r.name.clone(), r.digest))
+        .chain(collateral.replies.iter().map(|r| (r.name.clone(), r.digest)))
+        .chain([(chain.name.clone(), chain.digest)]);
+    let mut result = Appraisal {
+        signature: unread(),
+        chain: unread(),
+        fwid: unread(),
+        nonce: unread(),
+        rim: unread(),
+        measurements: unread(),
+        revocation: unread(),
+        device_id: None,
+        pdi: None,
+        arch: None,
+        mode: None,
+        driver: None,
+        vbios: None,
+        rim_ids: Vec::new(),
+        mismatches: Vec::new(),
+        compared: Vec::new(),
+        why: BTreeMap::new(),
+        report: sha256(report),
+        collateral: files.collect(),
+        root: terms.root,
+        at: terms.at,
+    };
+    let parsed = Report::parse(report);
+    let device = chain.content.as_ref().ok();
+    result.chain = match &chain.content {
+        Err(error) => Step::Fail(told(error)),
+        Ok(device) => {
+            let verified = device.verify(&terms.root, terms.at, links);
+            if let Ok(DeviceIdentity { key, pdi }) = &verified {
+                result.device_id = Some(*key);
+                result.pdi = Some(*pdi);
+            }
+            Step::of(&verified)
+        }
+    };
+    result.arch = device.and_then(DeviceChain::arch);
+    match &parsed {
+        Err(error) => result.signature = malformed(error),
+        Ok(parsed) => measured(report, parsed, device, collateral, terms, links, &mut result),
+    }
+    result.why = result
+        .steps()
+        .into_iter()
+        .filter_map(|(name, step)| Some((name, step.why()?.to_owned())))
+        .collect();
+    result
+}
+
+/// Bytes that are no report carry no signature that could hold.
+fn malformed(error: &SpdmError) -> Step {
+    Step::Fail(format!("not a report: {}", told(error)))
+}
+
+fn measured(
+    bytes: &[u8],
+    report: &Report,
+    device: Option<&DeviceChain>,
+    collateral: &Collateral,
+    terms: &Terms,
+    links: &mut Links,
+    result: &mut Appraisal,
+) {
+    let said = &report.opaque;
+    result.mode = Some(said.mode());
+    result.driver = said.driver().map(str::to_owned);
+    result.vbios = said.vbios();
+    result.signature = match device.and_then(DeviceChain::key) {
+        None => Step::NotChecked("no certificate with the key that should have signed".to_owned()),
+        Some(key) => match key.verify(Report::signed(bytes), &report.signature) {
+            Ok(()) => Step::Pass,
+            Err(_) => {
+                Step::Fail("the report is not signed by the key of the chain's first certificate".to_owned())
+            }
+        },
+    };
+    if result.chain.passed() && result.arch.is_some_and(|a| (a == Arch::Ls10) != said.is_switch()) {
+        result.chain = Step::Fail("a GPU's report came with a switch's chain, or the reverse".to_owned());
+    }
+    result.fwid = match (said.fwid(), device.map(DeviceChain::fwid)) {
+        (None, _) => Step::NotChecked("the report names no firmware".to_owned()),
+        (_, None) => Step::NotChecked("no chain that could name the firmware".to_owned()),
+        (Some(_), Some(Err(error))) => Step::Fail(told(&error)),
+        (Some(said), Some(Ok(named))) if said == named => Step::Pass,
+        _ => Step::Fail("the report names other firmware than its chain".to_owned()),
+    };
+    result.nonce = match terms.nonce {
+        None => Step::NotChecked("no nonce was given to compare with".to_owned()),
+        Some(nonce) if nonce == report.nonce => Step::Pass,
+        Some(_) => Step::Fail(format!(
+            "the report answers the nonce {}",
+            data_encoding::HEXLOWER.encode(&report.nonce)
+        )),
+    };
+    let chip = product(report, device);
+    result.rim_ids = rim_ids(report, chip.as_deref());
+    let usable = manifests(report, chip.as_deref(), collateral, terms, result);
+    compare(report, &usable, result);
+    let mut certificates: Vec<(&Certificate, &Certificate)> = Vec::new();
+    if let Some(device) = device {
+        let pairs = device.certificates().windows(2).enumerate();
+        certificates.extend(pairs.filter_map(|(i, pair)| match pair {
+            [child, issuer] if KNOWN_TO_RESPONDER.contains(&i) => Some((child, issuer)),
+            _ => None,
+        }));
+    }
+    for (_, rim) in &usable {
+        certificates.extend(rim.signers().windows(2).filter_map(|pair| match pair {
+            [child, issuer] => Some((child, issuer)),
+            _ => None,
+        }));
+    }
+    result.revocation = revocation(&certificates, collateral, terms, links);
+}
+
+/// The product that a manifest for this device names.
+fn product(report: &Report, device: Option<&DeviceChain>) -> Option<String> {
+    match (device?.chip()?, report.opaque.chip()) {
+        ("LS_10", _) => Some("LS10".to_owned()),
+        // The chain names the family, the report the chip; it must be one of that family.
+        ("GB20X", Some(chip)) => chip.starts_with("GB20").then(|| chip.to_owned()),
+        (chip, Some(said)) => (chip == said).then(|| said.to_owned()),
+        (chip, None) => Some(chip.to_owned()),
+    }
+}
+
+/// The names under which NVIDIA publishes the manifests for what the report says of itself.
+fn rim_ids(report: &Report, chip: Option<&str>) -> Vec<String> {
+    let said = &report.opaque;
+    let (Some(chip), Some(vbios)) = (chip, said.vbios()) else {
+        return Vec::new();
+    };
+    let undotted = vbios.replace('.', "").to_ascii_uppercase();
+    if said.is_switch() {
+        return vec![format!("NV_SWITCH_BIOS_5612_0002_890_{undotted}")];
+    }
+    let driver = said.driver().map(|driver| match chip {
+        "GH100" => format!("NV_GPU_DRIVER_GH100_{driver}"),
+        _ => format!("NV_GPU_CC_DRIVER_{chip}_{driver}"),
+    });
+    let vbios = said.board().map(|(project, sku, chip)| {
+        format!(
+            "NV_GPU_VBIOS_{}_{sku}_{chip}_{undotted}",
+            project.to_ascii_uppercase()
+        )
+    });
+    driver.into_iter().chain(vbios).collect()
+}
+
+/// The manifests that are authentic and for this device; what is to be said of the others goes into the step.
+fn manifests<'a>(
+    report: &Report,
+    chip: Option<&str>,
+    collateral: &'a Collateral,
+    terms: &Terms,
+    result: &mut Appraisal,
+) -> Vec<(Kind, &'a Rim)> {
+    let said = &report.opaque;
+    let (mut usable, mut wrong) = (Vec::new(), Vec::new());
+    for presented in &collateral.rims {
+        let name = &presented.name;
+        let rim = match &presented.content {
+            Ok(rim) => rim,
+            Err(error) => {
+                wrong.push(format!("{name}: {}", told(error)));
+                continue;
+            }
+        };
+        if chip != Some(rim.product()) {
+            wrong.push(format!(
+                "{name} is for {}, and the device is {}",
+                rim.product(),
+                chip.unwrap_or("not known")
+            ));
+            continue;
+        }
+        let version = rim.version();
+        let kind = match () {
+            () if said.is_switch() => {
+                (said.vbios().is_some_and(|v| v.eq_ignore_ascii_case(version))).then_some(Kind::Bios)
+            }
+            () if said.driver() == Some(version) => Some(Kind::Driver),
+            () if said.vbios().is_some_and(|v| v.eq_ignore_ascii_case(version)) => Some(Kind::Vbios),
+            () => None,
+        };
+        let Some(kind) = kind else {
+            wrong.push(format!(
+                "{name} is for version {version}; the device runs driver {} and VBIOS or BIOS {}",
+                said.driver().unwrap_or("none"),
+                said.vbios().unwrap_or_else(|| "none".to_owned())
+            ));
+            continue;
+        };
+        if let Err(error) = rim.holds_at(terms.at) {
+            wrong.push(format!("{name} is authentic, but {error}"));
+        }
+        usable.push((kind, rim));
+    }
+    result.rim = match (collateral.rims.is_empty(), wrong.is_empty()) {
+        (true, _) => Step::NotChecked("no reference manifest was presented".to_owned()),
+        (_, true) => Step::Pass,
+        _ => Step::Fail(wrong.join("; ")),
+    };
+    usable
+}
+
+/// Compares the measurements. Of several issues of one manifest the one that fits best counts, since each of them is authentic.
+fn compare(report: &Report, usable: &[(Kind, &Rim)], result: &mut Appraisal) {
+    let mut best: BTreeMap<Kind, (&Rim, Vec<Mismatch>)> = BTreeMap::new();
+    for (kind, rim) in usable {
+        let found = mismatches(report, *kind, rim);
+        match best.get(kind) {
+            Some((_, least)) if least.len() <= found.len() => {}
+            _ => {
+                best.insert(*kind, (rim, found));
+            }
+        }
+    }
+    if best.is_empty() {
+        result.measurements = Step::NotChecked("no authentic manifest for this device".to_owned());
+        return;
+    }
+    let mut demanded: BTreeMap<u8, Kind> = BTreeMap::new();
+    let mut conflicts = Vec::new();
+    for (kind, (rim, _)) in &best {
+        for index in rim.measurements().keys() {
+            if demanded.insert(*index, *kind).is_some() {
+                conflicts.push(index.to_string());
+            }
+        }
+    }
+    for (kind, (rim, found)) in best {
+        let named = |d: &Digest| {
+            let mut files = result.collateral.iter();
+            files
+                .find(|(_, digest)| *digest == d)
+                .map(|(name, _)| name.clone())
+        };
+        result.compared.push(Compared {
+            kind,
+            file: named(&rim.digest()).unwrap_or_default(),
+            sha256: rim.digest(),
+            measurements: rim.measurements().len(),
+        });
+        result.mismatches.extend(found);
+    }
+    result.mismatches.sort_by_key(|m| m.index);
+    result.measurements = if !conflicts.is_empty() {
+        Step::Fail(format!(
+            "the manifests of driver and VBIOS both demand measurement {}",
+            conflicts.join(", ")
+        ))
+    } else if result.mismatches.is_empty() {
+        Step::Pass
+    } else {
+        let differing: Vec<_> = result.mismatches.iter().map(|m| m.index.to_string()).collect();
+        Step::Fail(format!(
+            "measurement {} is not what the manifest demands",
+            differing.join(", ")
+        ))
+    };
+}
+
+fn mismatches(report: &Report, kind: Kind, rim: &Rim) -> Vec<Mismatch> {
+    let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
+    rim.measurements()
+        .iter()
+        .filter(|(index, _)| !(**index == NVDEC0 && report.opaque.nvdec0_disabled()))
+        .filter_map(|(index, alternatives)| {
+            let found = report.measurement(*index).map(|b| b.value.as_slice());
+            if found.is_some_and(|f| alternatives.iter().any(|a| a.as_slice() == f)) {
+                return None;
+            }
+            Some(Mismatch {
+                index: *index,
+                expected: alternatives.iter().map(|a| hex(a)).collect(),
+                found: found.map(hex),
+                source: kind,
+            })
+        })
+        .collect()
+}
+
+/// Every certificate must be called good by a reply that holds at the time.
+fn revocation(
+    certificates: &[(&Certificate, &Certificate)],
+    collateral: &Collateral,
+    terms: &Terms,
+    links: &mut Links,
+) -> Step {
+    if collateral.replies.is_empty() {
+        return Step::NotChecked("no OCSP reply was presented".to_owned());
+    }
+    let (mut wrong, mut open) = (Vec::new(), Vec::new());
+    for presented in &collateral.replies {
+        if let Err(error) = &presented.content {
+            wrong.push(format!("{}: {}", presented.name, told(error)));
+        }
+    }
+    for (certificate, issuer) in certificates {
+        let name = certificate.common_name();
+        let replies = collateral
+            .replies
+            .iter()
+            .filter_map(|r| Some((r, r.content.as_ref().ok()?)));
+        let about: Vec<_> = replies
+            .filter(|(_, r)| r.speaks_of(certificate, issuer))
+            .collect();
+        if about.is_empty() {
+            open.push(format!("no reply speaks of `{name}`"));
+        }
+        let (mut good, mut unusable) = (false, Vec::new());
+        for (presented, reply) in about {
+            let file = &presented.name;
+            match reply.status(certificate, issuer, terms.at, None, links) {
+                Ok(Some(Status::Good)) => good = true,
+                Ok(Some(Status::Unknown) | None) => {
+                    wrong.push(format!("{file}: the responder does not know `{name}`"));
+                }
+                Ok(Some(status @ Status::Revoked { since, .. })) => wrong.push(format!(
+                    "{file}: `{name}` is {} since {since}",
+                    if status.is_hold() { "on hold" } else { "revoked" }
+                )),
+                // One that is too old does no harm beside one that is not.
+                Err(error) => unusable.push(format!("{file}: {}", told(&error))),
+            }
+        }
+        if !good {
+            wrong.extend(unusable);
+        }
+    }
+    match (wrong.is_empty(), open.is_empty()) {
+        (false, _) => Step::Fail(wrong.join("; ")),
+        (true, false) => Step::NotChecked(open.join("; ")),
+        (true, true) => Step::Pass,
+    }
+}

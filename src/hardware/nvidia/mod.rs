@@ -1,0 +1,25 @@
+//! NVIDIA's evidence: reports of GPUs and NVSwitches, their chains, reference manifests and revocation.
+//!
+//! Decides: each step of an appraisal, see [`appraise`]. Formats and rules were read from NVIDIA's attestation SDK and nvtrust (both Apache-2.0) and
+//! held against real reports. Trusts two pinned roots, by key and never by name.
+
+mod appraise;
+mod chain;
+pub mod consensus;
+mod envelope;
+mod opaque;
+mod rim;
+mod spdm;
+pub mod topology;
+mod xml;
+
+pub use appraise::{Appraisal, Collateral, Compared, Kind, Mismatch, Presented, Terms, appraise};
+pub use chain::{Arch, ChainError, DEVICE_ROOT, DeviceChain, DeviceIdentity};
+pub use envelope::{EnvelopeError, Evidence};
+pub use opaque::{Opaque, OpaqueError, Pdi};
+pub use rim::{Alternatives, RIM_ROOT, Rim, RimError};
+pub use spdm::{Block, MAX_REPORT, Report, SpdmError};
+pub use xml::XmlError;
+
+#[cfg(test)]
+mod evidence_tests;

@@ -6,6 +6,7 @@
 use crate::cause::with_causes;
 use crate::clock::{Clock, HostClock};
 use crate::config::{Config, ConfigError, Flags};
+use crate::evidence::{EvidenceCommand, evidence};
 use crate::fleet::{AnchorsError, LoadError};
 use crate::identity::{Identity, IdentityError};
 use crate::init::{InitError, init};
@@ -75,6 +76,9 @@ enum Verb {
     /// Check, sign, explain and load licences.
     #[command(subcommand)]
     Licence(LicenceCommand),
+    /// Appraise what devices sign: reports of GPUs and switches, their chains and manifests.
+    #[command(subcommand)]
+    Evidence(EvidenceCommand),
     /// Show the conditions of each site.
     Status(StatusCommand),
 }
@@ -83,6 +87,7 @@ impl Verb {
     /// Whether it works on the verifier's state, not only on the files that it is given.
     fn needs_state(&self) -> bool {
         match self {
+            Self::Evidence(_) => false,
             Self::Licence(command) => matches!(command, LicenceCommand::Load { .. }),
             Self::Key(command) => matches!(command, KeyCommand::Trust { .. }),
             Self::Init { .. } | Self::Serve | Self::Token(_) | Self::Node(_) | Self::Status(_) => true,
@@ -357,6 +362,7 @@ async fn perform(verb: Verb, config: Config, out: &mut dyn Write) -> Outcome {
             Session::open(config, clock).await?.load(&file, out).await
         }
         Verb::Licence(command) => on_paper(command, &config.state_dir, out),
+        Verb::Evidence(command) => evidence(command, clock.now(), out),
         Verb::Status(command) => Session::open(config, clock).await?.status(command, out).await,
     }
 }

@@ -34,6 +34,7 @@ pub mod node;
 pub mod key;
 pub mod licence;
 pub mod status;
+pub mod evidence;
 
 #[cfg(test)]
 mod rehearsal;

@@ -16,7 +16,7 @@ use crate::time::UnixSeconds;
 use crate::x509::ocsp::{OcspError, Reply, Status};
 use crate::x509::{Certificate, CertificateError, Links};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The measurement of the first video decoder's firmware, which is not taken where that decoder is off.
 const NVDEC0: u8 = 35;
@@ -46,12 +46,12 @@ impl<T, E> Presented<T, E> {
 }
 
 /// What a report is held against.
-#[derive(Debug, Default)]
-pub struct Collateral {
+#[derive(Clone, Debug, Default)]
+pub struct Collateral<'a> {
     /// Reference manifests. Several issues of one may stand side by side.
-    pub rims: Vec<Presented<Rim, RimError>>,
+    pub rims: Vec<&'a Presented<Rim, RimError>>,
     /// OCSP replies.
-    pub replies: Vec<Presented<Reply, OcspError>>,
+    pub replies: Vec<&'a Presented<Reply, OcspError>>,
 }
 
 /// Under which terms.
@@ -189,7 +189,7 @@ impl Appraisal {
 pub fn appraise(
     report: &[u8],
     chain: &Presented<DeviceChain, CertificateError>,
-    collateral: &Collateral,
+    collateral: &Collateral<'_>,
     terms: &Terms,
     links: &mut Links,
 ) -> Appraisal {
@@ -259,7 +259,7 @@ fn measured(
     bytes: &[u8],
     report: &Report,
     device: Option<&DeviceChain>,
-    collateral: &Collateral,
+    collateral: &Collateral<'_>,
     terms: &Terms,
     links: &mut Links,
     result: &mut Appraisal,
@@ -313,6 +313,9 @@ fn measured(
             _ => None,
         }));
     }
+    // Manifests share the upper part of their chains.
+    let mut seen = BTreeSet::new();
+    certificates.retain(|(certificate, _)| seen.insert(certificate.der()));
     result.revocation = revocation(&certificates, collateral, terms, links);
 }
 
@@ -354,7 +357,7 @@ fn rim_ids(report: &Report, chip: Option<&str>) -> Vec<String> {
 fn manifests<'a>(
     report: &Report,
     chip: Option<&str>,
-    collateral: &'a Collateral,
+    collateral: &Collateral<'a>,
     terms: &Terms,
     result: &mut Appraisal,
 ) -> Vec<(Kind, &'a Rim)> {
@@ -420,7 +423,12 @@ fn compare(report: &Report, usable: &[(Kind, &Rim)], result: &mut Appraisal) {
         }
     }
     if best.is_empty() {
-        result.measurements = Step::NotChecked("no authentic manifest for this device".to_owned());
+        let presented = if matches!(result.rim, Step::NotChecked(_)) {
+            "presented"
+        } else {
+            "presented that is authentic and for this device"
+        };
+        result.measurements = Step::NotChecked(format!("no manifest was {presented}"));
         return;
     }
     let mut demanded: BTreeMap<u8, Kind> = BTreeMap::new();
@@ -487,7 +495,7 @@ fn mismatches(report: &Report, kind: Kind, rim: &Rim) -> Vec<Mismatch> {
 /// Every certificate must be called good by a reply that holds at the time.
 fn revocation(
     certificates: &[(&Certificate, &Certificate)],
-    collateral: &Collateral,
+    collateral: &Collateral<'_>,
     terms: &Terms,
     links: &mut Links,
 ) -> Step {

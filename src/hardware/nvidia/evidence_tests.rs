@@ -84,7 +84,7 @@ fn every_real_report_gets_the_verdict_that_is_expected_of_it() {
             continue;
         }
         let chain = chain(&dir, id);
-        let mut collateral = Collateral::default();
+        let collateral = Collateral::default();
         let result = appraise(&bytes, &chain, &collateral, &terms(then()), &mut links);
         let expected = &item["expected"];
         assert_eq!(
@@ -141,7 +141,11 @@ fn every_real_report_gets_the_verdict_that_is_expected_of_it() {
                     .iter()
                     .find(|r| r["sha256"].as_str().unwrap().starts_with(prefix));
                 let Some(file) = file else { continue };
-                collateral.rims = vec![rim(&dir, file["file"].as_str().unwrap())];
+                let presented = rim(&dir, file["file"].as_str().unwrap());
+                let collateral = Collateral {
+                    rims: vec![&presented],
+                    replies: Vec::new(),
+                };
                 let result = appraise(&bytes, &chain, &collateral, &terms(then()), &mut links);
                 if which.contains("not authentic") {
                     assert_eq!(
@@ -212,23 +216,27 @@ fn revocation_is_read_from_real_replies_at_their_time_only() {
     let id = "hopper-spt-550.90.07-0";
     let bytes = read(&dir.join(format!("reports/{id}.bin")));
     let chain = chain(&dir, id);
-    let mut collateral = Collateral::default();
     let mut names: Vec<_> = std::fs::read_dir(dir.join("ocsp"))
         .unwrap()
         .map(|e| e.unwrap().path())
         .collect();
     names.sort();
-    for path in names {
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        collateral
-            .replies
-            .push(Presented::read(&name, &read(&path), Reply::parse));
-    }
-    assert_eq!(collateral.replies.len(), 7);
+    let replies: Vec<_> = names
+        .iter()
+        .map(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            Presented::read(name, &read(path), Reply::parse)
+        })
+        .collect();
+    assert_eq!(replies.len(), 7);
+    let mut collateral = Collateral {
+        rims: Vec::new(),
+        replies: replies.iter().collect(),
+    };
     let august = UnixSeconds::parse("2025-08-21T12:00:00Z").unwrap();
     let october = UnixSeconds::parse("2025-10-24T12:00:00Z").unwrap();
     let mut links = Links::default();
-    let mut revocation = |collateral: &Collateral, at| {
+    let mut revocation = |collateral: &Collateral<'_>, at| {
         let result = appraise(&bytes, &chain, collateral, &terms(at), &mut links);
         (result.revocation.word(), result)
     };
@@ -244,7 +252,8 @@ fn revocation_is_read_from_real_replies_at_their_time_only() {
         "NV_GPU_DRIVER_GH100_550.90.07.xml",
         "NV_GPU_VBIOS_1010_0200_882_96009F0001.xml",
     ];
-    collateral.rims = files.map(|f| rim(&dir, f)).into();
+    let manifests = files.map(|f| rim(&dir, f));
+    collateral.rims = manifests.iter().collect();
     for manifest in &collateral.rims {
         for pair in manifest.content.as_ref().unwrap().signers().windows(2) {
             let [child, issuer] = pair else { unreachable!() };

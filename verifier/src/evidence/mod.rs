@@ -1,0 +1,298 @@
+//! `evidence`: appraises what devices sign, from files alone.
+//!
+//! Decides: what must have been checked for a piece of evidence to hold. A step that failed never holds; what must pass is the default of the verb,
+//! what was given to be checked, and what `--require` names. Trusts the pinned roots, or those that the command line names instead; the
+//! result says which. It needs no verifier and no network.
+
+mod device;
+mod host;
+mod item;
+
+use crate::command::{CommandError, Format, Outcome};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use weighbridge::bounded::{self, BoundedReadError, MAX_KEY_FILE};
+use weighbridge::hardware::Step;
+use weighbridge::hardware::nvidia::{
+    Appraisal, Collateral, DEVICE_ROOT, DeviceChain, MAX_REPORT, Presented, RIM_ROOT, Rim, RimError, Terms,
+    appraise,
+};
+use weighbridge::id::Digest;
+use weighbridge::time::UnixSeconds;
+use weighbridge::x509::ocsp::{OcspError, Reply};
+use weighbridge::x509::{Certificate, CertificateError, Links};
+
+/// The longest manifest that is read.
+const MAX_RIM: usize = 1 << 20;
+
+/// What about evidence.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum EvidenceCommand {
+    /// Appraise one report of a GPU or an NVSwitch.
+    Gpu {
+        /// The report, as the driver returned it.
+        report: PathBuf,
+        /// Its certificate chain in PEM, the firmware's certificate first.
+        #[arg(long, value_name = "FILE")]
+        chain: PathBuf,
+        /// A reference manifest of its driver, VBIOS or BIOS; may be given often.
+        #[arg(long = "rim", value_name = "FILE")]
+        rims: Vec<PathBuf>,
+        /// An OCSP reply in DER; may be given often.
+        #[arg(long = "ocsp", value_name = "FILE")]
+        replies: Vec<PathBuf>,
+        /// Time, nonce and roots.
+        #[command(flatten)]
+        terms: TermsArguments,
+        /// What must have been checked, besides what is given.
+        #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
+        require: Vec<Requirement>,
+    },
+    /// Appraise all reports of one host, and whether its devices name each other.
+    ///
+    /// The directory holds reports as NAME.bin beside NAME.chain.pem, or JSON as nvattest writes it; manifests (*.xml) and OCSP replies (*.der)
+    /// in it are used for the devices that they fit.
+    Host {
+        /// The directory.
+        dir: PathBuf,
+        /// Time, nonce and roots.
+        #[command(flatten)]
+        terms: TermsArguments,
+        /// What must have been checked for every device, besides what is given.
+        #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
+        require: Vec<Requirement>,
+    },
+    /// Check one reference manifest.
+    Rim {
+        /// The manifest.
+        file: PathBuf,
+        /// Time, nonce and roots.
+        #[command(flatten)]
+        terms: TermsArguments,
+    },
+    /// Check one certificate chain of a device.
+    Chain {
+        /// The chain in PEM, the firmware's certificate first.
+        file: PathBuf,
+        /// Time, nonce and roots.
+        #[command(flatten)]
+        terms: TermsArguments,
+    },
+}
+
+/// Time, nonce and roots.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TermsArguments {
+    /// The nonce that was given, 64 hexadecimal digits.
+    #[arg(long, value_name = "HEX")]
+    nonce: Option<String>,
+    /// The time at which everything must hold, in RFC 3339 [default: now].
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+    /// A certificate in PEM whose key takes the place of the pinned root: of manifests for `rim`, of devices elsewhere.
+    #[arg(long, value_name = "FILE")]
+    root: Option<PathBuf>,
+    /// A certificate in PEM whose key takes the place of the pinned root of manifests.
+    #[arg(long, value_name = "FILE")]
+    rim_root: Option<PathBuf>,
+    /// For people, or for machines.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// A step that must have passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Requirement {
+    /// The signature.
+    Signature,
+    /// The chain.
+    Chain,
+    /// The firmware's identity.
+    Fwid,
+    /// The nonce.
+    Nonce,
+    /// The manifests, of all parts of the device.
+    Rim,
+    /// The measurements, of all parts of the device.
+    Measurements,
+    /// Revocation.
+    Revocation,
+}
+
+/// What the arguments come to.
+#[derive(Debug)]
+struct Setting {
+    terms: Terms,
+    rim_root: Digest,
+    format: Format,
+    /// The pinned root of devices, or the file that took its place.
+    root_from: String,
+}
+
+impl Setting {
+    fn new(arguments: TermsArguments, now: UnixSeconds) -> Result<Self, CommandError> {
+        let wrong = |what, why| CommandError::Argument { what, why };
+        let nonce = arguments
+            .nonce
+            .map(|text| Digest::parse(&text).map(|d| d.0))
+            .transpose()
+            .map_err(|_| wrong("--nonce", "it is not 64 hexadecimal digits"))?;
+        let at = arguments
+            .at
+            .map(|text| UnixSeconds::parse(&text))
+            .transpose()
+            .map_err(|_| wrong("--at", "it is not a time such as 2026-11-25T21:00:00Z"))?
+            .unwrap_or(now);
+        let pinned = |path: &Option<PathBuf>, what| {
+            let Some(path) = path else { return Ok(None) };
+            let text = String::from_utf8_lossy(&read(path, MAX_KEY_FILE)?).into_owned();
+            let certificate = Certificate::parse_pem_chain(&text, 1)
+                .ok()
+                .and_then(|c| c.into_iter().next());
+            match certificate {
+                Some(root) => Ok(Some(root.key().id())),
+                None => Err(wrong(what, "its file is not one P-384 certificate in PEM")),
+            }
+        };
+        let root = pinned(&arguments.root, "--root")?;
+        let rim_root = pinned(&arguments.rim_root, "--rim-root")?;
+        Ok(Self {
+            terms: Terms {
+                at,
+                nonce,
+                root: root.unwrap_or(DEVICE_ROOT),
+            },
+            rim_root: rim_root.unwrap_or(RIM_ROOT),
+            format: arguments.format,
+            root_from: match arguments.root {
+                Some(path) => path.display().to_string(),
+                None => "pinned".to_owned(),
+            },
+        })
+    }
+}
+
+/// Carries out the command.
+///
+/// # Errors
+/// [`CommandError`] where a file cannot be read within its bound, or an argument is wrong.
+pub(crate) fn evidence(command: EvidenceCommand, now: UnixSeconds, out: &mut dyn Write) -> Outcome {
+    match command {
+        EvidenceCommand::Gpu {
+            report,
+            chain,
+            rims,
+            replies,
+            terms,
+            require,
+        } => {
+            let setting = Setting::new(terms, now)?;
+            let mut links = Links::default();
+            let bytes = read(&report, MAX_REPORT)?;
+            let chain = read_chain(&chain)?;
+            let rims: Vec<_> = rims
+                .iter()
+                .map(|path| read_rim(path, &setting, &mut links))
+                .collect::<Result<_, _>>()?;
+            let replies: Vec<_> = replies
+                .iter()
+                .map(|path| read_reply(path))
+                .collect::<Result<_, _>>()?;
+            let collateral = Collateral {
+                rims: rims.iter().collect(),
+                replies: replies.iter().collect(),
+            };
+            let appraisal = appraise(&bytes, &chain, &collateral, &setting.terms, &mut links);
+            let good = holds(&appraisal, &collateral, &setting.terms, &require);
+            device::show(&name(&report), &appraisal, good, &setting, out)?;
+            Ok(good)
+        }
+        EvidenceCommand::Host { dir, terms, require } => {
+            host::host(&dir, &Setting::new(terms, now)?, &require, out)
+        }
+        EvidenceCommand::Rim { file, mut terms } => {
+            terms.rim_root = terms.root.take().or(terms.rim_root);
+            item::rim(
+                &name(&file),
+                &read(&file, MAX_RIM)?,
+                &Setting::new(terms, now)?,
+                out,
+            )
+        }
+        EvidenceCommand::Chain { file, terms } => {
+            item::chain(&read_chain(&file)?, &Setting::new(terms, now)?, out)
+        }
+    }
+}
+
+/// Whether evidence holds: nothing failed, and what had to be checked passed.
+///
+/// Signature and chain must pass, and the firmware's identity where the report names one; what was given on the command line, too; and
+/// what is required by name, manifests then for every part of the device.
+fn holds(appraisal: &Appraisal, collateral: &Collateral<'_>, terms: &Terms, require: &[Requirement]) -> bool {
+    let manifests = !collateral.rims.is_empty();
+    let failed = appraisal.steps().iter().any(|(_, s)| matches!(s, Step::Fail(_)));
+    let passed = |required: bool, step: &Step| !required || step.passed();
+    let named = |requirement| require.contains(&requirement);
+    let whole = named(Requirement::Rim) || named(Requirement::Measurements);
+    !failed
+        && appraisal.signature.passed()
+        && appraisal.chain.passed()
+        && passed(named(Requirement::Fwid), &appraisal.fwid)
+        && passed(
+            named(Requirement::Nonce) || terms.nonce.is_some(),
+            &appraisal.nonce,
+        )
+        && passed(named(Requirement::Rim) || manifests, &appraisal.rim)
+        && passed(
+            named(Requirement::Measurements) || manifests,
+            &appraisal.measurements,
+        )
+        && passed(
+            named(Requirement::Revocation) || !collateral.replies.is_empty(),
+            &appraisal.revocation,
+        )
+        && (!whole || appraisal.compared_whole())
+}
+
+fn read(path: &Path, most: usize) -> Result<Vec<u8>, CommandError> {
+    File::open(path)
+        .map_err(BoundedReadError::from)
+        .and_then(|f| bounded::read(f, most))
+        .map_err(|source| CommandError::Read {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+fn read_rim(
+    path: &Path,
+    setting: &Setting,
+    links: &mut Links,
+) -> Result<Presented<Rim, RimError>, CommandError> {
+    let read = |b: &[u8]| Rim::verify(b, &setting.rim_root, links);
+    Ok(Presented::read(&name(path), &self::read(path, MAX_RIM)?, read))
+}
+
+fn read_reply(path: &Path) -> Result<Presented<Reply, OcspError>, CommandError> {
+    Ok(Presented::read(
+        &name(path),
+        &read(path, MAX_KEY_FILE)?,
+        Reply::parse,
+    ))
+}
+
+fn read_chain(path: &Path) -> Result<Presented<DeviceChain, CertificateError>, CommandError> {
+    Ok(presented_chain(&name(path), &read(path, MAX_KEY_FILE)?))
+}
+
+fn presented_chain(name: &str, bytes: &[u8]) -> Presented<DeviceChain, CertificateError> {
+    Presented::read(name, bytes, |b| DeviceChain::parse(&String::from_utf8_lossy(b)))
+}
+
+/// How a result calls a file: by its name, without the directory that only the reader's machine has.
+fn name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
+}

@@ -21,6 +21,8 @@ mod agent_json;
 mod corpus;
 /// What an adversary does, one file for each thing.
 mod attacks;
+/// What devices sign, appraised from files.
+mod evidence;
 /// TLS, certificates, approval, revocation, renewal, size.
 mod gates;
 /// Wrong input on the command line.

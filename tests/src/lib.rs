@@ -19,6 +19,7 @@ pub mod bench;
 pub mod cable;
 pub mod chance;
 pub mod demo;
+pub mod device_pki;
 pub mod fixture;
 pub mod in_process;
 pub mod licence;

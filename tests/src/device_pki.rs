@@ -1,0 +1,459 @@
+//! A device PKI of our own: chains, reports, manifests and OCSP replies of the genuine layout, under roots that nobody trusts unless told to.
+//!
+//! It stands where no GPU is at hand, and where no real sample covers a case: revoked, on hold, a mismatch, a switch that was swapped. Names of chips are
+//! the real ones, since they are part of the layout; the organisation says `Weighbridge Testbed`, and the roots are not NVIDIA's.
+
+use data_encoding::BASE64;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, ExtendedKeyUsagePurpose,
+    IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P384_SHA384, SerialNumber,
+};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
+use std::fmt::Write;
+use weighbridge::crypto::{PublicKey, pem_encode, sha1_name, sha384};
+use weighbridge::hardware::nvidia::Pdi;
+use weighbridge::id::Digest;
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+/// A family of chips, as certificates and reports name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chip {
+    /// Hopper.
+    Gh100,
+    /// Blackwell.
+    Gb100,
+    /// The switch.
+    Ls10,
+}
+
+impl Chip {
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Gh100 => ("GH100 A01 GSP FMC LF", "GH100 A01 GSP BROM"),
+            Self::Gb100 => ("GB100 A01 GSP FMC LF", "GB100 A01 GSP BROM"),
+            Self::Ls10 => ("LS_10 A01 FSP FMC LF", "LS_10 A01 FSP BROM"),
+        }
+    }
+}
+
+/// Roots and authorities.
+#[expect(missing_debug_implementations, reason = "it holds private keys")]
+pub struct DevicePki {
+    root: Authority,
+    product: Authority,
+    provisioner: Authority,
+    rims: [Authority; 3],
+}
+
+/// One synthetic device.
+#[expect(missing_debug_implementations, reason = "it holds private keys")]
+pub struct Device {
+    /// Its family.
+    pub chip: Chip,
+    /// How switches name it.
+    pub pdi: Pdi,
+    /// Its chain, the firmware's certificate first.
+    pub chain: String,
+    /// The digest of its firmware.
+    pub fwid: [u8; 48],
+    key: Vec<u8>,
+    rom: Vec<u8>,
+}
+
+/// What a report says beside its measurements.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// The verifier's nonce.
+    pub nonce: [u8; 32],
+    /// 0 alone, 1 with others, 2 protected PCIe.
+    pub feature: u32,
+    /// Driver version; none of a switch.
+    pub driver: Option<&'static str>,
+    /// Of a GPU: the switch at the end of each link. Of a switch: the GPUs.
+    pub peers: Vec<Pdi>,
+    /// Measurement that is altered, by index from 0.
+    pub altered: Option<u8>,
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self {
+            nonce: [7; 32],
+            feature: 0,
+            driver: Some("580.65.06"),
+            peers: Vec::new(),
+            altered: None,
+        }
+    }
+}
+
+/// What a responder says of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Good.
+    Good,
+    /// Revoked, with a reason of RFC 5280.
+    Revoked(u8),
+    /// Not known.
+    Unknown,
+}
+
+fn key() -> KeyPair {
+    KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap()
+}
+
+fn parameters(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, "Weighbridge Testbed");
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(9999, 12, 31);
+    params.use_authority_key_identifier_extension = true;
+    params
+}
+
+fn authority(name: &str) -> CertificateParams {
+    let mut params = parameters(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params
+}
+
+impl DevicePki {
+    /// New roots, and what stands below them.
+    #[must_use]
+    pub fn new() -> Self {
+        let root = Authority::self_signed(authority("NVIDIA Device Identity CA"), key()).unwrap();
+        let product = Authority::signed_by(authority("NVIDIA GH100 Identity"), key(), &root).unwrap();
+        let provisioner =
+            Authority::signed_by(authority("NVIDIA GH100 Provisioner ICA 1"), key(), &product).unwrap();
+        let top = Authority::self_signed(authority("NVIDIA CoRIM signing Root CA"), key()).unwrap();
+        let middle = Authority::signed_by(authority("NVIDIA Reference Value L3"), key(), &top).unwrap();
+        let mut signer = parameters("HCC RIM L4 Signer");
+        signer.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        signer.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        signer.not_after = rcgen::date_time_ymd(2028, 1, 1);
+        let signer = Authority::signed_by(signer, key(), &middle).unwrap();
+        Self {
+            root,
+            product,
+            provisioner,
+            rims: [signer, middle, top],
+        }
+    }
+
+    /// The root of devices in PEM.
+    #[must_use]
+    pub fn root(&self) -> String {
+        pem_encode("CERTIFICATE", self.root.der())
+    }
+
+    /// SHA-256 of its key.
+    #[must_use]
+    pub fn root_id(&self) -> Digest {
+        spki(&self.root).id()
+    }
+
+    /// The root of manifests in PEM.
+    #[must_use]
+    pub fn rim_root(&self) -> String {
+        pem_encode("CERTIFICATE", self.rims[2].der())
+    }
+
+    /// SHA-256 of its key.
+    #[must_use]
+    pub fn rim_root_id(&self) -> Digest {
+        spki(&self.rims[2]).id()
+    }
+
+    /// A device with this number.
+    #[must_use]
+    pub fn device(&self, chip: Chip, number: u8) -> Device {
+        let (leaf_name, rom_name) = chip.names();
+        let pdi = [0x43, 0x1d, 0x48, 0x0f, 0xe5, 0xe8, chip as u8, number];
+        let kind = if chip == Chip::Ls10 { 0x50 } else { 0x41 };
+        let mut rom = authority(rom_name);
+        rom.serial_number = Some(SerialNumber::from_slice(&[&[kind][..], &pdi].concat()));
+        let rom = Authority::signed_by(rom, key(), &self.provisioner).unwrap();
+        let fwid = sha384(&[chip as u8]);
+        let mut leaf = parameters(leaf_name);
+        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        leaf.custom_extensions = vec![firmware(chip, &fwid, spki(&rom).spki())];
+        let leaf = Authority::signed_by(leaf, key(), &rom).unwrap();
+        let chain = [&leaf, &rom, &self.provisioner, &self.product, &self.root]
+            .map(|c| pem_encode("CERTIFICATE", c.der()))
+            .concat();
+        Device {
+            chip,
+            pdi: Pdi(pdi),
+            chain,
+            fwid,
+            key: leaf.key().serialize_der(),
+            rom: rom.der().to_vec(),
+        }
+    }
+
+    /// A manifest that demands `indices` as [`Device::report`] measures them, for a product and a version.
+    #[must_use]
+    pub fn rim(&self, product: &str, version: &str, indices: std::ops::Range<u8>) -> String {
+        let mut resources = String::new();
+        for index in 0..64u8 {
+            let active = if indices.contains(&index) { "True" } else { "False" };
+            let hash = hex(&measurement(index));
+            write!(
+                resources,
+                "<n:Resource active=\"{active}\" alternatives=\"1\" index=\"{index}\" name=\"Measurement_{index}\" size=\"48\" \
+                 type=\"Measurement\" h:Hash0=\"{hash}\"></n:Resource>"
+            )
+            .unwrap();
+        }
+        // Written in canonical form, so that its own bytes are what is digested.
+        let head = format!(
+            "<SoftwareIdentity xmlns=\"http://standards.iso.org/iso/19770/-2/2015/schema.xsd\" \
+             xmlns:h=\"http://www.w3.org/2001/04/xmlenc#sha384\" xmlns:n=\"http://standards.iso.org/iso/19770/-2/2015/schema.xsd\" \
+             name=\"{product}\" tagId=\"synthetic\" version=\"1.0\">\n<n:Meta \
+             xmlns:r=\"https://trustedcomputinggroup.org/resource/tcg-reference-integrity-manifest-rim-information-model/\" \
+             colloquialVersion=\"{version}\" edition=\"GPU\" product=\"{product}\" r:FirmwareManufacturerId=\"5703\"></n:Meta>\
+             <n:Payload>{resources}</n:Payload>"
+        );
+        let tail = "</SoftwareIdentity>";
+        let digest = BASE64.encode(&sha384(format!("{head}{tail}").as_bytes()));
+        let algorithm = |name: &str, uri: &str| format!("<ds:{name} Algorithm=\"{uri}\"></ds:{name}>");
+        let c14n = "http://www.w3.org/2006/12/xml-c14n11";
+        let inside = format!(
+            "{}{}<ds:Reference URI=\"\"><ds:Transforms>{}{}</ds:Transforms>{}<ds:DigestValue>{digest}</ds:DigestValue></ds:Reference>",
+            algorithm("CanonicalizationMethod", c14n),
+            algorithm(
+                "SignatureMethod",
+                "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha384"
+            ),
+            algorithm(
+                "Transform",
+                "http://www.w3.org/2000/09/xmldsig#enveloped-signature"
+            ),
+            algorithm("Transform", c14n),
+            algorithm("DigestMethod", "http://www.w3.org/2001/04/xmldsig-more#sha384"),
+        );
+        let signed = format!(
+            "<ds:SignedInfo xmlns=\"http://standards.iso.org/iso/19770/-2/2015/schema.xsd\" xmlns:ds=\"http://www.w3.org/2000/09/xmldsig#\" \
+             xmlns:h=\"http://www.w3.org/2001/04/xmlenc#sha384\" xmlns:n=\"http://standards.iso.org/iso/19770/-2/2015/schema.xsd\">{inside}\
+             </ds:SignedInfo>"
+        );
+        let value = BASE64.encode(&sign_fixed(
+            &self.rims[0].key().serialize_der(),
+            signed.as_bytes(),
+        ));
+        let certificates: String = self
+            .rims
+            .iter()
+            .map(|c| {
+                format!(
+                    "<ds:X509Certificate>{}</ds:X509Certificate>",
+                    BASE64.encode(c.der())
+                )
+            })
+            .collect();
+        format!(
+            "{head}<ds:Signature xmlns:ds=\"http://www.w3.org/2000/09/xmldsig#\"><ds:SignedInfo>{inside}</ds:SignedInfo>\
+             <ds:SignatureValue>{value}</ds:SignatureValue><ds:KeyInfo><ds:X509Data>{certificates}</ds:X509Data></ds:KeyInfo></ds:Signature>{tail}"
+        )
+    }
+
+    /// OCSP replies for a device's chain: for its boot ROM as `answer` says, for the others good, each valid on 1 November 2026.
+    #[must_use]
+    pub fn replies(&self, device: &Device, answer: Answer) -> Vec<Vec<u8>> {
+        vec![
+            reply(&device.rom, &self.provisioner, answer),
+            reply(self.provisioner.der(), &self.product, Answer::Good),
+            reply(self.product.der(), &self.root, Answer::Good),
+        ]
+    }
+}
+
+impl Default for DevicePki {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What every synthetic device measures at an index.
+fn measurement(index: u8) -> [u8; 48] {
+    sha384(&[index])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
+}
+
+fn spki(authority: &Authority) -> PublicKey {
+    use rcgen::PublicKeyData;
+    PublicKey::from_spki(&authority.key().subject_public_key_info()).unwrap()
+}
+
+fn sign_fixed(pkcs8: &[u8], message: &[u8]) -> Vec<u8> {
+    let rng = SystemRandom::new();
+    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, pkcs8, &rng).unwrap();
+    key.sign(&rng, message).unwrap().as_ref().to_vec()
+}
+
+/// A value in DER.
+fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag];
+    match content.len() {
+        n @ 0..=0x7f => out.push(n as u8),
+        n @ 0x80..=0xff => out.extend([0x81, n as u8]),
+        n => out.extend([0x82, (n >> 8) as u8, n as u8]),
+    }
+    out.extend(content);
+    out
+}
+
+const SHA384_OID: &[u8] = &[0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02];
+
+/// The firmware's digest in the form that the chip uses.
+fn firmware(chip: Chip, fwid: &[u8; 48], rom: &[u8]) -> CustomExtension {
+    let digest = der(0x30, &[SHA384_OID, &der(0x04, fwid)].concat());
+    if chip == Chip::Gb100 {
+        let value = der(0x30, &[der(0x80, b"NVIDIA"), der(0xa6, &digest)].concat());
+        return CustomExtension::from_oid_content(&[2, 23, 133, 5, 4, 1, 1], value);
+    }
+    let value = der(0x30, &[der(0x02, &[1]), rom.to_vec(), digest].concat());
+    CustomExtension::from_oid_content(&[2, 23, 133, 5, 4, 1], value)
+}
+
+impl Device {
+    /// A signed report.
+    #[must_use]
+    pub fn report(&self, said: &Said) -> Vec<u8> {
+        let count: u8 = if self.chip == Chip::Ls10 { 31 } else { 64 };
+        let mut record = Vec::new();
+        for index in 0..count {
+            let mut value = measurement(index);
+            if said.altered == Some(index) {
+                value[0] ^= 1;
+            }
+            record.extend([index + 1, 1, 51, 0, 1, 48, 0]);
+            record.extend(value);
+        }
+        let mut opaque = Vec::new();
+        let mut field = |kind: u16, value: &[u8]| {
+            opaque.extend(kind.to_le_bytes());
+            opaque.extend((value.len() as u16).to_le_bytes());
+            opaque.extend(value);
+        };
+        let eights = |pdis: &mut dyn Iterator<Item = [u8; 8]>, room: usize| {
+            let mut bytes: Vec<u8> = pdis.flatten().collect();
+            bytes.resize(room * 8, 0);
+            bytes
+        };
+        if self.chip == Chip::Ls10 {
+            field(6, b"96.10.73.00.01\0");
+            field(22, &self.pdi.0);
+            let mut named = eights(&mut said.peers.iter().map(|p| p.0), 8);
+            named.extend([0xff; 64]);
+            field(26, &named);
+        } else {
+            field(3, format!("{}\0", said.driver.unwrap_or_default()).as_bytes());
+            field(6, &[0x00, 0x9f, 0x00, 0x96, 0x01, 0, 0, 0]);
+            field(11, &[0x55]);
+            field(15, b"882\0");
+            field(17, b"1010\0");
+            field(18, b"0200\0");
+            field(20, &self.fwid);
+            if self.chip == Chip::Gh100 {
+                field(21, &[if said.feature == 2 { 0xaa } else { 0x55 }]);
+                let reversed = |p: &Pdi| {
+                    let mut bytes = p.0;
+                    bytes.reverse();
+                    bytes
+                };
+                field(22, &eights(&mut said.peers.iter().map(reversed), 18));
+            } else {
+                field(35, b"GB100\0");
+            }
+            field(34, &1u32.to_le_bytes());
+            field(36, &said.feature.to_le_bytes());
+        }
+        let mut report = vec![0x11, 0xe0, 0x01, 0xff];
+        report.extend(said.nonce);
+        report.extend([0, 0x11, 0x60, 0, 0, count]);
+        report.extend(&(record.len() as u32).to_le_bytes()[..3]);
+        report.extend(record);
+        report.extend([9; 32]);
+        report.extend((opaque.len() as u16).to_le_bytes());
+        report.extend(opaque);
+        let signature = sign_fixed(&self.key, &report);
+        report.extend(signature);
+        report
+    }
+}
+
+/// An OCSP reply by a responder that `issuer` certified.
+fn reply(certificate: &[u8], issuer: &Authority, answer: Answer) -> Vec<u8> {
+    let mut responder = parameters("A responder");
+    responder.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    responder.extended_key_usages = vec![ExtendedKeyUsagePurpose::OcspSigning];
+    let responder = Authority::signed_by(responder, key(), issuer).unwrap();
+    let of = weighbridge::x509::Certificate::parse(certificate).unwrap();
+    let by = weighbridge::x509::Certificate::parse(issuer.der()).unwrap();
+    let time = |text: &str| der(0x18, text.as_bytes());
+    let status = match answer {
+        Answer::Good => der(0x80, &[]),
+        Answer::Unknown => der(0x82, &[]),
+        Answer::Revoked(reason) => der(
+            0xa1,
+            &[time("20261001000000Z"), der(0xa0, &der(0x0a, &[reason]))].concat(),
+        ),
+    };
+    let id = [
+        der(0x30, SHA384_OID),
+        der(0x04, &sha384(by.subject())),
+        der(0x04, &sha384(by.key().raw())),
+        der(0x02, of.serial()),
+    ];
+    let single = der(
+        0x30,
+        &[
+            der(0x30, &id.concat()),
+            status,
+            time("20261101000000Z"),
+            der(0xa0, &time("20261102000000Z")),
+        ]
+        .concat(),
+    );
+    let data = der(
+        0x30,
+        &[
+            der(0xa2, &der(0x04, &sha1_name(spki(&responder).raw()))),
+            time("20261101000000Z"),
+            der(0x30, &single),
+        ]
+        .concat(),
+    );
+    let rng = SystemRandom::new();
+    let pkcs8 = responder.key().serialize_der();
+    let signing = EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_ASN1_SIGNING, &pkcs8, &rng).unwrap();
+    let signature = signing.sign(&rng, &data).unwrap();
+    let ecdsa = [
+        0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03,
+    ];
+    let basic = [
+        data,
+        ecdsa.to_vec(),
+        der(0x03, &[&[0], signature.as_ref()].concat()),
+        der(0xa0, &der(0x30, responder.der())),
+    ];
+    let typed = [
+        der(0x06, &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x01]),
+        der(0x04, &der(0x30, &basic.concat())),
+    ];
+    der(
+        0x30,
+        &[der(0x0a, &[0]), der(0xa0, &der(0x30, &typed.concat()))].concat(),
+    )
+}

@@ -163,7 +163,9 @@ impl Certificate {
             .iter_common_name()
             .next()
             .and_then(|n| n.as_str().ok())
-            .unwrap_or("a certificate without a common name")
+            // It is shown to people: nothing in it may act on their terminal, or look like a line of ours.
+            .filter(|n| n.bytes().all(|b| b == b' ' || b.is_ascii_graphic()))
+            .unwrap_or("a certificate without a plain common name")
             .to_owned();
         let subject = || common_name.clone();
         let algorithm = parsed.signature_algorithm.algorithm.to_id_string();
@@ -198,6 +200,7 @@ impl Certificate {
             common_name,
         };
         let mut seen = BTreeSet::new();
+        let mut restricted = false;
         for extension in parsed.extensions() {
             let oid = extension.oid.to_id_string();
             if !seen.insert(oid.clone()) {
@@ -218,7 +221,10 @@ impl Certificate {
                     certificate.signs_certificates = usage.key_cert_sign();
                     certificate.signs_data = usage.digital_signature();
                 }
-                ParsedExtension::ExtendedKeyUsage(usage) => certificate.signs_ocsp = usage.ocsp_signing,
+                ParsedExtension::ExtendedKeyUsage(usage) => {
+                    certificate.signs_ocsp = usage.ocsp_signing;
+                    restricted = !usage.any;
+                }
                 ParsedExtension::ParseError { .. } => return Err(CertificateError::Form),
                 _ => {}
             }
@@ -227,6 +233,9 @@ impl Certificate {
                 value: extension.value.to_vec(),
             });
         }
+        // A responder's key signs replies and nothing else (RFC 5280 §4.2.1.12): no report and no manifest.
+        certificate.signs_ocsp &= certificate.signs_data;
+        certificate.signs_data &= !restricted;
         Ok(certificate)
     }
 
@@ -295,7 +304,7 @@ impl Certificate {
         self.valid
     }
 
-    /// Whether its key may sign data (key usage `digitalSignature`).
+    /// Whether its key may sign data: key usage `digitalSignature`, and no extended key usage that restricts it to other purposes.
     #[must_use]
     pub fn signs_data(&self) -> bool {
         self.signs_data
@@ -414,6 +423,7 @@ impl Links {
                 self.verify(certificate, issuer, below)?;
             }
         }
-        self.verify(last, last, path.len().saturating_sub(1))
+        // The root issued itself, and such a certificate counts in no path length (RFC 5280 §4.2.1.9).
+        self.verify(last, last, path.len().saturating_sub(2))
     }
 }

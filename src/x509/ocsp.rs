@@ -215,11 +215,11 @@ impl Reply {
     /// Whether it speaks of a certificate of this issuer.
     #[must_use]
     pub fn speaks_of(&self, certificate: &Certificate, issuer: &Certificate) -> bool {
-        self.about(certificate, issuer).is_some()
+        self.about(certificate, issuer).next().is_some()
     }
 
-    fn about(&self, certificate: &Certificate, issuer: &Certificate) -> Option<&Single> {
-        self.singles.iter().find(|s| {
+    fn about(&self, certificate: &Certificate, issuer: &Certificate) -> impl Iterator<Item = &Single> {
+        self.singles.iter().filter(|s| {
             s.serial == certificate.serial()
                 && hashed(&s.hash, issuer.subject()).is_some_and(|h| h == s.issuer_name)
                 && hashed(&s.hash, issuer.key().raw()).is_some_and(|h| h == s.issuer_key)
@@ -227,7 +227,9 @@ impl Reply {
     }
 
     /// What the reply says of a certificate at a time. `None` where it does not speak of it. Signed by the issuer itself, or by a
-    /// responder that the issuer certified for it (RFC 6960 §4.2.2.2). `nonce`, where one was asked with, must be in it.
+    /// responder that the issuer certified for it (RFC 6960 §4.2.2.2). `nonce`, where one was asked with, must be in it. Where it says
+    /// more than one thing of the certificate, the worst counts. A revocation for good counts from its own time on, whenever it was said: a
+    /// reply from before it was known does not undo it.
     ///
     /// # Errors
     /// [`OcspError`].
@@ -239,9 +241,9 @@ impl Reply {
         nonce: Option<&[u8]>,
         links: &mut Links,
     ) -> Result<Option<Status>, OcspError> {
-        let Some(single) = self.about(certificate, issuer) else {
+        if !self.speaks_of(certificate, issuer) {
             return Ok(None);
-        };
+        }
         let responder = std::iter::once(issuer)
             .chain(&self.certificates)
             .find(|c| self.is_responder(c))
@@ -264,15 +266,27 @@ impl Reply {
         if nonce.is_some_and(|n| self.nonce.as_deref() != Some(n)) {
             return Err(OcspError::Nonce);
         }
-        let to = single.to.unwrap_or(single.from);
-        if !(single.from..=to).contains(&at) {
-            return Err(OcspError::Time {
-                from: single.from,
-                to,
-                at,
-            });
+        let for_good = |s: &&Single| {
+            matches!(s.status, Status::Revoked { since, .. } if since <= at) && !s.status.is_hold()
+        };
+        if let Some(revoked) = self.about(certificate, issuer).find(for_good) {
+            return Ok(Some(revoked.status));
         }
-        Ok(Some(single.status))
+        let mut worst = Status::Good;
+        for single in self.about(certificate, issuer) {
+            let to = single.to.unwrap_or(single.from);
+            if !(single.from..=to).contains(&at) {
+                return Err(OcspError::Time {
+                    from: single.from,
+                    to,
+                    at,
+                });
+            }
+            if !matches!(worst, Status::Revoked { .. }) && single.status != Status::Good {
+                worst = single.status;
+            }
+        }
+        Ok(Some(worst))
     }
 
     fn is_responder(&self, certificate: &Certificate) -> bool {

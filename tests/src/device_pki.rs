@@ -124,15 +124,30 @@ fn authority(name: &str) -> CertificateParams {
     params
 }
 
+/// A root with room for so many authorities below it.
+fn root(name: &str, below: u8) -> Authority {
+    let mut params = authority(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
+    Authority::self_signed(params, key()).unwrap()
+}
+
+/// A responder that an issuer certified.
+fn responder(issuer: &Authority) -> Authority {
+    let mut params = parameters("A responder");
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::OcspSigning];
+    Authority::signed_by(params, key(), issuer).unwrap()
+}
+
 impl DevicePki {
-    /// New roots, and what stands below them.
+    /// New roots, and what stands below them. Each root allows exactly as many authorities below it as there are.
     #[must_use]
     pub fn new() -> Self {
-        let root = Authority::self_signed(authority("NVIDIA Device Identity CA"), key()).unwrap();
+        let root = root("NVIDIA Device Identity CA", 3);
         let product = Authority::signed_by(authority("NVIDIA GH100 Identity"), key(), &root).unwrap();
         let provisioner =
             Authority::signed_by(authority("NVIDIA GH100 Provisioner ICA 1"), key(), &product).unwrap();
-        let top = Authority::self_signed(authority("NVIDIA CoRIM signing Root CA"), key()).unwrap();
+        let top = self::root("NVIDIA CoRIM signing Root CA", 1);
         let middle = Authority::signed_by(authority("NVIDIA Reference Value L3"), key(), &top).unwrap();
         let mut signer = parameters("HCC RIM L4 Signer");
         signer.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -201,6 +216,22 @@ impl DevicePki {
     /// A manifest that demands `indices` as [`Device::report`] measures them, for a product and a version.
     #[must_use]
     pub fn rim(&self, product: &str, version: &str, indices: std::ops::Range<u8>) -> String {
+        self.rim_signed(product, version, indices, &self.rims[0])
+    }
+
+    /// The same, signed by a key that the manifests' authority certified for OCSP replies only.
+    #[must_use]
+    pub fn rim_of_responder(&self, product: &str, version: &str, indices: std::ops::Range<u8>) -> String {
+        self.rim_signed(product, version, indices, &responder(&self.rims[1]))
+    }
+
+    fn rim_signed(
+        &self,
+        product: &str,
+        version: &str,
+        indices: std::ops::Range<u8>,
+        signer: &Authority,
+    ) -> String {
         let mut resources = String::new();
         for index in 0..64u8 {
             let active = if indices.contains(&index) { "True" } else { "False" };
@@ -244,12 +275,8 @@ impl DevicePki {
              xmlns:h=\"http://www.w3.org/2001/04/xmlenc#sha384\" xmlns:n=\"http://standards.iso.org/iso/19770/-2/2015/schema.xsd\">{inside}\
              </ds:SignedInfo>"
         );
-        let value = BASE64.encode(&sign_fixed(
-            &self.rims[0].key().serialize_der(),
-            signed.as_bytes(),
-        ));
-        let certificates: String = self
-            .rims
+        let value = BASE64.encode(&sign_fixed(&signer.key().serialize_der(), signed.as_bytes()));
+        let certificates: String = [signer, &self.rims[1], &self.rims[2]]
             .iter()
             .map(|c| {
                 format!(
@@ -268,10 +295,16 @@ impl DevicePki {
     #[must_use]
     pub fn replies(&self, device: &Device, answer: Answer) -> Vec<Vec<u8>> {
         vec![
-            reply(&device.rom, &self.provisioner, answer),
-            reply(self.provisioner.der(), &self.product, Answer::Good),
-            reply(self.product.der(), &self.root, Answer::Good),
+            self.rom_reply(device, &[(answer, 1)]),
+            reply(self.provisioner.der(), &self.product, &[(Answer::Good, 1)]),
+            reply(self.product.der(), &self.root, &[(Answer::Good, 1)]),
         ]
+    }
+
+    /// One reply for a device's boot ROM that gives several answers, each for one day of November 2026.
+    #[must_use]
+    pub fn rom_reply(&self, device: &Device, answers: &[(Answer, u8)]) -> Vec<u8> {
+        reply(&device.rom, &self.provisioner, answers)
     }
 }
 
@@ -393,45 +426,38 @@ impl Device {
     }
 }
 
-/// An OCSP reply by a responder that `issuer` certified.
-fn reply(certificate: &[u8], issuer: &Authority, answer: Answer) -> Vec<u8> {
-    let mut responder = parameters("A responder");
-    responder.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    responder.extended_key_usages = vec![ExtendedKeyUsagePurpose::OcspSigning];
-    let responder = Authority::signed_by(responder, key(), issuer).unwrap();
+/// An OCSP reply by a responder that `issuer` certified. What was revoked was revoked on 1 October.
+fn reply(certificate: &[u8], issuer: &Authority, answers: &[(Answer, u8)]) -> Vec<u8> {
+    let responder = responder(issuer);
     let of = weighbridge::x509::Certificate::parse(certificate).unwrap();
     let by = weighbridge::x509::Certificate::parse(issuer.der()).unwrap();
     let time = |text: &str| der(0x18, text.as_bytes());
-    let status = match answer {
-        Answer::Good => der(0x80, &[]),
-        Answer::Unknown => der(0x82, &[]),
-        Answer::Revoked(reason) => der(
-            0xa1,
-            &[time("20261001000000Z"), der(0xa0, &der(0x0a, &[reason]))].concat(),
-        ),
-    };
     let id = [
         der(0x30, SHA384_OID),
         der(0x04, &sha384(by.subject())),
         der(0x04, &sha384(by.key().raw())),
         der(0x02, of.serial()),
     ];
-    let single = der(
-        0x30,
-        &[
-            der(0x30, &id.concat()),
-            status,
-            time("20261101000000Z"),
-            der(0xa0, &time("20261102000000Z")),
-        ]
-        .concat(),
-    );
+    let single = |(answer, day): &(Answer, u8)| {
+        let status = match answer {
+            Answer::Good => der(0x80, &[]),
+            Answer::Unknown => der(0x82, &[]),
+            Answer::Revoked(reason) => der(
+                0xa1,
+                &[time("20261001000000Z"), der(0xa0, &der(0x0a, &[*reason]))].concat(),
+            ),
+        };
+        let from = time(&format!("202611{day:02}000000Z"));
+        let to = der(0xa0, &time(&format!("202611{:02}000000Z", day + 1)));
+        der(0x30, &[der(0x30, &id.concat()), status, from, to].concat())
+    };
+    let singles: Vec<u8> = answers.iter().flat_map(single).collect();
     let data = der(
         0x30,
         &[
             der(0xa2, &der(0x04, &sha1_name(spki(&responder).raw()))),
             time("20261101000000Z"),
-            der(0x30, &single),
+            der(0x30, &singles),
         ]
         .concat(),
     );

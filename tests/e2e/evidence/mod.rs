@@ -2,6 +2,8 @@
 //!
 //! The devices are synthetic, under roots of the testbed's own. Real evidence is tried in the library, where it is at hand.
 
+mod certificates;
+
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;

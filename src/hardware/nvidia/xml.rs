@@ -11,8 +11,15 @@ use std::collections::BTreeMap;
 const MAX_DOCUMENT: usize = 1 << 20;
 /// The deepest nesting; real ones have seven levels.
 const MAX_DEPTH: usize = 16;
-/// The most attributes and declarations of one element.
-const MAX_ATTRIBUTES: usize = 64;
+/// The most attributes and declarations of one element, and the most namespaces that hold in one; real ones have 13 and 6.
+const MAX_ATTRIBUTES: usize = 32;
+/// The most elements; real documents have 85.
+const MAX_ELEMENTS: usize = 4_096;
+/// Namespaces that no other prefix may be bound to (Namespaces in XML 1.0 §3).
+const RESERVED: [&str; 2] = [
+    "http://www.w3.org/XML/1998/namespace",
+    "http://www.w3.org/2000/xmlns/",
+];
 
 /// Why a text is not a document of this profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -176,13 +183,17 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Element, XmlError> {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return wrong(0, "not ASCII");
     };
-    let mut reader = Reader { text, at: 0 };
-    if reader.rest().starts_with("<?xml ") {
+    let mut reader = Reader {
+        text,
+        at: 0,
+        elements: 0,
+    };
+    if reader.eat("<?xml ") {
         let Some((declaration, _)) = reader.rest().split_once("?>") else {
             return reader.wrong("the XML declaration does not end");
         };
-        if declaration.contains('<') && declaration.rfind('<') != Some(0) {
-            return reader.wrong("the XML declaration does not end");
+        if !is_plain(declaration) {
+            return reader.wrong("an XML declaration other than one of version 1.0 in UTF-8");
         }
         reader.skip(declaration.len().saturating_add(2));
     }
@@ -196,9 +207,39 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Element, XmlError> {
     }
 }
 
+/// Whether a declaration changes nothing. It is not digested, so it may say nothing that another reader could act on, such as another encoding.
+fn is_plain(declaration: &str) -> bool {
+    let written = declaration.replace('\'', "\"").to_ascii_lowercase();
+    let parts: Vec<_> = written.split_ascii_whitespace().collect();
+    let [version, rest @ ..] = parts.as_slice() else {
+        return false;
+    };
+    let (encoding, alone): (Vec<&str>, Vec<&str>) = rest.iter().partition(|p| p.starts_with("encoding="));
+    *version == "version=\"1.0\""
+        && matches!(
+            encoding.as_slice(),
+            [] | ["encoding=\"utf-8\"" | "encoding=\"ascii\"" | "encoding=\"us-ascii\""]
+        )
+        && matches!(
+            alone.as_slice(),
+            [] | ["standalone=\"yes\"" | "standalone=\"no\""]
+        )
+}
+
+/// Whether a namespace is an absolute URI, of the plain characters that manifests use.
+fn is_absolute(uri: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~' | ':' | '/' | '#');
+    uri.split_once(':').is_some_and(|(scheme, rest)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric())
+            && rest.chars().all(plain)
+    })
+}
+
 struct Reader<'a> {
     text: &'a str,
     at: usize,
+    elements: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -265,6 +306,10 @@ impl<'a> Reader<'a> {
         if depth >= MAX_DEPTH {
             return self.wrong("elements are nested too deep");
         }
+        self.elements = self.elements.saturating_add(1);
+        if self.elements > MAX_ELEMENTS {
+            return self.wrong("there are too many elements");
+        }
         if !self.eat("<") {
             return self.wrong("an element is expected");
         }
@@ -295,9 +340,11 @@ impl<'a> Reader<'a> {
             };
             match bound {
                 Some(bound) => {
-                    let reserved = bound.starts_with("xml") || value.is_empty();
-                    if reserved || declared.insert(bound.to_owned(), value.to_owned()).is_some() {
-                        return self.wrong("a namespace is declared twice, taken back or reserved");
+                    // One that is not absolute has no canonical form (Canonical XML 1.1 §1.3).
+                    let refused =
+                        bound.starts_with("xml") || !is_absolute(value) || RESERVED.contains(&value);
+                    if refused || declared.insert(bound.to_owned(), value.to_owned()).is_some() {
+                        return self.wrong("a namespace is declared twice, taken back, relative or reserved");
                     }
                 }
                 None => written.push((attribute, value)),
@@ -306,6 +353,9 @@ impl<'a> Reader<'a> {
         let mut scope = around.clone();
         scope.extend(declared.clone());
         let wrong = |why| XmlError { at: start, why };
+        if scope.len() > MAX_ATTRIBUTES {
+            return Err(wrong("too many namespaces"));
+        }
         let namespace = |prefix: &str| scope.get(prefix).cloned();
         let mut element = Element {
             uri: match prefix(name) {
@@ -395,6 +445,16 @@ mod tests {
     }
 
     #[test]
+    fn a_declaration_is_passed_over_where_it_changes_nothing() {
+        for declaration in [
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>",
+            "<?xml version='1.0' encoding='us-ascii' standalone='no' ?>\n",
+        ] {
+            assert_eq!(canonical(&format!("{declaration}<a/>")), "<a></a>");
+        }
+    }
+
+    #[test]
     fn a_part_declares_what_it_inherits_and_a_signature_is_left_out() {
         let root = parse(b"<a xmlns:s=\"urn:s\"><s:g><s:i/></s:g> x</a>").unwrap();
         let [signature] = root
@@ -432,7 +492,7 @@ mod tests {
             "<a xml:lang=\"en\"/>",
             "<a Id=\"x\"/>",
             "<a b=\"1\" b=\"2\"/>",
-            "<a xmlns:p=\"u\" xmlns:q=\"u\" p:b=\"1\" q:b=\"2\"/>",
+            "<a xmlns:p=\"urn:u\" xmlns:q=\"urn:u\" p:b=\"1\" q:b=\"2\"/>",
             "<p:a/>",
             "<a></b>",
             "<a/><b/>",
@@ -442,16 +502,29 @@ mod tests {
             "<a\r/>",
             "<a b=\"\u{e9}\"/>",
             "<a xmlns=\"\"/>",
-            "<a xmlns:xml=\"u\"/>",
+            "<a xmlns:xml=\"urn:u\"/>",
+            "<a xmlns:p=\"relative\"/>",
+            "<a xmlns:p=\"../a:b\"/>",
+            "<a xmlns:p=\"urn:a b\"/>",
+            "<a xmlns:p=\"http://www.w3.org/XML/1998/namespace\"/>",
+            "<?xml version=\"1.0\" encoding=\"utf-7\"?><a/>",
+            "<?xml version=\"1.1\"?><a/>",
+            "<?xml version=\"1.0\" encoding=\"utf-8\" encoding=\"utf-7\"?><a/>",
+            "<?xml-stylesheet href=\"x\"?><a/>",
             "x<a/>",
             "<a>]]></a>",
             "",
             "<a b=\"1\"c=\"2\"/>",
-            "<a:b:c xmlns:a=\"u\"/>",
+            "<a:b:c xmlns:a=\"urn:u\"/>",
         ] {
             assert!(parse(text.as_bytes()).is_err(), "{text}");
         }
         let deep = "<a>".repeat(40) + &"</a>".repeat(40);
         assert!(parse(deep.as_bytes()).is_err());
+        let many = format!("<a>{}</a>", "<b/>".repeat(MAX_ELEMENTS));
+        assert_eq!(
+            parse(many.as_bytes()).unwrap_err().why,
+            "there are too many elements"
+        );
     }
 }

@@ -5,7 +5,7 @@
 //! manifest demands; what that is, it does not say.
 
 use super::chain::{Arch, DeviceChain, DeviceIdentity};
-use super::opaque::Pdi;
+use super::opaque::{Pdi, SWITCH};
 use super::rim::Rim;
 use super::spdm::Report;
 use super::{RimError, SpdmError};
@@ -115,6 +115,15 @@ pub struct Compared {
     pub measurements: usize,
 }
 
+/// A file that was looked at. Two may have one name, for NVIDIA issues manifests anew under the same one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct File {
+    /// How a person calls it.
+    pub file: String,
+    /// SHA-256 of its bytes.
+    pub sha256: Digest,
+}
+
 /// The result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Appraisal {
@@ -138,6 +147,8 @@ pub struct Appraisal {
     pub pdi: Option<Pdi>,
     /// Family of chips.
     pub arch: Option<Arch>,
+    /// The chip, as manifests call it.
+    pub product: Option<String>,
     /// How it is used.
     pub mode: Option<&'static str>,
     /// Driver version.
@@ -154,8 +165,8 @@ pub struct Appraisal {
     pub why: BTreeMap<&'static str, String>,
     /// SHA-256 of the report.
     pub report: Digest,
-    /// SHA-256 of every other file that was looked at, by its name.
-    pub collateral: BTreeMap<String, Digest>,
+    /// Every other file that was looked at.
+    pub collateral: Vec<File>,
     /// SHA-256 of the root's key.
     pub root: Digest,
     /// The time at which all this holds.
@@ -177,6 +188,19 @@ impl Appraisal {
         ]
     }
 
+    /// Which part of the device a manifest speaks of. `None` where it is for another chip, or for a version that the device does not run.
+    #[must_use]
+    pub fn part_of(&self, rim: &Rim) -> Option<Kind> {
+        let vbios = self.vbios.as_deref();
+        let is_vbios = vbios.is_some_and(|v| v.eq_ignore_ascii_case(rim.version()));
+        match () {
+            () if self.product.as_deref() != Some(rim.product()) => None,
+            () if self.mode == Some(SWITCH) => is_vbios.then_some(Kind::Bios),
+            () if self.driver.as_deref() == Some(rim.version()) => Some(Kind::Driver),
+            () => is_vbios.then_some(Kind::Vbios),
+        }
+    }
+
     /// Whether manifests for all parts of the device were compared: of a GPU its driver and its VBIOS, of a switch its BIOS.
     #[must_use]
     pub fn compared_whole(&self) -> bool {
@@ -195,12 +219,15 @@ pub fn appraise(
 ) -> Appraisal {
     let not = |why: &str| Step::NotChecked(why.to_owned());
     let unread = || not("the report cannot be read");
-    let files = collateral
-        .rims
-        .iter()
-        .map(|r| (r.name.clone(), r.digest))
-        .chain(collateral.replies.iter().map(|r| (r.name.clone(), r.digest)))
-        .chain([(chain.name.clone(), chain.digest)]);
+    let rims = collateral.rims.iter().map(|r| (&r.name, r.digest));
+    let replies = collateral.replies.iter().map(|r| (&r.name, r.digest));
+    let files = std::iter::once((&chain.name, chain.digest))
+        .chain(rims)
+        .chain(replies)
+        .map(|(name, sha256)| File {
+            file: name.clone(),
+            sha256,
+        });
     let mut result = Appraisal {
         signature: unread(),
         chain: unread(),
@@ -212,6 +239,7 @@ pub fn appraise(
         device_id: None,
         pdi: None,
         arch: None,
+        product: None,
         mode: None,
         driver: None,
         vbios: None,
@@ -295,10 +323,15 @@ fn measured(
             data_encoding::HEXLOWER.encode(&report.nonce)
         )),
     };
-    let chip = product(report, device);
-    result.rim_ids = rim_ids(report, chip.as_deref());
-    let usable = manifests(report, chip.as_deref(), collateral, terms, result);
+    result.product = product(report, device);
+    result.rim_ids = rim_ids(report, result.product.as_deref());
+    let usable = manifests(collateral, terms, result);
     compare(report, &usable, result);
+    if !result.chain.passed() {
+        let why = "the chain does not hold, so nobody can speak for its certificates";
+        result.revocation = Step::NotChecked(why.to_owned());
+        return;
+    }
     let mut certificates: Vec<(&Certificate, &Certificate)> = Vec::new();
     if let Some(device) = device {
         let pairs = device.certificates().windows(2).enumerate();
@@ -307,7 +340,7 @@ fn measured(
             _ => None,
         }));
     }
-    for (_, rim) in &usable {
+    for (_, _, rim) in &usable {
         certificates.extend(rim.signers().windows(2).filter_map(|pair| match pair {
             [child, issuer] => Some((child, issuer)),
             _ => None,
@@ -353,15 +386,12 @@ fn rim_ids(report: &Report, chip: Option<&str>) -> Vec<String> {
     driver.into_iter().chain(vbios).collect()
 }
 
-/// The manifests that are authentic and for this device; what is to be said of the others goes into the step.
+/// The manifests that are authentic and for this device, with their files; what is to be said of the others goes into the step.
 fn manifests<'a>(
-    report: &Report,
-    chip: Option<&str>,
     collateral: &Collateral<'a>,
     terms: &Terms,
     result: &mut Appraisal,
-) -> Vec<(Kind, &'a Rim)> {
-    let said = &report.opaque;
+) -> Vec<(Kind, &'a str, &'a Rim)> {
     let (mut usable, mut wrong) = (Vec::new(), Vec::new());
     for presented in &collateral.rims {
         let name = &presented.name;
@@ -372,35 +402,29 @@ fn manifests<'a>(
                 continue;
             }
         };
-        if chip != Some(rim.product()) {
-            wrong.push(format!(
-                "{name} is for {}, and the device is {}",
-                rim.product(),
-                chip.unwrap_or("not known")
-            ));
-            continue;
-        }
-        let version = rim.version();
-        let kind = match () {
-            () if said.is_switch() => {
-                (said.vbios().is_some_and(|v| v.eq_ignore_ascii_case(version))).then_some(Kind::Bios)
-            }
-            () if said.driver() == Some(version) => Some(Kind::Driver),
-            () if said.vbios().is_some_and(|v| v.eq_ignore_ascii_case(version)) => Some(Kind::Vbios),
-            () => None,
-        };
-        let Some(kind) = kind else {
-            wrong.push(format!(
-                "{name} is for version {version}; the device runs driver {} and VBIOS or BIOS {}",
-                said.driver().unwrap_or("none"),
-                said.vbios().unwrap_or_else(|| "none".to_owned())
-            ));
+        let Some(kind) = result.part_of(rim) else {
+            let named =
+                |text: &Option<String>| text.clone().unwrap_or_else(|| "that is not known".to_owned());
+            wrong.push(if result.product.as_deref() == Some(rim.product()) {
+                format!(
+                    "{name} is for version {}; the device runs driver {} and VBIOS or BIOS {}",
+                    rim.version(),
+                    named(&result.driver),
+                    named(&result.vbios)
+                )
+            } else {
+                format!(
+                    "{name} is for {}, and the device is {}",
+                    rim.product(),
+                    named(&result.product)
+                )
+            });
             continue;
         };
         if let Err(error) = rim.holds_at(terms.at) {
             wrong.push(format!("{name} is authentic, but {error}"));
         }
-        usable.push((kind, rim));
+        usable.push((kind, name.as_str(), rim));
     }
     result.rim = match (collateral.rims.is_empty(), wrong.is_empty()) {
         (true, _) => Step::NotChecked("no reference manifest was presented".to_owned()),
@@ -411,14 +435,14 @@ fn manifests<'a>(
 }
 
 /// Compares the measurements. Of several issues of one manifest the one that fits best counts, since each of them is authentic.
-fn compare(report: &Report, usable: &[(Kind, &Rim)], result: &mut Appraisal) {
-    let mut best: BTreeMap<Kind, (&Rim, Vec<Mismatch>)> = BTreeMap::new();
-    for (kind, rim) in usable {
+fn compare(report: &Report, usable: &[(Kind, &str, &Rim)], result: &mut Appraisal) {
+    let mut best: BTreeMap<Kind, (&str, &Rim, Vec<Mismatch>)> = BTreeMap::new();
+    for (kind, file, rim) in usable {
         let found = mismatches(report, *kind, rim);
         match best.get(kind) {
-            Some((_, least)) if least.len() <= found.len() => {}
+            Some((_, _, least)) if least.len() <= found.len() => {}
             _ => {
-                best.insert(*kind, (rim, found));
+                best.insert(*kind, (file, rim, found));
             }
         }
     }
@@ -433,23 +457,17 @@ fn compare(report: &Report, usable: &[(Kind, &Rim)], result: &mut Appraisal) {
     }
     let mut demanded: BTreeMap<u8, Kind> = BTreeMap::new();
     let mut conflicts = Vec::new();
-    for (kind, (rim, _)) in &best {
+    for (kind, (_, rim, _)) in &best {
         for index in rim.measurements().keys() {
             if demanded.insert(*index, *kind).is_some() {
                 conflicts.push(index.to_string());
             }
         }
     }
-    for (kind, (rim, found)) in best {
-        let named = |d: &Digest| {
-            let mut files = result.collateral.iter();
-            files
-                .find(|(_, digest)| *digest == d)
-                .map(|(name, _)| name.clone())
-        };
+    for (kind, (file, rim, found)) in best {
         result.compared.push(Compared {
             kind,
-            file: named(&rim.digest()).unwrap_or_default(),
+            file: file.to_owned(),
             sha256: rim.digest(),
             measurements: rim.measurements().len(),
         });

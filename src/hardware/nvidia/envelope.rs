@@ -4,6 +4,7 @@
 
 use data_encoding::BASE64;
 use serde::Deserialize;
+use serde_json::Value;
 
 /// The most devices in one envelope; a host has twelve.
 const MAX_DEVICES: usize = 256;
@@ -12,6 +13,9 @@ const MAX_DEVICES: usize = 256;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvelopeError {
+    /// Something else.
+    #[error("JSON that holds no evidence")]
+    Other,
     /// The structure.
     #[error("not a list of evidence as nvattest writes it")]
     Form(#[from] serde_json::Error),
@@ -43,24 +47,28 @@ struct Item {
     certificate: String,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Envelope {
-    Bare(Vec<Item>),
-    Wrapped { evidences: Vec<Item> },
-}
-
 impl Evidence {
     /// Reads an envelope.
     ///
     /// # Errors
     /// [`EnvelopeError`].
     pub fn read(json: &[u8]) -> Result<Vec<Self>, EnvelopeError> {
-        let (Envelope::Bare(items) | Envelope::Wrapped { evidences: items }) = serde_json::from_slice(json)?;
+        let items = match serde_json::from_slice(json)? {
+            Value::Array(items) => items,
+            Value::Object(mut wrapped) => match wrapped.remove("evidences") {
+                Some(Value::Array(items)) => items,
+                _ => return Err(EnvelopeError::Other),
+            },
+            _ => return Err(EnvelopeError::Other),
+        };
+        if items.iter().all(|i| i.get("evidence").is_none()) {
+            return Err(EnvelopeError::Other);
+        }
         if items.len() > MAX_DEVICES {
             return Err(EnvelopeError::TooMany(items.len()));
         }
-        let one = |(index, item): (usize, Item)| {
+        let one = |(index, item): (usize, Value)| {
+            let item: Item = serde_json::from_value(item)?;
             let wrong = |part| EnvelopeError::Value { index, part };
             let decode = |text: &str, part| BASE64.decode(text.as_bytes()).map_err(|_| wrong(part));
             Ok(Self {

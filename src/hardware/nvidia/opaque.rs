@@ -27,6 +27,8 @@ const NEWEST: u32 = 1;
 /// `enabled` in the status fields; 0x55 is `disabled`.
 const ENABLED: u8 = 0xaa;
 const DISABLED: u8 = 0x55;
+/// The mode of a switch, which has no other.
+pub(super) const SWITCH: &str = "switch";
 /// GPUs that a switch of this generation names.
 const GPUS_OF_SWITCH: usize = 8;
 
@@ -40,6 +42,9 @@ pub enum OpaqueError {
     /// A field stands there twice.
     #[error("field {0} stands there twice")]
     Twice(u16),
+    /// A version that cannot be read.
+    #[error("its version is not a number of two or four bytes")]
+    NoVersion,
     /// A version that is not known.
     #[error("its version is {found}; those up to {newest} are understood")]
     Version {
@@ -98,8 +103,9 @@ impl Opaque {
             bytes = rest;
         }
         let opaque = Self(fields);
-        match opaque.number(field::VERSION) {
-            Some(found) if found > NEWEST => Err(OpaqueError::Version {
+        match (opaque.bytes(field::VERSION), opaque.number(field::VERSION)) {
+            (Some(_), None) => Err(OpaqueError::NoVersion),
+            (_, Some(found)) if found > NEWEST => Err(OpaqueError::Version {
                 found,
                 newest: NEWEST,
             }),
@@ -138,9 +144,13 @@ impl Opaque {
         (!text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())).then_some(text)
     }
 
+    /// A number, little-endian: two bytes in the reports that are known, four in the SDK's tables.
     fn number(&self, kind: u16) -> Option<u32> {
-        let bytes: [u8; 4] = self.bytes(kind)?.try_into().ok()?;
-        Some(u32::from_le_bytes(bytes))
+        match *self.bytes(kind)? {
+            [b0, b1] => Some(u16::from_le_bytes([b0, b1]).into()),
+            [b0, b1, b2, b3] => Some(u32::from_le_bytes([b0, b1, b2, b3])),
+            _ => None,
+        }
     }
 
     fn status(&self, kind: u16) -> Option<u8> {
@@ -197,21 +207,21 @@ impl Opaque {
     }
 
     /// How the device is used: `spt` alone, `mpt` with others, `ppcie` with protected PCIe. Old firmware, which knows only the first,
-    /// says nothing.
+    /// says nothing; one that does not even name its driver, or says what is not known here, is `unknown`.
     #[must_use]
     pub fn mode(&self) -> &'static str {
         if self.is_switch() {
-            return "switch";
+            return SWITCH;
         }
-        match (
-            self.number(field::FEATURE_FLAG),
-            self.status(field::PROTECTED_PCIE),
-        ) {
-            (Some(0), _) => "spt",
-            (Some(1), _) => "mpt",
-            (Some(2), _) | (None, Some(ENABLED)) => "ppcie",
-            (None, _) => "spt",
-            (Some(_), _) => "unknown",
+        let flag = self
+            .bytes(field::FEATURE_FLAG)
+            .map(|_| self.number(field::FEATURE_FLAG));
+        match (flag, self.status(field::PROTECTED_PCIE)) {
+            (Some(Some(0)), _) => "spt",
+            (Some(Some(1)), _) => "mpt",
+            (Some(Some(2)), _) | (None, Some(ENABLED)) => "ppcie",
+            (None, _) if self.driver().is_some() => "spt",
+            _ => "unknown",
         }
     }
 
@@ -253,5 +263,40 @@ impl Opaque {
         let named = bytes.get(..GPUS_OF_SWITCH.saturating_mul(8))?;
         let pdis = named.chunks(8).filter_map(|c| c.try_into().ok().map(Pdi));
         Some(pdis.filter(|p| p.0 != [0; 8]).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(fields: &[(u16, &[u8])]) -> Result<Opaque, OpaqueError> {
+        let fields = fields.iter().map(|(kind, value)| (*kind, value.to_vec()));
+        Opaque::parse(&Opaque(fields.collect()).emit())
+    }
+
+    #[test]
+    fn a_mode_is_said_only_where_the_device_says_it() {
+        let driver: (u16, &[u8]) = (field::DRIVER, b"580.65.06\0");
+        let mode = |more: &[(u16, &[u8])]| fields(more).unwrap().mode();
+        assert_eq!(mode(&[driver]), "spt");
+        assert_eq!(mode(&[driver, (field::PROTECTED_PCIE, &[ENABLED])]), "ppcie");
+        assert_eq!(mode(&[driver, (field::FEATURE_FLAG, &[1, 0])]), "mpt");
+        assert_eq!(mode(&[driver, (field::FEATURE_FLAG, &[2, 0, 0, 0])]), "ppcie");
+        for unknown in [
+            &[][..],
+            &[driver, (field::FEATURE_FLAG, &[3, 0])],
+            &[driver, (field::FEATURE_FLAG, &[0])],
+        ] {
+            assert_eq!(mode(unknown), "unknown", "{unknown:?}");
+        }
+    }
+
+    #[test]
+    fn a_version_that_is_newer_or_no_number_is_refused() {
+        assert!(fields(&[(field::VERSION, &[1, 0])]).is_ok());
+        for wrong in [&[2, 0][..], &[2, 0, 0, 0], &[1], &[]] {
+            assert!(fields(&[(field::VERSION, wrong)]).is_err(), "{wrong:?}");
+        }
     }
 }

@@ -289,5 +289,9 @@ fn measurements(payload: &Element) -> Result<BTreeMap<u8, Alternatives>, RimErro
             found.insert(index, alternatives);
         }
     }
+    if found.is_empty() {
+        // Every device would be as it demands.
+        return Err(RimError::Form("it demands no measurement"));
+    }
     Ok(found)
 }

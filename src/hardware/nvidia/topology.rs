@@ -123,7 +123,7 @@ fn odd_ones<'a>(
     };
     let odd = said.iter().filter(|(_, value)| value != most);
     judged(
-        odd.map(|(m, value)| format!("{} {verb} {value}, most {verb} {most}", m.name))
+        odd.map(|(m, value)| format!("{} {verb} {value}, unlike others: {most}", m.name))
             .collect(),
     )
 }
@@ -173,10 +173,14 @@ fn joined(members: &[Member]) -> Step {
     }
     if switches(members).next().is_none() {
         return if wrong.is_empty() {
-            Step::NotChecked(format!(
-                "the GPUs name {} switches, of which none was presented",
-                named.len()
-            ))
+            let named: Vec<_> = named.iter().map(Pdi::to_string).collect();
+            Step::NotChecked(match named.as_slice() {
+                [] => "the GPUs have no links".to_owned(),
+                _ => format!(
+                    "the GPUs have links to switch {}, of which none was presented",
+                    named.join(", ")
+                ),
+            })
         } else {
             judged(wrong)
         };

@@ -3,6 +3,8 @@
 //! The devices are synthetic, under roots of the testbed's own. Real evidence is tried in the library, where it is at hand.
 
 mod certificates;
+mod host;
+mod manifests;
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -324,82 +326,6 @@ fn no_byte_of_a_synthetic_report_can_be_changed() {
     for length in [0, 36, 44, 1000, report.len() - 1] {
         assert_eq!(signature(&report[..length]), "fail", "{length} bytes");
     }
-}
-
-/// Eight GPUs and four switches that name each other.
-fn fill_host(desk: &Desk, dir: &str) -> (Vec<Device>, Vec<Device>) {
-    let gpus: Vec<_> = (0..8).map(|i| desk.pki.device(Chip::Gh100, i)).collect();
-    let switches: Vec<_> = (0..4).map(|i| desk.pki.device(Chip::Ls10, i)).collect();
-    for (i, gpu) in gpus.iter().enumerate() {
-        let peers = (0..18).map(|link| switches[link % 4].pdi).collect();
-        desk.put_device(
-            &format!("{dir}/gpu{i}"),
-            gpu,
-            &Said {
-                feature: 2,
-                peers,
-                ..Said::default()
-            },
-        );
-    }
-    for (i, switch) in switches.iter().enumerate() {
-        let peers = gpus.iter().map(|g| g.pdi).collect();
-        desk.put_device(
-            &format!("{dir}/switch{i}"),
-            switch,
-            &Said {
-                driver: None,
-                peers,
-                ..Said::default()
-            },
-        );
-    }
-    (gpus, switches)
-}
-
-#[test]
-fn a_host_is_whole_or_its_missing_foreign_or_swapped_member_is_named() {
-    let desk = Desk::new();
-    let (gpus, switches) = fill_host(&desk, "host");
-    let (status, json, _) = desk.run(&["host", "host"]);
-    assert_eq!(
-        (status, json["host"]["topology"].as_str()),
-        (0, Some("pass")),
-        "{json:#}"
-    );
-    assert_eq!(json["devices"].as_array().unwrap().len(), 12);
-
-    let remove = |name: &str| {
-        for end in ["bin", "chain.pem"] {
-            std::fs::remove_file(desk.dir.path().join(format!("host/{name}.{end}"))).unwrap();
-        }
-    };
-    remove("gpu5");
-    let (status, json, _) = desk.run(&["host", "host"]);
-    let why = json["why"]["topology"].as_str().unwrap().to_owned();
-    assert_eq!(status, 1);
-    assert!(why.contains(&format!("GPU {} is missing", gpus[5].pdi)), "{why}");
-
-    fill_host(&desk, "host");
-    let foreign = desk.pki.device(Chip::Ls10, 9);
-    let peers = gpus.iter().map(|g| g.pdi).collect();
-    desk.put_device(
-        "host/switch2",
-        &foreign,
-        &Said {
-            driver: None,
-            peers,
-            ..Said::default()
-        },
-    );
-    let (status, json, _) = desk.run(&["host", "host"]);
-    let why = json["why"]["topology"].as_str().unwrap().to_owned();
-    assert_eq!(status, 1);
-    assert!(
-        why.contains(&format!("switch {} is missing", switches[2].pdi)),
-        "{why}"
-    );
-    assert!(why.contains("switch2.bin is foreign"), "{why}");
 }
 
 #[test]

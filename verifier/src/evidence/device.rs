@@ -36,6 +36,8 @@ pub(super) fn machine(
         object.insert("file".to_owned(), json!(name));
         object.insert("holds".to_owned(), json!(good));
         object.insert("root_from".to_owned(), json!(setting.root_from));
+        object.insert("rim_root".to_owned(), json!(setting.rim_root));
+        object.insert("rim_root_from".to_owned(), json!(setting.rim_root_from));
     }
     Ok(value)
 }
@@ -109,10 +111,12 @@ pub(super) fn person(name: &str, appraisal: &Appraisal, out: &mut dyn Write) -> 
 pub(super) fn closing(good: bool, setting: &Setting, out: &mut dyn Write) -> Result<(), CommandError> {
     writeln!(
         out,
-        "at {}, root {} ({}): {}",
+        "at {}, root of devices {} ({}), root of manifests {} ({}): {}",
         setting.terms.at,
         setting.terms.root,
         setting.root_from,
+        setting.rim_root,
+        setting.rim_root_from,
         if good {
             "what had to be checked holds"
         } else {

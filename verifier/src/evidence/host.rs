@@ -5,7 +5,7 @@ use super::{Requirement, Setting, holds, name, presented_chain, read, read_chain
 use crate::cause::with_causes;
 use crate::command::{CommandError, Format, Outcome};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use weighbridge::bounded::{BoundedReadError, MAX_BUNDLE};
@@ -13,13 +13,16 @@ use weighbridge::hardware::Step;
 use weighbridge::hardware::nvidia::consensus::outliers;
 use weighbridge::hardware::nvidia::topology::{self, Member};
 use weighbridge::hardware::nvidia::{
-    Appraisal, Collateral, DeviceChain, Evidence, MAX_REPORT, Presented, Report, Rim, RimError, appraise,
+    Appraisal, Collateral, DeviceChain, EnvelopeError, Evidence, MAX_REPORT, Presented, Report, Rim,
+    RimError, appraise,
 };
 use weighbridge::x509::ocsp::{OcspError, Reply};
 use weighbridge::x509::{CertificateError, Links};
 
 /// The most files of one host that are looked at.
 const MAX_FILES: usize = 1_024;
+/// The most devices of one host; the largest that is built has some hundred.
+const MAX_DEVICES: usize = 256;
 
 /// One report with its chain.
 struct Device {
@@ -35,6 +38,8 @@ struct Found {
     rims: Vec<Presented<Rim, RimError>>,
     replies: Vec<Presented<Reply, OcspError>>,
     ignored: Vec<String>,
+    /// Files that are of a kind that is read, and cannot be.
+    broken: Vec<String>,
 }
 
 /// Appraises every device in a directory, and the host that they make.
@@ -44,15 +49,17 @@ pub(super) fn host(dir: &Path, setting: &Setting, require: &[Requirement], out: 
         devices,
         rims,
         replies,
-        ignored,
+        mut ignored,
+        mut broken,
     } = find(dir, setting, &mut links)?;
-    if devices.is_empty() {
+    if devices.is_empty() && broken.is_empty() {
         return Err(CommandError::Argument {
             what: "the directory",
             why: "it holds no report (NAME.bin beside NAME.chain.pem, or JSON as nvattest writes it)",
         });
     }
     let (mut good, mut results, mut members) = (true, Vec::new(), Vec::new());
+    let mut used = BTreeSet::new();
     for device in &devices {
         let bare = Collateral::default();
         let first = appraise(&device.report, &device.chain, &bare, &setting.terms, &mut links);
@@ -60,6 +67,7 @@ pub(super) fn host(dir: &Path, setting: &Setting, require: &[Requirement], out: 
             rims: rims.iter().filter(|r| fits(r, &first)).collect(),
             replies: replies.iter().filter(|r| r.content.is_ok()).collect(),
         };
+        used.extend(fitting.rims.iter().map(|r| r.digest));
         let appraisal = appraise(
             &device.report,
             &device.chain,
@@ -87,15 +95,21 @@ pub(super) fn host(dir: &Path, setting: &Setting, require: &[Requirement], out: 
     }
     let joined = topology::host(&members);
     good &= joined.steps().iter().all(|(_, s)| !matches!(s, Step::Fail(_)));
-    let broken: Vec<String> = rims
+    good &= !require.contains(&Requirement::Topology) || joined.topology.passed();
+    let cannot = |name: &str, error: &dyn std::error::Error| format!("{name}: {}", with_causes(error));
+    broken.extend(
+        rims.iter()
+            .filter_map(|r| Some(cannot(&r.name, r.content.as_ref().err()?))),
+    );
+    broken.extend(
+        replies
+            .iter()
+            .filter_map(|r| Some(cannot(&r.name, r.content.as_ref().err()?))),
+    );
+    let unused = rims
         .iter()
-        .filter_map(|r| Some(format!("{}: {}", r.name, with_causes(r.content.as_ref().err()?))))
-        .chain(
-            replies
-                .iter()
-                .filter_map(|r| Some(format!("{}: {}", r.name, with_causes(r.content.as_ref().err()?)))),
-        )
-        .collect();
+        .filter(|r| r.content.is_ok() && !used.contains(&r.digest));
+    ignored.extend(unused.map(|r| r.name.clone()));
     good &= broken.is_empty();
     let odd = outliers(&members);
     match setting.format {
@@ -119,6 +133,8 @@ pub(super) fn host(dir: &Path, setting: &Setting, require: &[Requirement], out: 
                 "at": setting.terms.at,
                 "root": setting.terms.root,
                 "root_from": setting.root_from,
+                "rim_root": setting.rim_root,
+                "rim_root_from": setting.rim_root_from,
                 "holds": good,
             });
             writeln!(out, "{found:#}")?;
@@ -156,7 +172,7 @@ pub(super) fn host(dir: &Path, setting: &Setting, require: &[Requirement], out: 
                 writeln!(out, " {why}")?;
             }
             if !ignored.is_empty() {
-                writeln!(out, " not looked at: {}", ignored.join(", "))?;
+                writeln!(out, " not used: {}", ignored.join(", "))?;
             }
             closing(good, setting, out)?;
         }
@@ -166,12 +182,10 @@ pub(super) fn host(dir: &Path, setting: &Setting, require: &[Requirement], out: 
 
 /// Whether a manifest is for what the device says of itself.
 fn fits(rim: &Presented<Rim, RimError>, device: &Appraisal) -> bool {
-    let Ok(rim) = &rim.content else { return false };
-    let version = Some(rim.version());
-    version == device.driver.as_deref() || version == device.vbios.as_deref()
+    rim.content.as_ref().is_ok_and(|r| device.part_of(r).is_some())
 }
 
-/// Reads what a directory holds. Files of other kinds are named, and nothing else is made of them.
+/// Reads what a directory holds. Files of other kinds are named, and so are those that cannot be read; nothing else is made of them.
 fn find(dir: &Path, setting: &Setting, links: &mut Links) -> Result<Found, CommandError> {
     let unreadable = |source: std::io::Error| CommandError::Read {
         path: dir.to_owned(),
@@ -205,6 +219,12 @@ fn find(dir: &Path, setting: &Setting, links: &mut Links) -> Result<Found, Comma
             Some("pem") if belongs(path, &paths) => {}
             _ => found.ignored.push(name(path)),
         }
+        if found.devices.len() > MAX_DEVICES {
+            return Err(CommandError::Argument {
+                what: "the directory",
+                why: "it holds more reports than those of one host",
+            });
+        }
     }
     Ok(found)
 }
@@ -218,11 +238,21 @@ fn belongs(path: &Path, all: &[PathBuf]) -> bool {
     report.is_some_and(|r| all.contains(&r))
 }
 
-/// Takes the devices of an envelope; JSON of another kind is not looked at.
+/// Takes the devices of an envelope; JSON of another kind is not used.
 fn envelope(path: &Path, found: &mut Found) -> Result<(), CommandError> {
-    let Ok(all) = Evidence::read(&read(path, MAX_BUNDLE)?) else {
-        found.ignored.push(name(path));
-        return Ok(());
+    let all = match Evidence::read(&read(path, MAX_BUNDLE)?) {
+        Ok(all) => all,
+        Err(EnvelopeError::Other) => {
+            found.ignored.push(name(path));
+            return Ok(());
+        }
+        // A device whose evidence is damaged is not a device less.
+        Err(error) => {
+            found
+                .broken
+                .push(format!("{}: {}", name(path), with_causes(&error)));
+            return Ok(());
+        }
     };
     for (i, evidence) in all.into_iter().enumerate() {
         let label = format!("{}[{i}]", name(path));

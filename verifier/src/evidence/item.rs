@@ -6,7 +6,7 @@ use crate::command::{Format, Outcome};
 use serde_json::json;
 use std::io::Write;
 use weighbridge::crypto::sha256;
-use weighbridge::hardware::nvidia::{DeviceChain, Presented, Rim};
+use weighbridge::hardware::nvidia::{DeviceChain, Presented, Rim, RimError};
 use weighbridge::x509::{CertificateError, Links};
 
 /// Checks a manifest: digest, signature, chain, and whether its signers held at the time.
@@ -19,6 +19,11 @@ pub(super) fn rim(name: &str, bytes: &[u8], setting: &Setting, out: &mut dyn Wri
     };
     let good = why.is_none();
     let word = if good { "pass" } else { "fail" };
+    let (signature, chain) = match &verified {
+        Ok(_) if good => ("pass", "pass"),
+        Ok(_) | Err(RimError::Path(_)) => ("pass", "fail"),
+        Err(_) => ("fail", "not checked"),
+    };
     let rim = verified.as_ref().ok();
     match setting.format {
         Format::Json => {
@@ -32,13 +37,15 @@ pub(super) fn rim(name: &str, bytes: &[u8], setting: &Setting, out: &mut dyn Wri
                 "file": name,
                 "sha256": sha256(bytes),
                 "rim": word,
-                "authentic": rim.is_some(),
+                "signature": signature,
+                "chain": chain,
                 "product": rim.map(Rim::product),
                 "version": rim.map(Rim::version),
-                "measurements": rim.map(|r| r.measurements().len()),
+                "demands": rim.map(|r| r.measurements().len()),
                 "signers": signers,
                 "why": why,
                 "root": setting.rim_root,
+                "root_from": setting.rim_root_from,
                 "at": at,
                 "holds": good,
             });
@@ -49,7 +56,7 @@ pub(super) fn rim(name: &str, bytes: &[u8], setting: &Setting, out: &mut dyn Wri
                 let demands = rim.measurements().len();
                 writeln!(
                     out,
-                    "{name}: {} {}, {demands} measurements",
+                    "{name}: {} {}, {demands} measurements demanded",
                     rim.product(),
                     rim.version()
                 )?;
@@ -59,6 +66,7 @@ pub(super) fn rim(name: &str, bytes: &[u8], setting: &Setting, out: &mut dyn Wri
                 why.unwrap_or_else(|| "authentic, its signers held".to_owned())
             );
             writeln!(out, "{line}")?;
+            writeln!(out, "root {} ({})", setting.rim_root, setting.rim_root_from)?;
         }
     }
     Ok(good)
@@ -119,6 +127,11 @@ pub(super) fn chain(
                 )?,
                 Err(why) => writeln!(out, "fail  {why}")?,
             }
+            writeln!(
+                out,
+                "at {}, root {} ({})",
+                setting.terms.at, setting.terms.root, setting.root_from
+            )?;
         }
     }
     Ok(good)

@@ -118,6 +118,8 @@ pub enum Requirement {
     Measurements,
     /// Revocation.
     Revocation,
+    /// Of a host: that its GPUs and switches name exactly each other.
+    Topology,
 }
 
 /// What the arguments come to.
@@ -126,8 +128,9 @@ struct Setting {
     terms: Terms,
     rim_root: Digest,
     format: Format,
-    /// The pinned root of devices, or the file that took its place.
+    /// `pinned`, or the file that took the place of the pinned root: of devices, and of manifests.
     root_from: String,
+    rim_root_from: String,
 }
 
 impl Setting {
@@ -155,6 +158,7 @@ impl Setting {
                 None => Err(wrong(what, "its file is not one P-384 certificate in PEM")),
             }
         };
+        let from = |path: Option<PathBuf>| path.map_or_else(|| "pinned".to_owned(), |p| name(&p));
         let root = pinned(&arguments.root, "--root")?;
         let rim_root = pinned(&arguments.rim_root, "--rim-root")?;
         Ok(Self {
@@ -165,10 +169,8 @@ impl Setting {
             },
             rim_root: rim_root.unwrap_or(RIM_ROOT),
             format: arguments.format,
-            root_from: match arguments.root {
-                Some(path) => path.display().to_string(),
-                None => "pinned".to_owned(),
-            },
+            root_from: from(arguments.root),
+            rim_root_from: from(arguments.rim_root),
         })
     }
 }
@@ -188,6 +190,12 @@ pub(crate) fn evidence(command: EvidenceCommand, now: UnixSeconds, out: &mut dyn
             require,
         } => {
             let setting = Setting::new(terms, now)?;
+            if require.contains(&Requirement::Topology) {
+                return Err(CommandError::Argument {
+                    what: "--require",
+                    why: "topology is that of a whole host, see `evidence host`",
+                });
+            }
             let mut links = Links::default();
             let bytes = read(&report, MAX_REPORT)?;
             let chain = read_chain(&chain)?;
@@ -291,8 +299,9 @@ fn presented_chain(name: &str, bytes: &[u8]) -> Presented<DeviceChain, Certifica
     Presented::read(name, bytes, |b| DeviceChain::parse(&String::from_utf8_lossy(b)))
 }
 
-/// How a result calls a file: by its name, without the directory that only the reader's machine has.
+/// How a result calls a file: by its name, without the directory that only the reader's machine has. Files of a host come from whoever is
+/// appraised, so nothing in a name may act on a terminal, or look like a line of ours.
 fn name(path: &Path) -> String {
     let name = path.file_name().unwrap_or(path.as_os_str());
-    name.to_string_lossy().into_owned()
+    name.to_string_lossy().replace(char::is_control, "\u{fffd}")
 }

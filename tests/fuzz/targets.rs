@@ -7,6 +7,9 @@
 
 use weighbridge::cbor::{self, Wire};
 use weighbridge::crypto::{PublicKey, dsse};
+use weighbridge::hardware::nvidia::{
+    DEVICE_ROOT, DeviceChain, Evidence, Opaque, RIM_ROOT, Report, Rim, canonical,
+};
 use weighbridge::ledger::{Checkpoint, LedgerKey};
 use weighbridge::licence::Licence;
 use weighbridge::protocol::{
@@ -15,6 +18,9 @@ use weighbridge::protocol::{
 };
 use weighbridge::report::{AcceleratorSubmodule, Bundle, OpenedReport, TokenClaims};
 use weighbridge::rules::RuleSet;
+use weighbridge::time::UnixSeconds;
+use weighbridge::x509::ocsp::Reply;
+use weighbridge::x509::{Certificate, Links};
 
 /// What a target does with its bytes.
 pub type Target = fn(&[u8]);
@@ -27,6 +33,12 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("licence", licence),
     ("dsse", dsse),
     ("checkpoint", checkpoint),
+    ("spdm", spdm),
+    ("opaque", opaque),
+    ("chain", chain),
+    ("manifest", manifest),
+    ("ocsp", ocsp),
+    ("envelope", envelope),
 ];
 
 /// A delivery as intake reads it.
@@ -104,6 +116,54 @@ pub fn checkpoint(bytes: &[u8]) {
         key,
     };
     let _checkpoint = Checkpoint::open(note, &ledger);
+}
+
+/// A device's report. What was read and written again is the same, byte for byte.
+pub fn spdm(bytes: &[u8]) {
+    let Ok(report) = Report::parse(bytes) else { return };
+    assert_eq!(report.emit(), bytes);
+}
+
+/// What a device says of itself, which stands in a report behind measurements that the fuzzer would have to get right first.
+pub fn opaque(bytes: &[u8]) {
+    let Ok(opaque) = Opaque::parse(bytes) else { return };
+    assert_eq!(opaque.emit(), bytes);
+    let _driver = (opaque.driver(), opaque.vbios(), opaque.board(), opaque.mode());
+    let _peers = (opaque.links(), opaque.switch(), opaque.gpus());
+}
+
+/// A device's chain in PEM, or one certificate in DER.
+pub fn chain(bytes: &[u8]) {
+    let _one = Certificate::parse(bytes);
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let Ok(chain) = DeviceChain::parse(text) else {
+        return;
+    };
+    let _named = (chain.arch(), chain.key(), chain.fwid());
+    let _verified = chain.verify(&DEVICE_ROOT, UnixSeconds(1_795_000_000), &mut Links::default());
+}
+
+/// A reference manifest. The canonical form of what is taken is its own canonical form.
+pub fn manifest(bytes: &[u8]) {
+    if let Ok(form) = canonical(bytes) {
+        assert_eq!(canonical(&form).as_ref(), Ok(&form));
+    }
+    let _verified = Rim::verify(bytes, &RIM_ROOT, &mut Links::default());
+}
+
+/// An OCSP reply.
+pub fn ocsp(bytes: &[u8]) {
+    let _reply = Reply::parse(bytes);
+}
+
+/// Evidence as nvattest writes it.
+pub fn envelope(bytes: &[u8]) {
+    for evidence in Evidence::read(bytes).unwrap_or_default() {
+        let _report = Report::parse(&evidence.report);
+        let _chain = DeviceChain::parse(&evidence.chain);
+    }
 }
 
 /// An Ed25519 key as RFC 8410 wraps it: the public key of RFC 8032, section 7.1, test 1.

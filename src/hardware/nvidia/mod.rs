@@ -19,7 +19,7 @@ pub use envelope::{EnvelopeError, Evidence};
 pub use opaque::{Opaque, OpaqueError, Pdi};
 pub use rim::{Alternatives, RIM_ROOT, Rim, RimError};
 pub use spdm::{Block, MAX_REPORT, Report, SpdmError};
-pub use xml::XmlError;
+pub use xml::{XmlError, canonical};
 
 #[cfg(test)]
 mod evidence_tests;

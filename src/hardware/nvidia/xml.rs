@@ -165,6 +165,14 @@ impl Element {
     }
 }
 
+/// The canonical form of a whole document (Canonical XML 1.1), where it is of the narrow profile that manifests are read in.
+///
+/// # Errors
+/// [`XmlError`].
+pub fn canonical(bytes: &[u8]) -> Result<Vec<u8>, XmlError> {
+    Ok(parse(bytes)?.canonical(&BTreeMap::new(), None))
+}
+
 /// Reads a document.
 ///
 /// # Errors
@@ -433,7 +441,7 @@ mod tests {
     use super::*;
 
     fn canonical(text: &str) -> String {
-        String::from_utf8(parse(text.as_bytes()).unwrap().canonical(&BTreeMap::new(), None)).unwrap()
+        String::from_utf8(super::canonical(text.as_bytes()).unwrap()).unwrap()
     }
 
     #[test]

@@ -351,6 +351,12 @@ impl Links {
     /// The most links that are remembered; a fleet of ten thousand devices has some twenty thousand.
     const MOST: usize = 1 << 17;
 
+    /// How many links are remembered, each of them one verified signature.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.verified.len()
+    }
+
     /// Checks that `issuer`, which stands `below` certificates above the end of its path, issued `certificate`.
     ///
     /// # Errors

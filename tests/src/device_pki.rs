@@ -188,9 +188,10 @@ impl DevicePki {
 
     /// A device with this number.
     #[must_use]
-    pub fn device(&self, chip: Chip, number: u8) -> Device {
+    pub fn device(&self, chip: Chip, number: u16) -> Device {
         let (leaf_name, rom_name) = chip.names();
-        let pdi = [0x43, 0x1d, 0x48, 0x0f, 0xe5, 0xe8, chip as u8, number];
+        let [high, low] = number.to_be_bytes();
+        let pdi = [0x43, 0x1d, 0x48, 0x0f, 0xe5, chip as u8, high, low];
         let kind = if chip == Chip::Ls10 { 0x50 } else { 0x41 };
         let mut rom = authority(rom_name);
         rom.serial_number = Some(SerialNumber::from_slice(&[&[kind][..], &pdi].concat()));

@@ -1,12 +1,13 @@
 //! The benchmarks: each figure that the project promises, beside a reference operation of the same run.
 //!
 //! Decides: whether the agent, a report and the verifier's intake keep within their limits. CPU time is compared with bare P-256
-//! verifications measured between the rounds, the median of five or more; wall time is never a figure. Bytes and memory are
+//! verifications (P-384 for what devices sign) measured between the rounds, the median of five or more; wall time is never a figure. Bytes and memory are
 //! absolute. Does not establish what a driver's calls cost: the replay library stands in for the driver.
 
 mod agent;
 mod conditions;
 mod cpu;
+mod evidence;
 mod figure;
 mod intake;
 mod ledger;
@@ -48,6 +49,8 @@ enum Benchmark {
     Flat,
     /// The agent's CPU time and memory
     Agent,
+    /// What devices sign, against the P-384 verifications in it
+    Evidence,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -88,13 +91,14 @@ pub fn run(options: &Options) -> ExitCode {
         reference: Reference::default(),
         quick: options.quick,
     };
-    let all: [(Benchmark, Measure); 6] = [
+    let all: [(Benchmark, Measure); 7] = [
         (Benchmark::Report, report::measure),
         (Benchmark::Ledger, ledger::measure),
         (Benchmark::Conditions, conditions::measure),
         (Benchmark::Intake, intake::measure),
         (Benchmark::Flat, intake::measure_flat),
         (Benchmark::Agent, agent::measure),
+        (Benchmark::Evidence, evidence::measure),
     ];
     let mut figures = vec![reference_figure(&bench)];
     for (name, measure) in all {

@@ -76,7 +76,7 @@ enum Verb {
     /// Check, sign, explain and load licences.
     #[command(subcommand)]
     Licence(LicenceCommand),
-    /// Appraise what devices sign: reports of GPUs and switches, their chains and manifests.
+    /// Appraise what devices sign, from files: reports of GPUs and switches, their chains and manifests.
     #[command(subcommand)]
     Evidence(EvidenceCommand),
     /// Show the conditions of each site.

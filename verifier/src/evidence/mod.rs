@@ -30,6 +30,10 @@ const MAX_RIM: usize = 1 << 20;
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum EvidenceCommand {
     /// Appraise one report of a GPU or an NVSwitch.
+    ///
+    /// Signature and chain must pass, the firmware's identity where the report names one, and whatever is given to check against. A step that was
+    /// not checked never counts as passed. The exit status is 0 where this holds, 1 where it does not, and 2 where a file cannot be read or an
+    /// argument is wrong.
     Gpu {
         /// The report, as the driver returned it.
         report: PathBuf,
@@ -52,7 +56,7 @@ pub enum EvidenceCommand {
     /// Appraise all reports of one host, and whether its devices name each other.
     ///
     /// The directory holds reports as NAME.bin beside NAME.chain.pem, or JSON as nvattest writes it; manifests (*.xml) and OCSP replies (*.der)
-    /// in it are used for the devices that they fit.
+    /// in it are used for the devices that they fit. What is damaged is named, and fails the host; what is not used is named too.
     Host {
         /// The directory.
         dir: PathBuf,
@@ -112,11 +116,11 @@ pub enum Requirement {
     Fwid,
     /// The nonce.
     Nonce,
-    /// The manifests, of all parts of the device.
+    /// Manifests for all parts of the device: driver and VBIOS of a GPU, BIOS of a switch.
     Rim,
     /// The measurements, of all parts of the device.
     Measurements,
-    /// Revocation.
+    /// That no certificate was revoked.
     Revocation,
     /// Of a host: that its GPUs and switches name exactly each other.
     Topology,

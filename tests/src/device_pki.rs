@@ -68,7 +68,7 @@ pub struct Said {
     /// The verifier's nonce.
     pub nonce: [u8; 32],
     /// 0 alone, 1 with others, 2 protected PCIe.
-    pub feature: u32,
+    pub feature: u16,
     /// Driver version; none of a switch.
     pub driver: Option<&'static str>,
     /// Of a GPU: the switch at the end of each link. Of a switch: the GPUs.
@@ -410,7 +410,7 @@ impl Device {
             } else {
                 field(35, b"GB100\0");
             }
-            field(34, &1u32.to_le_bytes());
+            field(34, &1u16.to_le_bytes());
             field(36, &said.feature.to_le_bytes());
         }
         let mut report = vec![0x11, 0xe0, 0x01, 0xff];

@@ -5,9 +5,11 @@
 
 mod appraise;
 mod chain;
+mod compare;
 pub mod consensus;
 mod envelope;
 mod opaque;
+mod revocation;
 mod rim;
 mod spdm;
 pub mod topology;

@@ -3,17 +3,22 @@
 //! It stands where no GPU is at hand, and where no real sample covers a case: revoked, on hold, a mismatch, a switch that was swapped. Names of chips are
 //! the real ones, since they are part of the layout; the organisation says `Weighbridge Testbed`, and the roots are not NVIDIA's.
 
+mod reply;
+mod report;
+
 use data_encoding::BASE64;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, ExtendedKeyUsagePurpose,
     IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P384_SHA384, SerialNumber,
 };
 use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
+use ring::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
 use std::fmt::Write;
-use weighbridge::crypto::{PublicKey, pem_encode, sha1_name, sha384};
+use weighbridge::crypto::{PublicKey, pem_encode, sha384};
 use weighbridge::hardware::nvidia::Pdi;
 use weighbridge::id::Digest;
+
+use reply::reply;
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -358,129 +363,4 @@ fn firmware(chip: Chip, fwid: &[u8; 48], rom: &[u8]) -> CustomExtension {
     }
     let value = der(0x30, &[der(0x02, &[1]), rom.to_vec(), digest].concat());
     CustomExtension::from_oid_content(&[2, 23, 133, 5, 4, 1], value)
-}
-
-impl Device {
-    /// A signed report.
-    #[must_use]
-    pub fn report(&self, said: &Said) -> Vec<u8> {
-        let count: u8 = if self.chip == Chip::Ls10 { 31 } else { 64 };
-        let mut record = Vec::new();
-        for index in 0..count {
-            let mut value = measurement(index);
-            if said.altered == Some(index) {
-                value[0] ^= 1;
-            }
-            record.extend([index + 1, 1, 51, 0, 1, 48, 0]);
-            record.extend(value);
-        }
-        let mut opaque = Vec::new();
-        let mut field = |kind: u16, value: &[u8]| {
-            opaque.extend(kind.to_le_bytes());
-            opaque.extend((value.len() as u16).to_le_bytes());
-            opaque.extend(value);
-        };
-        let eights = |pdis: &mut dyn Iterator<Item = [u8; 8]>, room: usize| {
-            let mut bytes: Vec<u8> = pdis.flatten().collect();
-            bytes.resize(room * 8, 0);
-            bytes
-        };
-        if self.chip == Chip::Ls10 {
-            field(6, b"96.10.73.00.01\0");
-            field(22, &self.pdi.0);
-            let mut named = eights(&mut said.peers.iter().map(|p| p.0), 8);
-            named.extend([0xff; 64]);
-            field(26, &named);
-        } else {
-            field(3, format!("{}\0", said.driver.unwrap_or_default()).as_bytes());
-            field(6, &[0x00, 0x9f, 0x00, 0x96, 0x01, 0, 0, 0]);
-            field(11, &[0x55]);
-            field(15, b"882\0");
-            field(17, b"1010\0");
-            field(18, b"0200\0");
-            field(20, &self.fwid);
-            if self.chip == Chip::Gh100 {
-                field(21, &[if said.feature == 2 { 0xaa } else { 0x55 }]);
-                let reversed = |p: &Pdi| {
-                    let mut bytes = p.0;
-                    bytes.reverse();
-                    bytes
-                };
-                field(22, &eights(&mut said.peers.iter().map(reversed), 18));
-            } else {
-                field(35, b"GB100\0");
-            }
-            field(34, &1u16.to_le_bytes());
-            field(36, &said.feature.to_le_bytes());
-        }
-        let mut report = vec![0x11, 0xe0, 0x01, 0xff];
-        report.extend(said.nonce);
-        report.extend([0, 0x11, 0x60, 0, 0, count]);
-        report.extend(&(record.len() as u32).to_le_bytes()[..3]);
-        report.extend(record);
-        report.extend([9; 32]);
-        report.extend((opaque.len() as u16).to_le_bytes());
-        report.extend(opaque);
-        let signature = sign_fixed(&self.key, &report);
-        report.extend(signature);
-        report
-    }
-}
-
-/// An OCSP reply by a responder that `issuer` certified. What was revoked was revoked on 1 October.
-fn reply(certificate: &[u8], issuer: &Authority, answers: &[(Answer, u8)]) -> Vec<u8> {
-    let responder = responder(issuer);
-    let of = weighbridge::x509::Certificate::parse(certificate).unwrap();
-    let by = weighbridge::x509::Certificate::parse(issuer.der()).unwrap();
-    let time = |text: &str| der(0x18, text.as_bytes());
-    let id = [
-        der(0x30, SHA384_OID),
-        der(0x04, &sha384(by.subject())),
-        der(0x04, &sha384(by.key().raw())),
-        der(0x02, of.serial()),
-    ];
-    let single = |(answer, day): &(Answer, u8)| {
-        let status = match answer {
-            Answer::Good => der(0x80, &[]),
-            Answer::Unknown => der(0x82, &[]),
-            Answer::Revoked(reason) => der(
-                0xa1,
-                &[time("20261001000000Z"), der(0xa0, &der(0x0a, &[*reason]))].concat(),
-            ),
-        };
-        let from = time(&format!("202611{day:02}000000Z"));
-        let to = der(0xa0, &time(&format!("202611{:02}000000Z", day + 1)));
-        der(0x30, &[der(0x30, &id.concat()), status, from, to].concat())
-    };
-    let singles: Vec<u8> = answers.iter().flat_map(single).collect();
-    let data = der(
-        0x30,
-        &[
-            der(0xa2, &der(0x04, &sha1_name(spki(&responder).raw()))),
-            time("20261101000000Z"),
-            der(0x30, &singles),
-        ]
-        .concat(),
-    );
-    let rng = SystemRandom::new();
-    let pkcs8 = responder.key().serialize_der();
-    let signing = EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_ASN1_SIGNING, &pkcs8, &rng).unwrap();
-    let signature = signing.sign(&rng, &data).unwrap();
-    let ecdsa = [
-        0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03,
-    ];
-    let basic = [
-        data,
-        ecdsa.to_vec(),
-        der(0x03, &[&[0], signature.as_ref()].concat()),
-        der(0xa0, &der(0x30, responder.der())),
-    ];
-    let typed = [
-        der(0x06, &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x01]),
-        der(0x04, &der(0x30, &basic.concat())),
-    ];
-    der(
-        0x30,
-        &[der(0x0a, &[0]), der(0xa0, &der(0x30, &typed.concat()))].concat(),
-    )
 }

@@ -70,6 +70,8 @@ fn a_real_host_is_whole_and_a_missing_foreign_or_repeated_member_is_named() {
 
     let alone = topology::host(&whole[..8]);
     assert_eq!(alone.topology.word(), "not checked", "{alone:?}");
+    let switches = topology::host(&whole[8..]).topology;
+    assert_eq!(switches.why(), Some("no GPU is among the devices"));
 
     let mut altered = whole;
     altered[5].report.blocks[20].value[0] ^= 1;

@@ -145,6 +145,9 @@ fn joined(members: &[Member]) -> Step {
     if members.len() == 1 {
         return Step::NotChecked("one device alone".to_owned());
     }
+    if gpus(members).next().is_none() {
+        return Step::NotChecked("no GPU is among the devices".to_owned());
+    }
     if listed.is_empty() {
         return Step::NotChecked("the GPUs' reports carry no lists of links".to_owned());
     }

@@ -146,6 +146,9 @@ fn responder(issuer: &Authority) -> Authority {
 
 impl DevicePki {
     /// New roots, and what stands below them. Each root allows exactly as many authorities below it as there are.
+    ///
+    /// # Panics
+    /// Where no key can be made.
     #[must_use]
     pub fn new() -> Self {
         let root = root("NVIDIA Device Identity CA", 3);
@@ -192,6 +195,9 @@ impl DevicePki {
     }
 
     /// A device with this number.
+    ///
+    /// # Panics
+    /// Where no key can be made.
     #[must_use]
     pub fn device(&self, chip: Chip, number: u16) -> Device {
         let (leaf_name, rom_name) = chip.names();

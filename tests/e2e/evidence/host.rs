@@ -129,13 +129,14 @@ fn a_manifest_is_used_for_the_devices_that_it_is_for() {
 fn damaged_evidence_is_not_evidence_less() {
     let desk = Desk::new();
     desk.put_device("host/gpu", &desk.pki.device(Chip::Gh100, 1), &Said::default());
+    desk.put("host/a\npass.txt", b"");
     desk.put("host/claims.json", b"[[\"JWT\", \"x\"], {\"GPU-0\": \"y\"}]");
     desk.put("host/settings.json", b"{\"evidences\": 0}");
     let (status, json, _) = desk.run(&["host", "host"]);
     assert_eq!(status, 0, "{json:#}");
     assert_eq!(
         json["ignored"],
-        serde_json::json!(["claims.json", "settings.json"])
+        serde_json::json!(["a\u{fffd}pass.txt", "claims.json", "settings.json"])
     );
     for damaged in [
         &b"[{\"evidence\": \"*\", \"certificate\": \"\"}]"[..],

@@ -108,7 +108,7 @@ pub enum ControlError {
     /// None runs.
     #[error("no agent runs on this state directory")]
     NotRunning,
-    /// It said nothing within [`PATIENCE`].
+    /// It said nothing in time.
     #[error(
         "the running agent did not answer within {} s; its log says what it waits for, and what was asked may still be done",
         PATIENCE.as_secs()

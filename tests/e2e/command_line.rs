@@ -51,7 +51,7 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
             vec!["--site", "harbour-1", "--expires", "2020-01-01"],
             "that time is over",
         ),
-        ("token list", elsewhere.to_vec(), ""),
+        ("token list", elsewhere.to_vec(), "holds no verifier"),
         ("token revoke", vec!["zz"], ""),
         ("node list", elsewhere.to_vec(), "holds no verifier"),
         ("node show", vec!["abcd"], "no node's id begins with `abcd`"),
@@ -66,6 +66,14 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
         ("licence sign", vec![&good, "--key", &public], "the public half"),
         ("licence explain", vec![&bad], "line 1"),
         ("licence load", vec![&good], "is not signed"),
+        ("evidence gpu", vec![&nowhere, "--chain", &good], "cannot be read"),
+        ("evidence host", vec![&nowhere], "cannot be read"),
+        (
+            "evidence rim",
+            vec![&good, "--at", "yesterday"],
+            "--at cannot be used",
+        ),
+        ("evidence chain", vec![&nowhere], "cannot be read"),
         ("status", vec!["--why", "INV-99"], "`INV-99` is not one of"),
         ("weigh", vec![], "unrecognized subcommand"),
     ];

@@ -293,6 +293,7 @@ impl NodeFacts {
         for driver in host.former_drivers.iter().chain(&host.driver) {
             self.library(driver, span.to, received, digest);
         }
+        // Where an old stretch is dropped, its devices' own delays bound the clock: that is less sure, and never more.
         let _ = present(&mut self.presence, span);
         if host.former_drivers.len() >= HostClaims::MAX_FORMER_DRIVERS {
             self.libraries_unkept = self.libraries_unkept.max(Some(received));

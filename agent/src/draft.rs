@@ -7,8 +7,8 @@ use crate::spool::{Place, Sealed, SpoolError};
 use weighbridge::crypto::{SignError, Signer};
 use weighbridge::id::{BootId, NodeId, VerifierId};
 use weighbridge::report::{
-    AcceleratorClaims, HostClaims, HostSubmodule, OpenedReport, PROFILE, ReportClaims, ReportTime,
-    Submodules, TokenClaims, sign,
+    AcceleratorClaims, EvidenceClaims, HostClaims, HostSubmodule, OpenedReport, PROFILE, ReportClaims,
+    ReportTime, RoundClaims, Submodules, TokenClaims, sign,
 };
 
 /// What a report will say.
@@ -32,6 +32,17 @@ pub struct Draft {
     pub host: HostClaims,
     /// The accelerators.
     pub accelerators: Vec<AcceleratorClaims>,
+    /// The round of evidence whose answers have arrived, if one has.
+    pub round: Option<HeldRound>,
+}
+
+/// A round of evidence, and its answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldRound {
+    /// Where it froze the chain, and on which challenge.
+    pub claims: RoundClaims,
+    /// The answers, device by device.
+    pub answers: Vec<EvidenceClaims>,
 }
 
 impl Draft {
@@ -49,6 +60,7 @@ impl Draft {
                     host: self.host.clone(),
                 },
                 accelerators: Vec::new(),
+                evidence: Vec::new(),
             },
             report: ReportClaims {
                 chain: place.chain,
@@ -61,6 +73,7 @@ impl Draft {
                 report_seconds: self.report_seconds,
                 trial: self.trial,
                 agent_starts: self.agent_starts,
+                round: self.round.as_ref().map(|r| r.claims.clone()),
             },
         }
     }
@@ -70,7 +83,8 @@ impl Draft {
     /// # Errors
     /// [`SignError`].
     pub fn seal(&self, place: &Place, key: &dyn Signer) -> Result<Sealed, SignError> {
-        sign(self.claims(place), self.accelerators.clone(), key)
+        let answers = self.round.as_ref().map_or_else(Vec::new, |r| r.answers.clone());
+        sign(self.claims(place), self.accelerators.clone(), answers, key)
     }
 }
 
@@ -87,5 +101,6 @@ pub fn reseal(bundle: &[u8], place: &Place, key: &dyn Signer) -> Result<Sealed, 
     claims.report.previous = place.previous;
     claims.report.successor.clone_from(&place.successor);
     let accelerators = opened.accelerators.into_iter().flatten().collect();
-    Ok(sign(claims, accelerators, key)?)
+    let evidence = opened.evidence.into_iter().flatten().collect();
+    Ok(sign(claims, accelerators, evidence, key)?)
 }

@@ -355,6 +355,7 @@ mod tests {
                     trial: false,
                     windows_kept_days: 30,
                     profiles: Vec::new(),
+                    round: false,
                 },
             }
         }

@@ -201,6 +201,7 @@ impl Lab {
                     },
                 },
                 accelerators: Vec::new(),
+                evidence: Vec::new(),
             },
             report: ReportClaims {
                 chain: self.chain,
@@ -219,10 +220,11 @@ impl Lab {
                 report_seconds: 300,
                 trial: false,
                 agent_starts: 0,
+                round: None,
             },
         };
         edit(&mut claims);
-        let (bytes, digest) = sign(claims, devices.to_vec(), &self.key).unwrap();
+        let (bytes, digest) = sign(claims, devices.to_vec(), Vec::new(), &self.key).unwrap();
         self.previous = Some(digest);
         OpenedReport::open(&bytes)
             .unwrap()

@@ -3,6 +3,7 @@
 //! Decides: whether signed evidence of a GPU or switch is authentic, fresh and as its maker published, step by step, at a given time.
 //! Trusts the maker's pinned roots. Does not establish that telemetry is true, nor in which host the device sits.
 
+pub mod binding;
 pub mod nvidia;
 
 use serde::{Serialize, Serializer};

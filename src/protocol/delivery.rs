@@ -18,6 +18,8 @@ crate::record! {
         3 => windows_kept_days: u32,
         /// Profiles that the verifier reads, newest first.
         4 => profiles: Vec<String>,
+        /// Whether the node is to hold a round of evidence on this challenge: rounds are drawn at random, so that nobody knows when.
+        5 => round: bool,
     }
 }
 

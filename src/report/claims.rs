@@ -5,6 +5,7 @@
 
 use super::envelope::SubmoduleDigest;
 use super::host::HostSubmodule;
+use super::round::RoundClaims;
 use crate::cbor::{self, DecodeError, Decoder, Encoder, Wire};
 use crate::id::{BootId, ChainId, Challenge, Digest, NodeId};
 use crate::time::{BootNanos, UnixSeconds};
@@ -79,21 +80,36 @@ crate::record! {
         8 => trial: bool,
         /// How many times the agent was started within the time spoken of.
         9 => agent_starts: u32,
+        /// The round of evidence that it carries, if it carries one.
+        10 => round: Option<RoundClaims>,
     }
 }
 
-/// The submodules (EAT claim `submods`): the host's claims, and one digest for each accelerator, named `gpu-0`, `gpu-1`, ….
+/// The submodules (EAT claim `submods`): the host's claims, one digest for each accelerator, named `gpu-0`, `gpu-1`, …, and one for each answer
+/// of a round, named `evidence-0`, `evidence-1`, ….
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Submodules {
     /// The host.
     pub host: HostSubmodule,
     /// Digests of the accelerators' claims, in the order of their names.
     pub accelerators: Vec<SubmoduleDigest>,
+    /// Digests of a round's answers, in the order of their names.
+    pub evidence: Vec<SubmoduleDigest>,
+}
+
+/// What a submodule's name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    Host,
+    Accelerator(usize),
+    Evidence(usize),
 }
 
 impl Submodules {
     /// The most accelerators in one report.
     pub const MAX_ACCELERATORS: usize = 64;
+    /// The most answers in one round: every accelerator, and the switches of a host.
+    pub const MAX_EVIDENCE: usize = 96;
 
     /// The name of the accelerator at `index`.
     #[must_use]
@@ -101,10 +117,18 @@ impl Submodules {
         format!("gpu-{index}")
     }
 
+    /// The name of the answer at `index`.
+    #[must_use]
+    pub fn evidence_name(index: usize) -> String {
+        format!("evidence-{index}")
+    }
+
     /// Names in the order in which deterministic encoding writes them: shorter first, then by bytes.
-    fn names(count: usize) -> Vec<(String, Option<usize>)> {
-        let mut names: Vec<_> = (0..count).map(|i| (Self::name(i), Some(i))).collect();
-        names.push(("host".to_owned(), None));
+    fn names(accelerators: usize, evidence: usize) -> Vec<(String, Named)> {
+        let devices = (0..accelerators).map(|i| (Self::name(i), Named::Accelerator(i)));
+        let answers = (0..evidence).map(|i| (Self::evidence_name(i), Named::Evidence(i)));
+        let mut names: Vec<_> = devices.chain(answers).collect();
+        names.push(("host".to_owned(), Named::Host));
         names.sort_by(|a, b| (a.0.len(), &a.0).cmp(&(b.0.len(), &b.0)));
         names
     }
@@ -112,54 +136,61 @@ impl Submodules {
 
 impl Wire for Submodules {
     fn encode(&self, e: &mut Encoder<&mut Vec<u8>>) {
-        let names = Self::names(self.accelerators.len());
+        let names = Self::names(self.accelerators.len(), self.evidence.len());
         cbor::written(e.map(u64::try_from(names.len()).unwrap_or(u64::MAX)));
-        for (name, index) in names {
+        for (name, named) in names {
             cbor::written(e.str(&name));
-            match index.and_then(|i| self.accelerators.get(i)) {
+            let digest = match named {
+                Named::Host => None,
+                Named::Accelerator(i) => self.accelerators.get(i),
+                Named::Evidence(i) => self.evidence.get(i),
+            };
+            match digest {
                 Some(digest) => digest.encode(e),
                 None => self.host.encode(e),
             }
         }
     }
 
+    /// Takes the names as they come: the order, and that none is left out, follows from encoding the same again, as every decoding does.
     fn decode(d: &mut Decoder<'_>, what: &'static str) -> Result<Self, DecodeError> {
         let Ok(Some(count)) = d.map() else {
             return Err(cbor::shape(d, what, "a map of submodules"));
         };
-        let limit = u64::try_from(Self::MAX_ACCELERATORS)
-            .unwrap_or(0)
-            .saturating_add(1);
-        if count > limit {
-            return Err(DecodeError::TooMany {
-                what: "submods",
-                found: count,
-                limit,
-            });
-        }
-        let devices = usize::try_from(count).unwrap_or(0).saturating_sub(1);
-        let (mut host, mut accelerators) = (None, Vec::new());
-        for (name, index) in Self::names(devices) {
-            let found = d
+        let (mut host, mut accelerators, mut evidence) = (None, Vec::new(), Vec::new());
+        for _ in 0..count {
+            let name = d
                 .str()
                 .map_err(|_| cbor::shape(d, what, "the name of a submodule"))?;
-            if found != name {
-                return Err(cbor::shape(
-                    d,
-                    what,
-                    "the submodules `host`, `gpu-0`, `gpu-1`, … in order",
-                ));
+            let (list, limit) = match name {
+                "host" if host.is_none() => {
+                    host = Some(HostSubmodule::decode(d, "submods.host")?);
+                    continue;
+                }
+                _ if name.starts_with("gpu-") => (&mut accelerators, Self::MAX_ACCELERATORS),
+                _ if name.starts_with("evidence-") => (&mut evidence, Self::MAX_EVIDENCE),
+                _ => {
+                    return Err(cbor::shape(
+                        d,
+                        what,
+                        "the submodules `host`, `gpu-0`, … and `evidence-0`, … in order",
+                    ));
+                }
+            };
+            if list.len() >= limit {
+                return Err(DecodeError::TooMany {
+                    what: "submods",
+                    found: count,
+                    limit: u64::try_from(limit).unwrap_or(u64::MAX),
+                });
             }
-            match index {
-                Some(i) => accelerators.push((i, SubmoduleDigest::decode(d, "submods")?)),
-                None => host = Some(HostSubmodule::decode(d, "submods.host")?),
-            }
+            // Eleven names in their order are `-0` to `-9`, then `-10`: shorter first is by number.
+            list.push(SubmoduleDigest::decode(d, "submods")?);
         }
-        accelerators.sort_by_key(|(i, _)| *i);
-        let host = host.ok_or_else(|| cbor::shape(d, what, "the submodule `host`"))?;
         Ok(Self {
-            host,
-            accelerators: accelerators.into_iter().map(|(_, digest)| digest).collect(),
+            host: host.ok_or_else(|| cbor::shape(d, what, "the submodule `host`"))?,
+            accelerators,
+            evidence,
         })
     }
 }

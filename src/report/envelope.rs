@@ -6,6 +6,7 @@
 
 use super::accelerator::{AcceleratorClaims, AcceleratorSubmodule};
 use super::claims::{PROFILES, Submodules, TokenClaims};
+use super::round::{EvidenceClaims, EvidenceSubmodule};
 use crate::bounded::MAX_BUNDLE;
 use crate::cbor::{self, Bytes, DecodeError, Decoder, Encoder, Wire};
 use crate::crypto::{self, PublicKey, SignError, Signer, cose};
@@ -128,7 +129,7 @@ impl Wire for Envelope {
     }
 }
 
-/// The token, and the accelerators' claims beside it.
+/// The token, and beside it the accelerators' claims and a round's answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bundle {
     /// The token.
@@ -160,7 +161,8 @@ impl Wire for Bundle {
         let Ok(Some(count)) = d.map() else {
             return Err(cbor::shape(d, what, "a map of detached claims"));
         };
-        let limit = u64::try_from(Submodules::MAX_ACCELERATORS).unwrap_or(0);
+        let most = Submodules::MAX_ACCELERATORS.saturating_add(Submodules::MAX_EVIDENCE);
+        let limit = u64::try_from(most).unwrap_or(0);
         if count > limit {
             return Err(DecodeError::TooMany {
                 what: "detached claims",
@@ -187,6 +189,8 @@ pub struct OpenedReport {
     pub claims: TokenClaims,
     /// The accelerators' claims, in the order of the token's digests; `None` where they were withheld.
     pub accelerators: Vec<Option<AcceleratorClaims>>,
+    /// A round's answers, in the order of the token's digests; `None` where they were withheld.
+    pub evidence: Vec<Option<EvidenceClaims>>,
     envelope: Envelope,
 }
 
@@ -197,12 +201,14 @@ impl OpenedReport {
     /// [`EnvelopeError`], with a submodule that is missing named. The bytes are untrusted.
     pub fn open(bytes: &[u8]) -> Result<Self, EnvelopeError> {
         let opened = Self::open_disclosed(bytes)?;
-        match opened.accelerators.iter().position(Option::is_none) {
-            Some(i) => Err(EnvelopeError::Submodule {
-                name: Submodules::name(i),
-            }),
-            None => Ok(opened),
+        let withheld = |name| Err(EnvelopeError::Submodule { name });
+        if let Some(i) = opened.accelerators.iter().position(Option::is_none) {
+            return withheld(Submodules::name(i));
         }
+        if let Some(i) = opened.evidence.iter().position(Option::is_none) {
+            return withheld(Submodules::evidence_name(i));
+        }
+        Ok(opened)
     }
 
     /// Opens a bundle some of whose submodules may be withheld.
@@ -224,22 +230,24 @@ impl OpenedReport {
             });
         }
         let claims: TokenClaims = cbor::decode_strict(&token.payload).map_err(EnvelopeError::from_decode)?;
-        let mut shown = detached;
-        let mut accelerators = Vec::new();
-        for (i, digest) in claims.submods.accelerators.iter().enumerate() {
-            let name = Submodules::name(i);
-            let Some(at) = shown.iter().position(|(n, _)| *n == name) else {
-                accelerators.push(None);
-                continue;
-            };
-            let (_, bytes) = shown.swap_remove(at);
-            if crypto::sha256(&bytes.0) != digest.0 {
-                return Err(EnvelopeError::Submodule { name });
-            }
-            let module: AcceleratorSubmodule =
-                cbor::decode_strict(&bytes.0).map_err(EnvelopeError::from_decode)?;
-            accelerators.push(Some(module.accelerator));
+        if claims.report.round.is_none() && !claims.submods.evidence.is_empty() {
+            return Err(EnvelopeError::Submodule {
+                name: Submodules::evidence_name(0),
+            });
         }
+        let mut shown = detached;
+        let accelerators = disclosed(
+            &claims.submods.accelerators,
+            Submodules::name,
+            &mut shown,
+            |m: AcceleratorSubmodule| m.accelerator,
+        )?;
+        let evidence = disclosed(
+            &claims.submods.evidence,
+            Submodules::evidence_name,
+            &mut shown,
+            |m: EvidenceSubmodule| m.evidence,
+        )?;
         if let Some((name, _)) = shown.into_iter().next() {
             return Err(EnvelopeError::Submodule {
                 name: name.chars().take(40).collect(),
@@ -248,6 +256,7 @@ impl OpenedReport {
         Ok(Self {
             claims,
             accelerators,
+            evidence,
             envelope: token,
         })
     }
@@ -271,6 +280,7 @@ impl OpenedReport {
         Ok(VerifiedReport {
             claims: self.claims,
             accelerators: self.accelerators,
+            evidence: self.evidence,
             digest,
         })
     }
@@ -281,6 +291,7 @@ impl OpenedReport {
 pub struct VerifiedReport {
     claims: TokenClaims,
     accelerators: Vec<Option<AcceleratorClaims>>,
+    evidence: Vec<Option<EvidenceClaims>>,
     digest: Digest,
 }
 
@@ -296,6 +307,11 @@ impl VerifiedReport {
         self.accelerators.iter().flatten()
     }
 
+    /// The answers of the round that it carries, as far as they were shown.
+    pub fn evidence(&self) -> impl Iterator<Item = &EvidenceClaims> {
+        self.evidence.iter().flatten()
+    }
+
     /// The report's digest.
     #[must_use]
     pub fn digest(&self) -> Digest {
@@ -303,7 +319,29 @@ impl VerifiedReport {
     }
 }
 
-/// Signs a report: takes the claims without their accelerator digests, fills these in, and returns the encoded bundle and
+/// Takes the detached claims-sets of one kind out of `shown`, each held against its digest.
+fn disclosed<M: Wire, T>(
+    digests: &[SubmoduleDigest],
+    name: fn(usize) -> String,
+    shown: &mut Vec<(String, Bytes)>,
+    claims: fn(M) -> T,
+) -> Result<Vec<Option<T>>, EnvelopeError> {
+    let one = |(i, digest): (usize, &SubmoduleDigest)| {
+        let name = name(i);
+        let Some(at) = shown.iter().position(|(n, _)| *n == name) else {
+            return Ok(None);
+        };
+        let (_, bytes) = shown.swap_remove(at);
+        if crypto::sha256(&bytes.0) != digest.0 {
+            return Err(EnvelopeError::Submodule { name });
+        }
+        let module = cbor::decode_strict(&bytes.0).map_err(EnvelopeError::from_decode)?;
+        Ok(Some(claims(module)))
+    };
+    digests.iter().enumerate().map(one).collect()
+}
+
+/// Signs a report: takes the claims without the digests of accelerators and answers, fills these in, and returns the encoded bundle and
 /// the report's digest.
 ///
 /// # Errors
@@ -311,22 +349,25 @@ impl VerifiedReport {
 pub fn sign(
     mut claims: TokenClaims,
     accelerators: Vec<AcceleratorClaims>,
+    evidence: Vec<EvidenceClaims>,
     key: &dyn Signer,
 ) -> Result<(Vec<u8>, Digest), SignError> {
-    let detached: Vec<_> = accelerators
-        .into_iter()
-        .enumerate()
-        .map(|(i, a)| {
-            (
-                Submodules::name(i),
-                Bytes(cbor::encode(&AcceleratorSubmodule { accelerator: a })),
-            )
-        })
-        .collect();
-    claims.submods.accelerators = detached
-        .iter()
-        .map(|(_, bytes)| SubmoduleDigest(crypto::sha256(&bytes.0)))
-        .collect();
+    let accelerators = accelerators.into_iter().enumerate().map(|(i, accelerator)| {
+        let module = AcceleratorSubmodule { accelerator };
+        (Submodules::name(i), Bytes(cbor::encode(&module)))
+    });
+    let evidence = evidence.into_iter().enumerate().map(|(i, evidence)| {
+        let module = EvidenceSubmodule { evidence };
+        (Submodules::evidence_name(i), Bytes(cbor::encode(&module)))
+    });
+    let (mut detached, evidence): (Vec<_>, Vec<_>) = (accelerators.collect(), evidence.collect());
+    let digests = |modules: &[(String, Bytes)]| {
+        let digest = |(_, bytes): &(String, Bytes)| SubmoduleDigest(crypto::sha256(&bytes.0));
+        modules.iter().map(digest).collect()
+    };
+    claims.submods.accelerators = digests(&detached);
+    claims.submods.evidence = digests(&evidence);
+    detached.extend(evidence);
     let payload = cbor::encode(&claims);
     let signature = key.sign(&cose::to_be_signed(cose::Content::Report, &payload))?;
     let bundle = Bundle {

@@ -16,6 +16,7 @@ mod envelope;
 mod host;
 mod leaf;
 pub mod meter;
+mod round;
 
 pub use accelerator::{AcceleratorClaims, AcceleratorSubmodule, Delivered};
 pub use chain::{ChainLink, Continuity, continuity};
@@ -26,6 +27,9 @@ pub use envelope::{Bundle, Envelope, EnvelopeError, OpenedReport, SubmoduleDiges
 pub use host::{ClockSource, HostClaims, HostSubmodule, KeyProtection};
 pub use leaf::{ClosedWindow, Leaf, LeafError, LeafField, LeafProof, WindowSums, leaf_proof, open_leaf};
 pub use meter::{Finished, Meter, MeterSettings, Salts};
+pub use round::{
+    Answer, Attester, Cmw, EvidenceClaims, EvidenceSubmodule, NoEvidence, NvidiaEvidence, RoundClaims,
+};
 
 #[cfg(test)]
 mod meter_tests;

@@ -3,8 +3,9 @@
 use weighbridge::accounting::{Compute, ComputeMethod};
 use weighbridge::id::{BootId, ChainId, Challenge, DeviceUuid, Digest, NodeId, PciId, VerifierId};
 use weighbridge::report::{
-    AcceleratorClaims, ClockSource, Delivered, HostClaims, HostSubmodule, KeyProtection, PROFILE,
-    ReportClaims, ReportTime, Submodules, TokenClaims,
+    AcceleratorClaims, Answer, Attester, ClockSource, Delivered, EvidenceClaims, HostClaims, HostSubmodule,
+    KeyProtection, NoEvidence, NvidiaEvidence, PROFILE, ReportClaims, ReportTime, RoundClaims, Submodules,
+    TokenClaims,
 };
 use weighbridge::telemetry::{
     AcceleratorIdentity, BusDevice, BusDriver, BusSource, BusSwitch, DeviceState, Fabric, Gap, GapReason,
@@ -105,6 +106,7 @@ pub fn token(place: &Place, gpus: u16) -> TokenClaims {
                 },
             },
             accelerators: Vec::new(),
+            evidence: Vec::new(),
         },
         report: ReportClaims {
             chain: place.chain,
@@ -123,7 +125,36 @@ pub fn token(place: &Place, gpus: u16) -> TokenClaims {
             report_seconds: place.seconds,
             trial: place.seconds < 60,
             agent_starts: 0,
+            round: None,
         },
+    }
+}
+
+/// A round that froze the chain at the report before, on the challenge of `place`.
+#[must_use]
+pub fn round(place: &Place) -> RoundClaims {
+    let begun = token(place, 0).report.time.start.plus(3 * SECOND);
+    RoundClaims {
+        challenge: place.challenge.unwrap_or(Challenge([0x44; 32])),
+        chain: place.chain,
+        sequence: place.sequence.saturating_sub(1),
+        digest: place.previous.unwrap_or(Digest([0; 32])),
+        covers_to: begun.before(3 * SECOND),
+        begun,
+        ended: begun.plus(SECOND),
+    }
+}
+
+/// A GPU's answer: evidence if it is given, else that the platform offers none.
+#[must_use]
+pub fn answer(index: u16, evidence: Option<&NvidiaEvidence>) -> EvidenceClaims {
+    EvidenceClaims {
+        salt: [0x5b; 16],
+        attester: Attester::Gpu,
+        device: Some(accelerator(index, 300, [0; 16]).identity.uuid),
+        answer: evidence.map_or(Answer::None(NoEvidence::NotOffered), |e| {
+            Answer::Evidence(e.wrap())
+        }),
     }
 }
 

@@ -304,7 +304,7 @@ impl SimulatedNode {
     /// Where the key cannot sign.
     #[must_use]
     pub fn sign(&self, claims: TokenClaims, accelerators: Vec<AcceleratorClaims>) -> (Vec<u8>, Digest) {
-        weighbridge::report::sign(claims, accelerators, &*self.key).unwrap()
+        weighbridge::report::sign(claims, accelerators, Vec::new(), &*self.key).unwrap()
     }
 
     /// Moves its chain on, as if the report with this digest were its last.

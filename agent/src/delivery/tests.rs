@@ -55,6 +55,7 @@ impl Verifier {
             trial: false,
             windows_kept_days: 30,
             profiles: vec![PROFILE.to_owned()],
+            round: false,
         }
     }
 
@@ -301,6 +302,7 @@ impl Node {
                 switches: Vec::new(),
             },
             accelerators: Vec::new(),
+            round: None,
         }
     }
 

@@ -527,6 +527,7 @@ impl Reporter {
                 switches: self.inventory.switches.clone(),
             },
             accelerators,
+            round: None,
         }
     }
 

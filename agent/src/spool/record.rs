@@ -190,6 +190,7 @@ mod tests {
             trial,
             windows_kept_days: 30,
             profiles: vec![PROFILE.to_owned()],
+            round: false,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Every field of a report has a written reason why it may leave a node, and nothing on the Never list is one.
 
-use super::place;
+use super::{evidence, place};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use weighbridge::id::{ChainId, Digest};
@@ -37,6 +37,7 @@ fn everything() -> BTreeSet<String> {
         size: 7,
         root: Digest([4; 32]),
     });
+    token.report.round = Some(fixture::round(&place()));
     if let Some(driver) = &mut token.submods.host.host.driver {
         driver.confidential_compute = Some(ConfidentialCompute {
             enabled: true,
@@ -49,6 +50,10 @@ fn everything() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     names(&serde_json::to_value(&token).unwrap(), &mut found);
     names(&serde_json::to_value(&accelerator).unwrap(), &mut found);
+    for answer in [fixture::answer(0, Some(&evidence())), fixture::answer(1, None)] {
+        names(&serde_json::to_value(&answer).unwrap(), &mut found);
+    }
+    names(&serde_json::to_value(evidence()).unwrap(), &mut found);
     found
 }
 

@@ -3,7 +3,7 @@
 //! Each file in `golden/` holds the bytes of a message; beside it stands the same in diagnostic notation (RFC 8949 section 8) for people.
 //! If a test here fails, the wire format changed: that needs a new profile version and a CHANGELOG entry, never new golden bytes for an old one.
 
-use super::place;
+use super::{evidence, place};
 use std::path::Path;
 use weighbridge::cbor::{self, Bytes, Wire};
 use weighbridge::id::{ChainId, Challenge, Digest, NodeId, VerifierId};
@@ -23,6 +23,31 @@ fn instructions() -> Instructions {
         trial: false,
         windows_kept_days: 30,
         profiles: vec![weighbridge::report::PROFILE.into()],
+        round: true,
+    }
+}
+
+/// A report that carries a round: one GPU gave evidence, the platform of the other offers none.
+fn bundle_with_round() -> Bundle {
+    let module = |evidence| cbor::encode(&weighbridge::report::EvidenceSubmodule { evidence });
+    let answers = [
+        module(fixture::answer(0, Some(&evidence()))),
+        module(fixture::answer(1, None)),
+    ];
+    let mut token = fixture::token(&place(), 0);
+    token.submods.host.host.agent_version = "0.1.0".into();
+    token.report.round = Some(fixture::round(&place()));
+    token.submods.evidence = answers
+        .iter()
+        .map(|a| SubmoduleDigest(weighbridge::crypto::sha256(a)))
+        .collect();
+    let named = |(i, a): (usize, Vec<u8>)| (Submodules::evidence_name(i), Bytes(a));
+    Bundle {
+        token: Envelope {
+            payload: cbor::encode(&token),
+            signature: vec![0x51; 64],
+        },
+        detached: answers.into_iter().enumerate().map(named).collect(),
     }
 }
 
@@ -73,6 +98,7 @@ fn check<T: Wire + PartialEq + std::fmt::Debug>(name: &str, message: &T) {
 #[test]
 fn every_message_keeps_its_bytes() {
     check("bundle", &bundle());
+    check("bundle-with-round", &bundle_with_round());
     check(
         "enrolment-token",
         &EnrolmentToken {

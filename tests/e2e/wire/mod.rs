@@ -5,8 +5,10 @@ mod golden;
 mod schema;
 mod strictness;
 
+use weighbridge::cbor::Bytes;
 use weighbridge::crypto::{Algorithm, Entropy, SecretKey};
 use weighbridge::id::{ChainId, Challenge, Digest, NodeId, VerifierId};
+use weighbridge::report::{EvidenceClaims, NvidiaEvidence, TokenClaims};
 use weighbridge::time::UnixSeconds;
 use weighbridge_testbed::fixture::{self, Place};
 
@@ -30,13 +32,31 @@ fn key() -> SecretKey {
 
 /// A signed bundle of `gpus` accelerators, and the key that signed it.
 fn bundle(gpus: u16) -> (Vec<u8>, SecretKey) {
+    signed(fixture::token(&place(), gpus), gpus, Vec::new())
+}
+
+/// The same with a round in which the first GPU gave evidence, and the others none.
+fn bundle_with_round(gpus: u16) -> (Vec<u8>, SecretKey) {
+    let mut token = fixture::token(&place(), gpus);
+    token.report.round = Some(fixture::round(&place()));
+    let evidence = evidence();
+    let answers = (0..gpus)
+        .map(|i| fixture::answer(i, (i == 0).then_some(&evidence)))
+        .collect();
+    signed(token, gpus, answers)
+}
+
+fn signed(token: TokenClaims, gpus: u16, answers: Vec<EvidenceClaims>) -> (Vec<u8>, SecretKey) {
     let key = key();
-    let place = place();
-    let (bytes, _) = weighbridge::report::sign(
-        fixture::token(&place, gpus),
-        fixture::accelerators(gpus, 300),
-        &key,
-    )
-    .unwrap();
+    let accelerators = fixture::accelerators(gpus, 300);
+    let (bytes, _) = weighbridge::report::sign(token, accelerators, answers, &key).unwrap();
     (bytes, key)
+}
+
+/// What stands for evidence where nobody looks into it.
+fn evidence() -> NvidiaEvidence {
+    NvidiaEvidence {
+        report: Bytes(vec![0x11, 0xe0]),
+        chain: Bytes(b"-----BEGIN CERTIFICATE-----".to_vec()),
+    }
 }

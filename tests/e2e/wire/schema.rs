@@ -1,6 +1,6 @@
 //! Real encodings against `docs/report.cddl`.
 
-use super::{bundle, place};
+use super::{bundle, bundle_with_round, place};
 use minicbor::data::{Token, Type};
 use weighbridge::cbor::{self, Wire};
 use weighbridge::telemetry::{LossReason, Reading};
@@ -71,6 +71,18 @@ fn a_report_is_valid_under_the_published_schema() {
         if let Err(e) = validate("bundle", &bytes) {
             panic!("a bundle of {gpus} does not satisfy docs/report.cddl: {e}");
         }
+    }
+}
+
+#[test]
+fn a_report_that_carries_a_round_is_valid_under_the_published_schema() {
+    for gpus in [0, 1, 8, 64] {
+        let (bytes, _) = bundle_with_round(gpus);
+        if let Err(e) = validate("bundle", &bytes) {
+            panic!("a round of {gpus} does not satisfy docs/report.cddl: {e}");
+        }
+        let opened = weighbridge::report::OpenedReport::open(&bytes).unwrap();
+        assert_eq!(opened.evidence.len(), usize::from(gpus));
     }
 }
 

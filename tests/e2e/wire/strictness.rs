@@ -1,6 +1,6 @@
 //! One encoding for each report, and no byte of it without meaning.
 
-use super::{bundle, key, place};
+use super::{bundle, bundle_with_round, key, place, signed};
 use proptest::prelude::*;
 use weighbridge::cbor;
 use weighbridge::crypto::Signer;
@@ -38,6 +38,34 @@ fn a_submodule_may_be_withheld_from_a_third_party_but_not_from_intake() {
 }
 
 #[test]
+fn an_answer_of_a_round_may_be_withheld_from_a_third_party_and_not_be_replaced() {
+    let (bytes, key) = bundle_with_round(2);
+    let whole: Bundle = cbor::decode_strict(&bytes).unwrap();
+    let missing = |name: &str| Err(EnvelopeError::Submodule { name: name.into() });
+
+    let mut parts = whole.clone();
+    parts.detached.retain(|(name, _)| name != "evidence-0");
+    let shown = cbor::encode(&parts);
+    assert_eq!(OpenedReport::open(&shown), missing("evidence-0"));
+    let opened = OpenedReport::open_disclosed(&shown).unwrap();
+    assert_eq!(opened.verify(key.public_key()).unwrap().evidence().count(), 1);
+
+    let mut parts = whole;
+    let place = |name: &str| parts.detached.iter().position(|(n, _)| n == name).unwrap();
+    let (first, second) = (place("evidence-0"), place("evidence-1"));
+    parts.detached[first].1 = parts.detached[second].1.clone();
+    assert_eq!(OpenedReport::open(&cbor::encode(&parts)), missing("evidence-0"));
+}
+
+#[test]
+fn answers_without_a_round_are_refused() {
+    let token = fixture::token(&place(), 1);
+    let (bytes, _) = signed(token, 1, vec![fixture::answer(0, None)]);
+    let name = "evidence-0".into();
+    assert_eq!(OpenedReport::open(&bytes), Err(EnvelopeError::Submodule { name }));
+}
+
+#[test]
 fn claims_of_another_device_do_not_pass_for_those_that_were_signed() {
     let (bytes, _) = bundle(2);
     let mut parts: Bundle = cbor::decode_strict(&bytes).unwrap();
@@ -55,7 +83,8 @@ fn a_report_of_another_profile_is_refused_as_such_before_its_fields_are_read() {
     let key = key();
     let mut claims = fixture::token(&place(), 1);
     claims.profile = "tag:weighbridge.example,2026:report/9".into();
-    let (bytes, _) = weighbridge::report::sign(claims, fixture::accelerators(1, 300), &key).unwrap();
+    let (bytes, _) =
+        weighbridge::report::sign(claims, fixture::accelerators(1, 300), Vec::new(), &key).unwrap();
     assert!(
         matches!(OpenedReport::open(&bytes), Err(EnvelopeError::Profile { found }) if found.ends_with("/9"))
     );

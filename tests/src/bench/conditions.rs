@@ -68,7 +68,8 @@ impl Reporting {
             challenge: None,
             seconds: SECONDS,
         };
-        let (bytes, digest) = report::sign(fixture::token(&place, 8), self.devices(), key).unwrap();
+        let (bytes, digest) =
+            report::sign(fixture::token(&place, 8), self.devices(), Vec::new(), key).unwrap();
         self.previous = Some(digest);
         OpenedReport::open(&bytes)
             .unwrap()

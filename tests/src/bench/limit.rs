@@ -223,7 +223,7 @@ mod tests {
     fn the_walk_reaches_into_the_token_and_refuses_what_is_cut() {
         let key = SecretKey::generate(Algorithm::EcdsaP256, &Entropy::system()).unwrap();
         let (token, accelerators) = crate::bench::report::claims();
-        let (bytes, _) = weighbridge::report::sign(token, accelerators, &key).unwrap();
+        let (bytes, _) = weighbridge::report::sign(token, accelerators, Vec::new(), &key).unwrap();
         assert!(
             walk(&bytes) > 16,
             "a bundle holds a token and the claims of eight accelerators"

@@ -37,12 +37,12 @@ pub(super) fn measure(bench: &Bench) -> Vec<Figure> {
     say("report: bytes, signing, checking");
     let key = SecretKey::generate(Algorithm::EcdsaP256, &Entropy::system()).unwrap();
     let (token, accelerators) = claims();
-    let (bytes, _) = report::sign(token.clone(), accelerators.clone(), &key).unwrap();
+    let (bytes, _) = report::sign(token.clone(), accelerators.clone(), Vec::new(), &key).unwrap();
     let (mut signing, mut checking) = (Vec::new(), Vec::new());
     for _ in 0..bench.rounds() {
         signing.push(bench.reference.hold(|| {
             each(500, || {
-                report::sign(token.clone(), accelerators.clone(), &key).unwrap()
+                report::sign(token.clone(), accelerators.clone(), Vec::new(), &key).unwrap()
             })
         }));
         checking.push(bench.reference.hold(|| {

@@ -131,6 +131,7 @@ impl Terms {
             trial: terms.trial,
             windows_kept_days: terms.windows_kept_days,
             profiles: PROFILES.iter().map(|p| (*p).to_owned()).collect(),
+            round: false,
         }
     }
 }

@@ -234,6 +234,7 @@ impl Node {
             submods: Submodules {
                 host: HostSubmodule { host: host() },
                 accelerators: Vec::new(),
+                evidence: Vec::new(),
             },
             report: ReportClaims {
                 chain: self.chain,
@@ -252,9 +253,10 @@ impl Node {
                 report_seconds: 300,
                 trial: false,
                 agent_starts: 0,
+                round: None,
             },
         };
-        sign(claims, Vec::new(), &*self.key).unwrap()
+        sign(claims, Vec::new(), Vec::new(), &*self.key).unwrap()
     }
 
     async fn deliver(&self, verifier: &Verifier, bundle: Vec<u8>) -> Result<Receipt, RefusalCode> {

@@ -252,7 +252,7 @@ impl Lab {
         if !matches!(how, Continuity::Fork { .. } | Continuity::Repeated) {
             self.held.insert((claims.chain.0, claims.sequence), link.digest);
         }
-        self.record.absorb(report, received, how);
+        self.record.absorb(report, received, how, None);
         how
     }
 

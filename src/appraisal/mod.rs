@@ -10,6 +10,7 @@ mod chain;
 mod clock;
 mod day;
 mod device;
+pub mod evidence;
 mod node;
 
 pub use chain::{ChainFacts, ChainFork, ChainGap, ChainHead, ChainOpening, OpeningKind};

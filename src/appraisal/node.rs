@@ -1,10 +1,11 @@
 //! What is kept of one node, folded report by report.
 
 use super::device::present;
+use super::evidence::{LastRound, NodeEvidence, RoundStanding};
 use super::{ChainFacts, ChainHead, ClockFacts, DeviceFacts, NodeDay, Span};
 use crate::id::{Digest, NodeId, PciId};
 use crate::report::{ClockSource, Continuity, HostClaims, KeyProtection, VerifiedReport};
-use crate::telemetry::{BusDevice, BusSource, DeviceState, HostDriver, LibraryOrigin};
+use crate::telemetry::{BusDevice, BusSource, ConfidentialCompute, DeviceState, HostDriver, LibraryOrigin};
 use crate::time::{DAY_SECONDS, UnixSeconds};
 use std::collections::BTreeMap;
 
@@ -52,6 +53,8 @@ crate::record! {
         12 => clock_source: ClockSource,
         /// Where the list of devices on the bus came from.
         13 => bus_source: BusSource,
+        /// Whether confidential computing is on, and how, as the driver says.
+        14 => confidential: Option<ConfidentialCompute>,
     }
 }
 
@@ -192,6 +195,8 @@ crate::record! {
         16 => damaged: Option<UnixSeconds>,
         /// When its first report was received, by the verifier's clock.
         17 => first_received: Option<UnixSeconds>,
+        /// The last round of hardware evidence.
+        18 => round: Option<LastRound>,
     }
 }
 
@@ -218,6 +223,7 @@ impl NodeFacts {
             strangers_unkept: 0,
             damaged: None,
             first_received: None,
+            round: None,
         }
     }
 
@@ -352,6 +358,7 @@ impl NodeFacts {
             agent_digest: host.agent_digest,
             catalogue_digest: host.catalogue_digest,
             clock_source: host.clock_source,
+            confidential: host.driver.as_ref().and_then(|d| d.confidential_compute.clone()),
         });
     }
 
@@ -448,6 +455,8 @@ pub struct NodeRecord {
     pub facts: NodeFacts,
     /// Days by number; those of a licence's period must be here when conditions are evaluated.
     pub days: BTreeMap<i64, NodeDay>,
+    /// What its rounds of hardware evidence come to.
+    pub evidence: NodeEvidence,
 }
 
 impl NodeRecord {
@@ -457,6 +466,7 @@ impl NodeRecord {
         Self {
             facts: NodeFacts::new(node),
             days: BTreeMap::new(),
+            evidence: NodeEvidence::default(),
         }
     }
 
@@ -473,12 +483,13 @@ impl NodeRecord {
 
     /// Folds a report in, and returns the day whose sums it changed. A repeated report changes nothing; one that forks the
     /// chain is kept as proof and its sums do not count. The caller loads that day before (see [`day_of`]) and stores it
-    /// with the facts after.
+    /// with the facts after. `round` says how the round stands that it carries, if it carries one.
     pub fn absorb(
         &mut self,
         report: &VerifiedReport,
         received: UnixSeconds,
         continuity: Continuity,
+        round: Option<RoundStanding>,
     ) -> Option<i64> {
         if continuity == Continuity::Repeated {
             return None;
@@ -489,6 +500,9 @@ impl NodeRecord {
             .absorb(claims, report.digest(), received, continuity);
         if matches!(continuity, Continuity::Fork { .. }) {
             return None;
+        }
+        if let Some(standing) = round {
+            self.facts.round = Some(LastRound::of(report, received, standing));
         }
         let span = span_of(report, received);
         let day = span.to.day();

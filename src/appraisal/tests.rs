@@ -18,7 +18,7 @@ fn the_same_reports_give_the_same_bytes_and_these_are_read_back() {
         let report = lab.make(&[gpu(1), gpu(2)], |_| {});
         let received = lab.wall().plus(5);
         let how = lab.receive(&report, received);
-        again.absorb(&report, received, how);
+        again.absorb(&report, received, how, None);
     }
     assert_eq!(lab.record, again);
     let bytes = cbor::encode(&lab.record.facts);

@@ -212,6 +212,15 @@ impl Reply {
         self.digest
     }
 
+    /// Whether anything that it says counts at a time: it is in time, or it says that a certificate is revoked for good since then.
+    #[must_use]
+    pub fn counts_at(&self, at: UnixSeconds) -> bool {
+        self.singles.iter().any(|s| {
+            let in_time = (s.from..=s.to.unwrap_or(s.from)).contains(&at);
+            in_time || matches!(s.status, Status::Revoked { since, .. } if since <= at && !s.status.is_hold())
+        })
+    }
+
     /// Whether it speaks of a certificate of this issuer.
     #[must_use]
     pub fn speaks_of(&self, certificate: &Certificate, issuer: &Certificate) -> bool {

@@ -209,6 +209,15 @@ impl Appraisal {
     }
 }
 
+/// The certificates of a device's chain of which a responder can be asked, each with its issuer.
+pub fn known_to_responder(device: &DeviceChain) -> impl Iterator<Item = (&Certificate, &Certificate)> {
+    let pairs = device.certificates().windows(2).enumerate();
+    pairs.filter_map(|(i, pair)| match pair {
+        [child, issuer] if KNOWN_TO_RESPONDER.contains(&i) => Some((child, issuer)),
+        _ => None,
+    })
+}
+
 /// Appraises one report. `links` remembers what was verified before.
 pub fn appraise(
     report: &[u8],
@@ -334,11 +343,7 @@ fn measured(
     }
     let mut certificates: Vec<(&Certificate, &Certificate)> = Vec::new();
     if let Some(device) = device {
-        let pairs = device.certificates().windows(2).enumerate();
-        certificates.extend(pairs.filter_map(|(i, pair)| match pair {
-            [child, issuer] if KNOWN_TO_RESPONDER.contains(&i) => Some((child, issuer)),
-            _ => None,
-        }));
+        certificates.extend(known_to_responder(device));
     }
     for (_, _, rim) in &usable {
         certificates.extend(rim.signers().windows(2).filter_map(|pair| match pair {

@@ -15,7 +15,9 @@ mod spdm;
 pub mod topology;
 mod xml;
 
-pub use appraise::{Appraisal, Collateral, Compared, File, Kind, Mismatch, Presented, Terms, appraise};
+pub use appraise::{
+    Appraisal, Collateral, Compared, File, Kind, Mismatch, Presented, Terms, appraise, known_to_responder,
+};
 pub use chain::{Arch, ChainError, DEVICE_ROOT, DeviceChain, DeviceIdentity};
 pub use envelope::{EnvelopeError, Evidence};
 pub use opaque::{Opaque, OpaqueError, Pdi};

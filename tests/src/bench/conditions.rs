@@ -106,7 +106,7 @@ pub(super) fn measure(bench: &Bench) -> Vec<Figure> {
                 let day_ns = each(1, || {
                     let mut record = NodeRecord::new(node.record.facts.node);
                     for (n, report) in (1..).zip(&day) {
-                        let changed = record.absorb(report, received(n), how(n)).unwrap();
+                        let changed = record.absorb(report, received(n), how(n), None).unwrap();
                         let facts = cbor::encode(&record.facts);
                         let sums = cbor::encode(&record.days[&changed]);
                         bytes = black_box(facts.len() + sums.len());
@@ -164,7 +164,8 @@ fn site(key: &SecretKey) -> (SiteFacts, Licence) {
             identities.extend(node.devices().iter().map(identity));
             for n in REPORTS - REPORTS / 12 + 1..=REPORTS {
                 let report = node.report(n, key);
-                node.record.absorb(&report, received(n), Continuity::Follows);
+                node.record
+                    .absorb(&report, received(n), Continuity::Follows, None);
             }
             NodeAtSite {
                 status: NodeStatus {

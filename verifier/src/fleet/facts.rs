@@ -154,14 +154,14 @@ impl Kept {
 
     /// Folds a report in.
     pub(crate) fn fold(&mut self, report: &VerifiedReport, at: UnixSeconds, how: Continuity, leaf: u64) {
-        self.changed.extend(self.record.absorb(report, at, how));
+        self.changed.extend(self.record.absorb(report, at, how, None));
         self.upto = Some(leaf);
         self.unsaved = self.unsaved.saturating_add(1);
     }
 
     /// Keeps a fork; its sums do not count. It is not among the entries that are folded in after the sums, so they are due.
     pub(crate) fn fork(&mut self, report: &VerifiedReport, at: UnixSeconds, how: Continuity) {
-        self.changed.extend(self.record.absorb(report, at, how));
+        self.changed.extend(self.record.absorb(report, at, how, None));
         self.unsaved = UNSAVED;
     }
 

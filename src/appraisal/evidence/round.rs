@@ -1,0 +1,339 @@
+//! From the answers of a round to what they come to.
+
+use super::{AppraisedDevice, AppraisedRound, Check, CheckName, RoundStanding};
+use crate::hardware::Step;
+use crate::hardware::binding::Binding;
+use crate::hardware::nvidia::topology::{self, Member};
+use crate::hardware::nvidia::{
+    Appraisal, Collateral, DeviceChain, Presented, Report, Rim, RimError, Terms, appraise, known_to_responder,
+};
+use crate::id::{DeviceUuid, Digest, VerifierId};
+use crate::report::{Answer, Attester, EvidenceClaims, NvidiaEvidence, RoundClaims, VerifiedReport};
+use crate::time::{BootNanos, SECOND, UnixSeconds};
+use crate::x509::ocsp::{OcspError, Reply};
+use crate::x509::{Certificate, CertificateError, Links};
+use std::collections::BTreeMap;
+
+/// Under which terms a round is appraised.
+#[derive(Clone, Copy, Debug)]
+pub struct RoundTerms {
+    /// The verifier.
+    pub verifier: VerifierId,
+    /// SHA-256 of the node's key (SubjectPublicKeyInfo).
+    pub key: Digest,
+    /// How the round stands, as intake found it.
+    pub standing: RoundStanding,
+    /// When the report that carries it was received.
+    pub received: UnixSeconds,
+    /// The time at which everything must hold.
+    pub at: UnixSeconds,
+    /// SHA-256 of the key of the root of device chains.
+    pub root: Digest,
+    /// SHA-256 of the key of the root of manifests, under which `rims` were verified.
+    pub rim_root: Digest,
+}
+
+impl RoundTerms {
+    /// For the answer to a nonce.
+    fn of_device(&self, nonce: Option<[u8; 32]>) -> Terms {
+        Terms {
+            at: self.at,
+            nonce,
+            root: self.root,
+        }
+    }
+}
+
+/// What is held of collateral. More than a round needs does no harm: each device takes what fits it.
+#[derive(Clone, Debug, Default)]
+pub struct HeldCollateral<'a> {
+    /// Reference manifests.
+    pub rims: Vec<&'a Presented<Rim, RimError>>,
+    /// OCSP replies. Those that say nothing of the time in question are passed over.
+    pub replies: Vec<&'a Presented<Reply, OcspError>>,
+}
+
+/// What a round would be appraised with, if it were held.
+#[derive(Clone, Debug, Default)]
+pub struct WantedCollateral {
+    /// Names of manifests, as NVIDIA publishes them, each with the chip that it is for.
+    pub rims: BTreeMap<String, String>,
+    /// Certificates that a responder knows, by their encoding, each with its issuer.
+    pub certificates: BTreeMap<Vec<u8>, (Certificate, Certificate)>,
+}
+
+/// A device's evidence, read.
+struct Read {
+    report: Vec<u8>,
+    chain: Presented<DeviceChain, CertificateError>,
+}
+
+impl Read {
+    /// Reads an answer; in words why it is none that can be read.
+    fn of(answer: &Answer) -> Result<Self, Step> {
+        let record = match answer {
+            Answer::Evidence(record) => record,
+            Answer::None(why) => return Err(Step::NotChecked(why.text().to_owned())),
+        };
+        match NvidiaEvidence::unwrap(record) {
+            Some(Ok(evidence)) => Ok(Self {
+                chain: Presented::read("chain", &evidence.chain.0, |b| {
+                    DeviceChain::parse(&String::from_utf8_lossy(b))
+                }),
+                report: evidence.report.0,
+            }),
+            Some(Err(error)) => Err(Step::Fail(format!("the evidence cannot be read: {error}"))),
+            None => Err(Step::NotChecked(
+                "it is evidence of a type that is not read here".to_owned(),
+            )),
+        }
+    }
+
+    fn appraise(&self, collateral: &Collateral<'_>, terms: &Terms, links: &mut Links) -> Appraisal {
+        appraise(&self.report, &self.chain, collateral, terms, links)
+    }
+}
+
+/// The collateral that a report's round asks for: manifests by name, and certificates of the devices that signed. Those of the signers of manifests
+/// come with the manifests.
+#[must_use]
+pub fn wanted_collateral(report: &VerifiedReport, terms: &RoundTerms, links: &mut Links) -> WantedCollateral {
+    let mut wanted = WantedCollateral::default();
+    for read in report.evidence().filter_map(|e| Read::of(&e.answer).ok()) {
+        let appraisal = read.appraise(&Collateral::default(), &terms.of_device(None), links);
+        // Whoever has no key of a device cannot make the verifier ask for anything.
+        if !(appraisal.signature.passed() && appraisal.chain.passed()) {
+            continue;
+        }
+        if let Some(product) = appraisal.product {
+            let names = appraisal.rim_ids.into_iter();
+            wanted.rims.extend(names.map(|name| (name, product.clone())));
+        }
+        if let Ok(device) = &read.chain.content {
+            let pairs = known_to_responder(device);
+            let owned = pairs.map(|(c, issuer)| (c.der().to_vec(), (c.clone(), issuer.clone())));
+            wanted.certificates.extend(owned);
+        }
+    }
+    wanted
+}
+
+/// Appraises the round that a report carries; `None` where it carries none. `links` remembers what was verified before.
+#[must_use]
+pub fn appraise_round(
+    report: &VerifiedReport,
+    terms: &RoundTerms,
+    held: &HeldCollateral<'_>,
+    links: &mut Links,
+) -> Option<AppraisedRound> {
+    let claims = report.claims();
+    let round = claims.report.round.as_ref()?;
+    let nonce = Binding {
+        verifier: terms.verifier,
+        challenge: round.challenge,
+        key: terms.key,
+        chain: round.chain,
+        sequence: round.sequence,
+        report: round.digest,
+    }
+    .nonce();
+    let time = &claims.report.time;
+    let standing = if terms.standing == RoundStanding::Good && !in_order(round, time.end) {
+        RoundStanding::TimesWrong
+    } else {
+        terms.standing
+    };
+    let wall = |boot: BootNanos| {
+        let before = time.end.since(boot).div_euclid(SECOND);
+        let end = time.wall_end.min(terms.received);
+        end.plus(i64::try_from(before).unwrap_or(i64::MAX).saturating_neg())
+    };
+    let mut result = AppraisedRound {
+        report: report.digest(),
+        received: terms.received,
+        standing,
+        boot: claims.report.boot,
+        covers_to: wall(round.covers_to),
+        ended: wall(round.ended),
+        at: terms.at,
+        root: terms.root,
+        rim_root: terms.rim_root,
+        devices: Vec::new(),
+        host: Vec::new(),
+    };
+    if standing != RoundStanding::Good {
+        return Some(result);
+    }
+    let replies: Vec<_> = held
+        .replies
+        .iter()
+        .copied()
+        .filter(|r| r.content.as_ref().is_ok_and(|r| r.counts_at(terms.at)))
+        .collect();
+    let named = pdis(report);
+    let mut members = Vec::new();
+    for (i, claims) in report.evidence().enumerate() {
+        let (device, member) = one(
+            i,
+            claims,
+            &named,
+            &terms.of_device(Some(nonce)),
+            held,
+            &replies,
+            links,
+        );
+        members.extend(member);
+        result.devices.push(device);
+    }
+    let mut host = topology::host(&members);
+    if !report.evidence().any(|e| e.attester == Attester::Switch) {
+        let why = "no switch was asked, so that what GPUs say of their switches stands alone";
+        host.topology = Step::NotChecked(why.to_owned());
+    }
+    result.host = [
+        (CheckName::Distinct, &host.distinct),
+        (CheckName::Alike, &host.alike),
+        (CheckName::Topology, &host.topology),
+    ]
+    .map(|(name, step)| Check::of(name, step))
+    .into();
+    for device in &mut result.devices {
+        let twice = members
+            .iter()
+            .filter(|m| Some(m.identity.key) == device.identity)
+            .count()
+            > 1;
+        if twice {
+            let why = "the same device answered more than once in this round".to_owned();
+            device
+                .checks
+                .push(Check::of(CheckName::Distinct, &Step::Fail(why)));
+        }
+    }
+    Some(result)
+}
+
+/// Whether a round was held after the report that it froze, and before the end of the one that carries it.
+fn in_order(round: &RoundClaims, end: BootNanos) -> bool {
+    round.covers_to <= round.begun && round.begun <= round.ended && round.ended <= end
+}
+
+/// How the driver names each accelerator of a report.
+fn pdis(report: &VerifiedReport) -> BTreeMap<DeviceUuid, Option<u64>> {
+    let accelerators = report.accelerators();
+    accelerators.map(|a| (a.identity.uuid, a.identity.pdi)).collect()
+}
+
+fn one(
+    index: usize,
+    claims: &EvidenceClaims,
+    named: &BTreeMap<DeviceUuid, Option<u64>>,
+    terms: &Terms,
+    held: &HeldCollateral<'_>,
+    replies: &[&Presented<Reply, OcspError>],
+    links: &mut Links,
+) -> (AppraisedDevice, Option<Member>) {
+    let mut result = AppraisedDevice {
+        attester: claims.attester,
+        device: claims.device,
+        none: None,
+        evidence: None,
+        identity: None,
+        pdi: None,
+        arch: None,
+        mode: None,
+        driver: None,
+        vbios: None,
+        checks: Vec::new(),
+        mismatches: Vec::new(),
+        whole: false,
+        collateral: Vec::new(),
+    };
+    if let Answer::None(why) = &claims.answer {
+        result.none = Some(*why);
+    }
+    let read = match Read::of(&claims.answer) {
+        Ok(read) => read,
+        Err(step) => {
+            result.checks.push(Check::of(CheckName::Signature, &step));
+            return (result, None);
+        }
+    };
+    let bare = read.appraise(&Collateral::default(), terms, links);
+    let appraisal = read.appraise(&fitting(&bare, &read, held, replies), terms, links);
+    let authentic = appraisal.signature.passed() && appraisal.chain.passed();
+    let name = claims
+        .device
+        .map_or_else(|| format!("switch {index}"), |d| d.nvml());
+    let steps = [
+        (CheckName::Signature, &appraisal.signature),
+        (CheckName::Chain, &appraisal.chain),
+        (CheckName::Fwid, &appraisal.fwid),
+        (CheckName::Nonce, &appraisal.nonce),
+        (CheckName::Rim, &appraisal.rim),
+        (CheckName::Measurements, &appraisal.measurements),
+        (CheckName::Revocation, &appraisal.revocation),
+    ];
+    result.checks = steps.map(|(name, step)| Check::of(name, step)).into();
+    result.evidence = Some(appraisal.report);
+    result.collateral = appraisal.collateral.iter().map(|f| f.sha256).collect();
+    if !authentic {
+        return (result, None);
+    }
+    let said = claims.device.and_then(|d| named.get(&d).copied().flatten());
+    let pdi = pdi_check(said, &appraisal);
+    result.checks.push(Check::of(CheckName::Pdi, &pdi));
+    result.identity = appraisal.device_id;
+    result.pdi = appraisal.pdi.map(|p| p.to_string());
+    result.arch = appraisal.arch.map(|a| a.text().to_owned());
+    result.mode = appraisal.mode.map(str::to_owned);
+    result.driver.clone_from(&appraisal.driver);
+    result.vbios.clone_from(&appraisal.vbios);
+    result.mismatches = appraisal.mismatches.iter().map(|m| m.index).collect();
+    result.whole = appraisal.compared_whole();
+    let chain = read.chain.content.as_ref().ok();
+    let identity = chain.and_then(|c| c.verify(&terms.root, terms.at, links).ok());
+    let member = Report::parse(&read.report).ok().zip(identity);
+    let member = member.map(|(report, identity)| Member {
+        name,
+        identity,
+        report,
+    });
+    (result, member)
+}
+
+/// The manifests that are for a device, and the replies that speak of its certificates or of those manifests' signers.
+fn fitting<'a>(
+    device: &Appraisal,
+    read: &Read,
+    held: &HeldCollateral<'a>,
+    replies: &[&'a Presented<Reply, OcspError>],
+) -> Collateral<'a> {
+    let rims = held.rims.iter().copied();
+    let rims: Vec<_> = rims
+        .filter(|r| r.content.as_ref().is_ok_and(|r| device.part_of(r).is_some()))
+        .collect();
+    let mut pairs: Vec<(&Certificate, &Certificate)> = Vec::new();
+    pairs.extend(read.chain.content.iter().flat_map(known_to_responder));
+    for rim in rims.iter().filter_map(|r| r.content.as_ref().ok()) {
+        pairs.extend(rim.signers().windows(2).filter_map(|pair| match pair {
+            [child, issuer] => Some((child, issuer)),
+            _ => None,
+        }));
+    }
+    let speaks = |reply: &Reply| pairs.iter().any(|(c, issuer)| reply.speaks_of(c, issuer));
+    let replies = replies.iter().copied();
+    let replies = replies.filter(|r| r.content.as_ref().is_ok_and(speaks)).collect();
+    Collateral { rims, replies }
+}
+
+/// Whether the driver names a device as its certificate does. In which order it writes the eight bytes no published source says, so both count.
+fn pdi_check(said: Option<u64>, appraisal: &Appraisal) -> Step {
+    match (said, appraisal.pdi) {
+        (Some(said), Some(pdi)) if [said.to_be_bytes(), said.to_le_bytes()].contains(&pdi.0) => Step::Pass,
+        (Some(said), Some(pdi)) => Step::Fail(format!(
+            "the driver names the device {said:016x}, and its certificate {pdi}"
+        )),
+        _ => Step::NotChecked("the driver does not name the device by its certificate".to_owned()),
+    }
+}

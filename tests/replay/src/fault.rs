@@ -47,6 +47,35 @@ pub enum FaultKind {
     /// The calls answer `NOT_SUPPORTED`.
     #[serde(alias = "not supported", alias = "not-supported")]
     NotSupported,
+    /// Certificate and report claim sizes beyond their arrays.
+    #[serde(alias = "evidence oversize", alias = "evidence-oversize")]
+    EvidenceOversize,
+    /// The calls for certificate and report do not come back.
+    #[serde(alias = "evidence hang", alias = "evidence-hang")]
+    EvidenceHang,
+    /// The calls for certificate and report end the calling process.
+    #[serde(alias = "evidence crash", alias = "evidence-crash")]
+    EvidenceCrash,
+    /// The calls for certificate and report answer `NO_PERMISSION`.
+    #[serde(alias = "evidence refused", alias = "evidence-refused")]
+    EvidenceRefused,
+    /// The report answers another nonce than was asked with; its signature holds.
+    #[serde(alias = "evidence stale", alias = "evidence-stale")]
+    EvidenceStale,
+}
+
+impl FaultKind {
+    /// Whether it befalls the calls for evidence alone.
+    fn is_of_evidence(self) -> bool {
+        matches!(
+            self,
+            Self::EvidenceOversize
+                | Self::EvidenceHang
+                | Self::EvidenceCrash
+                | Self::EvidenceRefused
+                | Self::EvidenceStale
+        )
+    }
 }
 
 /// What the script says of one call.
@@ -58,7 +87,15 @@ pub enum Verdict {
     Refuse(nvml::nvmlReturn_t),
     /// It does not come back, for as long as this verdict stands.
     Hang,
+    /// It ends the process.
+    Crash,
 }
+
+/// The calls for evidence.
+const EVIDENCE: [&str; 2] = [
+    "nvmlDeviceGetConfComputeGpuCertificate",
+    "nvmlDeviceGetConfComputeGpuAttestationReport",
+];
 
 /// Calls that a real driver answers from the library's memory, so that a hanging device does not block them unless a
 /// fault names them: they tell a program which device it must leave alone.
@@ -81,6 +118,7 @@ impl Fault {
     fn concerns(&self, symbol: &str, gpu: Option<u32>) -> bool {
         self.symbol.as_deref().is_none_or(|named| named == symbol)
             && self.gpu.is_none_or(|index| gpu == Some(index))
+            && (!self.kind.is_of_evidence() || EVIDENCE.contains(&symbol))
     }
 }
 
@@ -124,7 +162,14 @@ pub fn device_verdict(faults: &[Fault], symbol: &str, gpu: u32, now_s: f64) -> V
             FaultKind::Hang if fault.symbol.is_some() || !REMEMBERED.contains(&symbol) => {
                 return Verdict::Hang;
             }
-            FaultKind::Hang | FaultKind::Reset | FaultKind::OversizeAnswer => continue,
+            FaultKind::EvidenceHang => return Verdict::Hang,
+            FaultKind::EvidenceCrash => return Verdict::Crash,
+            FaultKind::EvidenceRefused => nvml::nvmlReturn_enum_NVML_ERROR_NO_PERMISSION,
+            FaultKind::Hang
+            | FaultKind::Reset
+            | FaultKind::OversizeAnswer
+            | FaultKind::EvidenceOversize
+            | FaultKind::EvidenceStale => continue,
         };
         return Verdict::Refuse(refused);
     }
@@ -146,7 +191,19 @@ pub fn handle_verdict(faults: &[Fault], symbol: &str, gpu: u32, now_s: f64) -> V
 #[must_use]
 pub fn oversized(faults: &[Fault], symbol: &str, gpu: Option<u32>, now_s: f64) -> bool {
     faults.iter().any(|fault| {
-        fault.kind == FaultKind::OversizeAnswer && fault.stands(now_s) && fault.concerns(symbol, gpu)
+        matches!(
+            fault.kind,
+            FaultKind::OversizeAnswer | FaultKind::EvidenceOversize
+        ) && fault.stands(now_s)
+            && fault.concerns(symbol, gpu)
+    })
+}
+
+/// Whether a call for a report is answered with one that was made before.
+#[must_use]
+pub fn stale(faults: &[Fault], symbol: &str, gpu: u32, now_s: f64) -> bool {
+    faults.iter().any(|fault| {
+        fault.kind == FaultKind::EvidenceStale && fault.stands(now_s) && fault.concerns(symbol, Some(gpu))
     })
 }
 

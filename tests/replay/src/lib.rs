@@ -17,6 +17,7 @@
 
 pub mod bus;
 pub mod clock;
+pub mod evidence;
 mod exports;
 pub mod fault;
 pub mod generator;

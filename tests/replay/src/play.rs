@@ -8,6 +8,7 @@
     reason = "floating point over tracks checked when they were built; casts of floats to integers saturate"
 )]
 
+use crate::evidence::{Evidence, EvidenceError};
 use crate::fault;
 use crate::identity::{Identity, identities, mix};
 use crate::profile::{MIG_INSTANCES, Profile};
@@ -26,16 +27,29 @@ pub struct Play {
     pub profile: &'static Profile,
     /// The GPUs, by index.
     pub identities: Vec<Identity>,
+    /// What the GPUs sign; none where confidential computing is off.
+    pub evidence: Option<Evidence>,
     tracks: Vec<Track>,
     fp64_share: f64,
 }
 
+/// Why a scenario that can be read cannot be played.
+#[derive(Debug, thiserror::Error)]
+pub enum PlayError {
+    /// Its recording.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    /// Its evidence.
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
+}
+
 impl Play {
-    /// Loads the trace of a scenario.
+    /// Loads the trace and the evidence of a scenario.
     ///
     /// # Errors
-    /// When the recording it names cannot be read.
-    pub fn open(scenario: Scenario) -> Result<Self, TraceError> {
+    /// When the recording or a file of evidence that it names cannot be read.
+    pub fn open(scenario: Scenario) -> Result<Self, PlayError> {
         let profile = scenario.profile.profile();
         let (tracks, fp64_share) = match &scenario.trace {
             TraceSource::Recorded(path) => (trace::read(path)?, 0.0),
@@ -47,9 +61,21 @@ impl Play {
                 (tracks, generator.fp64_share())
             }
         };
+        let evidence = match &scenario.evidence {
+            Some(source) => Some(Evidence::open(source, scenario.gpus)?),
+            None => None,
+        };
+        let mut identities = identities(&scenario);
+        for (identity, attester) in identities
+            .iter_mut()
+            .zip(evidence.iter().flat_map(|e| &e.attesters))
+        {
+            identity.pdi = attester.pdi();
+        }
         Ok(Self {
             profile,
-            identities: identities(&scenario),
+            identities,
+            evidence,
             tracks,
             fp64_share,
             scenario,

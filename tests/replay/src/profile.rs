@@ -74,6 +74,8 @@ pub struct Profile {
     pub nvswitches: (u16, u16),
     /// Whether GPU performance monitoring is there (Hopper and later).
     pub gpm: bool,
+    /// Whether its devices sign reports when confidential computing is on (Hopper and later).
+    pub confidential: bool,
     /// Whether `nvmlDeviceGetPowerUsage` and field 185 give an average over 1 s; A100 gives the instant only.
     pub average_power: bool,
     /// Whether NVLink bytes are counted in KiB by fields 138 to 141; Blackwell counts bytes in 202 and 204 instead.
@@ -118,6 +120,7 @@ const H100: Profile = Profile {
     nvlink_version: 6,
     nvswitches: (4, 0x22a3),
     gpm: true,
+    confidential: true,
     average_power: true,
     nvlink_kib_fields: true,
     mig_capable: true,
@@ -198,6 +201,7 @@ static A100: Profile = Profile {
     nvlink_version: 4,
     nvswitches: (6, 0x1af1),
     gpm: false,
+    confidential: false,
     average_power: false,
     vbios: "92.00.45.00.03",
     board_part: "692-2G506-0212-002",
@@ -228,6 +232,7 @@ static L40S: Profile = Profile {
     nvlink_version: 0,
     nvswitches: (0, 0),
     gpm: false,
+    confidential: false,
     mig_capable: false,
     vbios: "95.02.66.00.02",
     board_part: "900-2G133-0080-000",

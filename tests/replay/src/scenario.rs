@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::evidence::EvidenceSource;
 use crate::fault::{self, Fault, FaultKind};
 use crate::generator::Generator;
 use crate::profile::ProfileName;
@@ -46,6 +47,8 @@ pub struct Scenario {
     /// A file that keeps the moment the play began, so that a process started later joins the same play. Without it
     /// each process begins at zero.
     pub start_file: Option<PathBuf>,
+    /// What the devices sign, if confidential computing is on; it is off if absent.
+    pub evidence: Option<EvidenceSource>,
     /// What goes wrong, and when.
     #[serde(default, rename = "fault")]
     pub faults: Vec<Fault>,
@@ -174,6 +177,9 @@ impl Scenario {
         if let Some(path) = &mut scenario.start_file {
             *path = folder.join(&*path);
         }
+        if let Some(evidence) = &mut scenario.evidence {
+            evidence.devices = folder.join(&evidence.devices);
+        }
         scenario
             .seed
             .get_or_insert_with(|| crate::identity::digest(name.as_bytes()));
@@ -202,6 +208,13 @@ impl Scenario {
                 "serial_prefix",
                 format!("{:?}", self.serial_prefix),
                 "at most 12 ASCII letters".into(),
+            );
+        }
+        if self.evidence.is_some() && !self.profile.profile().confidential {
+            return refuse(
+                "profile",
+                format!("{:?}, with `[evidence]`", self.profile),
+                "one of Hopper or Blackwell, whose devices sign reports".into(),
             );
         }
         for fault in &self.faults {
@@ -281,6 +294,14 @@ mod tests {
                 "profile = 'H100'\n[[fault]]\nat_s = 1\nkind = 'lost'\ngpu = 1",
                 "below 1",
             ),
+            (
+                "profile = 'H100'\n[evidence]\ndevices = 'here'\nmode = 'on'",
+                "devtools",
+            ),
+            (
+                "profile = 'A100'\n[evidence]\ndevices = 'here'",
+                "Hopper or Blackwell",
+            ),
         ] {
             let refusal = parse(text).unwrap_err();
             let whole = format!(
@@ -305,6 +326,11 @@ mod tests {
             (FaultKind::VersionMismatch, ["version", "mismatch"]),
             (FaultKind::OversizeAnswer, ["oversize", "answer"]),
             (FaultKind::NotSupported, ["not", "supported"]),
+            (FaultKind::EvidenceOversize, ["evidence", "oversize"]),
+            (FaultKind::EvidenceHang, ["evidence", "hang"]),
+            (FaultKind::EvidenceCrash, ["evidence", "crash"]),
+            (FaultKind::EvidenceRefused, ["evidence", "refused"]),
+            (FaultKind::EvidenceStale, ["evidence", "stale"]),
         ] {
             for joint in ["_", " ", "-"] {
                 let written = words.join(joint);

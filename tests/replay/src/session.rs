@@ -11,6 +11,7 @@ use std::time::Duration;
 use nvml_wrapper_sys::bindings::{self as nvml, nvmlDevice_t, nvmlReturn_t};
 
 use crate::clock::{self, Beginning};
+use crate::evidence::Attester;
 use crate::fault::{self, Verdict};
 use crate::identity::Identity;
 use crate::play::Play;
@@ -94,6 +95,7 @@ pub(crate) fn init(symbol: &'static str) -> Answer {
             });
             return init(symbol);
         }
+        Verdict::Crash => std::process::abort(),
         Verdict::Answer => {}
     }
     session.users = session.users.saturating_add(1);
@@ -210,6 +212,15 @@ impl Gpu {
             .ok_or(nvml::nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT)
     }
 
+    /// What signs for the GPU, if confidential computing is on.
+    pub(crate) fn attester(&self) -> Answer<&Attester> {
+        let place = usize::try_from(self.index).unwrap_or_default();
+        let evidence = self.play().evidence.as_ref();
+        evidence
+            .and_then(|evidence| evidence.attesters.get(place))
+            .ok_or(nvml::nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED)
+    }
+
     /// What the GPU shows now.
     pub(crate) fn level(&self) -> Level {
         self.play().at(self.index, self.now.seconds).0
@@ -239,6 +250,16 @@ impl Gpu {
             &self.play().scenario.faults,
             self.symbol,
             Some(self.index),
+            self.now.seconds,
+        )
+    }
+
+    /// Whether the script asks for a report that was made before.
+    pub(crate) fn stale(&self) -> bool {
+        fault::stale(
+            &self.play().scenario.faults,
+            self.symbol,
+            self.index,
             self.now.seconds,
         )
     }
@@ -353,6 +374,7 @@ fn pass(running: &Running, verdict: impl Fn(f64) -> Verdict) -> Answer<Moment> {
             hold(running, verdict);
             Ok(Moment::of(running))
         }
+        Verdict::Crash => std::process::abort(),
     }
 }
 

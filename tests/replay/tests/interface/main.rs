@@ -15,6 +15,8 @@ mod replay;
 
 /// Programs that were written for the real library.
 mod clients;
+/// What devices sign.
+mod evidence;
 /// What a caller sees when something goes wrong.
 mod faults;
 /// What a caller reads when nothing does.

@@ -1,7 +1,7 @@
 //! Certificates and OCSP replies that are genuine, and do not say what they are shown for.
 
 use super::{Desk, words};
-use weighbridge_testbed::device_pki::{Answer, Chip, Said};
+use weighbridge_testbed::device_pki::{Answer, Chip, Said, Validity};
 
 #[test]
 fn a_responder_of_the_manifests_authority_signs_no_manifest() {
@@ -25,9 +25,10 @@ fn of_several_answers_in_one_reply_the_worst_counts() {
     for (i, reply) in desk.pki.replies(&device, Answer::Good).iter().enumerate() {
         desk.put(&format!("{i}.der"), reply);
     }
+    let day = Validity::november(1);
     let both = desk
         .pki
-        .rom_reply(&device, &[(Answer::Good, 1), (Answer::Revoked(6), 1)]);
+        .rom_reply(&device, &[(Answer::Good, day), (Answer::Revoked(6), day)]);
     desk.put("0.der", &both);
     let (status, json, _) = desk.gpu(&["--ocsp", "0.der", "--ocsp", "1.der", "--ocsp", "2.der"]);
     assert_eq!(
@@ -59,7 +60,9 @@ fn a_good_reply_of_the_day_does_not_undo_a_revocation_that_was_told_later() {
     for (reason, expected) in [(1, (1, Some("fail"))), (6, (0, Some("pass")))] {
         desk.put(
             "later.der",
-            &desk.pki.rom_reply(&device, &[(Answer::Revoked(reason), 9)]),
+            &desk
+                .pki
+                .rom_reply(&device, &[(Answer::Revoked(reason), Validity::november(9))]),
         );
         let (status, json, _) = desk.gpu(&replies);
         assert_eq!((status, json["revocation"].as_str()), expected, "{json:#}");

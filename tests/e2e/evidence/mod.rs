@@ -5,6 +5,7 @@
 mod certificates;
 mod host;
 mod manifests;
+mod replayed;
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -3,6 +3,7 @@
 //! It stands where no GPU is at hand, and where no real sample covers a case: revoked, on hold, a mismatch, a switch that was swapped. Names of chips are
 //! the real ones, since they are part of the layout; the organisation says `Weighbridge Testbed`, and the roots are not NVIDIA's.
 
+mod host;
 mod reply;
 mod report;
 
@@ -13,17 +14,21 @@ use rcgen::{
 };
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
 use weighbridge::crypto::{PublicKey, pem_encode, sha384};
 use weighbridge::hardware::nvidia::Pdi;
 use weighbridge::id::Digest;
+use weighbridge::time::{DAY_SECONDS, UnixSeconds};
 
+pub use host::{Flaw, Host, HostSpec, Slot};
 use reply::reply;
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
 /// A family of chips, as certificates and reports name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Chip {
     /// Hopper.
     Gh100,
@@ -50,9 +55,17 @@ pub struct DevicePki {
     product: Authority,
     provisioner: Authority,
     rims: [Authority; 3],
+    made: Mutex<BTreeMap<(Chip, u16), Made>>,
+}
+
+/// A device as it left the factory, and each state of its firmware that was ever asked for.
+struct Made {
+    rom: Authority,
+    states: BTreeMap<u8, Device>,
 }
 
 /// One synthetic device.
+#[derive(Clone)]
 #[expect(missing_debug_implementations, reason = "it holds private keys")]
 pub struct Device {
     /// Its family.
@@ -75,7 +88,9 @@ pub struct Said {
     /// 0 alone, 1 with others, 2 protected PCIe.
     pub feature: u16,
     /// Driver version; none of a switch.
-    pub driver: Option<&'static str>,
+    pub driver: Option<String>,
+    /// VBIOS version of a GPU, five bytes in hexadecimal: `96.00.9F.00.01`.
+    pub vbios: String,
     /// Of a GPU: the switch at the end of each link. Of a switch: the GPUs.
     pub peers: Vec<Pdi>,
     /// Measurement that is altered, by index from 0.
@@ -87,7 +102,8 @@ impl Default for Said {
         Self {
             nonce: [7; 32],
             feature: 0,
-            driver: Some("580.65.06"),
+            driver: Some("580.65.06".to_owned()),
+            vbios: "96.00.9F.00.01".to_owned(),
             peers: Vec::new(),
             altered: None,
         }
@@ -103,6 +119,36 @@ pub enum Answer {
     Revoked(u8),
     /// Not known.
     Unknown,
+}
+
+/// From when to when an OCSP reply holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// `thisUpdate`.
+    pub from: UnixSeconds,
+    /// `nextUpdate`.
+    pub to: UnixSeconds,
+}
+
+impl Validity {
+    /// A day of November 2026.
+    #[must_use]
+    pub fn november(day: u8) -> Self {
+        let from = UnixSeconds(1_793_491_200).plus(i64::from(day - 1) * DAY_SECONDS);
+        Self {
+            from,
+            to: from.plus(DAY_SECONDS),
+        }
+    }
+
+    /// Twelve hours before a time and twelve after it.
+    #[must_use]
+    pub fn around(at: UnixSeconds) -> Self {
+        Self {
+            from: at.plus(-DAY_SECONDS / 2),
+            to: at.plus(DAY_SECONDS / 2),
+        }
+    }
 }
 
 fn key() -> KeyPair {
@@ -145,12 +191,22 @@ fn responder(issuer: &Authority) -> Authority {
 }
 
 impl DevicePki {
-    /// New roots, and what stands below them. Each root allows exactly as many authorities below it as there are.
+    /// New roots, and what stands below them. The signer of manifests holds in 2026 and 2027.
     ///
     /// # Panics
     /// Where no key can be made.
     #[must_use]
     pub fn new() -> Self {
+        Self::at(UnixSeconds(1_798_761_600))
+    }
+
+    /// New roots, and what stands below them, with a signer of manifests that holds for a year before a time and for one after it, as
+    /// signers do. Each root allows exactly as many authorities below it as there are.
+    ///
+    /// # Panics
+    /// Where no key can be made.
+    #[must_use]
+    pub fn at(time: UnixSeconds) -> Self {
         let root = root("NVIDIA Device Identity CA", 3);
         let product = Authority::signed_by(authority("NVIDIA GH100 Identity"), key(), &root).unwrap();
         let provisioner =
@@ -159,14 +215,16 @@ impl DevicePki {
         let middle = Authority::signed_by(authority("NVIDIA Reference Value L3"), key(), &top).unwrap();
         let mut signer = parameters("HCC RIM L4 Signer");
         signer.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        signer.not_before = rcgen::date_time_ymd(2026, 1, 1);
-        signer.not_after = rcgen::date_time_ymd(2028, 1, 1);
+        let away =
+            |days: i64| time::OffsetDateTime::from_unix_timestamp(time.plus(days * DAY_SECONDS).0).unwrap();
+        (signer.not_before, signer.not_after) = (away(-365), away(365));
         let signer = Authority::signed_by(signer, key(), &middle).unwrap();
         Self {
             root,
             product,
             provisioner,
             rims: [signer, middle, top],
+            made: Mutex::default(),
         }
     }
 
@@ -194,30 +252,55 @@ impl DevicePki {
         spki(&self.rims[2]).id()
     }
 
-    /// A device with this number.
+    /// The device with this number, with its first firmware.
     ///
     /// # Panics
     /// Where no key can be made.
     #[must_use]
     pub fn device(&self, chip: Chip, number: u16) -> Device {
-        let (leaf_name, rom_name) = chip.names();
-        let [high, low] = number.to_be_bytes();
-        let pdi = [0x43, 0x1d, 0x48, 0x0f, 0xe5, chip as u8, high, low];
+        self.device_running(chip, number, 0)
+    }
+
+    /// The device with this number under other firmware. The boot ROM's certificate is that of the device whatever runs on it; the
+    /// firmware's follows from the firmware, and is the same whenever the same firmware is asked for.
+    ///
+    /// # Panics
+    /// Where no key can be made.
+    #[must_use]
+    pub fn device_running(&self, chip: Chip, number: u16, firmware: u8) -> Device {
+        let mut all = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = all.entry((chip, number)).or_insert_with(|| Made {
+            rom: self.boot_rom(chip, number),
+            states: BTreeMap::new(),
+        });
+        let Made { rom, states } = made;
+        states
+            .entry(firmware)
+            .or_insert_with(|| self.certify(chip, number, firmware, rom))
+            .clone()
+    }
+
+    fn boot_rom(&self, chip: Chip, number: u16) -> Authority {
         let kind = if chip == Chip::Ls10 { 0x50 } else { 0x41 };
-        let mut rom = authority(rom_name);
-        rom.serial_number = Some(SerialNumber::from_slice(&[&[kind][..], &pdi].concat()));
-        let rom = Authority::signed_by(rom, key(), &self.provisioner).unwrap();
-        let fwid = sha384(&[chip as u8]);
-        let mut leaf = parameters(leaf_name);
+        let mut rom = authority(chip.names().1);
+        rom.serial_number = Some(SerialNumber::from_slice(
+            &[&[kind][..], &pdi(chip, number).0].concat(),
+        ));
+        Authority::signed_by(rom, key(), &self.provisioner).unwrap()
+    }
+
+    fn certify(&self, chip: Chip, number: u16, firmware: u8, rom: &Authority) -> Device {
+        let fwid = sha384(&[chip as u8, firmware]);
+        let mut leaf = parameters(chip.names().0);
         leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        leaf.custom_extensions = vec![firmware(chip, &fwid, spki(&rom).spki())];
-        let leaf = Authority::signed_by(leaf, key(), &rom).unwrap();
-        let chain = [&leaf, &rom, &self.provisioner, &self.product, &self.root]
+        leaf.custom_extensions = vec![digest_of_firmware(chip, &fwid, spki(rom).spki())];
+        let leaf = Authority::signed_by(leaf, key(), rom).unwrap();
+        let chain = [&leaf, rom, &self.provisioner, &self.product, &self.root]
             .map(|c| pem_encode("CERTIFICATE", c.der()))
             .concat();
         Device {
             chip,
-            pdi: Pdi(pdi),
+            pdi: pdi(chip, number),
             chain,
             fwid,
             key: leaf.key().serialize_der(),
@@ -306,17 +389,37 @@ impl DevicePki {
     /// OCSP replies for a device's chain: for its boot ROM as `answer` says, for the others good, each valid on 1 November 2026.
     #[must_use]
     pub fn replies(&self, device: &Device, answer: Answer) -> Vec<Vec<u8>> {
-        vec![
-            self.rom_reply(device, &[(answer, 1)]),
-            reply(self.provisioner.der(), &self.product, &[(Answer::Good, 1)]),
-            reply(self.product.der(), &self.root, &[(Answer::Good, 1)]),
+        let day = Validity::november(1);
+        let mut replies = vec![self.rom_reply(device, &[(answer, day)])];
+        replies.extend(self.authority_replies(day));
+        replies
+    }
+
+    /// One reply for a device's boot ROM that gives several answers, each for a time of its own.
+    #[must_use]
+    pub fn rom_reply(&self, device: &Device, answers: &[(Answer, Validity)]) -> Vec<u8> {
+        reply(&device.rom, &self.provisioner, answers)
+    }
+
+    /// Good replies for the authorities between a device's boot ROM and the root.
+    #[must_use]
+    pub fn authority_replies(&self, valid: Validity) -> [Vec<u8>; 2] {
+        let good = [(Answer::Good, valid)];
+        [
+            reply(self.provisioner.der(), &self.product, &good),
+            reply(self.product.der(), &self.root, &good),
         ]
     }
 
-    /// One reply for a device's boot ROM that gives several answers, each for one day of November 2026.
+    /// Good replies for the signer of manifests and for its authority.
     #[must_use]
-    pub fn rom_reply(&self, device: &Device, answers: &[(Answer, u8)]) -> Vec<u8> {
-        reply(&device.rom, &self.provisioner, answers)
+    pub fn rim_replies(&self, valid: Validity) -> [Vec<u8>; 2] {
+        let good = [(Answer::Good, valid)];
+        let [signer, middle, top] = &self.rims;
+        [
+            reply(signer.der(), middle, &good),
+            reply(middle.der(), top, &good),
+        ]
     }
 }
 
@@ -324,6 +427,12 @@ impl Default for DevicePki {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// How switches and the driver name a device.
+fn pdi(chip: Chip, number: u16) -> Pdi {
+    let [high, low] = number.to_be_bytes();
+    Pdi([0x43, 0x1d, 0x48, 0x0f, 0xe5, chip as u8, high, low])
 }
 
 /// What every synthetic device measures at an index.
@@ -361,7 +470,7 @@ fn der(tag: u8, content: &[u8]) -> Vec<u8> {
 const SHA384_OID: &[u8] = &[0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02];
 
 /// The firmware's digest in the form that the chip uses.
-fn firmware(chip: Chip, fwid: &[u8; 48], rom: &[u8]) -> CustomExtension {
+fn digest_of_firmware(chip: Chip, fwid: &[u8; 48], rom: &[u8]) -> CustomExtension {
     let digest = der(0x30, &[SHA384_OID, &der(0x04, fwid)].concat());
     if chip == Chip::Gb100 {
         let value = der(0x30, &[der(0x80, b"NVIDIA"), der(0xa6, &digest)].concat());

@@ -35,8 +35,11 @@ impl Device {
             named.extend([0xff; 64]);
             field(26, &named);
         } else {
-            field(3, format!("{}\0", said.driver.unwrap_or_default()).as_bytes());
-            field(6, &[0x00, 0x9f, 0x00, 0x96, 0x01, 0, 0, 0]);
+            field(
+                3,
+                format!("{}\0", said.driver.as_deref().unwrap_or_default()).as_bytes(),
+            );
+            field(6, &version(&said.vbios));
             field(11, &[0x55]);
             field(15, b"882\0");
             field(17, b"1010\0");
@@ -68,4 +71,13 @@ impl Device {
         report.extend(signature);
         report
     }
+}
+
+/// A VBIOS version as a GPU writes it: the first four bytes reversed, then the fifth.
+fn version(text: &str) -> [u8; 8] {
+    let bytes: Vec<u8> = text
+        .split('.')
+        .map(|b| u8::from_str_radix(b, 16).unwrap())
+        .collect();
+    [bytes[3], bytes[2], bytes[1], bytes[0], bytes[4], 0, 0, 0]
 }

@@ -325,3 +325,6 @@ impl NodeEvidence {
         proved.windows(2).filter_map(stretch).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

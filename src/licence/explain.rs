@@ -1,6 +1,6 @@
 //! A licence in plain sentences, for those who must live by it.
 
-use super::{AllowancePeriod, Licence};
+use super::{AllowancePeriod, ConfidentialTerm, Licence};
 use crate::report::KeyProtection;
 use crate::rules::Limits;
 use crate::unit::Grouped;
@@ -79,6 +79,7 @@ impl Licence {
             ));
         }
         lines.extend(limit_sentences(&self.limits));
+        lines.extend(self.hardware());
         lines.push(format!(
             "Each node reports every {} s and keeps its windows for {} days.",
             self.report_seconds, self.windows_kept_days
@@ -93,6 +94,34 @@ impl Licence {
             ));
         }
         lines.extend(self.not_evaluated());
+        lines
+    }
+
+    /// What it asks of what devices sign.
+    fn hardware(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let keyed = self.devices.iter().filter(|d| d.device_id.is_some()).count();
+        if keyed > 0 {
+            lines.push(format!(
+                "The manifest names the key of {keyed} of {} devices; another key in their place fails the site (INV-05).",
+                self.devices.len()
+            ));
+        }
+        for (what, listed) in [
+            ("Drivers", &self.driver_versions),
+            ("The VBIOS", &self.vbios_versions),
+        ] {
+            if !listed.is_empty() {
+                lines.push(format!(
+                    "{what} may be of version {} and no other (SEC-01).",
+                    listed.join(", ")
+                ));
+            }
+        }
+        lines.extend(self.confidential_compute.map(|term| match term {
+            ConfidentialTerm::On => "Confidential computing must be on (SEC-02).".to_owned(),
+            ConfidentialTerm::Off => "Confidential computing must be off (SEC-02).".to_owned(),
+        }));
         lines
     }
 
@@ -162,6 +191,12 @@ fn limit_sentences(limits: &Limits) -> Vec<String> {
     say(limits.key_protection_min.map(|k| match k {
         KeyProtection::Tpm => "A node's key must be held by a TPM (SEC-04).".to_owned(),
         KeyProtection::File => "A node's key may lie in a file (SEC-04).".to_owned(),
+    }));
+    say(limits.proof_max_age.map(|s| {
+        format!(
+            "A device must have proved its key within {} (INV-05).",
+            crate::time::span(s)
+        )
     }));
     lines
 }

@@ -1,6 +1,6 @@
 //! The manifest: which devices were supplied, and where they may stand.
 
-use crate::id::DeviceUuid;
+use crate::id::{DeviceUuid, Digest};
 use crate::telemetry::AcceleratorIdentity;
 use crate::time::UnixSeconds;
 
@@ -50,6 +50,8 @@ pub struct LicensedDevice {
     pub pci: Option<PciPair>,
     /// Its model's name in the catalogue.
     pub model: Option<String>,
+    /// SHA-256 of the public key of its boot ROM, by which it proves who it is (INV-05).
+    pub device_id: Option<Digest>,
     /// Its site; absent only where the licence names one site.
     pub site: Option<String>,
     /// From when it is expected to report; absent where from the licence's start.

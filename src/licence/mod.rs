@@ -48,6 +48,16 @@ crate::code! {
     }
 }
 
+crate::code! {
+    /// Whether confidential computing must be on.
+    pub enum ConfidentialTerm {
+        /// It must be on.
+        On = 0 => "on",
+        /// It must be off.
+        Off = 1 => "off",
+    }
+}
+
 /// Compute that may go into training within a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrainingAllowance {
@@ -129,6 +139,12 @@ pub struct Licence {
     pub windows_kept_days: u32,
     /// NVML libraries that are approved beside the system's own (SEC-09).
     pub approved_nvml: Vec<Digest>,
+    /// Driver versions that are allowed (SEC-01); any, where it lists none.
+    pub driver_versions: Vec<String>,
+    /// VBIOS versions that are allowed (SEC-01); any, where it lists none.
+    pub vbios_versions: Vec<String>,
+    /// Whether confidential computing must be on or off (SEC-02); absent where the licence leaves it open.
+    pub confidential_compute: Option<ConfidentialTerm>,
     /// Attestations that must be on file.
     pub evidence_required: Vec<EvidenceRequired>,
     /// Countries from which remote users may come (TEN-05, which this version does not evaluate).

@@ -2,9 +2,9 @@
 
 use super::country::is_assigned;
 use super::{
-    AllowancePeriod, EvidenceRequired, Licence, LicensedDevice, LicensedModel, Names, PciPair,
-    REPORT_SECONDS, REPORT_SECONDS_MAX, REPORT_SECONDS_MIN, Site, TrainingAllowance, WINDOWS_KEPT_DAYS,
-    Waiver,
+    AllowancePeriod, ConfidentialTerm, EvidenceRequired, Licence, LicensedDevice, LicensedModel, Names,
+    PciPair, REPORT_SECONDS, REPORT_SECONDS_MAX, REPORT_SECONDS_MIN, Site, TrainingAllowance,
+    WINDOWS_KEPT_DAYS, Waiver,
 };
 use crate::document::{DayEnd, Field, Section, Zone, nearest};
 use crate::id::{DeviceUuid, Digest};
@@ -72,6 +72,11 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
     let approved_nvml = root
         .optional("approved_nvml", |f| f.list(Field::digest))
         .unwrap_or_default();
+    let driver_versions = versions(root, "driver_versions");
+    let vbios_versions = versions(root, "vbios_versions");
+    let confidential_compute = root.optional("confidential_compute", |f| {
+        coded(f, ConfidentialTerm::ALL, ConfidentialTerm::text)
+    });
     let evidence_required = root.tables("evidence_required", evidence);
     let remote_access_countries = root
         .optional("remote_access_countries", |f| {
@@ -106,11 +111,23 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
         trial,
         windows_kept_days: windows_kept_days.unwrap_or(WINDOWS_KEPT_DAYS),
         approved_nvml,
+        driver_versions,
+        vbios_versions,
+        confidential_compute,
         evidence_required,
         remote_access_countries,
         waivers,
         digest,
     })
+}
+
+/// An empty list would allow no version at all, and was hardly meant so.
+fn versions(root: &mut Section<'_, '_>, key: &'static str) -> Vec<String> {
+    let listed = root.optional(key, |f| match f.list(Field::text)? {
+        none if none.is_empty() => Err("lists no version: leave it out to allow any".to_owned()),
+        listed => Ok(listed),
+    });
+    listed.unwrap_or_default()
 }
 
 /// Sites stand as `site_ids = […]`, as `[[site]]` tables with a country, or as both, which then must agree.
@@ -172,6 +189,7 @@ fn device(s: &mut Section<'_, '_>, zone: Zone, names: Names<'_>) -> Option<Licen
         serial: s.optional("serial", Field::text),
         pci: s.optional("pci", |f| names.pci(pci(&f.text()?)?, model.as_deref())),
         model,
+        device_id: s.optional("device_id", Field::digest),
         site: s.optional("site", Field::text),
         in_service: s.optional("in_service", |f| f.moment(zone, DayEnd::Start)),
     };
@@ -202,6 +220,15 @@ fn repeated(root: &Section<'_, '_>, devices: &[LicensedDevice]) {
             && a == b
         {
             root.mistake_at("device", format!("{} stands twice on the manifest", a.nvml()));
+        }
+    }
+    let mut keys: Vec<_> = devices.iter().filter_map(|d| d.device_id).collect();
+    keys.sort();
+    for pair in keys.windows(2) {
+        if let [a, b] = pair
+            && a == b
+        {
+            root.mistake_at("device", format!("device_id {a} stands twice on the manifest"));
         }
     }
     let mut serials: Vec<_> = devices.iter().filter_map(|d| d.serial.as_deref()).collect();

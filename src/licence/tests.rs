@@ -188,6 +188,46 @@ fn a_device_that_stands_twice_on_the_manifest_is_a_mistake() {
     );
 }
 
+#[test]
+fn what_devices_must_sign_is_read_and_said() {
+    let uncommented = EXAMPLE
+        .replace("# driver_versions", "driver_versions")
+        .replace("# vbios_versions", "vbios_versions")
+        .replace("# confidential_compute", "confidential_compute")
+        .replace("# device_id", "device_id");
+    let licence = Licence::parse(&uncommented).unwrap();
+    assert_eq!(licence.limits.proof_max_age, Some(3 * 86_400));
+    assert_eq!(licence.driver_versions, ["580.95.05", "590.48.01"]);
+    assert_eq!(licence.vbios_versions, ["96.00.9F.00.01"]);
+    assert_eq!(licence.confidential_compute, Some(ConfidentialTerm::On));
+    assert_eq!(licence.devices[0].device_id, Some(Digest([0; 32])));
+    let text = licence.explain();
+    for sentence in [
+        "A device must have proved its key within 3 days (INV-05).",
+        "The manifest names the key of 1 of 2 devices;",
+        "Drivers may be of version 580.95.05, 590.48.01 and no other (SEC-01).",
+        "The VBIOS may be of version 96.00.9F.00.01 and no other (SEC-01).",
+        "Confidential computing must be on (SEC-02).",
+    ] {
+        assert!(text.contains(sentence), "{sentence}\nnot in\n{text}");
+    }
+    let wrong = uncommented
+        .replace("[\"580.95.05\", \"590.48.01\"]", "[]")
+        .replace("confidential_compute = \"on\"", "confidential_compute = \"yes\"")
+        .replace(
+            "serial = \"1650123000988\"",
+            &format!("serial = \"1650123000988\"\ndevice_id = \"{}\"", Digest([0; 32])),
+        );
+    let found = Licence::parse(&wrong).unwrap_err().to_string();
+    for expected in [
+        "`driver_versions` lists no version: leave it out to allow any",
+        "`confidential_compute` is `yes`",
+        "stands twice on the manifest",
+    ] {
+        assert!(found.contains(expected), "{expected}\nnot in\n{found}");
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn any_text_is_read_or_refused(at in 0usize..6_000, noise in ".{0,40}") {

@@ -29,6 +29,8 @@ pub struct Limits {
     pub ops_window: Option<i64>,
     /// `key_protection_min`: what must hold the node's key at least (SEC-04).
     pub key_protection_min: Option<KeyProtection>,
+    /// `proof_max_age`: greatest age of the round in which a device proved its key, in seconds (INV-05, SEC-01, SEC-02).
+    pub proof_max_age: Option<i64>,
 }
 
 impl Limits {
@@ -45,6 +47,7 @@ impl Limits {
         "ops_limit",
         "ops_window",
         "key_protection_min",
+        "proof_max_age",
     ];
 
     /// Reads those that stand in a section.
@@ -64,6 +67,7 @@ impl Limits {
             key_protection_min: section.optional("key_protection_min", |f| {
                 super::coded(f, KeyProtection::ALL, KeyProtection::text)
             }),
+            proof_max_age: section.optional("proof_max_age", Field::span),
         };
         if let (Some(after), Some(escalates)) = (limits.missing_after, limits.missing_escalates_after)
             && escalates < after
@@ -91,6 +95,7 @@ impl Limits {
             "ops_limit" => self.ops_limit.is_some(),
             "ops_window" => self.ops_window.is_some(),
             "key_protection_min" => self.key_protection_min.is_some(),
+            "proof_max_age" => self.proof_max_age.is_some(),
             _ => false,
         }
     }

@@ -1,17 +1,21 @@
 //! A node for the tests of this room and the next: it makes and signs reports, and a desk that receives them.
 
 use super::NodeRecord;
+use super::evidence::{
+    AppraisedDevice, AppraisedRound, Check, CheckName, CheckOutcome, LastRound, NoneCount, RoundStanding,
+};
 use crate::accounting::{Compute, ComputeMethod};
 use crate::crypto::{Algorithm, Entropy, SecretKey, Signer};
+use crate::hardware::nvidia::{DEVICE_ROOT, RIM_ROOT};
 use crate::id::{BootId, ChainId, DeviceUuid, Digest, NodeId, PciId};
 use crate::report::{
-    AcceleratorClaims, ChainLink, ClockSource, Continuity, Delivered, HostClaims, HostSubmodule,
-    KeyProtection, OpenedReport, PROFILE, ReportClaims, ReportTime, Submodules, TokenClaims, VerifiedReport,
-    continuity, sign,
+    AcceleratorClaims, Attester, ChainLink, ClockSource, Continuity, Delivered, HostClaims, HostSubmodule,
+    KeyProtection, NoEvidence, OpenedReport, PROFILE, ReportClaims, ReportTime, Submodules, TokenClaims,
+    VerifiedReport, continuity, sign,
 };
 use crate::telemetry::{
-    AcceleratorIdentity, BusDevice, BusDriver, BusSource, DeviceState, HostDriver, LibraryOrigin, Measured,
-    Reading,
+    AcceleratorIdentity, BusDevice, BusDriver, BusSource, ConfidentialCompute, DeviceState, HostDriver,
+    LibraryOrigin, Measured, Reading,
 };
 use crate::time::{BootNanos, SECOND, UnixSeconds};
 use crate::unit::MicroTppHours;
@@ -104,7 +108,11 @@ pub(crate) fn driver() -> HostDriver {
         library_digest: Digest([7; 32]),
         library_origin: LibraryOrigin::System,
         library_changed: false,
-        confidential_compute: None,
+        confidential_compute: Some(ConfidentialCompute {
+            enabled: true,
+            developer_mode: false,
+            multi_gpu_mode: 0,
+        }),
     }
 }
 
@@ -121,6 +129,65 @@ pub(crate) fn bus(device: u16, count: u16, reporting: u16, state: DeviceState) -
         reporting,
         state,
     }
+}
+
+/// The answer of the device of [`gpu`] in a round in which everything was checked and holds.
+pub(crate) fn answer(n: u8) -> AppraisedDevice {
+    let passed = [
+        CheckName::Signature,
+        CheckName::Chain,
+        CheckName::Fwid,
+        CheckName::Nonce,
+        CheckName::Rim,
+        CheckName::Measurements,
+        CheckName::Revocation,
+        CheckName::Pdi,
+    ];
+    let check = |name| Check {
+        name,
+        outcome: CheckOutcome::Pass,
+        why: String::new(),
+    };
+    AppraisedDevice {
+        attester: Attester::Gpu,
+        device: Some(DeviceUuid([n; 16])),
+        none: None,
+        evidence: Some(Digest([n | 0x40; 32])),
+        identity: Some(Digest([n | 0x80; 32])),
+        pdi: Some(format!("{n:016x}")),
+        arch: Some("hopper".to_owned()),
+        mode: Some("spt".to_owned()),
+        driver: Some(driver().driver_version),
+        vbios: Some("96.00.9F.00.01".to_owned()),
+        checks: passed.map(check).into(),
+        mismatches: Vec::new(),
+        whole: true,
+        collateral: Vec::new(),
+    }
+}
+
+/// The answer of a device that signed nothing.
+pub(crate) fn no_answer(n: u8, why: NoEvidence) -> AppraisedDevice {
+    let mut device = answer(n);
+    device.none = Some(why);
+    (device.evidence, device.identity, device.pdi, device.arch) = (None, None, None, None);
+    (device.mode, device.driver, device.vbios, device.whole) = (None, None, None, false);
+    device.checks = vec![Check {
+        name: CheckName::Signature,
+        outcome: CheckOutcome::NotChecked,
+        why: why.text().to_owned(),
+    }];
+    device
+}
+
+/// Changes what a check came to.
+pub(crate) fn came_to(device: &mut AppraisedDevice, name: CheckName, outcome: CheckOutcome, why: &str) {
+    device.checks.retain(|c| c.name != name);
+    device.checks.push(Check {
+        name,
+        outcome,
+        why: why.to_owned(),
+    });
 }
 
 /// A node with a key and a chain, and what the verifier holds of it.
@@ -271,5 +338,51 @@ impl Lab {
             let report = self.make(devices, &edit);
             self.receive(&report, self.wall().plus(5));
         }
+    }
+
+    /// A round that the newest report carries and that froze the one before it.
+    pub(crate) fn round(&self, standing: RoundStanding, devices: Vec<AppraisedDevice>) -> AppraisedRound {
+        let received = self.wall().plus(5);
+        AppraisedRound {
+            report: self.previous.unwrap(),
+            received,
+            standing,
+            boot: BootId([9; 16]),
+            covers_to: self.wall().plus(-LENGTH),
+            ended: self.wall().plus(10 - LENGTH),
+            at: received,
+            root: DEVICE_ROOT,
+            rim_root: RIM_ROOT,
+            devices,
+            host: Vec::new(),
+        }
+    }
+
+    /// Receives a round, as its report and its appraisal tell of it.
+    pub(crate) fn take(&mut self, round: AppraisedRound) {
+        let none = |d: &&AppraisedDevice| d.none.is_some();
+        let silent = round.devices.iter().filter(none).count();
+        let why = round.devices.iter().find_map(|d| d.none);
+        let counted = |n: usize| u16::try_from(n).unwrap();
+        self.record.facts.round = Some(LastRound {
+            report: round.report,
+            received: round.received,
+            standing: round.standing,
+            signed: counted(round.devices.len() - silent),
+            none: why
+                .map(|why| NoneCount {
+                    why,
+                    count: counted(silent),
+                })
+                .into_iter()
+                .collect(),
+        });
+        self.record.evidence.take(round);
+    }
+
+    /// A good round of these devices.
+    pub(crate) fn prove(&mut self, devices: Vec<AppraisedDevice>) {
+        let round = self.round(RoundStanding::Good, devices);
+        self.take(round);
     }
 }

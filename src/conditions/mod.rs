@@ -15,12 +15,16 @@ mod bus;
 mod capacity;
 mod case;
 mod finding;
+mod firmware;
+mod identity;
 mod inventory;
 mod location;
+mod mode;
 mod operations;
 mod overview;
 mod place;
 mod presence;
+mod proof;
 mod security;
 mod training;
 
@@ -72,6 +76,13 @@ pub const REGISTRY: &[Condition] = &[
         severity: Severity::Critical,
         source: "BIS diversion guidance of May 2025; cases of swapped serial numbers, 2024 to 2026",
         judge: place::in_one_place,
+    },
+    Condition {
+        id: "INV-05",
+        title: "Identity is proven by a device-held key, not by strings",
+        severity: Severity::Critical,
+        source: "BIS diversion guidance of May 2025; cases of dummy servers and moved serial labels, 2026",
+        judge: identity::proven,
     },
     Condition {
         id: "INV-06",
@@ -128,6 +139,20 @@ pub const REGISTRY: &[Condition] = &[
         severity: Severity::Major,
         source: "licence term",
         judge: training::allowance,
+    },
+    Condition {
+        id: "SEC-01",
+        title: "GPU firmware, VBIOS and driver measurements match the maker's reference values",
+        severity: Severity::Critical,
+        source: "NIST SP 800-53 SI-7, SI-7(1), SR-4",
+        judge: firmware::as_published,
+    },
+    Condition {
+        id: "SEC-02",
+        title: "Debug and developer modes are off, and confidential mode is as the licence says",
+        severity: Severity::Critical,
+        source: "NIST SP 800-53 SC-3, SI-7",
+        judge: mode::as_licensed,
     },
     Condition {
         id: "SEC-04",

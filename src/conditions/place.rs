@@ -105,19 +105,19 @@ pub(super) fn in_one_place(case: &Case<'_>) -> Verdict {
 
 /// Where a device was, and when.
 #[derive(Clone)]
-struct Place {
-    node: NodeId,
-    name: String,
-    uuid: DeviceUuid,
-    stays: Vec<Stay>,
+pub(super) struct Place {
+    pub(super) node: NodeId,
+    pub(super) name: String,
+    pub(super) uuid: DeviceUuid,
+    pub(super) stays: Vec<Stay>,
 }
 
 /// A device that was in two places, or may have been.
-struct Clash {
-    device: String,
-    sentence: String,
-    sure: bool,
-    reports: Vec<Digest>,
+pub(super) struct Clash {
+    pub(super) device: String,
+    pub(super) sentence: String,
+    pub(super) sure: bool,
+    pub(super) reports: Vec<Digest>,
 }
 
 /// How a board is named that is known by its serial number.
@@ -131,7 +131,7 @@ fn keys(uuid: &DeviceUuid, serial: Option<&str>) -> impl Iterator<Item = String>
 }
 
 /// The first pair of places that surely share more time than clocks may be off; else the first that may.
-fn clash(device: &str, places: &[Place], since: UnixSeconds, tolerance: i64) -> Option<Clash> {
+pub(super) fn clash(device: &str, places: &[Place], since: UnixSeconds, tolerance: i64) -> Option<Clash> {
     // A board that is known by its UUID already is not named a second time by its serial number.
     let by_serial = device.starts_with(SERIAL);
     let long = |a: Stretch, b: Stretch| {

@@ -3,6 +3,8 @@
 mod bus;
 mod capacity;
 mod engine;
+mod evidence;
+mod firmware;
 mod inventory;
 mod operations;
 mod overview;
@@ -12,7 +14,7 @@ mod security;
 mod training;
 
 use super::*;
-use crate::appraisal::fixture::{Lab, gpu};
+use crate::appraisal::fixture::{Lab, answer, gpu};
 use crate::appraisal::{NodeAtSite, NodeStatus, Sighting, Span};
 use crate::id::Digest;
 use crate::report::AcceleratorClaims;
@@ -70,10 +72,15 @@ impl Scene {
         }
     }
 
-    /// The scene with an honest hour.
+    /// The scene with an honest hour: each node holds a round of evidence in the middle of it and at its end.
     pub(super) fn honest() -> Self {
         let mut scene = Self::empty();
-        scene.hour(&[gpu(1), gpu(2)], &[gpu(3), gpu(4)]);
+        for _ in 0..2 {
+            scene.labs[0].run(6, &[gpu(1), gpu(2)]);
+            scene.labs[0].prove(vec![answer(1), answer(2)]);
+            scene.labs[1].run(6, &[gpu(3), gpu(4)]);
+            scene.labs[1].prove(vec![answer(3), answer(4)]);
+        }
         scene
     }
 

@@ -7,7 +7,7 @@
 use super::chain::{Arch, DeviceChain, DeviceIdentity};
 use super::compare::{compare, manifests, product, rim_ids};
 use super::opaque::{Pdi, SWITCH};
-use super::revocation::revocation;
+use super::revocation::{Standing, revocation};
 use super::rim::Rim;
 use super::spdm::Report;
 use super::{RimError, SpdmError};
@@ -145,6 +145,12 @@ pub struct Appraisal {
     pub device_id: Option<Digest>,
     /// How switches and the driver name it.
     pub pdi: Option<Pdi>,
+    /// The nonce that the report answers.
+    #[serde(skip)]
+    pub answers: Option<[u8; 32]>,
+    /// What OCSP replies say of the device's own certificates, from the boot ROM's up.
+    #[serde(skip)]
+    pub standing: Standing,
     /// Family of chips.
     pub arch: Option<Arch>,
     /// The chip, as manifests call it.
@@ -186,6 +192,12 @@ impl Appraisal {
             ("measurements", &self.measurements),
             ("revocation", &self.revocation),
         ]
+    }
+
+    /// Whether it is a switch: by its report, or by its chain where that cannot be read.
+    #[must_use]
+    pub fn is_switch(&self) -> bool {
+        self.mode == Some(SWITCH) || (self.mode.is_none() && self.arch == Some(Arch::Ls10))
     }
 
     /// Which part of the device a manifest speaks of. `None` where it is for another chip, or for a version that the device does not run.
@@ -247,6 +259,8 @@ pub fn appraise(
         revocation: unread(),
         device_id: None,
         pdi: None,
+        answers: None,
+        standing: Standing::default(),
         arch: None,
         product: None,
         mode: None,
@@ -302,6 +316,7 @@ fn measured(
     result: &mut Appraisal,
 ) {
     let said = &report.opaque;
+    result.answers = Some(report.nonce);
     result.mode = Some(said.mode());
     result.driver = said.driver().map(str::to_owned);
     result.vbios = said.vbios();
@@ -345,6 +360,7 @@ fn measured(
     if let Some(device) = device {
         certificates.extend(known_to_responder(device));
     }
+    let own = certificates.len();
     for (_, _, rim) in &usable {
         certificates.extend(rim.signers().windows(2).filter_map(|pair| match pair {
             [child, issuer] => Some((child, issuer)),
@@ -354,5 +370,7 @@ fn measured(
     // Manifests share the upper part of their chains.
     let mut seen = BTreeSet::new();
     certificates.retain(|(certificate, _)| seen.insert(certificate.der()));
-    result.revocation = revocation(&certificates, collateral, terms, links);
+    let (step, standings) = revocation(&certificates, collateral, terms, links);
+    result.revocation = step;
+    result.standing = standings.into_iter().take(own).max().unwrap_or_default();
 }

@@ -21,6 +21,7 @@ pub use appraise::{
 pub use chain::{Arch, ChainError, DEVICE_ROOT, DeviceChain, DeviceIdentity};
 pub use envelope::{EnvelopeError, Evidence};
 pub use opaque::{Opaque, OpaqueError, Pdi};
+pub use revocation::Standing;
 pub use rim::{Alternatives, RIM_ROOT, Rim, RimError};
 pub use spdm::{Block, MAX_REPORT, Report, SpdmError};
 pub use xml::{XmlError, canonical};

@@ -6,6 +6,7 @@
 
 pub mod cose;
 pub mod dsse;
+pub mod jws;
 pub mod merkle;
 mod pem;
 mod primitive;

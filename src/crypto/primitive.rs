@@ -216,6 +216,18 @@ impl PublicKey {
         Self::from_spki(&[prefix, raw].concat())
     }
 
+    /// The key at a point of P-384, given by its coordinates as a JWK has them (RFC 7518 §6.2.1). Whether the point is on the curve, the first
+    /// verification tells.
+    ///
+    /// # Errors
+    /// [`KeyError::NotSpki`] unless both have 48 bytes.
+    pub fn from_p384_point(x: &[u8], y: &[u8]) -> Result<Self, KeyError> {
+        if x.len() != 48 || y.len() != 48 {
+            return Err(KeyError::NotSpki);
+        }
+        Self::from_raw(Algorithm::EcdsaP384, &[&[4], x, y].concat())
+    }
+
     /// The algorithm that the key is pinned to.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {

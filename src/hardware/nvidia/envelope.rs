@@ -1,7 +1,9 @@
-//! The JSON in which NVIDIA's `nvattest` writes evidence: a list of reports with their chains, bare or under `evidences`.
+//! The JSON in which NVIDIA's `nvattest` writes evidence: a list of reports with their chains, bare, under `evidences`, or in the document that
+//! Veraison takes.
 //!
 //! Decides: what bytes an envelope holds. Trusts nothing in it: architecture and nonce are said again by the report, which is signed.
 
+use super::ucs::unwrapped;
 use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::Value;
@@ -19,6 +21,9 @@ pub enum EnvelopeError {
     /// The structure.
     #[error("not a list of evidence as nvattest writes it")]
     Form(#[from] serde_json::Error),
+    /// The collection in Veraison's document.
+    #[error("a document as Veraison takes it, and its collection holds no GPU's evidence")]
+    Collection,
     /// The number.
     #[error("{0} devices, more than are read")]
     TooMany(usize),
@@ -57,7 +62,10 @@ impl Evidence {
             Value::Array(items) => items,
             Value::Object(mut wrapped) => match wrapped.remove("evidences") {
                 Some(Value::Array(items)) => items,
-                _ => return Err(EnvelopeError::Other),
+                _ => match unwrapped(&wrapped)? {
+                    Value::Array(items) => items,
+                    _ => return Err(EnvelopeError::Collection),
+                },
             },
             _ => return Err(EnvelopeError::Other),
         };

@@ -13,6 +13,7 @@ mod revocation;
 mod rim;
 mod spdm;
 pub mod topology;
+mod ucs;
 mod xml;
 
 pub use appraise::{
@@ -24,6 +25,7 @@ pub use opaque::{Opaque, OpaqueError, Pdi};
 pub use revocation::Standing;
 pub use rim::{Alternatives, RIM_ROOT, Rim, RimError};
 pub use spdm::{Block, MAX_REPORT, Report, SpdmError};
+pub use ucs::{UcsError, ucs};
 pub use xml::{XmlError, canonical};
 
 #[cfg(test)]

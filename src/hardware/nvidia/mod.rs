@@ -8,6 +8,7 @@ mod chain;
 mod compare;
 pub mod consensus;
 mod envelope;
+pub mod nras;
 mod opaque;
 mod revocation;
 mod rim;

@@ -10,6 +10,7 @@ mod chain;
 mod clock;
 mod day;
 mod device;
+pub mod ear;
 pub mod evidence;
 mod node;
 

@@ -74,6 +74,17 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
             "--at cannot be used",
         ),
         ("evidence chain", vec![&nowhere], "cannot be read"),
+        (
+            "evidence gpu",
+            vec![&nowhere, "--chain", &good, "--format", "swid"],
+            "invalid value 'swid'",
+        ),
+        ("evidence nras", vec![&good], "is no result of NRAS"),
+        (
+            "evidence nras",
+            vec![&good, "--report", &good],
+            "each report needs its --chain",
+        ),
         ("status", vec!["--why", "INV-99"], "`INV-99` is not one of"),
         ("weigh", vec![], "unrecognized subcommand"),
     ];

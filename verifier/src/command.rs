@@ -37,8 +37,11 @@ use weighbridge::accelerator::CatalogueError;
 use weighbridge::bounded::BoundedReadError;
 use weighbridge::cbor;
 use weighbridge::crypto::dsse::DsseError;
+use weighbridge::crypto::jws::JwsError;
 use weighbridge::crypto::{Entropy, KeyError};
 use weighbridge::document::Mistakes;
+use weighbridge::hardware::nvidia::UcsError;
+use weighbridge::hardware::nvidia::nras::NrasError;
 use weighbridge::id::NodeId;
 
 /// How long a command waits for a running verifier to carry it out.
@@ -144,6 +147,27 @@ pub enum CommandError {
         /// Why not.
         #[source]
         source: BoundedReadError,
+    },
+    /// Evidence cannot be written for others.
+    #[error("the evidence cannot be written in this form")]
+    Ucs(#[from] UcsError),
+    /// A result of NVIDIA's service cannot be read.
+    #[error("{path} is no result of NRAS that can be read", path = path.display())]
+    Nras {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: NrasError,
+    },
+    /// A set of keys cannot be read.
+    #[error("{path} is no set of keys (JWKS) that can be used", path = path.display())]
+    Jwks {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: JwsError,
     },
     /// A key would overwrite a file.
     #[error("{path} exists and may hold a key, which is never overwritten: name another file, or move that one away", path = path.display())]

@@ -4,7 +4,7 @@ use super::Desk;
 use weighbridge_testbed::device_pki::{Chip, Device, Said};
 
 /// Eight GPUs and four switches that name each other.
-fn fill_host(desk: &Desk, dir: &str) -> (Vec<Device>, Vec<Device>) {
+pub(super) fn fill_host(desk: &Desk, dir: &str) -> (Vec<Device>, Vec<Device>) {
     let gpus: Vec<_> = (0..8).map(|i| desk.pki.device(Chip::Gh100, i)).collect();
     let switches: Vec<_> = (0..4).map(|i| desk.pki.device(Chip::Ls10, i)).collect();
     for (i, gpu) in gpus.iter().enumerate() {

@@ -6,6 +6,8 @@ mod certificates;
 mod host;
 mod manifests;
 mod replayed;
+mod service;
+mod standard;
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -51,7 +53,12 @@ impl Desk {
             .current_dir(self.dir.path())
             .arg("evidence")
             .args(arguments)
-            .args(["--at", AT, "--root", "root.pem", "--format", "json"])
+            .args(["--at", AT, "--root", "root.pem"])
+            .args(if arguments.contains(&"--format") {
+                &[][..]
+            } else {
+                &["--format", "json"]
+            })
             .output()
             .unwrap();
         let json = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);

@@ -6,6 +6,7 @@
 mod host;
 mod reply;
 mod report;
+mod service;
 
 use data_encoding::BASE64;
 use rcgen::{
@@ -24,6 +25,7 @@ use weighbridge::time::{DAY_SECONDS, UnixSeconds};
 
 pub use host::{Flaw, Host, HostSpec, Slot};
 use reply::reply;
+pub use service::Service;
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 

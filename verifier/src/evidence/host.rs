@@ -1,6 +1,7 @@
 //! All devices of one host, each alone and all together.
 
 use super::device::{closing, machine, person};
+use super::standard::ResultFormat;
 use super::{Requirement, Setting, holds, name, presented_chain, read, read_chain, read_reply, read_rim};
 use crate::cause::with_causes;
 use crate::command::{CommandError, Format, Outcome};
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use weighbridge::appraisal::ear::Together;
 use weighbridge::bounded::{BoundedReadError, MAX_BUNDLE};
 use weighbridge::hardware::Step;
 use weighbridge::hardware::nvidia::consensus::outliers;
@@ -16,6 +18,7 @@ use weighbridge::hardware::nvidia::{
     Appraisal, Collateral, DeviceChain, EnvelopeError, Evidence, MAX_REPORT, Presented, Report, Rim,
     RimError, appraise,
 };
+use weighbridge::time::UnixSeconds;
 use weighbridge::x509::ocsp::{OcspError, Reply};
 use weighbridge::x509::{CertificateError, Links};
 
@@ -43,7 +46,14 @@ struct Found {
 }
 
 /// Appraises every device in a directory, and the host that they make.
-pub(super) fn host(dir: &Path, setting: &Setting, require: &[Requirement], out: &mut dyn Write) -> Outcome {
+pub(super) fn host(
+    dir: &Path,
+    setting: &Setting,
+    require: &[Requirement],
+    format: ResultFormat,
+    now: UnixSeconds,
+    out: &mut dyn Write,
+) -> Outcome {
     let mut links = Links::default();
     let Found {
         devices,
@@ -111,6 +121,18 @@ pub(super) fn host(dir: &Path, setting: &Setting, require: &[Requirement], out: 
         .filter(|r| r.content.is_ok() && !used.contains(&r.digest));
     ignored.extend(unused.map(|r| r.name.clone()));
     good &= broken.is_empty();
+    if let Some(standard) = format.standard() {
+        let shown: Vec<_> = results
+            .iter()
+            .map(|(d, appraisal, _)| (d.name.as_str(), d.report.as_slice(), &d.chain, appraisal))
+            .collect();
+        let together = Together {
+            host: &joined,
+            is_whole: broken.is_empty(),
+        };
+        standard.show(now, &shown, Some(together), out)?;
+        return Ok(good);
+    }
     let odd = outliers(&members);
     match setting.format {
         Format::Json => {

@@ -7,8 +7,12 @@
 mod device;
 mod host;
 mod item;
+mod nras;
+mod standard;
 
 use crate::command::{CommandError, Format, Outcome};
+pub use nras::NrasArguments;
+pub use standard::ResultFormat;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -48,7 +52,7 @@ pub enum EvidenceCommand {
         replies: Vec<PathBuf>,
         /// Time, nonce and roots.
         #[command(flatten)]
-        terms: TermsArguments,
+        terms: TermsArguments<ResultFormat>,
         /// What must have been checked, besides what is given.
         #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
         require: Vec<Requirement>,
@@ -62,7 +66,7 @@ pub enum EvidenceCommand {
         dir: PathBuf,
         /// Time, nonce and roots.
         #[command(flatten)]
-        terms: TermsArguments,
+        terms: TermsArguments<ResultFormat>,
         /// What must have been checked for every device, besides what is given.
         #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
         require: Vec<Requirement>,
@@ -83,11 +87,20 @@ pub enum EvidenceCommand {
         #[command(flatten)]
         terms: TermsArguments,
     },
+    /// Check a result of NVIDIA's remote attestation service, and hold it against our own appraisal.
+    ///
+    /// The result is the JSON that NRAS answers, version 3 of its claims. It holds where it is whole, in time, signed by a key of --jwks, and accepts
+    /// the evidence; without --jwks the signature is not checked, and the exit status is 1. With reports, each claim is said to agree, to
+    /// differ, or not to be checked on either side; one that differs fails.
+    Nras(NrasArguments),
 }
 
-/// Time, nonce and roots.
+/// Time, nonce and roots, and in which format the result is shown.
 #[derive(Clone, Debug, clap::Args)]
-pub struct TermsArguments {
+pub struct TermsArguments<F = Format>
+where
+    F: clap::ValueEnum + Default + Send + Sync + 'static,
+{
     /// The nonce that was given, 64 hexadecimal digits.
     #[arg(long, value_name = "HEX")]
     nonce: Option<String>,
@@ -102,7 +115,28 @@ pub struct TermsArguments {
     rim_root: Option<PathBuf>,
     /// For people, or for machines.
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: F,
+}
+
+impl TermsArguments<ResultFormat> {
+    /// The format, and the rest as other verbs have it.
+    fn split(self) -> (ResultFormat, TermsArguments) {
+        let Self {
+            nonce,
+            at,
+            root,
+            rim_root,
+            format,
+        } = self;
+        let rest = TermsArguments {
+            nonce,
+            at,
+            root,
+            rim_root,
+            format: format.plain(),
+        };
+        (format, rest)
+    }
 }
 
 /// A step that must have passed.
@@ -193,6 +227,7 @@ pub(crate) fn evidence(command: EvidenceCommand, now: UnixSeconds, out: &mut dyn
             terms,
             require,
         } => {
+            let (format, terms) = terms.split();
             let setting = Setting::new(terms, now)?;
             if require.contains(&Requirement::Topology) {
                 return Err(CommandError::Argument {
@@ -217,11 +252,19 @@ pub(crate) fn evidence(command: EvidenceCommand, now: UnixSeconds, out: &mut dyn
             };
             let appraisal = appraise(&bytes, &chain, &collateral, &setting.terms, &mut links);
             let good = holds(&appraisal, &collateral, &setting.terms, &require);
-            device::show(&name(&report), &appraisal, good, &setting, out)?;
+            let name = name(&report);
+            match format.standard() {
+                None => device::show(&name, &appraisal, good, &setting, out)?,
+                Some(standard) => {
+                    let shown = (name.as_str(), bytes.as_slice(), &chain, &appraisal);
+                    standard.show(now, &[shown], None, out)?;
+                }
+            }
             Ok(good)
         }
         EvidenceCommand::Host { dir, terms, require } => {
-            host::host(&dir, &Setting::new(terms, now)?, &require, out)
+            let (format, terms) = terms.split();
+            host::host(&dir, &Setting::new(terms, now)?, &require, format, now, out)
         }
         EvidenceCommand::Rim { file, mut terms } => {
             terms.rim_root = terms.root.take().or(terms.rim_root);
@@ -235,6 +278,7 @@ pub(crate) fn evidence(command: EvidenceCommand, now: UnixSeconds, out: &mut dyn
         EvidenceCommand::Chain { file, terms } => {
             item::chain(&read_chain(&file)?, &Setting::new(terms, now)?, out)
         }
+        EvidenceCommand::Nras(arguments) => nras::nras(arguments, now, out),
     }
 }
 

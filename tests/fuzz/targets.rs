@@ -6,7 +6,9 @@
 //! target only has to reach it.
 
 use weighbridge::cbor::{self, Wire};
+use weighbridge::crypto::jws::JwkSet;
 use weighbridge::crypto::{PublicKey, dsse};
+use weighbridge::hardware::nvidia::nras::NrasResult;
 use weighbridge::hardware::nvidia::{
     DEVICE_ROOT, DeviceChain, Evidence, Opaque, RIM_ROOT, Report, Rim, canonical,
 };
@@ -39,6 +41,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("manifest", manifest),
     ("ocsp", ocsp),
     ("envelope", envelope),
+    ("nras", nras),
 ];
 
 /// A delivery as intake reads it.
@@ -164,6 +167,17 @@ pub fn envelope(bytes: &[u8]) {
         let _report = Report::parse(&evidence.report);
         let _chain = DeviceChain::parse(&evidence.chain);
     }
+}
+
+/// A result of NVIDIA's service, or a set of keys. Nothing is signed to a reader who has no keys, and what is read is compared with nothing.
+pub fn nras(bytes: &[u8]) {
+    let _keys = JwkSet::parse(bytes);
+    let Ok(result) = NrasResult::read(bytes) else {
+        return;
+    };
+    let checked = result.check(None, None, UnixSeconds(1_793_534_400));
+    assert!(!checked.signature.passed() && !checked.nonce.passed());
+    let _said = (result.issuer(), result.devices());
 }
 
 /// An Ed25519 key as RFC 8410 wraps it: the public key of RFC 8032, section 7.1, test 1.

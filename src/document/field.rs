@@ -81,6 +81,17 @@ impl Field<'_, '_> {
         Ok(text.to_string())
     }
 
+    /// A text as [`Self::text`], or an empty one.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn text_or_empty(&self) -> Result<String, String> {
+        match self.value {
+            DeValue::String(text) if text.is_empty() => Ok(String::new()),
+            _ => self.text(),
+        }
+    }
+
     /// One of `words`; a near miss is named.
     ///
     /// # Errors

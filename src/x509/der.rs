@@ -1,4 +1,4 @@
-//! A strict reader of DER (ITU-T X.690): definite, shortest lengths; low tag numbers; exact consumption.
+//! A strict reader of DER (ITU-T X.690): definite, shortest lengths; low tag numbers; exact consumption. And its small writer.
 //!
 //! Decides: where a value ends. It serves the structures for which no library is at hand here: OCSP replies and the extensions of
 //! device certificates. Certificates themselves are read by `x509-parser`.
@@ -10,6 +10,7 @@ pub(crate) mod tag {
     pub(crate) const INTEGER: u8 = 0x02;
     pub(crate) const BIT_STRING: u8 = 0x03;
     pub(crate) const OCTET_STRING: u8 = 0x04;
+    pub(crate) const NULL: u8 = 0x05;
     pub(crate) const OID: u8 = 0x06;
     pub(crate) const ENUMERATED: u8 = 0x0a;
     pub(crate) const GENERALIZED_TIME: u8 = 0x18;
@@ -22,6 +23,25 @@ pub(crate) mod tag {
     pub(crate) const fn constructed(n: u8) -> u8 {
         0xa0 | n
     }
+}
+
+/// A value whose content is these pieces, one after another.
+pub(crate) fn encode(tag: u8, pieces: &[&[u8]]) -> Vec<u8> {
+    let length = pieces.iter().map(|p| p.len()).fold(0, usize::saturating_add);
+    let mut out = vec![tag];
+    match u8::try_from(length) {
+        Ok(short @ 0..=0x7f) => out.push(short),
+        _ => {
+            let digits = length.to_be_bytes();
+            let from = digits.iter().position(|d| *d != 0).unwrap_or_default();
+            let digits = digits.get(from..).unwrap_or_default();
+            // A length of memory has at most eight digits.
+            out.push(0x80 | u8::try_from(digits.len()).unwrap_or(8));
+            out.extend(digits);
+        }
+    }
+    out.extend(pieces.concat());
+    out
 }
 
 /// Bytes that are not the DER they should be.
@@ -155,6 +175,18 @@ impl<'a> Der<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_is_read_at_each_form_of_length() {
+        for length in [0, 1, 127, 128, 255, 256, 70_000] {
+            let content = vec![7; length];
+            let (head, tail) = content.split_at(length / 2);
+            let written = encode(tag::OCTET_STRING, &[head, tail]);
+            let mut der = Der::new(&written);
+            assert_eq!(der.body(tag::OCTET_STRING), Ok(content.as_slice()), "{length}");
+            der.finish().unwrap();
+        }
+    }
 
     #[test]
     fn only_the_shortest_definite_lengths_are_read() {

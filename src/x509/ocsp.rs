@@ -1,9 +1,9 @@
-//! OCSP replies (RFC 6960), checked without a network.
+//! OCSP requests and replies (RFC 6960), written and checked without a network.
 //!
-//! Decides: what an issuer, or a responder that it delegated, said of a certificate, and whether that holds at a given time. Trusts the
+//! Decides: how a responder is asked, what an issuer, or a responder that it delegated, said of a certificate, and whether that holds at a given time. Trusts the
 //! issuer's certificate that the caller hands in. Does not establish anything about other certificates, nor about other times.
 
-use super::der::{Der, DerError, tag};
+use super::der::{Der, DerError, encode, tag};
 use super::{Certificate, Links, PathError};
 use crate::crypto::{sha1_name, sha256, sha384};
 use crate::id::Digest;
@@ -53,6 +53,47 @@ impl Status {
             }
         )
     }
+}
+
+/// A request for the status of one certificate, in DER. It names the certificate by SHA-384, as NVIDIA's verifiers do; its responder answers
+/// SHA-1 too. It carries no nonce: what bounds a reply that is kept is the time that it names.
+#[must_use]
+pub fn request(certificate: &Certificate, issuer: &Certificate) -> Vec<u8> {
+    let sequence = |pieces: &[&[u8]]| encode(tag::SEQUENCE, pieces);
+    let octets = |bytes: &[u8]| encode(tag::OCTET_STRING, &[bytes]);
+    let id = sequence(&[
+        &sequence(&[&encode(tag::OID, &[SHA384]), &encode(tag::NULL, &[])]),
+        &octets(&sha384(issuer.subject())),
+        &octets(&sha384(issuer.key().raw())),
+        &encode(tag::INTEGER, &[certificate.serial()]),
+    ]);
+    // OCSPRequest { tbsRequest { requestList { Request { reqCert } } } }
+    (0..4).fold(id, |inside, _| sequence(&[&inside]))
+}
+
+/// The names that replies may call a certificate of this issuer by, one for each hash that a responder may use.
+#[must_use]
+pub fn names(certificate: &Certificate, issuer: &Certificate) -> [Digest; 3] {
+    [SHA1, SHA256, SHA384].map(|hash| {
+        let hashed = |bytes: &[u8]| hashed(hash, bytes).unwrap_or_default();
+        let (name, key) = (hashed(issuer.subject()), hashed(issuer.key().raw()));
+        self::name(hash, &name, &key, certificate.serial())
+    })
+}
+
+/// What a reply claims of one certificate. Whether its issuer says so, [`Reply::status`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim<'a> {
+    /// Which certificate, as one of [`names`].
+    pub name: Digest,
+    /// The certificate's serial number, as it is encoded.
+    pub serial: &'a [u8],
+    /// What is claimed.
+    pub status: Status,
+    /// `thisUpdate`.
+    pub from: UnixSeconds,
+    /// `nextUpdate`, where it names one.
+    pub to: Option<UnixSeconds>,
 }
 
 /// Why a reply cannot be used.
@@ -221,6 +262,17 @@ impl Reply {
         })
     }
 
+    /// What it claims, in its order.
+    pub fn claims(&self) -> impl Iterator<Item = Claim<'_>> {
+        self.singles.iter().map(|s| Claim {
+            name: name(&s.hash, &s.issuer_name, &s.issuer_key, &s.serial),
+            serial: &s.serial,
+            status: s.status,
+            from: s.from,
+            to: s.to,
+        })
+    }
+
     /// Whether it speaks of a certificate of this issuer.
     #[must_use]
     pub fn speaks_of(&self, certificate: &Certificate, issuer: &Certificate) -> bool {
@@ -306,6 +358,12 @@ impl Reply {
     }
 }
 
+/// A certificate's name in replies, short and of one length.
+fn name(hash: &[u8], issuer_name: &[u8], issuer_key: &[u8], serial: &[u8]) -> Digest {
+    let octets = |bytes: &[u8]| encode(tag::OCTET_STRING, &[bytes]);
+    sha256(&[hash, issuer_name, issuer_key, serial].map(octets).concat())
+}
+
 fn hashed(hash: &[u8], bytes: &[u8]) -> Option<Vec<u8>> {
     match hash {
         SHA1 => Some(sha1_name(bytes).to_vec()),
@@ -373,4 +431,19 @@ fn nonce(mut explicit: Der<'_>) -> Result<Option<Vec<u8>>, OcspError> {
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_the_one_that_another_implementation_writes() {
+        let read = |text: &str| Certificate::parse_pem_chain(text, 1).unwrap().remove(0);
+        let issuer = read(include_str!("golden/issuer.pem"));
+        let certificate = read(include_str!("golden/certificate.pem"));
+        let written = data_encoding::HEXLOWER.encode(&request(&certificate, &issuer));
+        // OpenSSL 3.0: ocsp -sha384 -issuer issuer.pem -cert certificate.pem -no_nonce -reqout
+        assert_eq!(written, include_str!("golden/request.hex").trim());
+    }
 }

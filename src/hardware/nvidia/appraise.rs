@@ -362,10 +362,7 @@ fn measured(
     }
     let own = certificates.len();
     for (_, _, rim) in &usable {
-        certificates.extend(rim.signers().windows(2).filter_map(|pair| match pair {
-            [child, issuer] => Some((child, issuer)),
-            _ => None,
-        }));
+        certificates.extend(rim.revocable());
     }
     // Manifests share the upper part of their chains.
     let mut seen = BTreeSet::new();

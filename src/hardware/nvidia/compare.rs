@@ -47,6 +47,24 @@ pub(super) fn rim_ids(report: &Report, chip: Option<&str>) -> Vec<String> {
     driver.into_iter().chain(vbios).collect()
 }
 
+/// Whether a manifest of this product and version may be published under a name. A service that is asked by one name may answer with a
+/// manifest of another: authentic, and not for the device that was asked for.
+#[must_use]
+pub fn rim_id_fits(id: &str, product: &str, version: &str) -> bool {
+    let ends = |text: &str| id.strip_suffix(text).is_some_and(|rest| rest.ends_with('_'));
+    let undotted = version.replace('.', "").to_ascii_uppercase();
+    let of_driver = [
+        format!("NV_GPU_DRIVER_{product}_{version}"),
+        format!("NV_GPU_CC_DRIVER_{product}_{version}"),
+    ];
+    match () {
+        () if id.starts_with("NV_SWITCH_BIOS_") => product == "LS10" && ends(&undotted),
+        // The name is that of a board; which chip stands on it, it does not say.
+        () if id.starts_with("NV_GPU_VBIOS_") => product != "LS10" && ends(&undotted),
+        () => of_driver.iter().any(|name| name == id),
+    }
+}
+
 /// The manifests that are authentic and for this device, with their files; what is to be said of the others goes into the step.
 pub(super) fn manifests<'a>(
     collateral: &Collateral<'a>,
@@ -169,4 +187,56 @@ fn mismatches(report: &Report, kind: Kind, rim: &Rim) -> Vec<Mismatch> {
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_fits_the_product_and_version_in_it_alone() {
+        for (id, product, version, fits) in [
+            ("NV_GPU_DRIVER_GH100_550.90.07", "GH100", "550.90.07", true),
+            ("NV_GPU_DRIVER_GH100_550.90.07", "GH100", "550.90.08", false),
+            ("NV_GPU_DRIVER_GH100_550.90.07", "GB100", "550.90.07", false),
+            ("NV_GPU_CC_DRIVER_GB100_575.32", "GB100", "575.32", true),
+            (
+                "NV_GPU_VBIOS_1010_0200_882_96009F0001",
+                "GH100",
+                "96.00.9f.00.01",
+                true,
+            ),
+            (
+                "NV_GPU_VBIOS_1010_0200_882_96009F0001",
+                "GH100",
+                "96.00.9F.00.02",
+                false,
+            ),
+            (
+                "NV_GPU_VBIOS_1010_0200_882_96009F0001",
+                "GH100",
+                "9F.00.01",
+                false,
+            ),
+            (
+                "NV_SWITCH_BIOS_5612_0002_890_9610550001",
+                "LS10",
+                "96.10.55.00.01",
+                true,
+            ),
+            (
+                "NV_SWITCH_BIOS_5612_0002_890_9610550001",
+                "GH100",
+                "96.10.55.00.01",
+                false,
+            ),
+            ("NV_NIC_FIRMWARE_CX7_28.39.4082", "CX7", "28.39.4082", false),
+        ] {
+            assert_eq!(
+                rim_id_fits(id, product, version),
+                fits,
+                "{id} {product} {version}"
+            );
+        }
+    }
 }

@@ -377,3 +377,34 @@ fn chains_that_are_no_devices_are_refused() {
         assert!(verdict(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn a_request_names_a_certificate_as_the_real_replies_to_one_do() {
+    let Some(dir) = data() else { return };
+    let chain = chain(&dir, "hopper-spt-550.90.07-0").content.unwrap();
+    let replies =
+        ["l2", "l3", "l4"].map(|l| read(&dir.join(format!("ocsp/test_gpu_certificate_{l}.ocsp.der"))));
+    let mut asked = 0;
+    for (certificate, issuer) in known_to_responder(&chain) {
+        let request = crate::x509::ocsp::request(certificate, issuer);
+        // Inside four sequences, of which each has a head of three bytes.
+        let id = request.get(12..).unwrap();
+        let named = |reply: &Vec<u8>| reply.windows(id.len()).any(|w| w == id);
+        assert!(replies.iter().any(named), "{}", certificate.common_name());
+        let names = crate::x509::ocsp::names(certificate, issuer);
+        let claimed = |reply: &Vec<u8>| {
+            Reply::parse(reply)
+                .unwrap()
+                .claims()
+                .any(|c| names.contains(&c.name))
+        };
+        assert_eq!(
+            replies.iter().filter(|r| claimed(r)).count(),
+            1,
+            "{}",
+            certificate.common_name()
+        );
+        asked += 1;
+    }
+    assert_eq!(asked, 3);
+}

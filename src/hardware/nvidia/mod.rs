@@ -21,6 +21,7 @@ pub use appraise::{
     Appraisal, Collateral, Compared, File, Kind, Mismatch, Presented, Terms, appraise, known_to_responder,
 };
 pub use chain::{Arch, ChainError, DEVICE_ROOT, DeviceChain, DeviceIdentity};
+pub use compare::rim_id_fits;
 pub use envelope::{EnvelopeError, Evidence};
 pub use opaque::{Opaque, OpaqueError, Pdi};
 pub use revocation::Standing;

@@ -155,6 +155,23 @@ impl Rim {
         &self.signers
     }
 
+    /// The certificates of which a responder can be asked, each with its issuer's.
+    pub fn revocable(&self) -> impl Iterator<Item = (&Certificate, &Certificate)> {
+        self.signers.windows(2).filter_map(|pair| match pair {
+            [child, issuer] => Some((child, issuer)),
+            _ => None,
+        })
+    }
+
+    /// First and last second in which all signers are valid. The first may come after the last.
+    #[must_use]
+    pub fn valid(&self) -> (UnixSeconds, UnixSeconds) {
+        let each = || self.signers.iter().map(Certificate::valid);
+        let from = each().map(|(from, _)| from).max();
+        let to = each().map(|(_, to)| to).min();
+        (from.unwrap_or_default(), to.unwrap_or_default())
+    }
+
     /// Whether all signers were valid at a time.
     ///
     /// # Errors

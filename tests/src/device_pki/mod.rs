@@ -322,6 +322,26 @@ impl DevicePki {
         self.rim_signed(product, version, indices, &responder(&self.rims[1]))
     }
 
+    /// The same as [`DevicePki::rim`], by a signer whose certificate held in one year alone.
+    ///
+    /// # Panics
+    /// Where no key can be made.
+    #[must_use]
+    pub fn rim_of_year(
+        &self,
+        year: i32,
+        product: &str,
+        version: &str,
+        indices: std::ops::Range<u8>,
+    ) -> String {
+        let mut signer = parameters("HCC RIM L4 Signer");
+        signer.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        signer.not_before = rcgen::date_time_ymd(year, 1, 1);
+        signer.not_after = rcgen::date_time_ymd(year + 1, 1, 1);
+        let signer = Authority::signed_by(signer, key(), &self.rims[1]).unwrap();
+        self.rim_signed(product, version, indices, &signer)
+    }
+
     fn rim_signed(
         &self,
         product: &str,

@@ -85,6 +85,12 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
             vec![&good, "--report", &good],
             "each report needs its --chain",
         ),
+        ("evidence collateral add", vec![&nowhere], "cannot be read"),
+        (
+            "evidence collateral list",
+            elsewhere.to_vec(),
+            "holds no verifier",
+        ),
         ("status", vec!["--why", "INV-99"], "`INV-99` is not one of"),
         ("weigh", vec![], "unrecognized subcommand"),
     ];

@@ -17,6 +17,8 @@
 
 /// What machines read of the agent, against its document.
 mod agent_json;
+/// What the verifier keeps to appraise devices with.
+mod collateral;
 /// What fuzzing found, replayed without the fuzzer.
 mod corpus;
 /// What an adversary does, one file for each thing.

@@ -3,6 +3,7 @@
 use crate::agent_json::explained;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use weighbridge_testbed::device_pki::DevicePki;
 use weighbridge_testbed::licence::{self, now};
 use weighbridge_testbed::node::SimulatedNode;
 use weighbridge_testbed::process::{Verifier, must};
@@ -41,6 +42,14 @@ async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_exp
         );
     }
     let site = verifier.status()["sites"][0].clone();
+    let pki = DevicePki::new();
+    std::fs::write(beside("rim-root.pem"), pki.rim_root()).unwrap();
+    std::fs::write(beside("driver.xml"), pki.rim("GH100", "580.65.06", 0..20)).unwrap();
+    let (root, rim) = (beside("rim-root.pem"), beside("driver.xml"));
+    let collateral =
+        |verb: &[&str]| printed(&[&["evidence", "collateral", "--rim-root", &root], verb].concat());
+    let added = members(&collateral(&["add", &rim]));
+    let items = collateral(&["list"]);
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/licence.toml");
     for (verb, found) in [
         ("init", members(&printed(&["init", "--state-dir", &other]))),
@@ -54,6 +63,14 @@ async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_exp
         ("node list", members(&list)),
         ("node show", shown),
         ("licence lint", members(&printed(&["licence", "lint", example]))),
+        ("evidence collateral add", added),
+        (
+            "evidence collateral list",
+            members(&items)
+                .union(&members(&items["items"][0]))
+                .cloned()
+                .collect(),
+        ),
         (
             "status",
             members(&site["overview"])

@@ -1,4 +1,6 @@
-//! Errors in one line, for standard error and the log.
+//! Errors in one line, for standard error and the log, and names of files as they may stand there.
+
+use std::path::Path;
 
 /// An error and its causes. Each layer says only its own sentence; this joins them.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
@@ -13,6 +15,13 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
         cause = e.source();
     }
     line.replace('\n', " ")
+}
+
+/// How a result calls a file: by its name, without the directory that only the reader's machine has. Files of evidence come from whoever is
+/// appraised, so nothing in a name may act on a terminal, or look like a line of ours.
+pub(crate) fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().replace(char::is_control, "\u{fffd}")
 }
 
 #[cfg(test)]

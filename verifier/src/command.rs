@@ -5,6 +5,7 @@
 
 use crate::cause::with_causes;
 use crate::clock::{Clock, HostClock};
+use crate::collateral::{CollateralError, RootError};
 use crate::config::{Config, ConfigError, Flags};
 use crate::evidence::{EvidenceCommand, evidence};
 use crate::fleet::{AnchorsError, LoadError};
@@ -79,7 +80,7 @@ enum Verb {
     /// Check, sign, explain and load licences.
     #[command(subcommand)]
     Licence(LicenceCommand),
-    /// Appraise what devices sign, from files: reports of GPUs and switches, their chains and manifests.
+    /// Appraise what devices sign, from files: reports of GPUs and switches, their chains and manifests. Keep the manifests.
     #[command(subcommand)]
     Evidence(EvidenceCommand),
     /// Show the conditions of each site.
@@ -90,7 +91,7 @@ impl Verb {
     /// Whether it works on the verifier's state, not only on the files that it is given.
     fn needs_state(&self) -> bool {
         match self {
-            Self::Evidence(_) => false,
+            Self::Evidence(command) => matches!(command, EvidenceCommand::Collateral(_)),
             Self::Licence(command) => matches!(command, LicenceCommand::Load { .. }),
             Self::Key(command) => matches!(command, KeyCommand::Trust { .. }),
             Self::Init { .. } | Self::Serve | Self::Token(_) | Self::Node(_) | Self::Status(_) => true,
@@ -209,6 +210,12 @@ pub enum CommandError {
         /// Why.
         why: String,
     },
+    /// A root cannot be used.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// What is kept to appraise devices with cannot be used.
+    #[error(transparent)]
+    Collateral(#[from] CollateralError),
     /// The anchors cannot be used.
     #[error(transparent)]
     Anchors(#[from] AnchorsError),
@@ -386,7 +393,7 @@ async fn perform(verb: Verb, config: Config, out: &mut dyn Write) -> Outcome {
             Session::open(config, clock).await?.load(&file, out).await
         }
         Verb::Licence(command) => on_paper(command, &config.state_dir, out),
-        Verb::Evidence(command) => evidence(command, clock.now(), out),
+        Verb::Evidence(command) => evidence(command, &config, clock.now(), out),
         Verb::Status(command) => Session::open(config, clock).await?.status(command, out).await,
     }
 }

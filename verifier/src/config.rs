@@ -5,9 +5,11 @@
 
 use clap::Args;
 use serde::Serialize;
+use std::convert::Infallible;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use weighbridge::bounded::{self, BoundedReadError, MAX_KEY_FILE};
 use weighbridge::document::{Document, Field, Section, stray_variable};
 
@@ -116,10 +118,45 @@ keys! {
     /// How long the findings of all sites are left alone before they are looked at again, in seconds (300). Each that changed becomes a leaf of
     /// the ledger. An administrator's act and a new licence are looked at within seconds.
     findings_period_s: u64 = 300, "WEIGHBRIDGE_VERIFIER_FINDINGS_PERIOD_S", "SECONDS";
+    /// A certificate in PEM whose key takes the place of NVIDIA's root of device chains (none). Results name its file.
+    device_root: Optional = Optional::default(), "WEIGHBRIDGE_VERIFIER_DEVICE_ROOT", "FILE";
+    /// A certificate in PEM whose key takes the place of NVIDIA's root of reference manifests (none). Results name its file.
+    rim_root: Optional = Optional::default(), "WEIGHBRIDGE_VERIFIER_RIM_ROOT", "FILE";
+    /// Where reference manifests are asked for, such as `https://rim.attestation.nvidia.com` (nowhere). Plain HTTP to a cache of the site
+    /// will do, since they are signed.
+    rim_url: Optional = Optional::default(), "WEIGHBRIDGE_VERIFIER_RIM_URL", "URL";
+    /// Where OCSP replies are asked for, such as `http://ocsp.ndis.nvidia.com` (nowhere).
+    ocsp_url: Optional = Optional::default(), "WEIGHBRIDGE_VERIFIER_OCSP_URL", "URL";
     /// Threads that serve requests (1: one carries some 9,000 reports a second).
     threads: u16 = 1, "WEIGHBRIDGE_VERIFIER_THREADS", "COUNT";
     /// What is logged, as a filter of tracing-subscriber (info).
     log: String = "info".to_owned(), "WEIGHBRIDGE_VERIFIER_LOG", "FILTER";
+}
+
+/// A text that may be empty, which stands for none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Optional(String);
+
+impl Optional {
+    /// The text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// The text as the name of a file.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        (!self.0.is_empty()).then(|| Path::new(&self.0))
+    }
+}
+
+impl FromStr for Optional {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
 }
 
 /// What a key of the file may hold.
@@ -130,6 +167,12 @@ trait Value: Sized {
 impl Value for String {
     fn of(field: &Field<'_, '_>) -> Result<Self, String> {
         field.text()
+    }
+}
+
+impl Value for Optional {
+    fn of(field: &Field<'_, '_>) -> Result<Self, String> {
+        field.text_or_empty().map(Self)
     }
 }
 

@@ -24,6 +24,7 @@ pub mod fleet;
 pub mod intake;
 pub mod enrolment;
 mod findings;
+pub mod collateral;
 mod api;
 
 pub mod command;

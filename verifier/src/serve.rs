@@ -3,6 +3,7 @@
 use crate::api::{self, Acceptor, ServerCertificate};
 use crate::cause::with_causes;
 use crate::clock::Clock;
+use crate::collateral::{Cache, CollateralError, RootError, Roots};
 use crate::config::Config;
 use crate::enrolment::Enrolment;
 use crate::findings::Findings;
@@ -44,6 +45,12 @@ pub enum ServeError {
     /// The loaded licences cannot be read.
     #[error(transparent)]
     Licence(#[from] LoadError),
+    /// A root cannot be used.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// What is kept to appraise devices with cannot be used.
+    #[error(transparent)]
+    Collateral(#[from] CollateralError),
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -142,6 +149,7 @@ pub async fn serve(
 ) -> Result<BoundServer, ServeError> {
     let entropy = Entropy::system();
     let identity = Arc::new(Identity::open(&config.state_dir, &entropy)?);
+    let collateral = Arc::new(collateral(&config)?);
     let lock = LedgerLock::wait(&config.state_dir).await?;
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.database()).await?);
     let standings = Arc::new(Standings::new(identity.secret("challenge")));
@@ -151,6 +159,7 @@ pub async fn serve(
         store: Arc::clone(&store),
         clock: Arc::clone(&clock),
         terms: Arc::clone(&terms),
+        collateral,
         state_dir: config.state_dir.clone(),
     });
     let wake = Arc::new(Notify::new());
@@ -247,11 +256,26 @@ pub async fn serve(
     })
 }
 
-/// What the terms of the sites are read from.
+/// Opens what devices are appraised with, and says where it is not held against NVIDIA's roots.
+fn collateral(config: &Config) -> Result<Cache, ServeError> {
+    let roots = Roots::read(config)?;
+    for warning in roots.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let (rims, replies) = (config.rim_url.text(), config.ocsp_url.text());
+    let cache = Cache::live(&config.state_dir, roots.rim.key, rims, replies)?;
+    for unusable in cache.contents().unusable {
+        tracing::warn!(kind = unusable.kind.text(), sha256 = %unusable.sha256, why = %unusable.why, "something that is kept to appraise devices with cannot be used");
+    }
+    Ok(cache)
+}
+
+/// What the terms of the sites are read from, and what devices are appraised with.
 struct House {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     terms: Arc<Terms>,
+    collateral: Arc<Cache>,
     state_dir: PathBuf,
 }
 
@@ -262,10 +286,24 @@ impl House {
             tracing::error!(error = %with_causes(&error), "the terms of the licences could not be read");
         }
     }
+
+    /// Takes up what `evidence collateral add` left.
+    async fn reread(&self) {
+        let cache = Arc::clone(&self.collateral);
+        match tokio::task::spawn_blocking(move || cache.reread()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(error = %with_causes(&error), "what devices are appraised with could not be read");
+            }
+            Err(error) => {
+                tracing::error!(%error, "reading what devices are appraised with ended in an odd way")
+            }
+        }
+    }
 }
 
-/// Renews the server's certificate in time, follows licences that begin, end or lose their issuer's trust, and tells systemd that the
-/// server lives.
+/// Renews the server's certificate in time, follows licences that begin, end or lose their issuer's trust, takes up new manifests and OCSP
+/// replies, and tells systemd that the server lives.
 async fn keep_house(house: Arc<House>, certificate: Arc<ServerCertificate>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(HOUSEKEEPING);
     loop {
@@ -277,6 +315,7 @@ async fn keep_house(house: Arc<House>, certificate: Arc<ServerCertificate>, stop
             tracing::error!(%error, "the server's certificate could not be renewed");
         }
         house.refresh().await;
+        house.reread().await;
         notify(sd_notify::NotifyState::Watchdog);
     }
 }

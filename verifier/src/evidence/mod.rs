@@ -2,7 +2,7 @@
 //!
 //! Decides: what must have been checked for a piece of evidence to hold. A step that failed never holds; what must pass is the default of the verb,
 //! what was given to be checked, and what `--require` names. Trusts the pinned roots, or those that the command line names instead; the
-//! result says which. It needs no verifier and no network.
+//! result says which. It needs no verifier and no network, but for `collateral`, which fills and shows what a verifier keeps.
 
 mod device;
 mod host;
@@ -10,7 +10,10 @@ mod item;
 mod nras;
 mod standard;
 
+use crate::cause::file_name as name;
+use crate::collateral::{CollateralCommand, MAX_RIM, Root, collateral};
 use crate::command::{CommandError, Format, Outcome};
+use crate::config::Config;
 pub use nras::NrasArguments;
 pub use standard::ResultFormat;
 use std::fs::File;
@@ -25,10 +28,7 @@ use weighbridge::hardware::nvidia::{
 use weighbridge::id::Digest;
 use weighbridge::time::UnixSeconds;
 use weighbridge::x509::ocsp::{OcspError, Reply};
-use weighbridge::x509::{Certificate, CertificateError, Links};
-
-/// The longest manifest that is read.
-const MAX_RIM: usize = 1 << 20;
+use weighbridge::x509::{CertificateError, Links};
 
 /// What about evidence.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -93,9 +93,12 @@ pub enum EvidenceCommand {
     /// the evidence; without --jwks the signature is not checked, and the exit status is 1. With reports, each claim is said to agree, to
     /// differ, or not to be checked on either side; one that differs fails.
     Nras(NrasArguments),
+    /// Fill and show what the verifier keeps to appraise devices with: reference manifests and OCSP replies.
+    #[command(subcommand)]
+    Collateral(CollateralCommand),
 }
 
-/// Time, nonce and roots, and in which format the result is shown.
+/// Time, nonce and roots, and in which format the result is shown. The root of manifests is the configuration's.
 #[derive(Clone, Debug, clap::Args)]
 pub struct TermsArguments<F = Format>
 where
@@ -107,12 +110,10 @@ where
     /// The time at which everything must hold, in RFC 3339 [default: now].
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
-    /// A certificate in PEM whose key takes the place of the pinned root: of manifests for `rim`, of devices elsewhere.
+    /// A certificate in PEM whose key takes the place of the pinned root: of manifests for `rim`, of devices elsewhere. In place of that of
+    /// manifests elsewhere stands --rim-root.
     #[arg(long, value_name = "FILE")]
     root: Option<PathBuf>,
-    /// A certificate in PEM whose key takes the place of the pinned root of manifests.
-    #[arg(long, value_name = "FILE")]
-    rim_root: Option<PathBuf>,
     /// For people, or for machines.
     #[arg(long, value_enum, default_value_t)]
     format: F,
@@ -125,14 +126,12 @@ impl TermsArguments<ResultFormat> {
             nonce,
             at,
             root,
-            rim_root,
             format,
         } = self;
         let rest = TermsArguments {
             nonce,
             at,
             root,
-            rim_root,
             format: format.plain(),
         };
         (format, rest)
@@ -160,7 +159,7 @@ pub enum Requirement {
     Topology,
 }
 
-/// What the arguments come to.
+/// What the arguments and the configuration come to.
 #[derive(Debug)]
 struct Setting {
     terms: Terms,
@@ -172,7 +171,13 @@ struct Setting {
 }
 
 impl Setting {
-    fn new(arguments: TermsArguments, now: UnixSeconds) -> Result<Self, CommandError> {
+    /// `rim_root` is a file of its own for the root of manifests, in place of the configuration's.
+    fn new(
+        arguments: TermsArguments,
+        rim_root: Option<&Path>,
+        config: &Config,
+        now: UnixSeconds,
+    ) -> Result<Self, CommandError> {
         let wrong = |what, why| CommandError::Argument { what, why };
         let nonce = arguments
             .nonce
@@ -185,30 +190,19 @@ impl Setting {
             .transpose()
             .map_err(|_| wrong("--at", "it is not a time such as 2026-11-25T21:00:00Z"))?
             .unwrap_or(now);
-        let pinned = |path: &Option<PathBuf>, what| {
-            let Some(path) = path else { return Ok(None) };
-            let text = String::from_utf8_lossy(&read(path, MAX_KEY_FILE)?).into_owned();
-            let certificate = Certificate::parse_pem_chain(&text, 1)
-                .ok()
-                .and_then(|c| c.into_iter().next());
-            match certificate {
-                Some(root) => Ok(Some(root.key().id())),
-                None => Err(wrong(what, "its file is not one P-384 certificate in PEM")),
-            }
-        };
-        let from = |path: Option<PathBuf>| path.map_or_else(|| "pinned".to_owned(), |p| name(&p));
-        let root = pinned(&arguments.root, "--root")?;
-        let rim_root = pinned(&arguments.rim_root, "--rim-root")?;
+        let device = arguments.root.as_deref().or_else(|| config.device_root.file());
+        let root = Root::read(device, DEVICE_ROOT)?;
+        let rim_root = Root::read(rim_root.or_else(|| config.rim_root.file()), RIM_ROOT)?;
         Ok(Self {
             terms: Terms {
                 at,
                 nonce,
-                root: root.unwrap_or(DEVICE_ROOT),
+                root: root.key,
             },
-            rim_root: rim_root.unwrap_or(RIM_ROOT),
+            rim_root: rim_root.key,
             format: arguments.format,
-            root_from: from(arguments.root),
-            rim_root_from: from(arguments.rim_root),
+            root_from: root.from().to_owned(),
+            rim_root_from: rim_root.from().to_owned(),
         })
     }
 }
@@ -217,7 +211,12 @@ impl Setting {
 ///
 /// # Errors
 /// [`CommandError`] where a file cannot be read within its bound, or an argument is wrong.
-pub(crate) fn evidence(command: EvidenceCommand, now: UnixSeconds, out: &mut dyn Write) -> Outcome {
+pub(crate) fn evidence(
+    command: EvidenceCommand,
+    config: &Config,
+    now: UnixSeconds,
+    out: &mut dyn Write,
+) -> Outcome {
     match command {
         EvidenceCommand::Gpu {
             report,
@@ -228,7 +227,7 @@ pub(crate) fn evidence(command: EvidenceCommand, now: UnixSeconds, out: &mut dyn
             require,
         } => {
             let (format, terms) = terms.split();
-            let setting = Setting::new(terms, now)?;
+            let setting = Setting::new(terms, None, config, now)?;
             if require.contains(&Requirement::Topology) {
                 return Err(CommandError::Argument {
                     what: "--require",
@@ -264,21 +263,23 @@ pub(crate) fn evidence(command: EvidenceCommand, now: UnixSeconds, out: &mut dyn
         }
         EvidenceCommand::Host { dir, terms, require } => {
             let (format, terms) = terms.split();
-            host::host(&dir, &Setting::new(terms, now)?, &require, format, now, out)
+            let setting = Setting::new(terms, None, config, now)?;
+            host::host(&dir, &setting, &require, format, now, out)
         }
         EvidenceCommand::Rim { file, mut terms } => {
-            terms.rim_root = terms.root.take().or(terms.rim_root);
+            let root = terms.root.take();
             item::rim(
                 &name(&file),
                 &read(&file, MAX_RIM)?,
-                &Setting::new(terms, now)?,
+                &Setting::new(terms, root.as_deref(), config, now)?,
                 out,
             )
         }
         EvidenceCommand::Chain { file, terms } => {
-            item::chain(&read_chain(&file)?, &Setting::new(terms, now)?, out)
+            item::chain(&read_chain(&file)?, &Setting::new(terms, None, config, now)?, out)
         }
-        EvidenceCommand::Nras(arguments) => nras::nras(arguments, now, out),
+        EvidenceCommand::Nras(arguments) => nras::nras(arguments, config, now, out),
+        EvidenceCommand::Collateral(command) => collateral(command, config, now, out),
     }
 }
 
@@ -345,11 +346,4 @@ fn read_chain(path: &Path) -> Result<Presented<DeviceChain, CertificateError>, C
 
 fn presented_chain(name: &str, bytes: &[u8]) -> Presented<DeviceChain, CertificateError> {
     Presented::read(name, bytes, |b| DeviceChain::parse(&String::from_utf8_lossy(b)))
-}
-
-/// How a result calls a file: by its name, without the directory that only the reader's machine has. Files of a host come from whoever is
-/// appraised, so nothing in a name may act on a terminal, or look like a line of ours.
-fn name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or(path.as_os_str());
-    name.to_string_lossy().replace(char::is_control, "\u{fffd}")
 }

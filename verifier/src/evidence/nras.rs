@@ -2,6 +2,7 @@
 
 use super::{Setting, TermsArguments, name, read, read_chain, read_reply, read_rim};
 use crate::command::{CommandError, Format, Outcome};
+use crate::config::Config;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -61,21 +62,26 @@ struct Device<'a> {
 }
 
 /// Checks a result, and compares it with reports.
-pub(super) fn nras(arguments: NrasArguments, now: UnixSeconds, out: &mut dyn Write) -> Outcome {
+pub(super) fn nras(
+    arguments: NrasArguments,
+    config: &Config,
+    now: UnixSeconds,
+    out: &mut dyn Write,
+) -> Outcome {
     if arguments.reports.len() != arguments.chains.len() {
         return Err(CommandError::Argument {
             what: "--report",
             why: "each report needs its --chain, and each chain its --report",
         });
     }
-    let own = appraised(&arguments, now)?;
+    let own = appraised(&arguments, config, now)?;
     let NrasArguments {
         result: path,
         jwks,
         terms,
         ..
     } = arguments;
-    let setting = Setting::new(terms, now)?;
+    let setting = Setting::new(terms, None, config, now)?;
     let result = NrasResult::read(&read(&path, MAX_BUNDLE)?).map_err(|source| CommandError::Nras {
         path: path.clone(),
         source,
@@ -163,8 +169,8 @@ pub(super) fn nras(arguments: NrasArguments, now: UnixSeconds, out: &mut dyn Wri
 }
 
 /// Appraises the reports, each with the manifests that are for it.
-fn appraised(arguments: &NrasArguments, now: UnixSeconds) -> Result<Vec<Own>, CommandError> {
-    let setting = Setting::new(arguments.terms.clone(), now)?;
+fn appraised(arguments: &NrasArguments, config: &Config, now: UnixSeconds) -> Result<Vec<Own>, CommandError> {
+    let setting = Setting::new(arguments.terms.clone(), None, config, now)?;
     let mut links = Links::default();
     let rims = arguments
         .rims

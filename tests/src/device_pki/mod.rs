@@ -396,10 +396,10 @@ impl DevicePki {
         let certificates: String = [signer, &self.rims[1], &self.rims[2]]
             .iter()
             .map(|c| {
-                format!(
-                    "<ds:X509Certificate>{}</ds:X509Certificate>",
-                    BASE64.encode(c.der())
-                )
+                // In lines, as the genuine ones: NVIDIA's own verifier puts PEM's first and last line around the text.
+                let pem = pem_encode("CERTIFICATE", c.der());
+                let lines: Vec<_> = pem.lines().filter(|l| !l.starts_with('-')).collect();
+                format!("<ds:X509Certificate>{}\n</ds:X509Certificate>", lines.join("\n"))
             })
             .collect();
         format!(

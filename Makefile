@@ -35,6 +35,7 @@ test: replay
 # The figures of docs/performance.md, each beside a reference operation of the same run.
 # BENCH=--quick tells within two minutes whether everything runs; its figures are not for publishing.
 bench:
+	.ci/ensure-bench-tools
 	$(CARGO) build --locked --release -p weighbridge-agent
 	$(CARGO) build --locked --release -p weighbridge-replay -p weighbridge-verifier -p weighbridge-testbed
 	$(TARGET)/release/weighbridge-testbed bench $(BENCH)

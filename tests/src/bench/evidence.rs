@@ -4,11 +4,12 @@
 
 use super::figure::{Figure, number};
 use super::reference::{Reference, Round, each, median_ratio};
-use super::{Bench, say};
-use crate::device_pki::{Chip, Device, DevicePki, Said};
+use super::{Bench, nvidia_verifier, say};
+use crate::device_pki::{Chip, DevicePki, Said};
 use weighbridge::hardware::nvidia::{
     Appraisal, Collateral, DeviceChain, Presented, Rim, RimError, Terms, appraise,
 };
+use weighbridge::id::Digest;
 use weighbridge::time::UnixSeconds;
 use weighbridge::x509::{CertificateError, Links};
 
@@ -20,37 +21,44 @@ const MAX_FIRST: f64 = 1.2;
 const REPORTS: usize = 10;
 
 /// What a report is appraised under.
-struct Desk {
-    pki: DevicePki,
-    manifests: [String; 2],
-    terms: Terms,
+pub(super) struct Desk {
+    /// The manifests for driver and VBIOS.
+    pub(super) manifests: [String; 2],
+    /// SHA-256 of the key at the root of the manifests.
+    pub(super) rim_root: Digest,
+    pub(super) terms: Terms,
 }
 
 impl Desk {
-    fn new() -> Self {
-        let pki = DevicePki::new();
+    /// For synthetic devices.
+    pub(super) fn of(pki: &DevicePki) -> Self {
+        let Said {
+            nonce, driver, vbios, ..
+        } = Said::default();
         Self {
             manifests: [
-                pki.rim("GH100", "580.65.06", 0..21),
-                pki.rim("GH100", "96.00.9F.00.01", 21..33),
+                pki.rim("GH100", &driver.unwrap(), 0..21),
+                pki.rim("GH100", &vbios, 21..33),
             ],
+            rim_root: pki.rim_root_id(),
             terms: Terms {
                 at: UnixSeconds::parse("2026-11-01T12:00:00Z").unwrap(),
-                nonce: Some(Said::default().nonce),
+                nonce: Some(nonce),
                 root: pki.root_id(),
             },
-            pki,
         }
     }
 
-    fn manifests(&self, links: &mut Links) -> [Presented<Rim, RimError>; 2] {
-        let root = self.pki.rim_root_id();
-        self.manifests
-            .each_ref()
-            .map(|text| Presented::read("manifest", text.as_bytes(), |b| Rim::verify(b, &root, links)))
+    pub(super) fn manifests(&self, links: &mut Links) -> [Presented<Rim, RimError>; 2] {
+        self.manifests.each_ref().map(|text| {
+            Presented::read("manifest", text.as_bytes(), |b| {
+                Rim::verify(b, &self.rim_root, links)
+            })
+        })
     }
 
-    fn appraise(
+    /// Appraises a report of which everything must pass.
+    pub(super) fn appraise(
         &self,
         report: &[u8],
         chain: &Presented<DeviceChain, CertificateError>,
@@ -75,21 +83,25 @@ impl Desk {
     }
 }
 
-fn chain(device: &Device) -> Presented<DeviceChain, CertificateError> {
-    Presented::read("chain", device.chain.as_bytes(), |b| {
+/// Reads a chain in PEM.
+pub(super) fn chain(pem: &str) -> Presented<DeviceChain, CertificateError> {
+    Presented::read("chain", pem.as_bytes(), |b| {
         DeviceChain::parse(&String::from_utf8_lossy(b))
     })
 }
 
-/// Measures one report that is known, one that is not, and those of a fleet.
+/// Measures one report that is known, one that is not, those of a fleet, and NVIDIA's verifier beside.
 pub(super) fn measure(bench: &Bench) -> Vec<Figure> {
-    let (reference, desk) = (Reference::p384(), Desk::new());
-    vec![
+    let (reference, pki) = (Reference::p384(), DevicePki::new());
+    let desk = Desk::of(&pki);
+    let mut figures = vec![
         bare(bench, &reference),
-        known(bench, &reference, &desk),
-        first(bench, &reference, &desk),
-        fleet(bench, &reference, &desk),
-    ]
+        known(bench, &reference, &pki, &desk),
+        first(bench, &reference, &pki, &desk),
+        fleet(bench, &reference, &pki, &desk),
+    ];
+    figures.extend(nvidia_verifier::measure(bench, &reference));
+    figures
 }
 
 fn bare(bench: &Bench, reference: &Reference) -> Figure {
@@ -104,10 +116,10 @@ fn bare(bench: &Bench, reference: &Reference) -> Figure {
     )
 }
 
-fn known(bench: &Bench, reference: &Reference, desk: &Desk) -> Figure {
+fn known(bench: &Bench, reference: &Reference, pki: &DevicePki, desk: &Desk) -> Figure {
     say("evidence: a report whose chain and manifests are known");
-    let device = desk.pki.device(Chip::Gh100, 0);
-    let (report, chain) = (device.report(&Said::default()), chain(&device));
+    let device = pki.device(Chip::Gh100, 0);
+    let (report, chain) = (device.report(&Said::default()), chain(&device.chain));
     let mut links = Links::default();
     let manifests = desk.manifests(&mut links);
     let rounds: Vec<_> = (0..bench.rounds())
@@ -126,14 +138,14 @@ fn known(bench: &Bench, reference: &Reference, desk: &Desk) -> Figure {
     .at_most(MAX_KNOWN)
 }
 
-fn first(bench: &Bench, reference: &Reference, desk: &Desk) -> Figure {
+fn first(bench: &Bench, reference: &Reference, pki: &DevicePki, desk: &Desk) -> Figure {
     say("evidence: a report at first sight");
-    let device = desk.pki.device(Chip::Gh100, 0);
+    let device = pki.device(Chip::Gh100, 0);
     let report = device.report(&Said::default());
     let once = || {
         let mut links = Links::default();
         let manifests = desk.manifests(&mut links);
-        desk.appraise(&report, &chain(&device), &manifests, &mut links);
+        desk.appraise(&report, &chain(&device.chain), &manifests, &mut links);
         links.count()
     };
     // Beside the links of all chains: the report's own signature, and those of the manifests.
@@ -151,14 +163,14 @@ fn first(bench: &Bench, reference: &Reference, desk: &Desk) -> Figure {
     .beside("P-384 verifications in it, counted", contained)
 }
 
-fn fleet(bench: &Bench, reference: &Reference, desk: &Desk) -> Figure {
+fn fleet(bench: &Bench, reference: &Reference, pki: &DevicePki, desk: &Desk) -> Figure {
     let devices: u16 = if bench.quick { 50 } else { 1_000 };
     say(&format!(
         "evidence: {REPORTS} reports of each of {devices} devices"
     ));
     let fleet: Vec<_> = (0..devices)
         .map(|number| {
-            let device = desk.pki.device(Chip::Gh100, number);
+            let device = pki.device(Chip::Gh100, number);
             let reports = [(); REPORTS].map(|()| device.report(&Said::default()));
             (device, reports)
         })
@@ -171,7 +183,7 @@ fn fleet(bench: &Bench, reference: &Reference, desk: &Desk) -> Figure {
             let manifests = desk.manifests(&mut links);
             for turn in 0..REPORTS {
                 for (device, reports) in &fleet {
-                    desk.appraise(&reports[turn], &chain(device), &manifests, &mut links);
+                    desk.appraise(&reports[turn], &chain(&device.chain), &manifests, &mut links);
                 }
             }
         };

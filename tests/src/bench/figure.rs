@@ -10,12 +10,16 @@ pub(super) struct Figure {
     pub(super) name: String,
     /// What was measured, in words.
     pub(super) what: String,
-    /// The figure: the median of the rounds.
-    pub(super) value: f64,
+    /// The figure: the median of the rounds; absent where it was not measured.
+    pub(super) value: Option<f64>,
     /// Its unit.
     pub(super) unit: &'static str,
-    /// What it must not be above; absent where it is for information.
+    /// What it must not be beyond; absent where it is for information.
     pub(super) limit: Option<f64>,
+    /// Whether it must not be below its limit. Otherwise it must not be above it.
+    pub(super) at_least: bool,
+    /// Why it was not measured, which is no pass.
+    pub(super) not_measured: Option<String>,
     /// The rounds that the figure is the median of.
     pub(super) rounds: Vec<f64>,
     /// What it is made of, or what stood beside it.
@@ -28,18 +32,41 @@ impl Figure {
         Self {
             name: name.to_owned(),
             what: what.to_owned(),
-            value: median(&rounds),
+            value: Some(median(&rounds)),
             unit,
             limit: None,
+            at_least: false,
+            not_measured: None,
             rounds,
             beside: Vec::new(),
         }
     }
 
-    /// With a limit.
+    /// One that could not be measured here, and why.
+    pub(super) fn not_measured(name: &str, what: &str, unit: &'static str, why: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            what: what.to_owned(),
+            value: None,
+            unit,
+            limit: None,
+            at_least: false,
+            not_measured: Some(why.to_owned()),
+            rounds: Vec::new(),
+            beside: Vec::new(),
+        }
+    }
+
+    /// With a limit that it must not be above.
     pub(super) fn at_most(mut self, limit: f64) -> Self {
         self.limit = Some(limit);
         self
+    }
+
+    /// With a limit that it must not be below.
+    pub(super) fn at_least(mut self, limit: f64) -> Self {
+        self.at_least = true;
+        self.at_most(limit)
     }
 
     /// With something beside it.
@@ -48,15 +75,21 @@ impl Figure {
         self
     }
 
-    /// Whether its limit holds; `None` where it has none.
+    /// Whether its limit holds; `None` where it has none or was not measured.
     pub(super) fn holds(&self) -> Option<bool> {
-        self.limit.map(|limit| self.value <= limit)
+        let (value, limit) = (self.value?, self.limit?);
+        Some(if self.at_least {
+            value >= limit
+        } else {
+            value <= limit
+        })
     }
 
     fn verdict(&self) -> &'static str {
         match self.holds() {
             Some(true) => "holds",
             Some(false) => "MISSED",
+            None if self.not_measured.is_some() => "not measured",
             None => "",
         }
     }
@@ -78,10 +111,13 @@ pub(super) fn table(figures: &[Figure]) -> String {
     for f in figures {
         rows.push([
             f.name.clone(),
-            number(f.value),
-            f.limit.map(number).unwrap_or_default(),
+            f.value.map(number).unwrap_or_default(),
             f.limit
-                .map(|l| format!("{:.0} %", 100.0 * f.value / l))
+                .map(|l| format!("{}{}", if f.at_least { "≥ " } else { "" }, number(l)))
+                .unwrap_or_default(),
+            f.value
+                .zip(f.limit)
+                .map(|(value, limit)| format!("{:.0} %", 100.0 * value / limit))
                 .unwrap_or_default(),
             f.unit.to_owned(),
             f.verdict().to_owned(),
@@ -102,6 +138,9 @@ pub(super) fn table(figures: &[Figure]) -> String {
     out.push('\n');
     for f in figures {
         out.push_str(&format!("{}: {}\n", f.name, f.what));
+        if let Some(why) = &f.not_measured {
+            out.push_str(&format!("    not measured: {why}\n"));
+        }
         if f.rounds.len() > 1 {
             let rounds: Vec<_> = f.rounds.iter().map(|r| number(*r)).collect();
             out.push_str(&format!("    rounds: {}\n", rounds.join("  ")));
@@ -120,11 +159,29 @@ mod tests {
     #[test]
     fn a_figure_is_the_median_and_is_held_against_its_limit() {
         let figure = Figure::of("a.b", "something", "verifications", vec![9.0, 1.0, 3.0, 2.0, 2.5]);
-        assert!((figure.value - 2.5).abs() < 1e-9);
+        assert!((figure.value.unwrap() - 2.5).abs() < 1e-9);
         assert_eq!(figure.holds(), None);
         assert_eq!(figure.clone().at_most(2.5).holds(), Some(true));
         let missed = figure.at_most(2.4);
         assert_eq!(missed.holds(), Some(false));
         assert!(table(&[missed]).contains("MISSED"));
+    }
+
+    #[test]
+    fn a_figure_that_must_be_reached_is_missed_below_its_limit() {
+        let figure = Figure::of("a.b", "something", "times", vec![40.0]);
+        assert_eq!(figure.clone().at_least(40.0).holds(), Some(true));
+        let missed = figure.at_least(41.0);
+        assert_eq!(missed.holds(), Some(false));
+        assert!(table(&[missed]).contains("≥ 41.00"));
+    }
+
+    #[test]
+    fn what_was_not_measured_does_not_hold() {
+        let figure = Figure::not_measured("a.b", "something", "times", "nobody is at home").at_least(40.0);
+        assert_eq!(figure.holds(), None);
+        let table = table(&[figure]);
+        assert!(table.contains("not measured: nobody is at home"), "{table}");
+        assert!(!table.contains("holds"), "{table}");
     }
 }

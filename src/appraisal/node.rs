@@ -343,6 +343,14 @@ impl NodeFacts {
         received: UnixSeconds,
         length_ms: u64,
     ) {
+        // What the last one holds is written over: a verifier that allocates anew for each report of each of thousands of nodes leaves
+        // its memory full of holes.
+        let (mut bus, mut agent_version) = match self.newest.take() {
+            Some(last) => (last.bus, last.agent_version),
+            None => Default::default(),
+        };
+        bus.clone_from(&host.bus);
+        agent_version.clone_from(&host.agent_version);
         self.newest = Some(Newest {
             received,
             end: span.to,
@@ -350,11 +358,11 @@ impl NodeFacts {
             digest: report.digest(),
             trial: report.claims().report.trial,
             key_protection: host.key_protection,
-            bus: host.bus.clone(),
+            bus,
             bus_source: host.bus_source,
             driver: host.driver.is_some(),
             released: host.released,
-            agent_version: host.agent_version.clone(),
+            agent_version,
             agent_digest: host.agent_digest,
             catalogue_digest: host.catalogue_digest,
             clock_source: host.clock_source,

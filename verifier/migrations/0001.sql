@@ -24,7 +24,7 @@ CREATE TABLE entry (
     body BLOB
 ) STRICT;
 -- kind 0 is a report: one statement for each place in a chain. It is the only index over all reports: a second one, by node and leaf,
--- would rewrite another page for each report of each node. What is asked by node and leaf stands in `tail`, which stays small.
+-- would rewrite another page for each report of each node. What is asked by node and leaf is found over `tail`, which stays small.
 CREATE UNIQUE INDEX entry_place ON entry (node, chain, sequence) WHERE kind = 0;
 CREATE INDEX entry_kind ON entry (kind, leaf) WHERE kind <> 0;
 -- By whose it is and what it says: a fork that is offered again is known by it, and a finding is found.
@@ -77,12 +77,15 @@ CREATE TABLE refusal (
     PRIMARY KEY (node, code)
 ) STRICT, WITHOUT ROWID;
 
--- What a node's reports add up to, up to and including leaf `upto`. It can always be made again from the entries.
+-- What a node's reports add up to, up to and including leaf `upto`; `before` is the node's report before that one. It can always be made
+-- again from the entries. Rows stand in the order in which nodes first came to an hour of reports, which is how they come again, and a
+-- new one moves no other.
 CREATE TABLE facts (
-    node BLOB PRIMARY KEY,
+    node BLOB PRIMARY KEY NOT NULL,
     upto INTEGER NOT NULL,
+    before INTEGER,
     body BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 -- The sums of a node's day, written together with its facts.
 CREATE TABLE day (
@@ -104,20 +107,17 @@ CREATE TABLE finding (
     PRIMARY KEY (site, licence, condition)
 ) STRICT, WITHOUT ROWID;
 
--- The newest reports of each node, so that nobody searches its whole past for them: those after its sums in `facts`, the last one in
--- these, and the one before that. The database keeps it, in the transaction that adds a report or writes the sums.
+-- Where the reports of each node begin that came after its sums in `facts`, so that nobody searches its whole past for them. A report that
+-- extends a chain with a row here is found over `entry_place`, so an ordinary one writes no page of this table, which is another one for
+-- each node. One that came late stands here for itself, without a chain. Kept in the transaction that adds a report or writes the sums,
+-- and by no trigger: with one, SQLite copies each page of a statement aside before it changes it.
 CREATE TABLE tail (
     node BLOB NOT NULL,
     leaf INTEGER NOT NULL,
+    chain BLOB,
+    sequence INTEGER,
     PRIMARY KEY (node, leaf)
 ) STRICT, WITHOUT ROWID;
-CREATE TRIGGER tail_grows AFTER INSERT ON entry WHEN new.kind = 0 BEGIN
-    INSERT INTO tail (node, leaf) VALUES (new.node, new.leaf);
-END;
-CREATE TRIGGER tail_is_cut AFTER INSERT ON facts BEGIN
-    DELETE FROM tail WHERE node = new.node
-        AND leaf < (SELECT max(leaf) FROM tail WHERE node = new.node AND leaf < new.upto);
-END;
 
 -- Acts that an administrator's command has queued for the one writer of the ledger.
 CREATE TABLE pending_act (

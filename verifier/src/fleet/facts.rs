@@ -25,7 +25,9 @@ const PAGE: u32 = 256;
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
     pub(crate) record: NodeRecord,
+    /// The last report counted in, and the one before it.
     upto: Option<u64>,
+    before: Option<u64>,
     unsaved: u32,
     changed: BTreeSet<i64>,
     /// Whether what is on disk can be built upon; not where it is of another version, for then all is folded anew.
@@ -38,6 +40,7 @@ impl Kept {
         let mut kept = Self {
             record: NodeRecord::new(node.id),
             upto: None,
+            before: None,
             unsaved: 0,
             changed: BTreeSet::new(),
             on_disk: true,
@@ -47,7 +50,7 @@ impl Kept {
             match cbor::decode_strict(&row.body) {
                 Ok(facts) => {
                     kept.record.facts = facts;
-                    kept.upto = Some(row.upto);
+                    (kept.upto, kept.before) = (Some(row.upto), row.before);
                     anew = false;
                 }
                 Err(error) => {
@@ -61,12 +64,12 @@ impl Kept {
                 Some(upto) if !anew => store.unsummed(node.id, upto, PAGE).await?,
                 upto => store.reports_after(node.id, upto, PAGE).await?,
             };
-            let Some(last) = page.last().map(|r| r.leaf) else {
+            if page.is_empty() {
                 if anew {
                     kept.refold_forks(store, node).await?;
                 }
                 return Ok(kept);
-            };
+            }
             for held in page {
                 match Copy::of(held.body.as_deref(), &held.digest, node) {
                     Copy::Whole(report) => {
@@ -80,11 +83,11 @@ impl Kept {
                             digest: held.digest,
                         };
                         kept.record.pass_over(place, held.at, held.continuity);
+                        kept.counted(held.leaf);
                     }
-                    Copy::Gone => {}
+                    Copy::Gone => kept.counted(held.leaf),
                 }
             }
-            kept.upto = Some(last);
         }
     }
 
@@ -155,8 +158,13 @@ impl Kept {
     /// Folds a report in.
     pub(crate) fn fold(&mut self, report: &VerifiedReport, at: UnixSeconds, how: Continuity, leaf: u64) {
         self.changed.extend(self.record.absorb(report, at, how, None));
-        self.upto = Some(leaf);
+        self.counted(leaf);
         self.unsaved = self.unsaved.saturating_add(1);
+    }
+
+    /// Says that the report at a leaf is counted in, as far as it can be.
+    fn counted(&mut self, leaf: u64) {
+        self.before = self.upto.replace(leaf);
     }
 
     /// Keeps a fork; its sums do not count. It is not among the entries that are folded in after the sums, so they are due.
@@ -180,6 +188,7 @@ impl Kept {
         rows.push(Change::Facts(FactsRow {
             node,
             upto,
+            before: self.before,
             body: cbor::encode(&self.record.facts),
         }));
         self.unsaved = 0;

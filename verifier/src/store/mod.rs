@@ -199,6 +199,8 @@ pub struct FactsRow {
     pub node: NodeId,
     /// The last leaf counted in.
     pub upto: u64,
+    /// The node's report before that one, if any.
+    pub before: Option<u64>,
     /// Their encoding.
     pub body: Vec<u8>,
 }

@@ -29,11 +29,27 @@ use weighbridge::time::UnixSeconds;
 const SCHEMA: &str = include_str!("../../../migrations/0001.sql");
 const SCHEMA_VERSION: i64 = 1;
 
+/// The leaves of a node's reports that came after its sums: those that begin something, and those that extend the chains of these.
+macro_rules! tail {
+    () => {
+        "SELECT leaf FROM tail WHERE node = ?1 UNION SELECT entry.leaf FROM tail CROSS JOIN entry INDEXED BY entry_place \
+         ON kind = 0 AND entry.node = tail.node AND entry.chain = tail.chain AND entry.sequence > tail.sequence \
+         WHERE tail.node = ?1"
+    };
+}
+
 /// What is asked of each node by `status`, and at its first report after a start.
-const LATEST: &str = "SELECT leaf, salt, digest, at, chain, sequence, continuity, body FROM entry \
-     WHERE leaf IN (SELECT leaf FROM tail WHERE node = ? ORDER BY leaf DESC LIMIT 2) ORDER BY leaf DESC";
-const UNSUMMED: &str = "SELECT leaf, salt, digest, at, chain, sequence, continuity, body FROM entry \
-     WHERE leaf IN (SELECT leaf FROM tail WHERE node = ? AND leaf > ? ORDER BY leaf LIMIT ?) ORDER BY leaf";
+const LATEST: &str = concat!(
+    "SELECT leaf, salt, digest, at, chain, sequence, continuity, body FROM entry WHERE leaf IN (SELECT leaf FROM (",
+    tail!(),
+    " UNION SELECT upto FROM facts WHERE node = ?1 UNION SELECT before FROM facts WHERE node = ?1 AND before IS NOT NULL) \
+      ORDER BY leaf DESC LIMIT 2) ORDER BY leaf DESC"
+);
+const UNSUMMED: &str = concat!(
+    "SELECT leaf, salt, digest, at, chain, sequence, continuity, body FROM entry WHERE leaf IN (SELECT leaf FROM (",
+    tail!(),
+    ") WHERE leaf > ?2 ORDER BY leaf LIMIT ?3) ORDER BY leaf"
+);
 
 /// Of those, `intake` keeps few for a node.
 const HOLDS: &str = "SELECT count(*) FILTER (WHERE digest = ?3), count(*) FROM entry INDEXED BY entry_digest \
@@ -405,7 +421,7 @@ impl Store for SqliteStore {
 
     fn facts(&self, node: NodeId) -> Answer<'_, Option<FactsRow>> {
         Box::pin(async move {
-            sqlx::query("SELECT upto, body FROM facts WHERE node = ?")
+            sqlx::query("SELECT upto, before, body FROM facts WHERE node = ?")
                 .bind(node.0.to_vec())
                 .fetch_optional(&self.readers)
                 .await
@@ -414,7 +430,11 @@ impl Store for SqliteStore {
                     Ok(FactsRow {
                         node,
                         upto: number(&r, 0, "facts' leaf")?,
-                        body: column(&r, 1, "facts")?,
+                        before: column::<Option<i64>>(&r, 1, "facts' leaf")?
+                            .map(u64::try_from)
+                            .transpose()
+                            .map_err(|_| StoreError::Damaged { what: "facts' leaf" })?,
+                        body: column(&r, 2, "facts")?,
                     })
                 })
                 .transpose()
@@ -518,40 +538,4 @@ impl Store for SqliteStore {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use weighbridge::crypto::merkle;
-
-    #[tokio::test]
-    async fn what_is_asked_of_each_node_searches_none_of_its_past() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("plan.db");
-        let store = SqliteStore::create(&path, "weighbridge/test", merkle::empty_root())
-            .await
-            .unwrap();
-        let plan = async |query: &str, numbers: usize| {
-            let mut plan = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}")));
-            for _ in 0..numbers {
-                plan = plan.bind(1i64);
-            }
-            let rows = plan.fetch_all(&store.readers).await.unwrap();
-            rows.iter()
-                .map(|r| text(r, 3, "plan").unwrap())
-                .collect::<Vec<_>>()
-        };
-        for (query, numbers) in [(LATEST, 1), (UNSUMMED, 3)] {
-            let steps = plan(query, numbers).await;
-            let has = |start: &str| steps.iter().any(|s| s.starts_with(start));
-            assert!(
-                has("SEARCH entry USING INTEGER PRIMARY KEY (rowid=?)"),
-                "{steps:?}"
-            );
-            assert!(has("SEARCH tail USING PRIMARY KEY (node=?"), "{steps:?}");
-            assert!(!has("SCAN") && !has("USE TEMP B-TREE"), "{steps:?}");
-        }
-        assert_eq!(
-            plan(HOLDS, 3).await,
-            ["SEARCH entry USING COVERING INDEX entry_digest (kind=? AND node=?)"]
-        );
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 use std::sync::LazyLock;
 use weighbridge::id::ChainId;
+use weighbridge::ledger::LeafKind;
 
 /// Entries are inserted in statements of 64, 32, … 1 rows.
 static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
@@ -18,7 +19,8 @@ static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
         .into_iter()
         .map(|rows| {
             let values = vec![ROW; rows].join(",");
-            // OR FAIL: the transaction is rolled back here, so SQLite need not copy pages to undo the statement alone.
+            // OR FAIL, and no trigger on the table: the transaction is rolled back here, so SQLite need not copy pages to undo the statement
+            // alone. Beyond four pages it would open a file for them.
             let sql = format!(
                 "INSERT OR FAIL INTO entry (leaf, kind, salt, digest, at, node, chain, sequence, continuity, body) VALUES {values}"
             );
@@ -26,6 +28,12 @@ static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
         })
         .collect()
 });
+
+/// Notes, of the reports from a leaf on, those that begin something after their node's sums. One that extends a chain with a row in `tail`
+/// needs none: whoever looks for it starts at that row.
+const TAIL_GROWS: &str = "INSERT OR FAIL INTO tail (node, leaf, chain, sequence) \
+     SELECT node, leaf, iif(continuity = 2, NULL, chain), sequence FROM entry WHERE leaf >= ? AND kind = 0 AND NOT \
+     (continuity = 1 AND EXISTS (SELECT 1 FROM tail WHERE tail.node = entry.node AND tail.chain = entry.chain))";
 
 impl SqliteStore {
     pub(super) async fn commit_batch(&self, batch: Batch) -> Result<(), StoreError> {
@@ -45,6 +53,7 @@ impl SqliteStore {
                 return Err(StoreError::Moved);
             }
         }
+        let reports = batch.entries.iter().any(|e| e.kind == LeafKind::Report);
         insert_entries(&mut tx, batch.entries).await?;
         for tile in batch.tiles {
             sqlx::query("INSERT OR REPLACE INTO tile (level, place, hashes) VALUES (?, ?, ?)")
@@ -57,6 +66,14 @@ impl SqliteStore {
         }
         for change in batch.changes {
             apply(&mut tx, change).await?;
+        }
+        if reports {
+            // After the sums were written: the report that brings them is not among them.
+            sqlx::query(TAIL_GROWS)
+                .bind(int(batch.before.0, "the ledger's size")?)
+                .execute(&mut *tx)
+                .await
+                .map_err(failed(WHAT))?;
         }
         tx.commit().await.map_err(failed(WHAT))
     }
@@ -140,10 +157,22 @@ async fn apply(tx: &mut SqliteConnection, change: Change) -> Result<(), StoreErr
         .bind(i64::from(code.code()))
         .bind(int(count, "a count of refusals")?)
         .bind(at.0),
-        Change::Facts(f) => sqlx::query("INSERT OR REPLACE INTO facts (node, upto, body) VALUES (?, ?, ?)")
+        Change::Facts(f) => {
+            sqlx::query("DELETE FROM tail WHERE node = ? AND leaf <= ?")
+                .bind(f.node.0.to_vec())
+                .bind(int(f.upto, "a leaf's index")?)
+                .execute(&mut *tx)
+                .await
+                .map_err(failed("write a batch"))?;
+            sqlx::query(
+                "INSERT INTO facts (node, upto, before, body) VALUES (?1, ?2, ?3, ?4) \
+                 ON CONFLICT (node) DO UPDATE SET upto = ?2, before = ?3, body = ?4",
+            )
             .bind(f.node.0.to_vec())
             .bind(int(f.upto, "a leaf's index")?)
-            .bind(f.body),
+            .bind(f.before.map(|leaf| int(leaf, "a leaf's index")).transpose()?)
+            .bind(f.body)
+        }
         Change::Day(d) => sqlx::query("INSERT OR REPLACE INTO day (node, day, body) VALUES (?, ?, ?)")
             .bind(d.node.0.to_vec())
             .bind(d.day)

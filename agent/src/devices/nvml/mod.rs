@@ -6,12 +6,14 @@
 //! its counters are true.
 
 mod access;
+mod evidence;
 mod fault;
 mod fields;
 mod identity;
 mod pipes;
 mod session;
 
+pub use evidence::{EvidenceSource, NoSource};
 pub use fault::Fault;
 pub use session::OpenError;
 

@@ -24,6 +24,13 @@ use std::ptr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Handle(sys::nvmlDevice_t);
 
+impl Handle {
+    /// As the library's functions take it.
+    pub(super) fn raw(self) -> sys::nvmlDevice_t {
+        self.0
+    }
+}
+
 /// A GPM sample that the driver has allocated.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct GpmSample(sys::nvmlGpmSample_t);

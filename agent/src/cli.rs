@@ -7,7 +7,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, Settings};
 use crate::inventory::{self, Format};
 use crate::sentence::Sentence;
-use crate::{doctor, enrol, measure, preview, release, run, sampler, service};
+use crate::{binding, doctor, enrol, measure, preview, release, run, sampler, service};
 use clap::error::ErrorKind;
 use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::error::Error;
@@ -61,6 +61,9 @@ enum Verb {
     /// The process that owns the driver; `run` starts it
     #[command(hide = true)]
     Sampler,
+    /// The process that asks the devices for evidence; `run` starts it
+    #[command(hide = true)]
+    Collector,
 }
 
 /// How a verb ended.
@@ -138,6 +141,10 @@ fn perform(cli: Cli) -> Result<Outcome, Box<dyn Error>> {
         sampler::child::run()?;
         return Ok(Outcome::Holds);
     }
+    if matches!(cli.verb, Verb::Collector) {
+        binding::collector::run()?;
+        return Ok(Outcome::Holds);
+    }
     let config = Config::load(cli.config.as_deref(), cli.settings)?;
     log_to_stderr(&config)?;
     match cli.verb {
@@ -157,7 +164,7 @@ fn perform(cli: Cli) -> Result<Outcome, Box<dyn Error>> {
         Verb::Measure(arguments) => Ok(measure::measure(&config, &arguments)?),
         Verb::Preview(arguments) => Ok(preview::preview(&config, &arguments)?),
         Verb::Release(arguments) => Ok(release::release(&config, &arguments)?),
-        Verb::Sampler => Ok(Outcome::Holds),
+        Verb::Sampler | Verb::Collector => Ok(Outcome::Holds),
     }
 }
 

@@ -28,16 +28,33 @@ const LONGEST_GOODBYE: Duration = Duration::from_secs(10);
 /// Environment variables by which the dynamic linker puts other code into a process.
 const PRELOADING: [&str; 3] = ["LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT"];
 
+/// Someone put other code in front of the driver's library.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name} is set: the driver's library is not loaded with other code in front of it")]
+pub struct Preloaded {
+    /// The variable.
+    pub name: &'static str,
+}
+
+/// Looks for variables by which the dynamic linker would put other code in front of the driver's library.
+///
+/// # Errors
+/// [`Preloaded`] where one is set.
+pub fn preloaded() -> Result<(), Preloaded> {
+    let set = |name: &&str| std::env::var_os(name).is_some();
+    match PRELOADING.into_iter().find(set) {
+        Some(name) => Err(Preloaded { name }),
+        None => Ok(()),
+    }
+}
+
 /// Why the sampler's process could not work.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChildError {
     /// Someone put other code in front of the driver's library.
-    #[error("{name} is set: the sampler does not run with other code in front of the driver's library")]
-    Preloaded {
-        /// The variable.
-        name: &'static str,
-    },
+    #[error(transparent)]
+    Preloaded(#[from] Preloaded),
     /// Standard output could not be taken.
     #[error("the sampler's standard output could not be set up")]
     Output(#[source] io::Error),
@@ -64,12 +81,7 @@ enum Order {
 /// [`ChildError`] where it cannot begin.
 pub fn run() -> Result<(), ChildError> {
     system::ignore_stop_signals();
-    if let Some(name) = PRELOADING
-        .into_iter()
-        .find(|name| std::env::var_os(name).is_some())
-    {
-        return Err(ChildError::Preloaded { name });
-    }
+    preloaded()?;
     let output = system::take_stdout().map_err(ChildError::Output)?;
     serve(&mut io::stdin().lock(), output)
 }

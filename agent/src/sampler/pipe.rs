@@ -154,19 +154,21 @@ impl Command {
 #[non_exhaustive]
 pub enum PipeError {
     /// The other end closed the pipe.
-    #[error("the other end of the sampler's pipe was closed")]
+    #[error("the other end of the pipe was closed")]
     Closed,
     /// The pipe failed.
-    #[error("the sampler's pipe failed")]
+    #[error("the pipe failed")]
     Io(#[from] io::Error),
     /// The message claims to be larger than any is.
-    #[error("a message of {found} bytes came through the sampler's pipe, more than {MAX_MESSAGE}")]
+    #[error("a message of {found} bytes came through the pipe, more than {most}")]
     TooLarge {
         /// The length claimed.
         found: usize,
+        /// The bound.
+        most: usize,
     },
     /// The bytes are not a message.
-    #[error("what came through the sampler's pipe is not a message")]
+    #[error("what came through the pipe is not a message")]
     Malformed(#[from] DecodeError),
 }
 
@@ -203,7 +205,7 @@ pub fn read<T: Wire>(pipe: &mut impl Read) -> Result<T, PipeError> {
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(PipeError::Closed),
         Err(e) => return Err(e.into()),
     }
-    let length = length(head)?;
+    let length = length(head, MAX_MESSAGE)?;
     let mut body = vec![0u8; length];
     pipe.read_exact(&mut body)?;
     Ok(cbor::decode_strict(&body)?)
@@ -214,10 +216,19 @@ pub fn read<T: Wire>(pipe: &mut impl Read) -> Result<T, PipeError> {
 /// # Errors
 /// [`PipeError::TooLarge`], [`PipeError::Malformed`].
 pub fn take<T: Wire>(buffer: &mut Vec<u8>) -> Result<Option<T>, PipeError> {
+    take_up_to(buffer, MAX_MESSAGE)
+}
+
+/// The same where messages are of at most `most` bytes. What the buffer must hold for one is known from its first four bytes, so it
+/// need never grow beyond that.
+///
+/// # Errors
+/// As [`take`].
+pub fn take_up_to<T: Wire>(buffer: &mut Vec<u8>, most: usize) -> Result<Option<T>, PipeError> {
     let Some((head, rest)) = buffer.split_first_chunk::<4>() else {
         return Ok(None);
     };
-    let length = length(*head)?;
+    let length = length(*head, most)?;
     let Some(body) = rest.get(..length) else {
         return Ok(None);
     };
@@ -226,10 +237,10 @@ pub fn take<T: Wire>(buffer: &mut Vec<u8>) -> Result<Option<T>, PipeError> {
     Ok(Some(message))
 }
 
-fn length(head: [u8; 4]) -> Result<usize, PipeError> {
+fn length(head: [u8; 4], most: usize) -> Result<usize, PipeError> {
     let found = usize::try_from(u32::from_be_bytes(head)).unwrap_or(usize::MAX);
-    if found > MAX_MESSAGE {
-        return Err(PipeError::TooLarge { found });
+    if found > most {
+        return Err(PipeError::TooLarge { found, most });
     }
     Ok(found)
 }

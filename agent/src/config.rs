@@ -16,6 +16,8 @@ use weighbridge::document::{Document, Field, stray_variable};
 const DEFAULT_FILE: &str = "/etc/weighbridge/agent.toml";
 /// What the names of this program's environment variables begin with.
 const PREFIX: &str = "WEIGHBRIDGE_AGENT_";
+/// The longest time from one round of evidence to the next.
+const HOURS_OF_A_YEAR: u32 = 8_760;
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +132,14 @@ pub struct Settings {
         env = "WEIGHBRIDGE_AGENT_BURST_SECONDS"
     )]
     pub burst_seconds: Option<u32>,
+    /// Time from one round of hardware evidence to the next, in hours, at most 8760; 0 holds one after each start and when the verifier draws one [default: 24]
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOURS",
+        env = "WEIGHBRIDGE_AGENT_EVIDENCE_PERIOD_H"
+    )]
+    pub evidence_period_h: Option<u32>,
     /// Environment variables, by name, that the sampler's process inherits; no other reaches the driver's library [default: none; with an NVML library of your own, all but LD_* and GLIBC_*]
     #[arg(
         long,
@@ -159,6 +169,7 @@ impl Settings {
             allow_trial: self.allow_trial.or(below.allow_trial),
             burst_every_seconds: self.burst_every_seconds.or(below.burst_every_seconds),
             burst_seconds: self.burst_seconds.or(below.burst_seconds),
+            evidence_period_h: self.evidence_period_h.or(below.evidence_period_h),
             sampler_environment: self.sampler_environment.or(below.sampler_environment),
             log: self.log.or(below.log),
         }
@@ -182,6 +193,7 @@ impl Settings {
             allow_trial: root.optional("allow_trial", Field::flag),
             burst_every_seconds: root.optional("burst_every_seconds", seconds),
             burst_seconds: root.optional("burst_seconds", seconds),
+            evidence_period_h: root.optional("evidence_period_h", number),
             sampler_environment: root.optional("sampler_environment", |f| f.list(Field::text)),
             log: root.optional("log", Field::text),
         };
@@ -200,6 +212,10 @@ fn place(field: &Field<'_, '_>) -> Result<PathBuf, String> {
 }
 
 fn seconds(field: &Field<'_, '_>) -> Result<u32, String> {
+    number(field)
+}
+
+fn number(field: &Field<'_, '_>) -> Result<u32, String> {
     let count = field.integer(0..=u32::MAX.into())?;
     u32::try_from(count).map_err(|e| e.to_string())
 }
@@ -294,6 +310,8 @@ pub struct Config {
     pub burst_every_seconds: u32,
     /// Length of a burst, in seconds.
     pub burst_seconds: u32,
+    /// Time from one round of evidence to the next, in hours; 0 for none but after a start and when one is drawn.
+    pub evidence_period_h: u32,
     /// Names of the environment variables that the sampler inherits.
     pub sampler_environment: Option<Vec<String>>,
     /// Log filter.
@@ -373,6 +391,14 @@ impl Config {
                 bounds: "8 and 1048576",
             });
         }
+        let hours = settings.evidence_period_h.unwrap_or(24);
+        if hours > HOURS_OF_A_YEAR {
+            return Err(ConfigError::Bounds {
+                key: "evidence_period_h",
+                found: hours.into(),
+                bounds: "0 and 8760",
+            });
+        }
         let explicit = settings.proxy.filter(|url| !url.is_empty()).map(|url| Proxy {
             url,
             except: String::new(),
@@ -390,6 +416,7 @@ impl Config {
             allow_trial: settings.allow_trial.unwrap_or(false),
             burst_every_seconds: settings.burst_every_seconds.unwrap_or(600),
             burst_seconds: settings.burst_seconds.unwrap_or(60),
+            evidence_period_h: hours,
             sampler_environment: settings.sampler_environment,
             log: settings.log.unwrap_or_else(|| "info".to_owned()),
         })
@@ -446,7 +473,7 @@ mod tests {
     fn every_setting_is_a_key_of_the_file_and_the_packaged_file_shows_it() {
         let packaged = include_str!("../../packaging/agent.toml");
         let known = variables();
-        assert_eq!(known.len(), 13);
+        assert_eq!(known.len(), 14);
         for name in known {
             let key = name.strip_prefix(PREFIX).unwrap().to_lowercase();
             if key == "config" {
@@ -484,6 +511,7 @@ mod tests {
         assert_eq!(config.state_dir, Path::new("/b"));
         assert_eq!(config.spool_max_bytes, 64 << 20);
         assert_eq!(config.report_seconds_max, 900);
+        assert_eq!(config.evidence_period_h, 24);
     }
 
     #[test]
@@ -492,6 +520,13 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(said.contains("report_seconds") && said.contains("30"), "{said}");
+        let said = Config::resolve(parse("evidence_period_h = 8761").unwrap(), None)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            said.contains("evidence_period_h") && said.contains("8760"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl Draft {
                 report_seconds: self.report_seconds,
                 trial: self.trial,
                 agent_starts: self.agent_starts,
-                round: self.round.as_ref().map(|r| r.claims.clone()),
+                round: self.round_at(place).map(|r| r.claims.clone()),
             },
         }
     }
@@ -83,13 +83,20 @@ impl Draft {
     /// # Errors
     /// [`SignError`].
     pub fn seal(&self, place: &Place, key: &dyn Signer) -> Result<Sealed, SignError> {
-        let answers = self.round.as_ref().map_or_else(Vec::new, |r| r.answers.clone());
+        let answers = self.round_at(place).map_or_else(Vec::new, |r| r.answers.clone());
         sign(self.claims(place), self.accelerators.clone(), answers, key)
+    }
+
+    /// The round, unless the chain that it froze is not the one that the report stands in: the chain was begun anew since.
+    fn round_at(&self, place: &Place) -> Option<&HeldRound> {
+        self.round
+            .as_ref()
+            .filter(|round| round.claims.chain == place.chain)
     }
 }
 
 /// Moves a sealed report to another place: the same statement about the same time, in another chain. The challenge and the checkpoint stay
-/// those that it was made with.
+/// those that it was made with. A round of evidence is left out: it is bound to the chain that was.
 ///
 /// # Errors
 /// [`SpoolError`] where the bundle cannot be read or signed.
@@ -100,7 +107,7 @@ pub fn reseal(bundle: &[u8], place: &Place, key: &dyn Signer) -> Result<Sealed, 
     claims.report.sequence = place.sequence;
     claims.report.previous = place.previous;
     claims.report.successor.clone_from(&place.successor);
+    claims.report.round = None;
     let accelerators = opened.accelerators.into_iter().flatten().collect();
-    let evidence = opened.evidence.into_iter().flatten().collect();
-    Ok(sign(claims, accelerators, evidence, key)?)
+    Ok(sign(claims, accelerators, Vec::new(), key)?)
 }

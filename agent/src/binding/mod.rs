@@ -5,7 +5,7 @@
 //! started for one round: it opens the driver, asks device after device and says through a pipe what came of it. So a device that does not answer
 //! costs that process and its own answer; the sampler goes on, and the other devices are asked by another collector.
 //!
-//! Decides: what a device that gave no evidence is said to have done. Trusts nothing that comes out of the
+//! Decides: when a round is due ([`rounds`]), and what a device that gave no evidence is said to have done. Trusts nothing that comes out of the
 //! collector beyond its shape and size. Does not look into the evidence, which is for the verifier to appraise.
 //!
 //! Only GPUs are asked. The reports of NVSwitches come through another library (NSCQ, `libnvidia-nscq`), which the agent does not
@@ -14,6 +14,8 @@
 pub mod collection;
 pub mod collector;
 pub mod message;
+pub mod rounds;
 
 pub use collection::{Collected, Collection, CollectorOptions};
 pub use message::Attestee;
+pub use rounds::{Frozen, Rounds};

@@ -11,6 +11,7 @@ mod devices;
 mod kept;
 mod node;
 mod reporter;
+mod rounds;
 mod salts;
 mod survey;
 

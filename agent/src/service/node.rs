@@ -8,6 +8,8 @@ use super::control::{Answer, Ask, Asked, Control};
 use super::courier_task::CourierTask;
 use super::devices::Devices;
 use super::reporter::{Identity, Now, Reporter, ReporterError};
+use super::rounds::Evidence;
+use crate::binding::{Collection, CollectorOptions, Rounds};
 use crate::clock::{Clock, SleepWatch, SystemClock};
 use crate::config::Config;
 use crate::delivery::{Backoff, Courier};
@@ -32,6 +34,9 @@ use weighbridge::crypto::Entropy;
 use weighbridge::report::ChainLink;
 use weighbridge::telemetry::{DeviceState, GapReason};
 use weighbridge::time::SECOND;
+
+/// Nanoseconds in an hour.
+const HOUR: u64 = 3_600 * SECOND;
 
 /// How often the enrolment is looked for while there is none.
 const ENROLMENT_POLL: Duration = Duration::from_secs(2);
@@ -119,9 +124,19 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
         stop: delivery_stop.clone(),
     };
     let delivery = tokio::spawn(task.run());
-    let (supervisor, events) = Supervisor::start(config.supervisor()?, Arc::clone(&clock));
+    let sampler = config.supervisor()?;
+    let evidence = Evidence::new(
+        Rounds::new(
+            u64::from(config.evidence_period_h).saturating_mul(HOUR),
+            spool.round_challenge()?,
+        ),
+        Collection::new(CollectorOptions::beside(&sampler), Arc::clone(&clock)),
+        Arc::clone(&spool),
+    );
+    let (supervisor, events) = Supervisor::start(sampler, Arc::clone(&clock));
     let mut node = Node {
         reporter,
+        evidence,
         spool,
         clock,
         supervisor,
@@ -130,7 +145,7 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
         condition: Condition::Reporting,
         disk: None,
         devices: Devices::default(),
-        released: false,
+        hold: Hold::InUse,
         waiting: Vec::new(),
         watchdog: Watchdog::default(),
         sleep: SleepWatch::begin(),
@@ -147,10 +162,24 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
     Ok(())
 }
 
+/// How this agent's processes hold the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    /// They use it.
+    InUse,
+    /// It is to be let go of: first by the collector, if one is at work.
+    Collector,
+    /// Then by the sampler.
+    Sampler,
+    /// None holds it.
+    Released,
+}
+
 /// What the loop holds.
 #[derive(Debug)]
 struct Node {
     reporter: Reporter,
+    evidence: Evidence,
     spool: Arc<Spool>,
     clock: Arc<dyn Clock>,
     supervisor: Supervisor,
@@ -159,7 +188,7 @@ struct Node {
     condition: Condition,
     disk: Option<String>,
     devices: Devices,
-    released: bool,
+    hold: Hold,
     /// Askers who wait until the driver was let go of or taken up again.
     waiting: Vec<Asked>,
     watchdog: Watchdog,
@@ -196,10 +225,18 @@ impl Node {
                     if changed.is_ok() {
                         let followed = self.reporter.follow_standing().map(|()| None);
                         self.sealed(followed);
+                        if matches!(*self.delivering.borrow(), Delivering::Works { .. }) {
+                            self.evidence.answered();
+                        }
                     }
                 }
+                collected = self.evidence.end() => self.evidence.ended(collected, &mut self.reporter),
                 asked = control.next() => self.asked(asked).await,
                 () = stop.wait() => return,
+            }
+            self.follow_release().await;
+            if self.hold == Hold::InUse {
+                self.evidence.consider(&self.reporter, self.clock.boot_now());
             }
             self.name_condition();
         }
@@ -245,7 +282,8 @@ impl Node {
             }
             SamplerEvent::Restarted { .. } => info!("another sampler was started"),
             SamplerEvent::Released { left_behind, .. } => {
-                self.released = true;
+                let left_behind = left_behind.saturating_add(self.evidence.left_behind());
+                self.hold = Hold::Released;
                 self.devices = Devices::default();
                 self.reporter.set_released(true);
                 let held = match left_behind {
@@ -259,7 +297,7 @@ impl Node {
                 ));
             }
             SamplerEvent::Resumed { .. } => {
-                self.released = false;
+                self.hold = Hold::InUse;
                 self.reporter.set_released(false);
                 self.answer_waiting("the driver is taken up again");
             }
@@ -271,6 +309,7 @@ impl Node {
             Ok(Some(link)) => {
                 info!(sequence = link.sequence, digest = %link.digest, "sealed a report");
                 self.disk = None;
+                self.evidence.sealed();
                 self.wake.notify_one();
             }
             Ok(None) if self.reporter.unstored() == 0 => self.disk = None,
@@ -281,11 +320,16 @@ impl Node {
 
     async fn asked(&mut self, asked: Asked) {
         match asked.request.ask {
-            Ask::Release if self.released => asked.answer(&Answer::text("the driver is let go of already")),
-            Ask::Resume if !self.released => asked.answer(&Answer::text("the driver is in use")),
+            Ask::Release if self.hold == Hold::Released => {
+                asked.answer(&Answer::text("the driver is let go of already"))
+            }
+            Ask::Resume if self.hold != Hold::Released => asked.answer(&Answer::text("the driver is in use")),
             Ask::Release => {
                 self.waiting.push(asked);
-                self.supervisor.release().await;
+                if self.hold == Hold::InUse {
+                    self.evidence.stop();
+                    self.hold = Hold::Collector;
+                }
             }
             Ask::Resume => {
                 self.waiting.push(asked);
@@ -298,6 +342,14 @@ impl Node {
                     .unwrap_or_else(|e| Answer::error(Sentence(&e).to_string()));
                 asked.answer(&answer);
             }
+        }
+    }
+
+    /// Has the sampler let go of the driver once the collector has, where that was asked for. Sampling goes on until then.
+    async fn follow_release(&mut self) {
+        if self.hold == Hold::Collector && !self.evidence.asking() {
+            self.hold = Hold::Sampler;
+            self.supervisor.release().await;
         }
     }
 
@@ -345,7 +397,14 @@ impl Node {
 
     /// Lets go of the driver and seals what there is.
     async fn end(mut self) {
-        self.supervisor.shutdown().await;
+        self.evidence.stop();
+        let collected = async {
+            if self.evidence.asking() {
+                let collected = self.evidence.end().await;
+                self.evidence.ended(collected, &mut self.reporter);
+            }
+        };
+        tokio::join!(collected, self.supervisor.shutdown());
         match self.reporter.finish(now(self.clock.as_ref())) {
             Ok(Some(link)) => info!(sequence = link.sequence, "sealed the last report"),
             Ok(None) => {}

@@ -4,10 +4,12 @@
 //! sends nothing: frames and the time come in as arguments, so that long traces run in-process on a clock of their own. Trusts the
 //! frames for their shape only. Does not establish that they are true.
 
+mod round;
+
 use super::kept::KeptLeaves;
 use super::salts::Salts;
 use crate::devices::host::HostFacts;
-use crate::draft::Draft;
+use crate::draft::{Draft, HeldRound};
 use crate::keys::NodeKey;
 use crate::sentence::Sentence;
 use crate::spool::{Life, Spool, SpoolError, Standing};
@@ -120,6 +122,8 @@ pub struct Reporter {
     last_tick: BootNanos,
     unstored: VecDeque<(Draft, Vec<u8>, Life)>,
     retry_at: BootNanos,
+    /// A round that was held, until a report carries it.
+    round: Option<HeldRound>,
 }
 
 impl Reporter {
@@ -181,6 +185,7 @@ impl Reporter {
             last_tick: start,
             unstored: VecDeque::new(),
             retry_at: now.boot,
+            round: None,
             facts,
         };
         reporter
@@ -326,6 +331,12 @@ impl Reporter {
         self.unstored.len()
     }
 
+    /// What the verifier last said, as it was followed.
+    #[must_use]
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
     fn take_inventory(&mut self, inventory: &Inventory) {
         let before = std::mem::replace(&mut self.inventory, inventory.clone());
         if before.driver != inventory.driver {
@@ -436,7 +447,9 @@ impl Reporter {
         KeptLeaves::add(&mut self.kept, finished.windows);
         let since = now.boot.since(end).checked_div(SECOND).unwrap_or(0);
         let wall_end = now.wall.plus(i64::try_from(since).unwrap_or(0).saturating_neg());
-        let draft = self.draft(start, end, wall_end, now.source, finished.accelerators);
+        let mut draft = self.draft(start, end, wall_end, now.source, finished.accelerators);
+        // A round that ended after the report did rides in the next: what is carried was all there when its carrier ended.
+        draft.round = self.round.take_if(|round| round.claims.ended <= end);
         let windows = KeptLeaves::encode(std::mem::take(&mut self.kept));
         let life = Life {
             boot: self.facts.boot_id,
@@ -452,7 +465,11 @@ impl Reporter {
         if self.unstored.len() >= MAX_UNSTORED {
             // The oldest goes; the verifier sees the hole between the times of the reports around it.
             warn!("the disk takes no reports and memory holds no more: the oldest was dropped");
-            self.unstored.pop_front();
+            let dropped = self.unstored.pop_front();
+            // A round of evidence is not of the time of its carrier: the next may carry it.
+            draft.round = draft
+                .round
+                .or_else(|| dropped.and_then(|(draft, ..)| draft.round));
         }
         self.unstored.push_back((draft, windows, life));
         let link = self.store_unstored(now)?;

@@ -7,14 +7,14 @@ use weighbridge::telemetry::{
 };
 
 /// A node with synthetic devices, in a directory.
-struct Node {
+pub(super) struct Node {
     dir: tempfile::TempDir,
-    key: NodeKey,
+    pub(super) key: NodeKey,
     wall_at_boot: i64,
 }
 
 impl Node {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let key = NodeKey::load_or_create(&dir.path().join("node.key"), &Entropy::system()).unwrap();
         Self {
@@ -24,12 +24,12 @@ impl Node {
         }
     }
 
-    fn spool(&self) -> Arc<Spool> {
+    pub(super) fn spool(&self) -> Arc<Spool> {
         let path = self.dir.path().join("spool.redb");
         Arc::new(Spool::open(&path, 1 << 30, &Entropy::system()).unwrap().0)
     }
 
-    fn now(&self, seconds: f64) -> Now {
+    pub(super) fn now(&self, seconds: f64) -> Now {
         Now {
             boot: BootNanos((seconds * 1e9) as u64),
             wall: UnixSeconds(self.wall_at_boot + seconds as i64),
@@ -37,7 +37,7 @@ impl Node {
         }
     }
 
-    fn reporter(&self, spool: &Arc<Spool>, seconds: f64) -> Reporter {
+    pub(super) fn reporter(&self, spool: &Arc<Spool>, seconds: f64) -> Reporter {
         let identity = Identity {
             verifier: VerifierId([3; 32]),
             node: NodeId([1; 17]),
@@ -61,7 +61,7 @@ impl Node {
         .unwrap()
     }
 
-    fn reports(&self, spool: &Spool) -> Vec<VerifiedReport> {
+    pub(super) fn reports(&self, spool: &Spool) -> Vec<VerifiedReport> {
         let mut found = Vec::new();
         let mut from = 0;
         while let Some(waiting) = spool.next_waiting(from).unwrap() {
@@ -73,7 +73,7 @@ impl Node {
     }
 }
 
-fn inventory() -> Frame {
+pub(super) fn inventory() -> Frame {
     Frame {
         inventory: Some(Inventory {
             at: BootNanos(100 * SECOND),
@@ -122,7 +122,7 @@ fn inventory() -> Frame {
 }
 
 /// A tick at which the device has used 400 W since boot.
-fn tick(seconds: f64) -> Frame {
+pub(super) fn tick(seconds: f64) -> Frame {
     let at = BootNanos((seconds * 1e9) as u64);
     Frame {
         inventory: None,
@@ -153,7 +153,7 @@ fn tick(seconds: f64) -> Frame {
 }
 
 /// Runs ticks once a second in `range`, each two milliseconds after the second.
-fn run(node: &Node, reporter: &mut Reporter, range: std::ops::Range<u32>) {
+pub(super) fn run(node: &Node, reporter: &mut Reporter, range: std::ops::Range<u32>) {
     for second in range {
         let at = f64::from(second) + 0.002;
         reporter.frame(&tick(at), node.now(at + 0.01)).unwrap();

@@ -23,14 +23,14 @@ use record::REPORTS_KEPT_DAYS;
 use redb::backends::InMemoryBackend;
 use redb::{ReadableTable, StorageBackend};
 use shelf::{
-    ANSWERS, BUNDLES, CHAIN, COUNTERS, ENTRIES, LIFE, META, PLACES, QUEUE, STANDING, WINDOWS, entry, prune,
-    read, size, store, write,
+    ANSWERS, BUNDLES, CHAIN, COUNTERS, ENTRIES, LIFE, META, PLACES, QUEUE, ROUND, STANDING, WINDOWS, entry,
+    prune, read, size, store, write,
 };
 use std::path::Path;
 use tracing::warn;
 use weighbridge::cbor;
 use weighbridge::crypto::{Entropy, SignError};
-use weighbridge::id::{BootId, ChainId, Digest};
+use weighbridge::id::{BootId, ChainId, Challenge, Digest};
 use weighbridge::report::{ChainLink, Successor};
 use weighbridge::time::{BootNanos, UnixSeconds};
 
@@ -160,6 +160,23 @@ impl Spool {
     pub fn remember(&self, standing: &Standing) -> Result<(), SpoolError> {
         self.db
             .change(|txn| write(&mut txn.open_table(META)?, STANDING, standing))
+    }
+
+    /// The challenge on which a round of evidence was begun last.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    pub fn round_challenge(&self) -> Result<Option<Challenge>, SpoolError> {
+        self.db.look(|txn| read(&txn.open_table(META)?, ROUND))
+    }
+
+    /// Notes that a round of evidence is begun on this challenge, which serves no other one from then on, whatever befalls this one.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    pub fn begin_round(&self, challenge: &Challenge) -> Result<(), SpoolError> {
+        self.db
+            .change(|txn| write(&mut txn.open_table(META)?, ROUND, challenge))
     }
 
     /// Notes a start of the agent; returns where it last was, if it knows, and the starts since the last report, this one included.

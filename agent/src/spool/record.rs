@@ -34,6 +34,8 @@ weighbridge::record! {
         4 => windows_kept_days: u32,
         /// Whether the verifier reads the profile that is written here.
         5 => profile_read: bool,
+        /// The challenge with which it last drew a round of evidence.
+        6 => drawn: Option<Challenge>,
     }
 }
 
@@ -51,6 +53,7 @@ impl Default for Standing {
             trial: false,
             windows_kept_days: REPORTS_KEPT_DAYS,
             profile_read: true,
+            drawn: None,
         }
     }
 }
@@ -70,6 +73,9 @@ impl Standing {
     /// Takes over what `told` asks for. Returns what is not done, and why, in one sentence.
     pub fn follow(&mut self, told: &Instructions, accepts: &Acceptance) -> Option<String> {
         self.challenge = Some(told.challenge);
+        if told.round {
+            self.drawn = Some(told.challenge);
+        }
         // Windows of ten years fill any disk; the operator's bound on the spool cuts in long before.
         self.windows_kept_days = told.windows_kept_days.min(3_660);
         self.profile_read = told.profiles.iter().any(|p| p == PROFILE);
@@ -192,6 +198,26 @@ mod tests {
             profiles: vec![PROFILE.to_owned()],
             round: false,
         }
+    }
+
+    #[test]
+    fn a_draw_is_remembered_until_the_next() {
+        let accepts = Acceptance {
+            shortest: 60,
+            longest: 900,
+            trial: false,
+        };
+        let mut standing = Standing::default();
+        standing.follow(&told(300, false), &accepts);
+        assert_eq!(standing.drawn, None);
+        let drawn = Instructions {
+            challenge: Challenge([2; 32]),
+            round: true,
+            ..told(300, false)
+        };
+        standing.follow(&drawn, &accepts);
+        standing.follow(&told(300, false), &accepts);
+        assert_eq!(standing.drawn, Some(Challenge([2; 32])));
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(super) const PLACES: TableDefinition<'_, (&[u8; 16], u64), u64> = TableDefin
 
 pub(super) const CHAIN: &str = "chain";
 pub(super) const STANDING: &str = "standing";
+pub(super) const ROUND: &str = "round";
 pub(super) const LIFE: &str = "life";
 pub(super) const COUNTERS: &str = "counters";
 

@@ -237,7 +237,7 @@ fn a_challenge_is_answered_once_and_starts_are_counted_until_a_report() {
     let (before, starts) = spool.started(now.0, now.1, now.2).unwrap();
     assert_eq!((before.unwrap().starts, starts), (1, 2));
     let standing = Standing {
-        challenge: Some(weighbridge::id::Challenge([7; 32])),
+        challenge: Some(Challenge([7; 32])),
         ..Standing::default()
     };
     spool.remember(&standing).unwrap();

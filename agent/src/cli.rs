@@ -157,7 +157,9 @@ fn perform(cli: Cli) -> Result<Outcome, Box<dyn Error>> {
         }
         Verb::Doctor { format } => {
             let survey = runtime()?.block_on(service::look(config.supervisor()?))?;
+            let signing = runtime()?.block_on(service::signing(config.supervisor()?, &survey.inventory))?;
             let further = runtime()?.block_on(service::checkup(&config, &SystemClock));
+            let further = signing.into_iter().chain(further).collect();
             let well = doctor::run(&survey, further, format, &mut Readable(std::io::stdout().lock()))?;
             Ok(outcome(well))
         }

@@ -92,6 +92,7 @@ pub fn preview(config: &Config, arguments: &Arguments) -> Result<Outcome, Previe
         "bytes": bundle.len(),
         "token": report.claims,
         "accelerators": report.accelerators,
+        "evidence": report.evidence,
     });
     say(&serde_json::to_string_pretty(&shown)?);
     Ok(Outcome::Holds)

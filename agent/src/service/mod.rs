@@ -13,6 +13,7 @@ mod node;
 mod reporter;
 mod rounds;
 mod salts;
+mod signing;
 mod survey;
 
 pub use checkup::checkup;
@@ -22,4 +23,5 @@ pub use kept::{KeptLeaves, ShowError, Shown};
 pub(crate) use node::now;
 pub use node::{RunError, run};
 pub use reporter::{Identity, Now, Reporter, ReporterError};
+pub use signing::signing;
 pub use survey::{LookError, look, survey};

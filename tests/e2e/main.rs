@@ -15,6 +15,8 @@
     reason = "tests: where one panics it fails, and names say what they show"
 )]
 
+/// What devices sign, collected by the agent.
+mod agent_evidence;
 /// What machines read of the agent, against its document.
 mod agent_json;
 /// What the verifier keeps to appraise devices with.

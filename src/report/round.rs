@@ -4,6 +4,7 @@
 //! report signed after they arrived, each as a submodule of its own (`evidence-0`, `evidence-1`, …) that the token names by digest, so that raw
 //! evidence can be left out of what is shown. It covers the reports up to the frozen one, never the report that carries it.
 
+use super::ReportTime;
 use crate::cbor::{self, Bytes, DecodeError, Decoder, Encoder, Wire};
 use crate::id::{ChainId, Challenge, DeviceUuid, Digest};
 use crate::time::BootNanos;
@@ -29,6 +30,15 @@ crate::record! {
         /// Boot time after the last answer.
         #[serde(rename = "ended_boot_ns")]
         6 => ended: BootNanos,
+    }
+}
+
+impl RoundClaims {
+    /// Whether it was held after the report that it froze, and before the end of the one that carries it: it covers nothing of the latter.
+    #[must_use]
+    pub fn is_in_order(&self, carrier: &ReportTime) -> bool {
+        let of_earlier = self.covers_to <= carrier.start && self.covers_to <= self.begun;
+        of_earlier && self.begun <= self.ended && self.ended <= carrier.end
     }
 }
 
@@ -168,6 +178,14 @@ crate::record! {
         2 => device: Option<DeviceUuid>,
         /// What it answered.
         3 => answer: Answer,
+    }
+}
+
+impl EvidenceClaims {
+    /// Whether the device signed something, whatever that is worth.
+    #[must_use]
+    pub fn is_evidence(&self) -> bool {
+        matches!(self.answer, Answer::Evidence(_))
     }
 }
 

@@ -21,6 +21,9 @@ CREATE TABLE entry (
     sequence INTEGER,
     -- How a report stood to what was held: 0 first, 1 follows, 2 late, 3 + n after a gap of n.
     continuity INTEGER,
+    -- How the round of hardware evidence stands that a report carries (its code), and the challenge that it answers.
+    round INTEGER,
+    challenge BLOB,
     body BLOB
 ) STRICT;
 -- kind 0 is a report: one statement for each place in a chain. It is the only index over all reports: a second one, by node and leaf,
@@ -29,6 +32,9 @@ CREATE UNIQUE INDEX entry_place ON entry (node, chain, sequence) WHERE kind = 0;
 CREATE INDEX entry_kind ON entry (kind, leaf) WHERE kind <> 0;
 -- By whose it is and what it says: a fork that is offered again is known by it, and a finding is found.
 CREATE INDEX entry_digest ON entry (kind, node, digest) WHERE kind <> 0;
+
+-- Reports that carry a round are few: an ordinary one writes nothing here.
+CREATE INDEX entry_round ON entry (node, challenge, round) WHERE round IS NOT NULL;
 
 -- Hashes of the tree in tiles of 256, at levels 0, 8, 16, … (C2SP tlog-tiles). The last tile of a level may be partial.
 CREATE TABLE tile (
@@ -86,6 +92,15 @@ CREATE TABLE facts (
     before INTEGER,
     body BLOB NOT NULL
 ) STRICT;
+
+-- What a node's rounds of hardware evidence come to, up to and including the round of leaf `upto`. `open` is the leaf of the newest round
+-- where a manifest or an OCSP reply that was not held may still change what it comes to. It can be made again from the entries.
+CREATE TABLE evidence (
+    node BLOB PRIMARY KEY,
+    upto INTEGER NOT NULL,
+    open INTEGER,
+    body BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- The sums of a node's day, written together with its facts.
 CREATE TABLE day (

@@ -158,6 +158,7 @@ impl Findings {
                 node: None,
                 place: None,
                 continuity: None,
+                round: None,
                 at: new.at,
                 body,
             };

@@ -119,6 +119,7 @@ pub async fn init(config: &Config, clock: Arc<dyn Clock>) -> Result<Made, InitEr
             node: None,
             place: None,
             continuity: None,
+            round: None,
             at,
             body,
         })

@@ -29,7 +29,7 @@ crate::code! {
         ChallengeUsed = 2 => "answers a challenge that another round has answered before",
         /// The report that it says it froze is not held at that place.
         PlaceUnknown = 3 => "froze a report that is not held of this node",
-        /// Its times contradict each other or those of the report that carries it.
+        /// Its times contradict each other, or those of the report that it froze or of the one that carries it.
         TimesWrong = 4 => "names times that contradict each other",
     }
 }

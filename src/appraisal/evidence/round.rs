@@ -8,9 +8,7 @@ use crate::hardware::nvidia::{
     Appraisal, Collateral, DeviceChain, Presented, Report, Rim, RimError, Terms, appraise, known_to_responder,
 };
 use crate::id::{DeviceUuid, Digest, VerifierId};
-use crate::report::{
-    Answer, Attester, EvidenceClaims, NvidiaEvidence, ReportTime, RoundClaims, VerifiedReport,
-};
+use crate::report::{Answer, Attester, EvidenceClaims, NvidiaEvidence, VerifiedReport};
 use crate::time::{BootNanos, SECOND, UnixSeconds};
 use crate::x509::ocsp::{OcspError, Reply};
 use crate::x509::{Certificate, CertificateError, Links};
@@ -140,7 +138,7 @@ pub fn appraise_round(
     }
     .nonce();
     let time = &claims.report.time;
-    let standing = if terms.standing == RoundStanding::Good && !in_order(round, time) {
+    let standing = if terms.standing == RoundStanding::Good && !round.is_in_order(time) {
         RoundStanding::TimesWrong
     } else {
         terms.standing
@@ -213,12 +211,6 @@ pub fn appraise_round(
         }
     }
     Some(result)
-}
-
-/// Whether a round was held after the report that it froze, and before the end of the one that carries it: it covers nothing of the latter.
-fn in_order(round: &RoundClaims, carrier: &ReportTime) -> bool {
-    let of_earlier = round.covers_to <= carrier.start && round.covers_to <= round.begun;
-    of_earlier && round.begun <= round.ended && round.ended <= carrier.end
 }
 
 /// How the driver names each accelerator of a report.

@@ -5,8 +5,9 @@
 //! the entries hold everything. Folding is the core's part.
 
 use super::Around;
-use crate::store::{Change, DayRow, FactsRow, NodeRow, RefusalRow, Store, StoreError};
+use crate::store::{Change, DayRow, EvidenceRow, FactsRow, NodeRow, RefusalRow, Store, StoreError};
 use std::collections::BTreeSet;
+use weighbridge::appraisal::evidence::{NodeEvidence, RoundStanding};
 use weighbridge::appraisal::{ChainHead, DAYS, NodeDay, NodeRecord, RefusalCount, day_of};
 use weighbridge::cbor;
 use weighbridge::id::Digest;
@@ -74,7 +75,7 @@ impl Kept {
                 match Copy::of(held.body.as_deref(), &held.digest, node) {
                     Copy::Whole(report) => {
                         kept.load_day(store, day_of(&report, held.at)).await?;
-                        kept.fold(&report, held.at, held.continuity, held.leaf);
+                        kept.fold(&report, held.at, held.continuity, held.round, held.leaf);
                     }
                     Copy::Damaged => {
                         let place = ChainHead {
@@ -118,7 +119,7 @@ impl Kept {
         Ok(())
     }
 
-    /// Reads the days, for conditions that look at long periods, and the refusals.
+    /// Reads the days, for conditions that look at long periods, what the rounds of hardware evidence came to, and the refusals.
     pub(crate) async fn complete(
         mut self,
         store: &dyn Store,
@@ -135,6 +136,9 @@ impl Kept {
         }
         while self.record.days.len() > usize::from(DAYS) {
             drop(self.record.days.pop_first());
+        }
+        if let Some(row) = store.evidence(node.id).await? {
+            self.record.evidence = rounds_of(&row).unwrap_or_default();
         }
         let refusals = store.refusals(node.id).await?;
         self.record.facts.refusals = refusals.iter().map(count).collect();
@@ -156,8 +160,15 @@ impl Kept {
     }
 
     /// Folds a report in.
-    pub(crate) fn fold(&mut self, report: &VerifiedReport, at: UnixSeconds, how: Continuity, leaf: u64) {
-        self.changed.extend(self.record.absorb(report, at, how, None));
+    pub(crate) fn fold(
+        &mut self,
+        report: &VerifiedReport,
+        at: UnixSeconds,
+        how: Continuity,
+        round: Option<RoundStanding>,
+        leaf: u64,
+    ) {
+        self.changed.extend(self.record.absorb(report, at, how, round));
         self.counted(leaf);
         self.unsaved = self.unsaved.saturating_add(1);
     }
@@ -201,7 +212,7 @@ impl Kept {
 }
 
 /// What is left of a report that was held.
-pub(super) enum Copy {
+pub(crate) enum Copy {
     /// All of it, verified again with the node's key: the store is not trusted either.
     Whole(Box<VerifiedReport>),
     /// Its time was over, and its body was deleted; what it added was written before.
@@ -211,7 +222,7 @@ pub(super) enum Copy {
 }
 
 impl Copy {
-    pub(super) fn of(body: Option<&[u8]>, digest: &Digest, node: &NodeRow) -> Self {
+    pub(crate) fn of(body: Option<&[u8]>, digest: &Digest, node: &NodeRow) -> Self {
         let Some(body) = body else {
             return Self::Gone;
         };
@@ -238,6 +249,13 @@ fn end_of(day: i64) -> UnixSeconds {
 fn decoded(row: &DayRow) -> Option<NodeDay> {
     cbor::decode_strict(&row.body)
         .inspect_err(|error| tracing::warn!(node = %row.node, day = row.day, %error, "a node's day cannot be read: its sums are lost, unless the database is restored from a backup"))
+        .ok()
+}
+
+/// What a node's rounds come to, as it was written; `None` where that cannot be read, which is as if there were none.
+pub(crate) fn rounds_of(row: &EvidenceRow) -> Option<NodeEvidence> {
+    cbor::decode_strict(&row.body)
+        .inspect_err(|error| tracing::warn!(node = %row.node, %error, "what a node's rounds of hardware evidence came to cannot be read: they are appraised anew when it sends the next"))
         .ok()
 }
 

@@ -6,6 +6,7 @@
 //! says is true: that is for appraisal and the conditions.
 
 mod refusal;
+mod round;
 mod standing;
 
 pub use refusal::{Reason, Refuser};
@@ -276,6 +277,7 @@ impl Intake {
                         node: Some(standing.node.id),
                         place: Some((link.chain, link.sequence)),
                         continuity: None,
+                        round: None,
                         at,
                         body: bundle,
                     };
@@ -294,17 +296,20 @@ impl Intake {
                 tracing::debug!(node = %standing.node.id, sequence = link.sequence, ?how, ?nonce, "accepted");
                 let at = self.clock.now();
                 standing.kept.load_day(&*self.store, day_of(&report, at)).await?;
+                let round = self.judge_round(standing, &report).await?;
                 let leaf = NewLeaf {
                     kind: LeafKind::Report,
                     digest: link.digest,
                     node: Some(standing.node.id),
                     place: Some((link.chain, link.sequence)),
                     continuity: Some(how),
+                    round,
                     at,
                     body: bundle,
                 };
                 let proof = self.recorder.append(leaf, standing.kept.due(), seen).await?;
-                standing.kept.fold(&report, at, how, proof.leaf);
+                let judged = round.map(|r| r.standing);
+                standing.kept.fold(&report, at, how, judged, proof.leaf);
                 standing.answered_before = Some(standing.answered);
                 standing.answered = proof.leaf.saturating_add(1);
                 standing.nonce = claims.nonce;
@@ -406,6 +411,7 @@ impl Intake {
                 node: Some(node),
                 place: None,
                 continuity: None,
+                round: None,
                 at,
                 body,
             };

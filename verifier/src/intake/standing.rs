@@ -98,13 +98,24 @@ impl Standing {
         challenge(secret, &self.node.id, self.answered)
     }
 
+    /// Whether a challenge was given to this node lately: the outstanding one, or the one before, since a report may be made before the
+    /// answer to the last one was heard.
+    pub(crate) fn gave(&self, secret: &[u8; 32], given: Challenge) -> bool {
+        let is = |answered: u64| challenge(secret, &self.node.id, answered) == given;
+        is(self.answered) || self.answered_before.is_some_and(is)
+    }
+
+    /// Whether a challenge was given in answer to the report at a leaf.
+    pub(crate) fn gave_after(&self, secret: &[u8; 32], leaf: u64, given: Challenge) -> bool {
+        challenge(secret, &self.node.id, leaf.saturating_add(1)) == given
+    }
+
     /// How a report that carries `nonce` stands.
     pub(crate) fn judge_nonce(&self, secret: &[u8; 32], nonce: Option<Challenge>) -> NonceStanding {
         let Some(nonce) = nonce else {
             return NonceStanding::Absent;
         };
-        let given = |n: u64| challenge(secret, &self.node.id, n) == nonce;
-        if given(self.answered) || self.answered_before.is_some_and(given) {
+        if self.gave(secret, nonce) {
             NonceStanding::Fresh
         } else if self.nonce == Some(nonce) {
             NonceStanding::Repeated

@@ -15,7 +15,7 @@ pub use tree::TreeOpenError;
 use crate::cause::with_causes;
 use crate::clock::Clock;
 use crate::identity::Identity;
-use crate::store::{Batch, Change, Entry, Store, StoreError};
+use crate::store::{Batch, Change, Entry, JudgedRound, Store, StoreError};
 use mark::Mark;
 use std::collections::HashSet;
 use std::path::Path;
@@ -91,6 +91,8 @@ pub struct NewLeaf {
     pub place: Option<(ChainId, u64)>,
     /// How a report stood to what was held.
     pub continuity: Option<Continuity>,
+    /// How the round stands that a report carries, if it carries one.
+    pub round: Option<JudgedRound>,
     /// When it was received.
     pub at: UnixSeconds,
     /// The body.
@@ -112,6 +114,7 @@ impl NewLeaf {
             node: act.node,
             place: None,
             continuity: None,
+            round: None,
             at: act.at,
             body,
         }
@@ -523,6 +526,7 @@ impl Writer {
                 node: new.node,
                 place: new.place,
                 continuity: new.continuity,
+                round: new.round,
                 body: new.body,
             });
         }

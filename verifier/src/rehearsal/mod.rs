@@ -2,6 +2,7 @@
 
 mod chain;
 mod enrolment;
+mod evidence;
 mod findings;
 mod ledger;
 mod misconduct;
@@ -225,7 +226,12 @@ impl Node {
     }
 
     fn report(&self, audience: VerifierId, sequence: u64, previous: Option<Digest>) -> (Vec<u8>, Digest) {
-        let claims = TokenClaims {
+        let claims = self.claims(audience, sequence, previous);
+        sign(claims, Vec::new(), Vec::new(), &*self.key).unwrap()
+    }
+
+    fn claims(&self, audience: VerifierId, sequence: u64, previous: Option<Digest>) -> TokenClaims {
+        TokenClaims {
             audience: audience.to_string(),
             issued_at: NOON,
             nonce: Some(self.enrolled.instructions.challenge),
@@ -255,8 +261,7 @@ impl Node {
                 agent_starts: 0,
                 round: None,
             },
-        };
-        sign(claims, Vec::new(), Vec::new(), &*self.key).unwrap()
+        }
     }
 
     async fn deliver(&self, verifier: &Verifier, bundle: Vec<u8>) -> Result<Receipt, RefusalCode> {

@@ -10,9 +10,10 @@ pub use sqlite::SqliteStore;
 
 use std::future::Future;
 use std::pin::Pin;
+use weighbridge::appraisal::evidence::RoundStanding;
 use weighbridge::conditions::Outcome;
 use weighbridge::crypto::PublicKey;
-use weighbridge::id::{ChainId, Digest, NodeId};
+use weighbridge::id::{ChainId, Challenge, Digest, NodeId};
 use weighbridge::ledger::LeafKind;
 use weighbridge::protocol::{EnrolmentState, RefusalCode};
 use weighbridge::report::{Continuity, KeyProtection};
@@ -72,6 +73,15 @@ pub struct LedgerRow {
     pub root: Digest,
 }
 
+/// A round of hardware evidence, as it was judged when the report came that carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JudgedRound {
+    /// How it stands.
+    pub standing: RoundStanding,
+    /// The challenge that it answers.
+    pub challenge: Challenge,
+}
+
 /// A leaf to be written, with its body.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -91,6 +101,8 @@ pub struct Entry {
     pub place: Option<(ChainId, u64)>,
     /// How a report stood to what was held.
     pub continuity: Option<Continuity>,
+    /// How the round stands that a report carries, if it carries one.
+    pub round: Option<JudgedRound>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -216,6 +228,28 @@ pub struct DayRow {
     pub body: Vec<u8>,
 }
 
+/// What a node's rounds of hardware evidence come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvidenceRow {
+    /// The node.
+    pub node: NodeId,
+    /// The leaf of the last round that was looked at.
+    pub upto: u64,
+    /// The leaf of the newest appraised round, where other collateral may change what it comes to.
+    pub open: Option<u64>,
+    /// Their encoding.
+    pub body: Vec<u8>,
+}
+
+/// A node some of whose rounds wait to be appraised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnappraisedRow {
+    /// The node.
+    pub node: NodeId,
+    /// Whether a round was never looked at; else one that was looked at is open.
+    pub new: bool,
+}
+
 /// How a condition of a site stood when that last changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FindingRow {
@@ -290,6 +324,8 @@ pub enum Change {
     Facts(FactsRow),
     /// The sums of a node's day, new or changed.
     Day(DayRow),
+    /// What a node's rounds of hardware evidence come to, new or changed.
+    Evidence(EvidenceRow),
     /// A finding, new or changed.
     Finding(FindingRow),
     /// An act was carried out, or why not (empty: it was).
@@ -318,6 +354,8 @@ pub struct HeldReport {
     pub sequence: u64,
     /// How it stood to what was held when it came.
     pub continuity: Continuity,
+    /// How the round stands that it carries, if it carries one.
+    pub round: Option<RoundStanding>,
     /// The bundle as received; absent where its time was over.
     pub body: Option<Vec<u8>>,
 }
@@ -381,6 +419,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn day(&self, node: NodeId, day: i64) -> Answer<'_, Option<DayRow>>;
     /// The sums of a node's newest days, newest first: a node's clock may name as many as it likes.
     fn days(&self, node: NodeId, limit: u16) -> Answer<'_, Vec<DayRow>>;
+    /// Whether a round of a node has answered a challenge, however it stood.
+    fn is_answered(&self, node: NodeId, challenge: Challenge) -> Answer<'_, bool>;
+    /// The reports of a node after a leaf (all, for `None`) that carry a round which stands good, in the order of the ledger, with bodies.
+    fn rounds(&self, node: NodeId, leaf: Option<u64>, limit: usize) -> Answer<'_, Vec<HeldReport>>;
+    /// The nodes with a round which stands good and was never looked at, or with one that is open.
+    fn unappraised(&self) -> Answer<'_, Vec<UnappraisedRow>>;
+    /// What a node's rounds came to when that was last written.
+    fn evidence(&self, node: NodeId) -> Answer<'_, Option<EvidenceRow>>;
     /// How each condition of each site stood when that last changed.
     fn findings(&self) -> Answer<'_, Vec<FindingRow>>;
     /// Queues an act for the ledger's writer; returns its number.

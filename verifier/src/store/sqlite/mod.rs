@@ -3,9 +3,10 @@
 //! One connection writes; the recorder is its only user in a running verifier. A few others read.
 
 use super::{
-    Answer, Batch, DayRow, DeliveredRow, FactsRow, FindingRow, HeldEntry, HeldReport, LedgerRow, NodeRow,
-    PendingAct, RefusalRow, Store, StoreError, TokenRow,
+    Answer, Batch, DayRow, DeliveredRow, EvidenceRow, FactsRow, FindingRow, HeldEntry, HeldReport, LedgerRow,
+    NodeRow, PendingAct, RefusalRow, Store, StoreError, TokenRow, UnappraisedRow,
 };
+mod rounds;
 mod rows;
 mod write;
 
@@ -21,13 +22,13 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use weighbridge::crypto::PublicKey;
-use weighbridge::id::{ChainId, Digest, NodeId};
+use weighbridge::id::{ChainId, Challenge, Digest, NodeId};
 use weighbridge::ledger::LeafKind;
 use weighbridge::protocol::RefusalCode;
 use weighbridge::time::UnixSeconds;
 
 const SCHEMA: &str = include_str!("../../../migrations/0001.sql");
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 /// The leaves of a node's reports that came after its sums: those that begin something, and those that extend the chains of these.
 macro_rules! tail {
@@ -40,13 +41,13 @@ macro_rules! tail {
 
 /// What is asked of each node by `status`, and at its first report after a start.
 const LATEST: &str = concat!(
-    "SELECT leaf, salt, digest, at, chain, sequence, continuity, body FROM entry WHERE leaf IN (SELECT leaf FROM (",
+    "SELECT leaf, salt, digest, at, chain, sequence, continuity, round, body FROM entry WHERE leaf IN (SELECT leaf FROM (",
     tail!(),
     " UNION SELECT upto FROM facts WHERE node = ?1 UNION SELECT before FROM facts WHERE node = ?1 AND before IS NOT NULL) \
       ORDER BY leaf DESC LIMIT 2) ORDER BY leaf DESC"
 );
 const UNSUMMED: &str = concat!(
-    "SELECT leaf, salt, digest, at, chain, sequence, continuity, body FROM entry WHERE leaf IN (SELECT leaf FROM (",
+    "SELECT leaf, salt, digest, at, chain, sequence, continuity, round, body FROM entry WHERE leaf IN (SELECT leaf FROM (",
     tail!(),
     ") WHERE leaf > ?2 ORDER BY leaf LIMIT ?3) ORDER BY leaf"
 );
@@ -87,7 +88,7 @@ impl SqliteStore {
             .execute(&mut *tx)
             .await
             .map_err(failed("be given its schema (is there one already?)"))?;
-        sqlx::raw_sql("PRAGMA user_version = 1")
+        sqlx::raw_sql("PRAGMA user_version = 2")
             .execute(&mut *tx)
             .await
             .map_err(failed("be given its schema"))?;
@@ -191,7 +192,7 @@ impl Store for SqliteStore {
                 return Ok(None);
             };
             let row = sqlx::query(
-                "SELECT leaf, salt, digest, at, chain, sequence, continuity, body FROM entry \
+                "SELECT leaf, salt, digest, at, chain, sequence, continuity, round, body FROM entry \
                  WHERE kind = 0 AND node = ? AND chain = ? AND sequence = ?",
             )
             .bind(node.0.to_vec())
@@ -207,7 +208,7 @@ impl Store for SqliteStore {
     fn highest(&self, node: NodeId, chain: ChainId) -> Answer<'_, Option<HeldReport>> {
         Box::pin(async move {
             let row = sqlx::query(
-                "SELECT leaf, salt, digest, at, chain, sequence, continuity FROM entry \
+                "SELECT leaf, salt, digest, at, chain, sequence, continuity, round FROM entry \
                  WHERE kind = 0 AND node = ? AND chain = ? ORDER BY sequence DESC LIMIT 1",
             )
             .bind(node.0.to_vec())
@@ -235,7 +236,7 @@ impl Store for SqliteStore {
     fn reports_after(&self, node: NodeId, leaf: Option<u64>, limit: u32) -> Answer<'_, Vec<HeldReport>> {
         Box::pin(async move {
             sqlx::query(
-                "SELECT leaf, salt, digest, at, chain, sequence, continuity, body FROM entry \
+                "SELECT leaf, salt, digest, at, chain, sequence, continuity, round, body FROM entry \
                  WHERE leaf IN (SELECT leaf FROM entry INDEXED BY entry_place \
                                 WHERE kind = 0 AND node = ? AND leaf > ? ORDER BY leaf LIMIT ?) \
                  ORDER BY leaf",
@@ -472,6 +473,22 @@ impl Store for SqliteStore {
                 })
                 .collect()
         })
+    }
+
+    fn is_answered(&self, node: NodeId, challenge: Challenge) -> Answer<'_, bool> {
+        Box::pin(self.find_answer(node, challenge))
+    }
+
+    fn rounds(&self, node: NodeId, leaf: Option<u64>, limit: usize) -> Answer<'_, Vec<HeldReport>> {
+        Box::pin(self.read_rounds(node, leaf, limit))
+    }
+
+    fn unappraised(&self) -> Answer<'_, Vec<UnappraisedRow>> {
+        Box::pin(self.list_unappraised())
+    }
+
+    fn evidence(&self, node: NodeId) -> Answer<'_, Option<EvidenceRow>> {
+        Box::pin(self.read_evidence(node))
     }
 
     fn findings(&self) -> Answer<'_, Vec<FindingRow>> {

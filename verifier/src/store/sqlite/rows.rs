@@ -5,6 +5,7 @@
 use super::super::{FindingRow, HeldEntry, HeldReport, NodeRow, StoreError, TokenRow};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use weighbridge::appraisal::evidence::RoundStanding;
 use weighbridge::conditions::Outcome;
 use weighbridge::crypto::PublicKey;
 use weighbridge::id::{ChainId, Digest, NodeId};
@@ -30,6 +31,17 @@ pub(super) fn number<T: TryFrom<i64>>(
 ) -> Result<T, StoreError> {
     let value: i64 = column(row, at, what)?;
     T::try_from(value).map_err(|_| StoreError::Damaged { what })
+}
+
+pub(super) fn optional_number<T: TryFrom<i64>>(
+    row: &SqliteRow,
+    at: usize,
+    what: &'static str,
+) -> Result<Option<T>, StoreError> {
+    let value: Option<i64> = column(row, at, what)?;
+    value
+        .map(|v| T::try_from(v).map_err(|_| StoreError::Damaged { what }))
+        .transpose()
 }
 
 pub(super) fn bytes<const N: usize>(
@@ -59,7 +71,10 @@ pub(super) fn coded<T: Copy>(
     code: fn(T) -> u8,
     what: &'static str,
 ) -> Result<T, StoreError> {
-    let found: u8 = number(row, at, what)?;
+    meant(number(row, at, what)?, all, code, what)
+}
+
+fn meant<T: Copy>(found: u8, all: &[T], code: fn(T) -> u8, what: &'static str) -> Result<T, StoreError> {
     all.iter()
         .copied()
         .find(|v| code(*v) == found)
@@ -92,7 +107,7 @@ pub(super) fn entry(row: &SqliteRow) -> Result<HeldEntry, StoreError> {
     })
 }
 
-/// A report, from the columns leaf, salt, digest, at, chain, sequence, continuity, and maybe a body after them.
+/// A report, from the columns leaf, salt, digest, at, chain, sequence, continuity, round, and maybe a body after them.
 pub(super) fn report(row: &SqliteRow) -> Result<HeldReport, StoreError> {
     Ok(HeldReport {
         leaf: number(row, 0, "report's leaf")?,
@@ -102,8 +117,11 @@ pub(super) fn report(row: &SqliteRow) -> Result<HeldReport, StoreError> {
         chain: ChainId(bytes(row, 4, "report's chain")?),
         sequence: number(row, 5, "report's number")?,
         continuity: continuity_of(column(row, 6, "report's continuity")?),
-        body: if row.len() > 7 {
-            column(row, 7, "report")?
+        round: optional_number(row, 7, "report's round")?
+            .map(|found| meant(found, RoundStanding::ALL, RoundStanding::code, "report's round"))
+            .transpose()?,
+        body: if row.len() > 8 {
+            column(row, 8, "report")?
         } else {
             None
         },

@@ -1,4 +1,5 @@
 use super::super::{Change, Entry};
+use super::rounds::{IS_ANSWERED, ROUNDS, UNAPPRAISED};
 use super::*;
 use std::collections::{BTreeMap, BTreeSet};
 use weighbridge::crypto::merkle;
@@ -34,11 +35,21 @@ async fn what_is_asked_of_each_node_searches_none_of_its_past() {
         ];
         assert_eq!(found, BTreeSet::from(known), "{steps:?}");
     }
+    for (query, numbers) in [(IS_ANSWERED, 2), (ROUNDS, 3)] {
+        let steps = plan(query, numbers).await;
+        let over_index = |s: &String| s.contains("USING COVERING INDEX entry_round (node=?");
+        assert!(steps.iter().any(over_index), "{steps:?}");
+        assert!(!steps.iter().any(|s| s.starts_with("SCAN entry")), "{steps:?}");
+    }
+    let steps = plan(UNAPPRAISED, 0).await;
+    let over_index = |s: &String| s == "SCAN entry USING COVERING INDEX entry_round";
+    assert!(steps.iter().any(over_index), "{steps:?}");
     assert_eq!(
         plan(HOLDS, 3).await,
         ["SEARCH entry USING COVERING INDEX entry_digest (kind=? AND node=?)"]
     );
 }
+
 #[tokio::test]
 async fn the_newest_reports_are_found_in_whatever_order_they_came() {
     let directory = tempfile::tempdir().unwrap();
@@ -93,6 +104,7 @@ async fn the_newest_reports_are_found_in_whatever_order_they_came() {
             node: Some(nodes[who]),
             place: Some((ChainId([chain; 16]), sequence)),
             continuity: Some(continuity),
+            round: None,
             body: Vec::new(),
         };
         let root = |n: u64| Digest([u8::try_from(n).unwrap(); 32]);

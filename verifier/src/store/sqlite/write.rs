@@ -14,7 +14,7 @@ use weighbridge::ledger::LeafKind;
 
 /// Entries are inserted in statements of 64, 32, … 1 rows.
 static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
-    const ROW: &str = "(?,?,?,?,?,?,?,?,?,?)";
+    const ROW: &str = "(?,?,?,?,?,?,?,?,?,?,?,?)";
     [64usize, 32, 16, 8, 4, 2, 1]
         .into_iter()
         .map(|rows| {
@@ -22,7 +22,7 @@ static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
             // OR FAIL, and no trigger on the table: the transaction is rolled back here, so SQLite need not copy pages to undo the statement
             // alone. Beyond four pages it would open a file for them.
             let sql = format!(
-                "INSERT OR FAIL INTO entry (leaf, kind, salt, digest, at, node, chain, sequence, continuity, body) VALUES {values}"
+                "INSERT OR FAIL INTO entry (leaf, kind, salt, digest, at, node, chain, sequence, continuity, round, challenge, body) VALUES {values}"
             );
             (rows, sql)
         })
@@ -97,6 +97,8 @@ async fn insert_entries(tx: &mut SqliteConnection, entries: Vec<Entry>) -> Resul
                     .bind(chain.map(|c: ChainId| c.0.to_vec()))
                     .bind(sequence.map(|s| int(s, "a sequence number")).transpose()?)
                     .bind(e.continuity.map(continuity_code))
+                    .bind(e.round.map(|r| i64::from(r.standing.code())))
+                    .bind(e.round.map(|r| r.challenge.0.to_vec()))
                     .bind(e.body);
             }
             query.execute(&mut *tx).await.map_err(failed("write a batch"))?;
@@ -177,6 +179,13 @@ async fn apply(tx: &mut SqliteConnection, change: Change) -> Result<(), StoreErr
             .bind(d.node.0.to_vec())
             .bind(d.day)
             .bind(d.body),
+        Change::Evidence(e) => {
+            sqlx::query("INSERT OR REPLACE INTO evidence (node, upto, open, body) VALUES (?, ?, ?, ?)")
+                .bind(e.node.0.to_vec())
+                .bind(int(e.upto, "a leaf's index")?)
+                .bind(e.open.map(|leaf| int(leaf, "a leaf's index")).transpose()?)
+                .bind(e.body)
+        }
         Change::Finding(f) => sqlx::query(
             "INSERT OR REPLACE INTO finding (site, licence, condition, outcome, gist, digest, since) \
              VALUES (?,?,?,?,?,?,?)",

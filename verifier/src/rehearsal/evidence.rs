@@ -1,0 +1,236 @@
+//! Rounds of hardware evidence: how each stands, and that what it comes to is looked for.
+
+use super::*;
+use crate::fleet::{Kept, sites};
+use weighbridge::appraisal::NodeRecord;
+use weighbridge::appraisal::evidence::{LastRound, RoundStanding};
+use weighbridge::id::{Challenge, DeviceUuid};
+use weighbridge::time::SECOND;
+
+/// Evidence that no device signed.
+fn made_up() -> EvidenceClaims {
+    let evidence = NvidiaEvidence {
+        report: Bytes(vec![7; 900]),
+        chain: Bytes(b"no chain".to_vec()),
+    };
+    EvidenceClaims {
+        salt: [1; 16],
+        attester: Attester::Gpu,
+        device: Some(DeviceUuid([5; 16])),
+        answer: Answer::Evidence(evidence.wrap()),
+    }
+}
+
+fn none_offered() -> EvidenceClaims {
+    EvidenceClaims {
+        answer: Answer::None(NoEvidence::NotOffered),
+        ..made_up()
+    }
+}
+
+impl Node {
+    /// What was frozen at a report, on the challenge that the node holds, and carried by the next.
+    fn round(&self, sequence: u64, digest: Digest) -> RoundClaims {
+        let covers_to = BootNanos((sequence + 1) * 300 * SECOND);
+        RoundClaims {
+            challenge: self.enrolled.instructions.challenge,
+            chain: self.chain,
+            sequence,
+            digest,
+            covers_to,
+            begun: covers_to.plus(3 * SECOND),
+            ended: covers_to.plus(4 * SECOND),
+        }
+    }
+
+    fn carrying(
+        &self,
+        sequence: u64,
+        previous: Option<Digest>,
+        round: RoundClaims,
+        answers: Vec<EvidenceClaims>,
+    ) -> (Vec<u8>, Digest) {
+        let mut claims = self.claims(self.enrolled.verifier, sequence, previous);
+        claims.report.round = Some(round);
+        sign(claims, Vec::new(), answers, &*self.key).unwrap()
+    }
+
+    /// Delivers and follows the instructions that come back.
+    async fn follow(&mut self, verifier: &Verifier, (bundle, digest): (Vec<u8>, Digest)) -> Digest {
+        let receipt = self.receipted(verifier, bundle, &digest).await;
+        self.enrolled.instructions = receipt.instructions;
+        digest
+    }
+
+    async fn ordinary(&mut self, verifier: &Verifier, sequence: u64, previous: Option<Digest>) -> Digest {
+        let report = self.report(self.enrolled.verifier, sequence, previous);
+        self.follow(verifier, report).await
+    }
+}
+
+async fn record_of(verifier: &Verifier, node: &Node) -> NodeRecord {
+    let session = verifier.session().await;
+    let row = session.store.node(node.enrolled.node).await.unwrap().unwrap();
+    let kept = Kept::read(&*session.store, &row).await.unwrap();
+    kept.complete(&*session.store, &row).await.unwrap()
+}
+
+async fn last_round(verifier: &Verifier, node: &Node) -> LastRound {
+    record_of(verifier, node).await.facts.round.unwrap()
+}
+
+async fn restart(verifier: &mut Verifier) {
+    verifier.stop().await;
+    verifier.serve().await;
+}
+
+async fn pool(verifier: &Verifier) -> sqlx::SqlitePool {
+    let database = format!("sqlite://{}", verifier.config().database().display());
+    sqlx::SqlitePool::connect(&database).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_round_on_the_challenge_given_stands_good_once_and_is_known_after_a_restart() {
+    let (mut verifier, mut node) = ready().await;
+    let one = node.ordinary(&verifier, 1, None).await;
+    let round = node.round(1, one);
+    // A report was made before the answers had arrived.
+    let two = node.ordinary(&verifier, 2, Some(one)).await;
+    restart(&mut verifier).await;
+    let carrier = node.carrying(3, Some(two), round.clone(), vec![made_up(), none_offered()]);
+    let three = node.follow(&verifier, carrier).await;
+    let found = last_round(&verifier, &node).await;
+    assert_eq!((found.report, found.standing), (three, RoundStanding::Good));
+    assert_eq!((found.signed, found.none.len(), found.none[0].count), (1, 1, 1));
+
+    // The same evidence again, in the next report and in one after a restart.
+    let again = node.carrying(4, Some(three), round.clone(), vec![made_up()]);
+    let four = node.follow(&verifier, again).await;
+    assert_eq!(
+        last_round(&verifier, &node).await.standing,
+        RoundStanding::ChallengeUsed
+    );
+    restart(&mut verifier).await;
+    let again = node.carrying(5, Some(four), round, vec![made_up()]);
+    let five = node.follow(&verifier, again).await;
+    let found = last_round(&verifier, &node).await;
+    assert_eq!(
+        (found.report, found.standing),
+        (five, RoundStanding::ChallengeUsed)
+    );
+
+    // Folded anew, the facts are the same.
+    verifier.stop().await;
+    let session = verifier.session().await;
+    let before = sites(&*session.store).await.unwrap();
+    sqlx::query("DELETE FROM facts")
+        .execute(&pool(&verifier).await)
+        .await
+        .unwrap();
+    assert_eq!(sites(&*session.store).await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_report_is_accepted_whatever_its_round_is_worth_and_the_round_is_refused_with_its_reason() {
+    let (mut verifier, mut node) = ready().await;
+    let token = verifier.token(1, true).await;
+    let mut other = enrol(&verifier, &token, new_key()).await.unwrap();
+    other.ordinary(&verifier, 1, None).await;
+    let one = node.ordinary(&verifier, 1, None).await;
+    let early = node.enrolled.instructions.challenge;
+    let mut last = node.ordinary(&verifier, 2, Some(one)).await;
+    last = node.ordinary(&verifier, 3, Some(last)).await;
+    let mut sequence = 3;
+    let theirs = other.enrolled.instructions.challenge;
+    type Spoil = Box<dyn Fn(&mut RoundClaims)>;
+    let cases: Vec<(RoundStanding, Spoil)> = vec![
+        (
+            RoundStanding::ChallengeUnknown,
+            Box::new(move |r| r.challenge = theirs),
+        ),
+        (
+            RoundStanding::ChallengeUnknown,
+            Box::new(move |r| r.challenge = early),
+        ),
+        (
+            RoundStanding::ChallengeUnknown,
+            Box::new(|r| r.challenge = Challenge([9; 32])),
+        ),
+        (
+            RoundStanding::PlaceUnknown,
+            Box::new(|r| r.digest = Digest([9; 32])),
+        ),
+        (RoundStanding::PlaceUnknown, Box::new(|r| r.sequence += 1)),
+        (
+            RoundStanding::PlaceUnknown,
+            Box::new(|r| r.chain = ChainId([9; 16])),
+        ),
+        (RoundStanding::TimesWrong, Box::new(|r| r.begun = r.ended.plus(1))),
+        (
+            RoundStanding::TimesWrong,
+            Box::new(|r| r.begun = r.covers_to.before(1)),
+        ),
+        (
+            RoundStanding::TimesWrong,
+            Box::new(|r| r.ended = r.ended.plus(301 * SECOND)),
+        ),
+        // It would cover more than it froze.
+        (
+            RoundStanding::TimesWrong,
+            Box::new(|r| r.covers_to = r.covers_to.plus(SECOND)),
+        ),
+        (RoundStanding::Good, Box::new(|_| ())),
+    ];
+    for (expected, spoil) in cases {
+        let mut round = node.round(sequence, last);
+        spoil(&mut round);
+        sequence += 1;
+        let carrier = node.carrying(sequence, Some(last), round, vec![made_up()]);
+        last = node.follow(&verifier, carrier).await;
+        let found = last_round(&verifier, &node).await;
+        assert_eq!(
+            (found.report, found.standing),
+            (last, expected),
+            "report {sequence}"
+        );
+    }
+    verifier.stop().await;
+}
+
+#[tokio::test]
+async fn a_round_that_took_long_counts_and_one_that_was_held_back_does_not() {
+    let (mut verifier, mut node) = ready().await;
+    let mut last = node.ordinary(&verifier, 1, None).await;
+    for (first, carrier, expected) in [
+        (1, 17, RoundStanding::Good),
+        (17, 34, RoundStanding::ChallengeUnknown),
+    ] {
+        let round = node.round(first, last);
+        for sequence in first + 1..carrier {
+            last = node.ordinary(&verifier, sequence, Some(last)).await;
+        }
+        restart(&mut verifier).await;
+        let report = node.carrying(carrier, Some(last), round, vec![made_up()]);
+        last = node.follow(&verifier, report).await;
+        assert_eq!(last_round(&verifier, &node).await.standing, expected);
+    }
+    verifier.stop().await;
+}
+
+#[tokio::test]
+async fn a_round_counts_after_a_gap_and_in_a_report_that_comes_late() {
+    let (verifier, mut node) = ready().await;
+    let one = node.ordinary(&verifier, 1, None).await;
+    let round = node.round(1, one);
+    // Reports 2 and 3 were lost.
+    let carrier = node.carrying(4, Some(Digest([8; 32])), round, vec![made_up()]);
+    let four = node.follow(&verifier, carrier).await;
+    assert_eq!(last_round(&verifier, &node).await.standing, RoundStanding::Good);
+
+    let round = node.round(4, four);
+    let (bundle, five) = node.carrying(5, Some(four), round, vec![made_up()]);
+    node.ordinary(&verifier, 6, Some(five)).await;
+    node.follow(&verifier, (bundle, five)).await;
+    let found = last_round(&verifier, &node).await;
+    assert_eq!((found.report, found.standing), (five, RoundStanding::Good));
+}

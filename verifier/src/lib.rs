@@ -1,7 +1,7 @@
 //! The verifier: checks reports against a licence and keeps everything in a tamper-evident ledger.
 //!
 //! The way of a report: `api` takes the connection, `intake` judges who sent it and where it stands in its chain, `recorder` makes it
-//! durable as a leaf, and `store` keeps it. `enrolment` admits nodes, and `findings` records what conditions come to. Each subcommand has a file of its own.
+//! durable as a leaf, and `store` keeps it. `appraiser` says what rounds of hardware evidence come to. `enrolment` admits nodes, and `findings` records what conditions come to. Each subcommand has a file of its own.
 
 #![cfg_attr(
     test,
@@ -21,6 +21,7 @@ pub mod owner;
 pub mod store;
 pub mod recorder;
 pub mod fleet;
+mod appraiser;
 pub mod intake;
 pub mod enrolment;
 mod findings;

@@ -1,6 +1,7 @@
 //! `serve`: takes reports until it is told to stop.
 
 use crate::api::{self, Acceptor, ServerCertificate};
+use crate::appraiser::{Appraiser, Rounds};
 use crate::cause::with_causes;
 use crate::clock::Clock;
 use crate::collateral::{Cache, CollateralError, RootError, Roots};
@@ -149,7 +150,8 @@ pub async fn serve(
 ) -> Result<BoundServer, ServeError> {
     let entropy = Entropy::system();
     let identity = Arc::new(Identity::open(&config.state_dir, &entropy)?);
-    let collateral = Arc::new(collateral(&config)?);
+    let roots = Roots::read(&config)?;
+    let collateral = Arc::new(collateral(&config, &roots)?);
     let lock = LedgerLock::wait(&config.state_dir).await?;
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.database()).await?);
     let standings = Arc::new(Standings::new(identity.secret("challenge")));
@@ -159,7 +161,7 @@ pub async fn serve(
         store: Arc::clone(&store),
         clock: Arc::clone(&clock),
         terms: Arc::clone(&terms),
-        collateral,
+        collateral: Arc::clone(&collateral),
         state_dir: config.state_dir.clone(),
     });
     let wake = Arc::new(Notify::new());
@@ -201,6 +203,17 @@ pub async fn serve(
     let last = CancellationToken::new();
     let (recorder, writing) = writer.start(last.clone());
     let refuser = Refuser::new(Arc::clone(&identity), Arc::clone(&clock));
+    let rounds = Arc::new(Rounds::default());
+    let appraiser = Appraiser {
+        store: Arc::clone(&store),
+        recorder: recorder.clone(),
+        clock: Arc::clone(&clock),
+        verifier: identity.id(),
+        roots,
+        collateral,
+        rounds: Arc::clone(&rounds),
+        links: Arc::default(),
+    };
     let intake = Arc::new(Intake {
         store: Arc::clone(&store),
         recorder: recorder.clone(),
@@ -209,6 +222,7 @@ pub async fn serve(
         refuser: refuser.clone(),
         standings: Arc::clone(&standings),
         terms: Arc::clone(&terms),
+        rounds,
     });
     let findings = Findings {
         store: Arc::clone(&store),
@@ -241,9 +255,10 @@ pub async fn serve(
         let _lock = lock;
         let keeping = tokio::spawn(keep_house(house, certificate, stop.clone()));
         let finding = tokio::spawn(findings.run(finding_period, wake, stop.clone()));
+        let appraising = tokio::spawn(appraiser.run(stop.clone()));
         acceptor.run(stop).await;
         last.cancel();
-        for ended in [keeping.await, finding.await, writing.await] {
+        for ended in [keeping.await, finding.await, appraising.await, writing.await] {
             if let Err(error) = ended {
                 tracing::error!(%error, "a part of the server ended in an odd way");
             }
@@ -257,8 +272,7 @@ pub async fn serve(
 }
 
 /// Opens what devices are appraised with, and says where it is not held against NVIDIA's roots.
-fn collateral(config: &Config) -> Result<Cache, ServeError> {
-    let roots = Roots::read(config)?;
+fn collateral(config: &Config, roots: &Roots) -> Result<Cache, ServeError> {
     for warning in roots.warnings() {
         tracing::warn!("{warning}");
     }

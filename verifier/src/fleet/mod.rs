@@ -6,7 +6,7 @@ mod licences;
 mod site;
 
 pub(crate) use around::Around;
-pub(crate) use facts::{Copy, Kept};
+pub(crate) use facts::{Copy, Kept, rounds_of};
 pub use licences::{Anchors, AnchorsError, Issuer, Licences, LoadError, LoadedLicence};
 pub(crate) use site::Fleet;
 pub use site::sites;

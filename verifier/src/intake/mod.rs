@@ -13,6 +13,7 @@ pub use refusal::{Reason, Refuser};
 pub use standing::NonceStanding;
 pub(crate) use standing::{Repeats, Standing, Standings};
 
+use crate::appraiser::Rounds;
 use crate::clock::Clock;
 use crate::fleet::{Around, Terms};
 use crate::identity::Identity;
@@ -20,6 +21,7 @@ use crate::recorder::{NewLeaf, Proof, RecordError, Recorder};
 use crate::store::{Change, Store, StoreError};
 use std::sync::Arc;
 use weighbridge::appraisal::day_of;
+use weighbridge::appraisal::evidence::RoundStanding;
 use weighbridge::bounded::MAX_BUNDLE;
 use weighbridge::cbor;
 use weighbridge::crypto::{self, SignError};
@@ -28,7 +30,9 @@ use weighbridge::ledger::LeafKind;
 use weighbridge::protocol::{
     EnrolmentState, Head, HeldChain, Receipt, ReceiptState, RefusalCode, SignedRefusal,
 };
-use weighbridge::report::{ChainLink, Continuity, EnvelopeError, OpenedReport, TokenClaims, VerifiedReport};
+use weighbridge::report::{
+    ChainLink, Continuity, EnvelopeError, EvidenceClaims, OpenedReport, TokenClaims, VerifiedReport,
+};
 use weighbridge::time::UnixSeconds;
 
 /// Forks of one node whose second statement is kept whole, as a leaf. Of more, it is kept when the last one came, now and then.
@@ -81,6 +85,7 @@ pub struct Intake {
     pub(crate) refuser: Refuser,
     pub(crate) standings: Arc<Standings>,
     pub(crate) terms: Arc<Terms>,
+    pub(crate) rounds: Arc<Rounds>,
 }
 
 impl Intake {
@@ -310,6 +315,9 @@ impl Intake {
                 let proof = self.recorder.append(leaf, standing.kept.due(), seen).await?;
                 let judged = round.map(|r| r.standing);
                 standing.kept.fold(&report, at, how, judged, proof.leaf);
+                if judged == Some(RoundStanding::Good) && report.evidence().any(EvidenceClaims::is_evidence) {
+                    self.rounds.push(standing.node.id);
+                }
                 standing.answered_before = Some(standing.answered);
                 standing.answered = proof.leaf.saturating_add(1);
                 standing.nonce = claims.nonce;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::fleet::{Kept, sites};
 use weighbridge::appraisal::NodeRecord;
-use weighbridge::appraisal::evidence::{LastRound, RoundStanding};
+use weighbridge::appraisal::evidence::{CheckName, CheckOutcome, LastRound, NodeEvidence, RoundStanding};
 use weighbridge::id::{Challenge, DeviceUuid};
 use weighbridge::time::SECOND;
 
@@ -82,6 +82,21 @@ async fn last_round(verifier: &Verifier, node: &Node) -> LastRound {
 async fn restart(verifier: &mut Verifier) {
     verifier.stop().await;
     verifier.serve().await;
+}
+
+async fn evidence_of(
+    verifier: &Verifier,
+    node: &Node,
+    known: impl Fn(&NodeEvidence) -> bool,
+) -> NodeEvidence {
+    for _ in 0..600 {
+        let found = record_of(verifier, node).await.evidence;
+        if known(&found) {
+            return found;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    panic!("nobody appraised the round")
 }
 
 async fn pool(verifier: &Verifier) -> sqlx::SqlitePool {
@@ -233,4 +248,97 @@ async fn a_round_counts_after_a_gap_and_in_a_report_that_comes_late() {
     node.follow(&verifier, (bundle, five)).await;
     let found = last_round(&verifier, &node).await;
     assert_eq!((found.report, found.standing), (five, RoundStanding::Good));
+    let evidence = evidence_of(&verifier, &node, |e| e.rounds.len() == 2).await;
+    assert_eq!(evidence.newest.unwrap().report, five);
+}
+
+#[tokio::test]
+async fn a_round_that_stands_good_is_appraised_now_or_after_the_next_start() {
+    let (mut verifier, mut node) = ready().await;
+    let one = node.ordinary(&verifier, 1, None).await;
+    let asked = node.round(1, one);
+    let carrier = node.carrying(2, Some(one), asked.clone(), vec![made_up(), none_offered()]);
+    let two = node.follow(&verifier, carrier).await;
+    let evidence = evidence_of(&verifier, &node, |e| e.newest.is_some()).await;
+    let round = evidence.newest.as_ref().unwrap();
+    assert_eq!((round.report, round.standing), (two, RoundStanding::Good));
+    assert_eq!(round.at, NOON);
+    let [made_up_one, none] = round.devices.as_slice() else {
+        panic!("{round:?}")
+    };
+    assert_eq!(made_up_one.outcome(CheckName::Chain), CheckOutcome::Fail);
+    assert_eq!(none.none, Some(NoEvidence::NotOffered));
+    assert!(round.devices.iter().all(|d| !d.is_proved()));
+
+    // Rounds that do not stand good, and rounds in which nobody signed, are not appraised.
+    let replayed = node.carrying(3, Some(two), asked, vec![made_up()]);
+    let three = node.follow(&verifier, replayed).await;
+    let silent = node.carrying(4, Some(three), node.round(3, three), vec![none_offered()]);
+    node.follow(&verifier, silent).await;
+    assert_eq!(last_round(&verifier, &node).await.standing, RoundStanding::Good);
+
+    // What was lost is found again.
+    verifier.stop().await;
+    let pool = pool(&verifier).await;
+    sqlx::query("DELETE FROM evidence").execute(&pool).await.unwrap();
+    assert_eq!(
+        record_of(&verifier, &node).await.evidence,
+        NodeEvidence::default()
+    );
+    verifier.serve().await;
+    let again = evidence_of(&verifier, &node, |e| e.newest.is_some()).await;
+    assert_eq!(again, evidence);
+
+    // What is damaged is as if it were not there, and the next round mends it.
+    sqlx::query("UPDATE evidence SET body = x'ff'")
+        .execute(&pool)
+        .await
+        .unwrap();
+    assert_eq!(
+        record_of(&verifier, &node).await.evidence,
+        NodeEvidence::default()
+    );
+    let four = last_round(&verifier, &node).await.report;
+    let carrier = node.carrying(5, Some(four), node.round(4, four), vec![made_up()]);
+    node.follow(&verifier, carrier).await;
+    let mended = evidence_of(&verifier, &node, |e| e.newest.is_some()).await;
+    assert_eq!(mended.rounds.len(), 2);
+    verifier.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_node_sent_that_was_revoked_since_is_not_appraised() {
+    let (mut verifier, mut node) = ready().await;
+    let one = node.ordinary(&verifier, 1, None).await;
+    let carrier = node.carrying(2, Some(one), node.round(1, one), vec![made_up()]);
+    node.follow(&verifier, carrier).await;
+    evidence_of(&verifier, &node, |e| e.newest.is_some()).await;
+    verifier
+        .session()
+        .await
+        .revoke(node.enrolled.node, None)
+        .await
+        .unwrap();
+    verifier.stop().await;
+    sqlx::query("DELETE FROM evidence")
+        .execute(&pool(&verifier).await)
+        .await
+        .unwrap();
+    let token = verifier_with_another(&mut verifier).await;
+    // Whoever waits behind it is served.
+    let mut other = enrol(&verifier, &token, new_key()).await.unwrap();
+    let one = other.ordinary(&verifier, 1, None).await;
+    let carrier = other.carrying(2, Some(one), other.round(1, one), vec![made_up()]);
+    other.follow(&verifier, carrier).await;
+    evidence_of(&verifier, &other, |e| e.newest.is_some()).await;
+    assert_eq!(
+        record_of(&verifier, &node).await.evidence,
+        NodeEvidence::default()
+    );
+    verifier.stop().await;
+}
+
+async fn verifier_with_another(verifier: &mut Verifier) -> EnrolmentToken {
+    verifier.serve().await;
+    verifier.token(1, true).await
 }

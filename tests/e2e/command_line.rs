@@ -47,6 +47,11 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
         ("init", vec![], "holds a verifier already"),
         ("serve", elsewhere.to_vec(), "holds no verifier"),
         (
+            "serve",
+            vec!["--round-draws-per-day", "often"],
+            "invalid value 'often'",
+        ),
+        (
             "token new",
             vec!["--site", "harbour-1", "--expires", "2020-01-01"],
             "that time is over",

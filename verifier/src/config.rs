@@ -127,6 +127,9 @@ keys! {
     rim_url: Optional = Optional::default(), "WEIGHBRIDGE_VERIFIER_RIM_URL", "URL";
     /// Where OCSP replies are asked for, such as `http://ocsp.ndis.nvidia.com` (nowhere).
     ocsp_url: Optional = Optional::default(), "WEIGHBRIDGE_VERIFIER_OCSP_URL", "URL";
+    /// How many rounds of hardware evidence each node is asked for in a day, on average, at times that it cannot tell in advance (1; 0 asks
+    /// for none). A node's own rounds do not count among them.
+    round_draws_per_day: u32 = 1, "WEIGHBRIDGE_VERIFIER_ROUND_DRAWS_PER_DAY", "COUNT";
     /// Threads that serve requests (1: one carries some 9,000 reports a second).
     threads: u16 = 1, "WEIGHBRIDGE_VERIFIER_THREADS", "COUNT";
     /// What is logged, as a filter of tracing-subscriber (info).

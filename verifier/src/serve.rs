@@ -155,7 +155,7 @@ pub async fn serve(
     let lock = LedgerLock::wait(&config.state_dir).await?;
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.database()).await?);
     let standings = Arc::new(Standings::new(identity.secret("challenge")));
-    let terms = Arc::new(Terms::default());
+    let terms = Arc::new(Terms::drawing(config.round_draws_per_day));
     terms.refresh(&*store, &config.state_dir, clock.now()).await?;
     let house = Arc::new(House {
         store: Arc::clone(&store),

@@ -1,6 +1,7 @@
 //! What holds for the nodes of a site: the licences that cover it, their terms, and the facts that its nodes' reports add up to.
 
 mod around;
+mod draws;
 mod facts;
 mod licences;
 mod site;
@@ -73,9 +74,21 @@ pub struct Terms {
     sites: RwLock<HashMap<String, SiteTerms>>,
     /// What was last said of licences that do not count.
     passed_over: Mutex<Vec<String>>,
+    /// Rounds of hardware evidence that each node is asked for in a day, on average.
+    round_draws_per_day: u32,
 }
 
 impl Terms {
+    /// Terms of no site, under which each node is asked for so many rounds of hardware evidence a day, on average, at times that it cannot
+    /// tell in advance.
+    #[must_use]
+    pub fn drawing(round_draws_per_day: u32) -> Self {
+        Self {
+            round_draws_per_day,
+            ..Self::default()
+        }
+    }
+
     /// Puts the terms of all sites in place.
     pub fn set(&self, sites: HashMap<String, SiteTerms>) {
         *self.sites.write().unwrap_or_else(PoisonError::into_inner) = sites;
@@ -131,7 +144,7 @@ impl Terms {
             trial: terms.trial,
             windows_kept_days: terms.windows_kept_days,
             profiles: PROFILES.iter().map(|p| (*p).to_owned()).collect(),
-            round: false,
+            round: draws::is_drawn(&challenge, terms.report_seconds, self.round_draws_per_day),
         }
     }
 }

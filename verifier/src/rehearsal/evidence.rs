@@ -342,3 +342,25 @@ async fn verifier_with_another(verifier: &mut Verifier) -> EnrolmentToken {
     verifier.serve().await;
     verifier.token(1, true).await
 }
+
+#[tokio::test]
+async fn a_node_is_asked_for_rounds_as_often_as_is_wanted_and_the_head_asks_as_the_receipt_did() {
+    let (mut verifier, mut node) = ready().await;
+    verifier.stop().await;
+    let asked = async |verifier: &mut Verifier, node: &mut Node, sequence, previous| {
+        verifier.serve().await;
+        let digest = node.ordinary(verifier, sequence, previous).await;
+        let url = format!("{}{PATH_HEAD}", verifier.url());
+        let answer = node.client(&verifier.clock).get(url).send().await.unwrap();
+        let head: Head = read(answer).await.unwrap();
+        assert_eq!(head.instructions, node.enrolled.instructions);
+        verifier.stop().await;
+        (digest, head.instructions.round)
+    };
+    verifier.round_draws_per_day = 288;
+    let (one, round) = asked(&mut verifier, &mut node, 1, None).await;
+    assert!(round, "each report asks");
+    verifier.round_draws_per_day = 0;
+    let (_, round) = asked(&mut verifier, &mut node, 2, Some(one)).await;
+    assert!(!round, "none asks");
+}

@@ -37,6 +37,7 @@ struct Verifier {
     clock: SetClock,
     max_connections: u32,
     request_timeout_s: u64,
+    round_draws_per_day: u32,
     server: Option<(BoundServer, CancellationToken)>,
 }
 
@@ -49,6 +50,7 @@ impl Verifier {
             clock,
             max_connections: 100,
             request_timeout_s: 60,
+            round_draws_per_day: 1,
             server: None,
         };
         init(&verifier.config(), verifier.clock()).await.unwrap();
@@ -63,6 +65,7 @@ impl Verifier {
             linger_ms: 0,
             max_connections: self.max_connections,
             request_timeout_s: self.request_timeout_s,
+            round_draws_per_day: self.round_draws_per_day,
             ..Config::default()
         }
     }

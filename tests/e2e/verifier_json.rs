@@ -33,7 +33,14 @@ async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_exp
     let (other, key, id) = (beside("other"), beside("new.key"), node.id.to_string());
 
     let list = printed(&["node", "list"])["nodes"][0].clone();
-    let mut shown = members(&printed(&["node", "show", &id]));
+    let shown = printed(&["node", "show", &id]);
+    let evidence = members(&shown["hardware_evidence"]);
+    assert_eq!(
+        evidence,
+        explained("hardware_evidence"),
+        "`node show` (left) and docs/json.md (right)"
+    );
+    let mut shown = members(&shown);
     for both in explained("weighbridge-verifier node list --format json") {
         assert_eq!(
             shown.remove(&both),

@@ -303,6 +303,11 @@ impl Verifier {
         command
     }
 
+    /// Lets it serve with a key of the configuration set, by its environment variable.
+    pub fn set(&mut self, variable: &'static str, value: impl Into<OsString>) {
+        self.environment.push((variable, value.into()));
+    }
+
     /// Lets it serve over a disk that forgets.
     pub fn put_over(&mut self, disk: &Outage) {
         self.environment = disk.environment();

@@ -1,6 +1,9 @@
 //! `node`: lists, shows, approves and revokes nodes.
 
+mod evidence;
+
 use crate::command::{CommandError, Format, Outcome, Session, table};
+use crate::fleet::Kept;
 use crate::recorder::{Act, ActKind};
 use crate::store::{DeliveredRow, HeldReport, NodeRow, RefusalRow, token_id};
 use clap::builder::NonEmptyStringValueParser;
@@ -123,6 +126,8 @@ impl Session {
     async fn show(&self, node: &NodeRow, format: Format, out: &mut dyn Write) -> Outcome {
         let last = self.store.latest(node.id).await?;
         let refusals = self.store.refusals(node.id).await?;
+        let kept = Kept::read(&*self.store, node).await?;
+        let record = kept.complete(&*self.store, node).await?;
         match format {
             Format::Json => {
                 let mut value = described(node);
@@ -139,10 +144,14 @@ impl Session {
                         .map(|r| json!({ "code": r.code, "count": r.count, "first": r.first_at, "last": r.last_at }))
                         .collect();
                     object.insert("refusals".to_owned(), Value::Array(refusals));
+                    object.insert("hardware_evidence".to_owned(), evidence::described(&record)?);
                 }
                 writeln!(out, "{value:#}")?;
             }
-            Format::Text => in_words(node, last.first(), &refusals, out)?,
+            Format::Text => {
+                in_words(node, last.first(), &refusals, out)?;
+                evidence::in_words(&record, out)?;
+            }
         }
         Ok(true)
     }

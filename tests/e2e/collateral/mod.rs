@@ -2,7 +2,7 @@
 
 mod files;
 mod live;
-mod service;
+pub(crate) mod service;
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -148,7 +148,7 @@ impl Desk {
 }
 
 /// An answer of the service of manifests.
-fn answer(id: &str, rim: &str) -> String {
+pub(crate) fn answer(id: &str, rim: &str) -> String {
     let digest = weighbridge::crypto::sha256(rim.as_bytes());
     let rim = data_encoding::BASE64.encode(rim.as_bytes());
     format!(

@@ -16,13 +16,13 @@ struct Answers {
 }
 
 /// The service. What it does not know it answers with 404.
-pub(super) struct Service {
+pub(crate) struct Service {
     at: SocketAddr,
     answers: Arc<Mutex<Answers>>,
 }
 
 impl Service {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
         let answers = Arc::new(Mutex::new(Answers::default()));
@@ -36,12 +36,12 @@ impl Service {
         Self { at, answers }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.at)
     }
 
     /// Answers a path, or a body, with this.
-    pub(super) fn give(&self, asked: &[u8], body: &[u8]) {
+    pub(crate) fn give(&self, asked: &[u8], body: &[u8]) {
         self.answers
             .lock()
             .unwrap()
@@ -50,17 +50,17 @@ impl Service {
     }
 
     /// Answers everything with this status.
-    pub(super) fn fail(&self, status: Option<&'static str>) {
+    pub(crate) fn fail(&self, status: Option<&'static str>) {
         self.answers.lock().unwrap().status = status;
     }
 
     /// What was asked since the last time: paths, and bodies of POST requests.
-    pub(super) fn asked(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn asked(&self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.answers.lock().unwrap().asked)
     }
 
     /// All header lines so far.
-    pub(super) fn headers(&self) -> Vec<String> {
+    pub(crate) fn headers(&self) -> Vec<String> {
         self.answers.lock().unwrap().headers.clone()
     }
 }

@@ -6,8 +6,10 @@ mod certificates;
 mod host;
 mod manifests;
 mod replayed;
+mod rounds;
 mod service;
 mod standard;
+mod told;
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};

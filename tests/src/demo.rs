@@ -2,11 +2,14 @@
 //!
 //! Real binaries, real TLS, a real database in a directory that is removed at the end. Where the machine has NVIDIA GPUs of its own, they
 //! are the node; otherwise two replayed nodes of eight H100 play: one at `harbour-1` that serves a model, and one at `harbour-2` that trains more than it
-//! may and holds a device that is not on the manifest. Reports are short because the licence says `trial = true`, and everything says so.
+//! may and holds a device that is not on the manifest. The GPUs of the first sign for who they are, with keys of a synthetic maker whose root this verifier is
+//! told to trust; those of the other cannot. Reports are short because the licence says `trial = true`, and everything says so.
 
+use crate::device_pki::{DevicePki, Host, HostSpec, Slot};
 use crate::licence::Terms;
 use crate::process::{Agent, Verifier, wait_for};
 use crate::stored;
+use nvidia_ml::profile::ProfileName;
 use nvidia_ml::{Identity, Scenario, identities};
 use serde_json::Value;
 use std::io::Write;
@@ -15,6 +18,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
+use weighbridge_agent::clock::{Clock, SystemClock};
 
 /// Length of a report in the demo, in seconds: long enough for the period of a training step to show.
 const REPORT_SECONDS: u32 = 15;
@@ -60,6 +64,12 @@ pub fn run(keep: bool) -> ExitCode {
     );
     for node in &nodes {
         verifier.load_licence(&node.licence());
+    }
+    for host in nodes.iter().filter_map(|n| n.devices.as_ref()) {
+        verifier.trust_devices(host);
+        say(
+            "It is given the root of the synthetic device keys of this demo, manifests of their firmware and OCSP replies.",
+        );
     }
     verifier.serve();
     say(&format!(
@@ -164,6 +174,8 @@ struct Cast {
     training_per_day: u64,
     agent: Agent,
     licensed: Vec<Identity>,
+    /// Its devices, where they sign for who they are.
+    devices: Option<Host>,
 }
 
 impl Cast {
@@ -180,10 +192,11 @@ impl Cast {
         let story = [
             (
                 "harbour-1",
-                "it serves a model, within its licence",
+                "it serves a model, within its licence, and its GPUs sign for who they are",
                 "inference",
                 8,
                 100_000,
+                true,
             ),
             (
                 "harbour-2",
@@ -191,19 +204,22 @@ impl Cast {
                 "training",
                 7,
                 50,
+                false,
             ),
         ];
         story
             .into_iter()
             .filter(|(site, ..)| !own || *site != "harbour-1")
-            .map(|(site, plot, trace, licensed, training_per_day)| {
+            .map(|(site, plot, trace, licensed, training_per_day, sign)| {
+                let devices = sign.then(|| signing(&dir.join(format!("{site}-devices"))));
+                let evidence = devices.as_ref().map_or_else(String::new, Host::section);
                 let text = format!(
-                    "profile = \"H100\"\ngpus = 8\ntrace = \"{trace}\"\nsm_clock_mhz = 1755\nstart_file = \"start\"\n"
+                    "profile = \"H100\"\ngpus = 8\ntrace = \"{trace}\"\nsm_clock_mhz = 1755\nstart_file = \"start\"\n{evidence}"
                 );
                 let agent = Agent::new(dir, site, &text);
                 let scenario = Scenario::load(&agent.scenario).unwrap_or_else(|e| panic!("{e}"));
                 let licensed = identities(&scenario).into_iter().take(licensed).collect();
-                Self { site: site.to_owned(), plot, training_per_day, agent, licensed }
+                Self { site: site.to_owned(), plot, training_per_day, agent, licensed, devices }
             })
             .collect()
     }
@@ -217,6 +233,7 @@ impl Cast {
             training_per_day: 100_000,
             agent,
             licensed: Vec::new(),
+            devices: None,
         }
     }
 
@@ -240,6 +257,14 @@ impl Cast {
         }
         text
     }
+}
+
+/// The files of eight synthetic GPUs that sign, of a maker that exists for this run alone.
+fn signing(dir: &Path) -> Host {
+    std::fs::create_dir(dir).unwrap();
+    let now = SystemClock.wall_now();
+    let spec = HostSpec::of(ProfileName::H100, now);
+    DevicePki::at(now).write_host(dir, &Slot::row(1, 8), &spec)
 }
 
 /// All UUIDs of GPUs in an inventory, wherever they stand.
@@ -275,11 +300,14 @@ fn watch(verifier: &Verifier, nodes: usize, end: &Receiver<End>) -> Option<End> 
 fn judge(status: &Value, own: bool) -> Result<(), String> {
     let expected = [
         ("harbour-1", "INV-01", "met"),
+        ("harbour-1", "INV-05", "met"),
         ("harbour-1", "OPS-01", "met"),
+        ("harbour-1", "SEC-01", "met"),
         ("harbour-1", "SEC-06", "met"),
         ("harbour-1", "SEC-09", "not met"),
         ("harbour-1", "TRN-04", "met"),
         ("harbour-2", "INV-01", "not met"),
+        ("harbour-2", "INV-05", "cannot tell"),
         ("harbour-2", "TRN-04", "not met"),
         ("harbour-2", "SEC-09", "not met"),
     ];

@@ -1,5 +1,6 @@
 //! The real binaries, run as a person runs them: in a directory of their own, on loopback, and ended for good when dropped.
 
+use crate::device_pki::Host;
 use crate::outage::Outage;
 use serde_json::Value;
 use std::ffi::OsString;
@@ -268,6 +269,8 @@ pub struct Verifier {
     pub url: String,
     /// Where it listens.
     pub listen: String,
+    /// Configuration beside the addresses.
+    flags: Vec<OsString>,
     environment: Vec<(&'static str, OsString)>,
     running: Option<Running>,
 }
@@ -285,6 +288,7 @@ impl Verifier {
             url: format!("https://{listen}"),
             state,
             listen,
+            flags: Vec::new(),
             environment: Vec::new(),
             running: None,
         };
@@ -299,13 +303,33 @@ impl Verifier {
         command
             .arg("--state-dir")
             .arg(&self.state)
-            .args(["--listen", &self.listen, "--url", &self.url]);
+            .args(["--listen", &self.listen, "--url", &self.url])
+            .args(&self.flags);
         command
     }
 
     /// Lets it serve with a key of the configuration set, by its environment variable.
     pub fn set(&mut self, variable: &'static str, value: impl Into<OsString>) {
         self.environment.push((variable, value.into()));
+    }
+
+    /// Has it take the synthetic devices of a host for genuine, from its next start on, and keep their manifests and OCSP replies.
+    ///
+    /// # Panics
+    /// Where the collateral is not taken.
+    pub fn trust_devices(&mut self, host: &Host) {
+        let root = |name| host.dir.join(name).into_os_string();
+        self.flags = vec![
+            "--device-root".into(),
+            root("root.pem"),
+            "--rim-root".into(),
+            root("rim-root.pem"),
+        ];
+        must(
+            self.command()
+                .args(["evidence", "collateral", "add"])
+                .arg(host.collateral()),
+        );
     }
 
     /// Lets it serve over a disk that forgets.

@@ -3,6 +3,7 @@
 //! The devices are synthetic, under roots of the testbed's own. Real evidence is tried in the library, where it is at hand.
 
 mod certificates;
+mod device_signed;
 mod host;
 mod manifests;
 mod replayed;

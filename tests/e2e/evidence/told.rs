@@ -32,16 +32,7 @@ fn appraised(slots: &[Slot]) -> Value {
         ..licence::Terms::at("harbour-1")
     };
     verifier.load_licence(&terms.write(&[]));
-    must(
-        verifier
-            .command()
-            .args(["evidence", "collateral", "add"])
-            .arg(host.collateral())
-            .arg("--rim-root")
-            .arg(files.join("rim-root.pem")),
-    );
-    verifier.set("WEIGHBRIDGE_VERIFIER_DEVICE_ROOT", files.join("root.pem"));
-    verifier.set("WEIGHBRIDGE_VERIFIER_RIM_ROOT", files.join("rim-root.pem"));
+    verifier.trust_devices(&host);
     verifier.serve();
     let scenario = format!(
         "profile = \"H100\"\ngpus = {}\ntrace = \"training\"\n{}",

@@ -5,7 +5,9 @@
 
 use super::case::{Case, Seen, Term};
 use super::finding::{Outcome, Verdict, count};
-use crate::appraisal::evidence::{AppraisedDevice, AppraisedRound, CheckName, CheckOutcome, RoundStanding};
+use crate::appraisal::evidence::{
+    AppraisedDevice, AppraisedRound, CheckName, CheckOutcome, LastRound, RoundStanding,
+};
 use crate::appraisal::{DeviceFacts, Grade, NodeAtSite};
 use crate::hardware::nvidia::{DEVICE_ROOT, RIM_ROOT};
 use crate::id::Digest;
@@ -217,10 +219,7 @@ fn proof<'a>(case: &Case<'_>, node: &'a NodeAtSite, device: &DeviceFacts, limit:
     }
     match (signed, found) {
         (Some(signed), _) => Proof::Given(signed),
-        (None, Some(Err(Gap::NotOffered { .. }))) => {
-            let off = driver_says(node).is_some_and(|c| !is_on(c));
-            Proof::Missing(Gap::NotOffered { off }, None)
-        }
+        (None, Some(Err(Gap::NotOffered { .. }))) => Proof::Missing(not_offered(node), None),
         (None, Some(Err(gap))) => Proof::Missing(gap, None),
         (None, _) => Proof::Missing(Gap::NoRound, None),
     }
@@ -238,7 +237,7 @@ fn gap(case: &Case<'_>, node: &NodeAtSite, limit: i64) -> Option<Gap> {
     let later = last.filter(|l| newest.is_none_or(|n| n.report != l.report && n.received <= l.received));
     Some(match (later, newest, age) {
         (Some(later), ..) if node.status.is_doubtful(later.received) => Gap::Revoked(later.received),
-        (Some(later), ..) if later.standing == RoundStanding::Good => Gap::NotAppraised(later.received),
+        (Some(later), ..) if later.standing == RoundStanding::Good => unanswered(node, later),
         (Some(later), ..) => Gap::NotGood(later.received, later.standing),
         (None, _, Some(age)) => Gap::TooOld(age),
         (None, Some(newest), None) if node.status.is_doubtful(newest.received) => {
@@ -248,9 +247,25 @@ fn gap(case: &Case<'_>, node: &NodeAtSite, limit: i64) -> Option<Gap> {
             Gap::NotGood(newest.received, newest.standing)
         }
         (None, Some(newest), None) => Gap::TooOld(case.now.since(newest.ended)),
-        (None, None, None) if driver_says(node).is_some_and(|c| !is_on(c)) => Gap::NotOffered { off: true },
+        (None, None, None) if driver_says(node).is_some_and(|c| !is_on(c)) => not_offered(node),
         (None, None, None) => Gap::NoRound,
     })
+}
+
+/// Why a good round that was not appraised speaks for no device: in most cases, because no device signed and there was nothing to appraise.
+fn unanswered(node: &NodeAtSite, round: &LastRound) -> Gap {
+    match round.none.first() {
+        Some(none) if round.signed == 0 && none.why == NoEvidence::NotOffered => not_offered(node),
+        Some(none) if round.signed == 0 => Gap::NoAnswer(none.why),
+        _ => Gap::NotAppraised(round.received),
+    }
+}
+
+/// The platform of a node offers no evidence.
+fn not_offered(node: &NodeAtSite) -> Gap {
+    Gap::NotOffered {
+        off: driver_says(node).is_some_and(|c| !is_on(c)),
+    }
 }
 
 /// Checks on which identity rests, the gravest first.

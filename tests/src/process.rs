@@ -313,6 +313,21 @@ impl Verifier {
         self.environment.push((variable, value.into()));
     }
 
+    /// What `node show` says of the hardware evidence of the node that was enrolled first.
+    ///
+    /// # Panics
+    /// Where there is no node.
+    #[must_use]
+    pub fn hardware_evidence(&self) -> Value {
+        let read = |arguments: &[&str]| -> Value {
+            let text = must(self.command().args(arguments).args(["--format", "json"]));
+            serde_json::from_str(&text).unwrap()
+        };
+        let list = read(&["node", "list"]);
+        let id = list["nodes"][0]["node"].as_str().unwrap();
+        read(&["node", "show", id])["hardware_evidence"].clone()
+    }
+
     /// Has it take the synthetic devices of a host for genuine, from its next start on, and keep their manifests and OCSP replies.
     ///
     /// # Panics

@@ -213,9 +213,14 @@ fn inv_05_says_why_a_platform_offers_nothing() {
     let says = "confidential computing is off on 2 GPUs of node n-1, so that they sign nothing; their identity is driver-reported, \
                 which an assessor's visit (INV-07) would raise; 2 of 4 devices that report signed a fresh nonce";
     // Whether the agent asked or not.
+    let none = || [1, 2].map(|n| no_answer(n, NoEvidence::NotOffered)).to_vec();
     let mut asked = off();
-    asked.labs[0].prove([1, 2].map(|n| no_answer(n, NoEvidence::NotOffered)).to_vec());
-    for scene in [off(), asked] {
+    asked.labs[0].prove(none());
+    // Where none signs, there is nothing to appraise.
+    let mut unappraised = off();
+    unappraised.labs[0].prove(none());
+    unappraised.labs[0].record.evidence = NodeEvidence::default();
+    for scene in [off(), asked, unappraised] {
         let finding = scene.expect("INV-05", Outcome::CannotTell, says);
         assert_eq!(
             (finding.grade, finding.message_id.as_str()),
@@ -223,7 +228,7 @@ fn inv_05_says_why_a_platform_offers_nothing() {
         );
     }
     let mut on = Scene::honest();
-    on.labs[0].prove([1, 2].map(|n| no_answer(n, NoEvidence::NotOffered)).to_vec());
+    on.labs[0].prove(none());
     on.expect(
         "INV-05",
         Outcome::CannotTell,

@@ -97,10 +97,13 @@ fn where_the_platform_offers_none_identity_is_what_the_driver_says_and_why_is_to
     let mut site = Site::new(None);
     let identity = site.comes_to("INV-05", "cannot tell");
     assert_eq!(identity["grade"], "driver-reported", "{identity}");
-    let identity = wait_for("the reason", || {
-        let found = site.verifier.findings("INV-05").first()?.clone();
-        (found["message_id"] == "INV-05.not-offered").then_some(found)
+    // Before the first round the driver alone tells; after it, the round does.
+    wait_for("a round", || {
+        let shown = site.verifier.hardware_evidence();
+        shown["last_round"].is_object().then_some(())
     });
+    let identity = site.comes_to("INV-05", "cannot tell");
+    assert_eq!(identity["message_id"], "INV-05.not-offered", "{identity}");
     assert!(
         sentence(&identity).contains("confidential computing is off on 3 GPUs"),
         "{identity}"

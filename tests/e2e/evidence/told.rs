@@ -3,20 +3,9 @@
 use serde_json::Value;
 use weighbridge_testbed::device_pki::{DevicePki, Flaw, HostSpec, Slot};
 use weighbridge_testbed::licence::{self, now};
-use weighbridge_testbed::process::{Agent, Verifier, must, wait_for};
+use weighbridge_testbed::process::{Agent, Verifier, wait_for};
 
 use nvidia_ml::profile::ProfileName;
-
-/// What `node show` says of the one node's hardware evidence.
-fn shown(verifier: &Verifier) -> Value {
-    let read = |arguments: &[&str]| -> Value {
-        let text = must(verifier.command().args(arguments).args(["--format", "json"]));
-        serde_json::from_str(&text).unwrap()
-    };
-    let list = read(&["node", "list"]);
-    let id = list["nodes"][0]["node"].as_str().unwrap();
-    read(&["node", "show", id])["hardware_evidence"].clone()
-}
 
 /// A host of these devices reports until its round was appraised.
 fn appraised(slots: &[Slot]) -> Value {
@@ -43,7 +32,7 @@ fn appraised(slots: &[Slot]) -> Value {
     agent.enrol(&verifier.token("harbour-1", &[]));
     agent.run();
     wait_for("a round that was appraised", || {
-        let shown = shown(&verifier);
+        let shown = verifier.hardware_evidence();
         (!shown["appraised"].is_null()).then_some(shown)
     })
 }

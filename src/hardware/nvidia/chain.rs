@@ -50,7 +50,7 @@ pub enum ChainError {
     #[error("the firmware's certificate carries no digest of the firmware in a known form")]
     Fwid,
     /// The boot ROM's serial number.
-    #[error("the serial number of the boot ROM's certificate does not name a device")]
+    #[error("the serial number of the boot ROM's certificate does not name a device of this kind")]
     Serial,
 }
 
@@ -111,7 +111,10 @@ impl DeviceChain {
     pub fn parse(pem: &str) -> Result<Self, CertificateError> {
         let certificates = Certificate::parse_pem_chain(pem, MOST)?;
         let (chip, identity) = match certificates.as_slice() {
-            [firmware, rom, ..] => (chip(firmware.common_name(), rom.common_name()), identity(rom)),
+            [firmware, rom, ..] => {
+                let chip = chip(firmware.common_name(), rom.common_name());
+                (chip, chip.and_then(|(_, arch)| identity(rom, arch)))
+            }
             _ => (None, None),
         };
         Ok(Self {
@@ -205,9 +208,13 @@ fn chip(firmware: &str, rom: &str) -> Option<(&'static str, Arch)> {
 }
 
 /// The boot ROM's serial number is a byte for the kind of device (0x41 a GPU, 0x50 a switch) and eight that name it.
-fn identity(rom: &Certificate) -> Option<DeviceIdentity> {
+fn identity(rom: &Certificate, arch: Arch) -> Option<DeviceIdentity> {
     let (kind, pdi) = rom.serial().split_last_chunk()?;
-    matches!(kind, [0x41 | 0x50]).then(|| DeviceIdentity {
+    let expected = match arch {
+        Arch::Hopper | Arch::Blackwell => 0x41,
+        Arch::Ls10 => 0x50,
+    };
+    (kind == [expected]).then(|| DeviceIdentity {
         key: rom.key().id(),
         pdi: Pdi(*pdi),
     })

@@ -18,6 +18,29 @@ fn a_responder_of_the_manifests_authority_signs_no_manifest() {
 }
 
 #[test]
+fn a_boot_rom_that_is_numbered_as_another_kind_of_device_names_none() {
+    for (chip, other) in [(Chip::Gh100, Chip::Ls10), (Chip::Ls10, Chip::Gb100)] {
+        let desk = Desk::new();
+        desk.put(
+            "odd.pem",
+            desk.pki.device_numbered_as(chip, other).chain.as_bytes(),
+        );
+        let (status, json, _) = desk.run(&["chain", "odd.pem"]);
+        assert_eq!((status, json["chain"].as_str()), (1, Some("fail")), "{json:#}");
+        assert!(
+            json["why"].as_str().unwrap().contains("serial number"),
+            "{json:#}"
+        );
+        assert!(json["device_id"].is_null(), "{json:#}");
+        desk.put(
+            "own.pem",
+            desk.pki.device_numbered_as(chip, chip).chain.as_bytes(),
+        );
+        assert_eq!(desk.run(&["chain", "own.pem"]).0, 0);
+    }
+}
+
+#[test]
 fn of_several_answers_in_one_reply_the_worst_counts() {
     let desk = Desk::new();
     let device = desk.pki.device(Chip::Gh100, 1);

@@ -48,6 +48,14 @@ impl Chip {
             Self::Ls10 => ("LS_10 A01 FSP FMC LF", "LS_10 A01 FSP BROM"),
         }
     }
+
+    /// The first byte of the serial number of its boot ROM's certificate.
+    fn kind(self) -> u8 {
+        match self {
+            Self::Gh100 | Self::Gb100 => 0x41,
+            Self::Ls10 => 0x50,
+        }
+    }
 }
 
 /// Roots and authorities.
@@ -272,7 +280,7 @@ impl DevicePki {
     pub fn device_running(&self, chip: Chip, number: u16, firmware: u8) -> Device {
         let mut all = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let made = all.entry((chip, number)).or_insert_with(|| Made {
-            rom: self.boot_rom(chip, number),
+            rom: self.boot_rom(chip, number, chip.kind()),
             states: BTreeMap::new(),
         });
         let Made { rom, states } = made;
@@ -282,8 +290,16 @@ impl DevicePki {
             .clone()
     }
 
-    fn boot_rom(&self, chip: Chip, number: u16) -> Authority {
-        let kind = if chip == Chip::Ls10 { 0x50 } else { 0x41 };
+    /// A device whose boot ROM is numbered as one of another kind.
+    ///
+    /// # Panics
+    /// Where no key can be made.
+    #[must_use]
+    pub fn device_numbered_as(&self, chip: Chip, other: Chip) -> Device {
+        self.certify(chip, 1, 1, &self.boot_rom(chip, 1, other.kind()))
+    }
+
+    fn boot_rom(&self, chip: Chip, number: u16, kind: u8) -> Authority {
         let mut rom = authority(chip.names().1);
         rom.serial_number = Some(SerialNumber::from_slice(
             &[&[kind][..], &pdi(chip, number).0].concat(),

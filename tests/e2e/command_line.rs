@@ -36,6 +36,7 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
         path.display().to_string()
     };
     let nowhere = dir.path().join("nowhere").display().to_string();
+    let nonce = "07".repeat(32);
     let key = dir.path().join("supplier.key").display().to_string();
     must(verifier.command().args(["key", "new", &key]));
     let public = format!("{key}.pub");
@@ -79,6 +80,17 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
             "--at cannot be used",
         ),
         ("evidence chain", vec![&nowhere], "cannot be read"),
+        // Neither answers a nonce, so none is taken to be checked.
+        (
+            "evidence rim",
+            vec![&good, "--nonce", &nonce],
+            "unexpected argument '--nonce'",
+        ),
+        (
+            "evidence chain",
+            vec![&good, "--nonce", &nonce],
+            "unexpected argument '--nonce'",
+        ),
         (
             "evidence gpu",
             vec![&nowhere, "--chain", &good, "--format", "swid"],

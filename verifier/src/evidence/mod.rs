@@ -75,17 +75,17 @@ pub enum EvidenceCommand {
     Rim {
         /// The manifest.
         file: PathBuf,
-        /// Time, nonce and roots.
+        /// Time and root.
         #[command(flatten)]
-        terms: TermsArguments,
+        terms: ItemArguments,
     },
     /// Check one certificate chain of a device.
     Chain {
         /// The chain in PEM, the firmware's certificate first.
         file: PathBuf,
-        /// Time, nonce and roots.
+        /// Time and root.
         #[command(flatten)]
-        terms: TermsArguments,
+        terms: ItemArguments,
     },
     /// Check a result of NVIDIA's remote attestation service, and hold it against our own appraisal.
     ///
@@ -107,6 +107,17 @@ where
     /// The nonce that was given, 64 hexadecimal digits.
     #[arg(long, value_name = "HEX")]
     nonce: Option<String>,
+    /// Time and root.
+    #[command(flatten)]
+    item: ItemArguments<F>,
+}
+
+/// The same for what answers no nonce: a manifest or a chain by itself.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ItemArguments<F = Format>
+where
+    F: clap::ValueEnum + Default + Send + Sync + 'static,
+{
     /// The time at which everything must hold, in RFC 3339 [default: now].
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
@@ -124,17 +135,20 @@ impl TermsArguments<ResultFormat> {
     fn split(self) -> (ResultFormat, TermsArguments) {
         let Self {
             nonce,
-            at,
-            root,
-            format,
+            item: ItemArguments { at, root, format },
         } = self;
-        let rest = TermsArguments {
-            nonce,
+        let item = ItemArguments {
             at,
             root,
             format: format.plain(),
         };
-        (format, rest)
+        (format, TermsArguments { nonce, item })
+    }
+}
+
+impl From<ItemArguments> for TermsArguments {
+    fn from(item: ItemArguments) -> Self {
+        Self { nonce: None, item }
     }
 }
 
@@ -184,13 +198,14 @@ impl Setting {
             .map(|text| Digest::parse(&text).map(|d| d.0))
             .transpose()
             .map_err(|_| wrong("--nonce", "it is not 64 hexadecimal digits"))?;
-        let at = arguments
+        let item = arguments.item;
+        let at = item
             .at
             .map(|text| UnixSeconds::parse(&text))
             .transpose()
             .map_err(|_| wrong("--at", "it is not a time such as 2026-11-25T21:00:00Z"))?
             .unwrap_or(now);
-        let device = arguments.root.as_deref().or_else(|| config.device_root.file());
+        let device = item.root.as_deref().or_else(|| config.device_root.file());
         let root = Root::read(device, DEVICE_ROOT)?;
         let rim_root = Root::read(rim_root.or_else(|| config.rim_root.file()), RIM_ROOT)?;
         Ok(Self {
@@ -200,7 +215,7 @@ impl Setting {
                 root: root.key,
             },
             rim_root: rim_root.key,
-            format: arguments.format,
+            format: item.format,
             root_from: root.from().to_owned(),
             rim_root_from: rim_root.from().to_owned(),
         })
@@ -271,12 +286,13 @@ pub(crate) fn evidence(
             item::rim(
                 &name(&file),
                 &read(&file, MAX_RIM)?,
-                &Setting::new(terms, root.as_deref(), config, now)?,
+                &Setting::new(terms.into(), root.as_deref(), config, now)?,
                 out,
             )
         }
         EvidenceCommand::Chain { file, terms } => {
-            item::chain(&read_chain(&file)?, &Setting::new(terms, None, config, now)?, out)
+            let setting = Setting::new(terms.into(), None, config, now)?;
+            item::chain(&read_chain(&file)?, &setting, out)
         }
         EvidenceCommand::Nras(arguments) => nras::nras(arguments, config, now, out),
         EvidenceCommand::Collateral(command) => collateral(command, config, now, out),

@@ -21,6 +21,8 @@ const UNSAVED: u32 = 12;
 const AT_HAND: usize = 2;
 /// Reports read at a time.
 const PAGE: u32 = 256;
+/// How often a node's sums are read again because they were written meanwhile. That happens once in an hour of ordinary reports.
+const LOOKS: u32 = 8;
 
 /// A node's sums, with what is known of them on disk.
 #[derive(Clone, Debug)]
@@ -33,11 +35,29 @@ pub(crate) struct Kept {
     changed: BTreeSet<i64>,
     /// Whether what is on disk can be built upon; not where it is of another version, for then all is folded anew.
     on_disk: bool,
+    /// The leaf that the sums on disk reached up to when they were read.
+    written: Option<u64>,
 }
 
 impl Kept {
     /// Reads a node's sums and folds in the reports after them.
+    ///
+    /// These are several questions to the store. Where the sums are written anew in between, the answers do not belong together: reports
+    /// would be missing or be counted twice. Then all is read again.
     pub(crate) async fn read(store: &dyn Store, node: &NodeRow) -> Result<Self, StoreError> {
+        for _ in 0..LOOKS {
+            let mut kept = Self::begin(store, node).await?;
+            if kept.finish(store, node).await? {
+                return Ok(kept);
+            }
+        }
+        Err(StoreError::Busy {
+            what: "a node's sums",
+        })
+    }
+
+    /// Reads a node's sums.
+    pub(crate) async fn begin(store: &dyn Store, node: &NodeRow) -> Result<Self, StoreError> {
         let mut kept = Self {
             record: NodeRecord::new(node.id),
             upto: None,
@@ -45,14 +65,14 @@ impl Kept {
             unsaved: 0,
             changed: BTreeSet::new(),
             on_disk: true,
+            written: None,
         };
-        let mut anew = true;
         if let Some(row) = store.facts(node.id).await? {
+            kept.written = Some(row.upto);
             match cbor::decode_strict(&row.body) {
                 Ok(facts) => {
                     kept.record.facts = facts;
                     (kept.upto, kept.before) = (Some(row.upto), row.before);
-                    anew = false;
                 }
                 Err(error) => {
                     tracing::warn!(node = %node.id, %error, "a node's sums are of another version and are made anew");
@@ -60,22 +80,25 @@ impl Kept {
                 }
             }
         }
+        Ok(kept)
+    }
+
+    /// Folds in the reports after the sums. Whether the sums are still those that were read.
+    pub(crate) async fn finish(&mut self, store: &dyn Store, node: &NodeRow) -> Result<bool, StoreError> {
+        let anew = self.upto.is_none();
         loop {
-            let page = match kept.upto {
+            let page = match self.upto {
                 Some(upto) if !anew => store.unsummed(node.id, upto, PAGE).await?,
                 upto => store.reports_after(node.id, upto, PAGE).await?,
             };
             if page.is_empty() {
-                if anew {
-                    kept.refold_forks(store, node).await?;
-                }
-                return Ok(kept);
+                break;
             }
             for held in page {
                 match Copy::of(held.body.as_deref(), &held.digest, node) {
                     Copy::Whole(report) => {
-                        kept.load_day(store, day_of(&report, held.at)).await?;
-                        kept.fold(&report, held.at, held.continuity, held.round, held.leaf);
+                        self.load_day(store, day_of(&report, held.at)).await?;
+                        self.fold(&report, held.at, held.continuity, held.round, held.leaf);
                     }
                     Copy::Damaged => {
                         let place = ChainHead {
@@ -83,13 +106,17 @@ impl Kept {
                             sequence: held.sequence,
                             digest: held.digest,
                         };
-                        kept.record.pass_over(place, held.at, held.continuity);
-                        kept.counted(held.leaf);
+                        self.record.pass_over(place, held.at, held.continuity);
+                        self.counted(held.leaf);
                     }
-                    Copy::Gone => kept.counted(held.leaf),
+                    Copy::Gone => self.counted(held.leaf),
                 }
             }
         }
+        if anew {
+            self.refold_forks(store, node).await?;
+        }
+        Ok(store.facts(node.id).await?.map(|row| row.upto) == self.written)
     }
 
     /// Folds in the forks that are held as proof. What each contradicts is looked up again.

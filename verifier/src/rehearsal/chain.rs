@@ -1,6 +1,7 @@
 //! Reports, their receipts and refusals.
 
 use super::*;
+use crate::fleet::Kept;
 
 #[tokio::test]
 async fn a_report_gets_a_receipt_that_outlives_the_verifier_and_the_same_report_gets_it_again() {
@@ -111,5 +112,36 @@ async fn each_refusal_has_its_own_code() {
         node.deliver(&verifier, third).await.unwrap_err(),
         RefusalCode::Node
     );
+    verifier.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_reads_while_sums_are_written_misses_no_report() {
+    let (mut verifier, mut node) = ready().await;
+    let me = node.enrolled.verifier;
+    let mut last = None;
+    let mut send = async |node: &mut Node, verifier: &Verifier, sequence| {
+        let (bundle, digest) = node.report(me, sequence, last);
+        node.receipted(verifier, bundle, &digest).await;
+        last = Some(digest);
+    };
+    // Sums are written with every twelfth report: the first time where there were none, then in place of others.
+    for (first, begun, end) in [(1, 5, 16), (17, 18, 30)] {
+        for sequence in first..=begun {
+            send(&mut node, &verifier, sequence).await;
+        }
+        let session = verifier.session().await;
+        let row = session.store.node(node.enrolled.node).await.unwrap().unwrap();
+        let mut kept = Kept::begin(&*session.store, &row).await.unwrap();
+        for sequence in begun + 1..=end {
+            send(&mut node, &verifier, sequence).await;
+        }
+        assert!(
+            !kept.finish(&*session.store, &row).await.unwrap(),
+            "after {begun}"
+        );
+        let whole = Kept::read(&*session.store, &row).await.unwrap();
+        assert_eq!(whole.record.facts.reports, end, "after {begun}");
+    }
     verifier.stop().await;
 }

@@ -54,6 +54,12 @@ pub enum StoreError {
         /// The version expected.
         expected: i64,
     },
+    /// What was read changed each time that it was read.
+    #[error("{what} changed each time that they were read; try again")]
+    Busy {
+        /// What.
+        what: &'static str,
+    },
     /// A number does not fit the database.
     #[error("{what} is larger than the database can hold")]
     Range {

@@ -21,7 +21,7 @@ pub(super) fn as_published(case: &Case<'_>) -> Verdict {
     let asked = asked(case, limit);
     let mut found = Found::default();
     for asked in &asked {
-        if let Some(signed) = asked.signed().filter(|s| s.device.is_proved()) {
+        if let Some(signed) = asked.signed().filter(|s| s.device.answered()) {
             let fresh = asked.given().is_some();
             found.judge(case, &asked.seen.label(), &asked.seen.subject(), &signed, fresh);
         }
@@ -30,7 +30,7 @@ pub(super) fn as_published(case: &Case<'_>) -> Verdict {
         for device in round
             .devices
             .iter()
-            .filter(|d| d.attester == Attester::Switch && d.is_proved())
+            .filter(|d| d.attester == Attester::Switch && d.answered())
         {
             let pdi = device.pdi.as_deref().unwrap_or("unknown");
             let name = format!("switch {pdi} of node {}", node.status.name);

@@ -85,6 +85,7 @@ impl Fault {
             Self::Check(CheckName::Nonce) => "nonce-differs",
             Self::Check(CheckName::Fwid) => "firmware-differs",
             Self::Check(CheckName::Distinct) => "answered-twice",
+            Self::Check(CheckName::Certificate) => "certificate-revoked",
             Self::Check(_) => "signature-fails",
         }
     }
@@ -269,12 +270,13 @@ fn not_offered(node: &NodeAtSite) -> Gap {
 }
 
 /// Checks on which identity rests, the gravest first.
-const IDENTITY: [CheckName; 5] = [
+const IDENTITY: [CheckName; 6] = [
     CheckName::Signature,
     CheckName::Chain,
     CheckName::Nonce,
     CheckName::Fwid,
     CheckName::Distinct,
+    CheckName::Certificate,
 ];
 
 /// What a round says of a device. Where it was presented more than once, the worst counts.

@@ -108,6 +108,8 @@ crate::code! {
         Alike = 9 => "alike",
         /// GPUs and switches name exactly each other.
         Topology = 10 => "topology",
+        /// No certificate of the device's own is revoked, on hold or unknown; said only where replies tell.
+        Certificate = 11 => "certificate",
     }
 }
 
@@ -196,9 +198,15 @@ impl AppraisedDevice {
         check.map_or("it was not made", |c| c.why.as_str())
     }
 
-    /// Whether the device proved who it is: it signed this round's nonce with a key that its maker certified, and did not answer twice.
+    /// Whether the device proved who it is: it answered, and its maker does not say that its certificates no longer count.
     #[must_use]
     pub fn is_proved(&self) -> bool {
+        self.answered() && self.outcome(CheckName::Certificate) != CheckOutcome::Fail
+    }
+
+    /// Whether the device answered: it signed this round's nonce with a key that its maker certified once, and did not answer twice.
+    #[must_use]
+    pub fn answered(&self) -> bool {
         let passed = |name| self.outcome(name) == CheckOutcome::Pass;
         let failed = |name| self.outcome(name) == CheckOutcome::Fail;
         passed(CheckName::Signature)

@@ -5,7 +5,8 @@ use crate::hardware::Step;
 use crate::hardware::binding::Binding;
 use crate::hardware::nvidia::topology::{self, Member};
 use crate::hardware::nvidia::{
-    Appraisal, Collateral, DeviceChain, Presented, Report, Rim, RimError, Terms, appraise, known_to_responder,
+    Appraisal, Collateral, DeviceChain, Presented, Report, Rim, RimError, Standing, Terms, appraise,
+    known_to_responder,
 };
 use crate::id::{DeviceUuid, Digest, VerifierId};
 use crate::report::{Answer, Attester, EvidenceClaims, NvidiaEvidence, VerifiedReport};
@@ -278,6 +279,10 @@ fn one(
     let said = claims.device.and_then(|d| named.get(&d).copied().flatten());
     let pdi = pdi_check(said, &appraisal);
     result.checks.push(Check::of(CheckName::Pdi, &pdi));
+    let certificate = certificate_check(appraisal.standing);
+    result
+        .checks
+        .extend(certificate.map(|step| Check::of(CheckName::Certificate, &step)));
     result.identity = appraisal.device_id;
     result.pdi = appraisal.pdi.map(|p| p.to_string());
     result.arch = appraisal.arch.map(|a| a.text().to_owned());
@@ -320,6 +325,20 @@ fn fitting<'a>(
     let replies = replies.iter().copied();
     let replies = replies.filter(|r| r.content.as_ref().is_ok_and(speaks)).collect();
     Collateral { rims, replies }
+}
+
+/// Whether the maker stands by a device's own certificates; `None` where replies do not tell. Those of manifests' signers are another matter.
+fn certificate_check(standing: Standing) -> Option<Step> {
+    match standing {
+        Standing::Open => None,
+        Standing::Good => Some(Step::Pass),
+        Standing::Unknown => Some(Step::Fail(
+            "its maker's responder does not know a certificate of the device".to_owned(),
+        )),
+        Standing::Revoked => Some(Step::Fail(
+            "its maker revoked a certificate of the device, or put it on hold".to_owned(),
+        )),
+    }
 }
 
 /// Whether the driver names a device as its certificate does. In which order it writes the eight bytes no published source says, so both count.

@@ -97,7 +97,7 @@ fn nothing_unchecked_proves_a_device() {
         device.checks.retain(|c| c.name != name);
         assert!(!device.is_proved(), "{name:?}");
     }
-    for name in [CheckName::Fwid, CheckName::Distinct] {
+    for name in [CheckName::Fwid, CheckName::Distinct, CheckName::Certificate] {
         let mut device = proved(1);
         device.checks.push(Check {
             name,

@@ -94,6 +94,7 @@ fn inv_05_names_the_device_and_what_fails() {
         (CheckName::Nonce, "nonce-differs"),
         (CheckName::Fwid, "firmware-differs"),
         (CheckName::Distinct, "answered-twice"),
+        (CheckName::Certificate, "certificate-revoked"),
     ] {
         let says = "(serial S2, NVIDIA H100 80GB HBM3) at n-1 did not prove its key in the round received \
                     2026-11-20T01:00:05Z: it is so";
@@ -388,10 +389,15 @@ fn inv_05_and_sec_01_need_devices_that_report() {
     }
 }
 
-/// Checks whose absence is ordinary: old firmware is not named, nor does every driver name a device, and that a device answered twice is
-/// said only where it did. That they failed counts; that they were not made accuses nobody.
-const ORDINARY: [CheckName; 3] = [CheckName::Fwid, CheckName::Pdi, CheckName::Distinct];
-const CHECKS: [CheckName; 9] = [
+/// Checks whose absence is ordinary: old firmware is not named, nor does every driver name a device, that a device answered twice is
+/// said only where it did, and whether its maker stands by its certificates where replies tell (without them SEC-01 is open). That they failed counts; that they were not made accuses nobody.
+const ORDINARY: [CheckName; 4] = [
+    CheckName::Fwid,
+    CheckName::Pdi,
+    CheckName::Distinct,
+    CheckName::Certificate,
+];
+const CHECKS: [CheckName; 10] = [
     CheckName::Signature,
     CheckName::Chain,
     CheckName::Nonce,
@@ -401,6 +407,7 @@ const CHECKS: [CheckName; 9] = [
     CheckName::Fwid,
     CheckName::Pdi,
     CheckName::Distinct,
+    CheckName::Certificate,
 ];
 
 proptest::proptest! {
@@ -409,10 +416,10 @@ proptest::proptest! {
     /// Whatever a round comes to: a check that was not made, or an answer that was not given, improves nothing to `met`.
     #[test]
     fn what_was_not_checked_never_makes_a_finding_met(
-        outcomes in proptest::collection::vec(0usize..3, 9),
+        outcomes in proptest::collection::vec(0usize..3, 10),
         mismatches in proptest::collection::vec(0u8..64, 0..3),
         whole: bool,
-        forgotten in 0usize..9,
+        forgotten in 0usize..10,
     ) {
         let scene = |forget: Option<usize>| answered(|d| {
             for (i, (name, outcome)) in CHECKS.iter().zip(&outcomes).enumerate() {

@@ -139,6 +139,15 @@ fn a_device_whose_certificate_was_revoked_does_not_pass_and_one_on_hold_neither(
             "on hold"
         };
         assert!(sentence(&firmware).contains(word), "{firmware}");
+        // A key that its maker takes back names nobody.
+        let identity = site.comes_to("INV-05", "not met");
+        assert_eq!(identity["message_id"], "INV-05.certificate-revoked", "{identity}");
+        assert_eq!(
+            identity["subjects"].as_array().map(Vec::len),
+            Some(1),
+            "{identity}"
+        );
+        assert_eq!(site.verifier.hardware_evidence()["grade"], "driver-reported");
     }
 }
 

@@ -65,5 +65,10 @@ fn a_device_that_was_revoked_or_measures_something_else_is_named() {
     assert_eq!(wrong(&devices[0]), []);
     assert_eq!(wrong(&devices[1]), [("measurements", "fail")]);
     assert_eq!(devices[1]["mismatches"], serde_json::json!([3]));
-    assert_eq!(wrong(&devices[2]), [("revocation", "fail")]);
+    assert_eq!(
+        wrong(&devices[2]),
+        [("revocation", "fail"), ("certificate", "fail")]
+    );
+    let proved = [0, 1, 2].map(|i| devices[i]["proved"].as_bool());
+    assert_eq!(proved, [Some(true), Some(true), Some(false)]);
 }

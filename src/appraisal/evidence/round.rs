@@ -292,11 +292,12 @@ fn one(
     result.mismatches = appraisal.mismatches.iter().map(|m| m.index).collect();
     result.whole = appraisal.compared_whole();
     let chain = read.chain.content.as_ref().ok();
-    let identity = chain.and_then(|c| c.verify(&terms.root, terms.at, links).ok());
-    let member = Report::parse(&read.report).ok().zip(identity);
-    let member = member.map(|(report, identity)| Member {
+    let device = chain.and_then(|c| Some((c.verify(&terms.root, terms.at, links).ok()?, c.arch()?)));
+    let member = Report::parse(&read.report).ok().zip(device);
+    let member = member.map(|(report, (identity, arch))| Member {
         name,
         identity,
+        arch,
         report,
     });
     (result, member)

@@ -3,15 +3,16 @@
 //! Decides: which devices measure something else than most devices of equal chip, mode, driver and VBIOS. It is a hint and never proof: a fleet that was
 //! altered as a whole agrees with itself, and two devices that differ do not say which of them is right.
 
+use super::chain::Arch;
 use super::topology::Member;
 use std::collections::BTreeMap;
 
 /// Fewer than this many devices have no majority that means anything.
 const LEAST_PEERS: usize = 3;
 
-/// Measurements that are each device's own (found in real reports), by index from 0: of Blackwell, and of switches.
-const OWN_OF_GPU: [u8; 1] = [61];
-const OWN_OF_SWITCH: [u8; 11] = [10, 11, 14, 18, 19, 20, 21, 22, 23, 24, 25];
+/// Measurements that are each device's own (found in real reports), by index from 0: none of Hopper.
+const OWN_OF_BLACKWELL: [u8; 1] = [61];
+const OWN_OF_LS10: [u8; 11] = [10, 11, 14, 18, 19, 20, 21, 22, 23, 24, 25];
 
 /// A device that differs from its peers.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -30,16 +31,16 @@ pub fn outliers(members: &[Member]) -> Vec<Outlier> {
     let mut groups: BTreeMap<_, Vec<&Member>> = BTreeMap::new();
     for member in members {
         let said = &member.report.opaque;
-        let key = (said.mode(), said.chip(), said.driver(), said.vbios());
+        let key = (member.arch, said.mode(), said.chip(), said.driver(), said.vbios());
         groups.entry(key).or_default().push(member);
     }
     let mut found = Vec::new();
     for group in groups.values().filter(|g| g.len() >= LEAST_PEERS) {
         for member in group {
-            let own: &[u8] = if member.report.opaque.is_switch() {
-                &OWN_OF_SWITCH
-            } else {
-                &OWN_OF_GPU
+            let own: &[u8] = match member.arch {
+                Arch::Hopper => &[],
+                Arch::Blackwell => &OWN_OF_BLACKWELL,
+                Arch::Ls10 => &OWN_OF_LS10,
             };
             let indices: Vec<u8> = member
                 .report

@@ -5,15 +5,13 @@ use super::*;
 /// The members of a host by the names of its reports.
 fn members(dir: &Path, ids: impl Iterator<Item = String>) -> Vec<topology::Member> {
     ids.map(|id| {
-        let identity = chain(dir, &id)
-            .content
-            .unwrap()
-            .verify(&DEVICE_ROOT, then(), &mut Links::default())
-            .unwrap();
+        let chain = chain(dir, &id).content.unwrap();
+        let identity = chain.verify(&DEVICE_ROOT, then(), &mut Links::default()).unwrap();
         let report = Report::parse(&read(&dir.join(format!("reports/{id}.bin")))).unwrap();
         topology::Member {
             name: id,
             identity,
+            arch: chain.arch().unwrap(),
             report,
         }
     })
@@ -73,17 +71,22 @@ fn a_real_host_is_whole_and_a_missing_foreign_or_repeated_member_is_named() {
     let switches = topology::host(&whole[8..]).topology;
     assert_eq!(switches.why(), Some("no GPU is among the devices"));
 
-    let mut altered = whole;
-    altered[5].report.blocks[20].value[0] ^= 1;
-    let outliers = consensus::outliers(&altered);
-    assert_eq!(
-        (
-            outliers.len(),
-            outliers[0].name.as_str(),
-            outliers[0].indices.as_slice()
-        ),
-        (1, "hopper-ppcie-590.12-5", &[20][..])
-    );
+    // 61 is a Blackwell's own, and 10 a switch's, and of no other.
+    for (member, index, name) in [
+        (5, 20, Some("hopper-ppcie-590.12-5")),
+        (5, 61, Some("hopper-ppcie-590.12-5")),
+        (9, 10, None),
+        (9, 12, Some("ls10-sw-96.10.73.00.01-1")),
+    ] {
+        let mut altered = whole.clone();
+        altered[member].report.blocks[usize::from(index)].value[0] ^= 1;
+        let found: Vec<_> = consensus::outliers(&altered)
+            .into_iter()
+            .map(|o| (o.name, o.indices))
+            .collect();
+        let expected: Vec<_> = name.map(|n| (n.to_owned(), vec![index])).into_iter().collect();
+        assert_eq!(found, expected, "{member} at {index}");
+    }
 }
 
 #[test]

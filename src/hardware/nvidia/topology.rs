@@ -4,7 +4,7 @@
 //! device is named by its boot ROM's certificate, and switches and links name it by the end of that certificate's serial number, so no list of
 //! references is needed. Trusts only members whose signature and chain hold. Does not establish in which room the host stands.
 
-use super::chain::DeviceIdentity;
+use super::chain::{Arch, DeviceIdentity};
 use super::opaque::Pdi;
 use super::spdm::Report;
 use crate::hardware::Step;
@@ -17,6 +17,8 @@ pub struct Member {
     pub name: String,
     /// Whose boot ROM.
     pub identity: DeviceIdentity,
+    /// Family of its chip, as its chain names it.
+    pub arch: Arch,
     /// What it signed.
     pub report: Report,
 }

@@ -87,17 +87,21 @@ pub(super) fn host(
         );
         let holds = holds(&appraisal, &fitting, &setting.terms, require);
         good &= holds;
-        let identity = device
+        let known = device
             .chain
             .content
             .as_ref()
             .ok()
-            .and_then(|c| c.verify(&setting.terms.root, setting.terms.at, &mut links).ok())
+            .and_then(|c| {
+                let identity = c.verify(&setting.terms.root, setting.terms.at, &mut links).ok()?;
+                Some((identity, c.arch()?))
+            })
             .filter(|_| appraisal.signature.passed() && appraisal.chain.passed());
-        if let (Some(identity), Ok(report)) = (identity, Report::parse(&device.report)) {
+        if let (Some((identity, arch)), Ok(report)) = (known, Report::parse(&device.report)) {
             members.push(Member {
                 name: device.name.clone(),
                 identity,
+                arch,
                 report,
             });
         }

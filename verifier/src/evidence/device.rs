@@ -125,7 +125,7 @@ pub(super) fn closing(good: bool, setting: &Setting, out: &mut dyn Write) -> Res
     )?;
     writeln!(
         out,
-        "It shows which device and firmware answered. It shows neither that telemetry is true nor in which host the device stands."
+        "What passed shows which device and firmware answered. Nothing here shows that telemetry is true, or in which host a device stands."
     )?;
     Ok(())
 }

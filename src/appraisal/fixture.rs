@@ -163,6 +163,7 @@ pub(crate) fn answer(n: u8) -> AppraisedDevice {
         mismatches: Vec::new(),
         whole: true,
         collateral: Vec::new(),
+        measured: Some(Digest([0x4d; 32])),
     }
 }
 
@@ -172,6 +173,7 @@ pub(crate) fn no_answer(n: u8, why: NoEvidence) -> AppraisedDevice {
     device.none = Some(why);
     (device.evidence, device.identity, device.pdi, device.arch) = (None, None, None, None);
     (device.mode, device.driver, device.vbios, device.whole) = (None, None, None, false);
+    device.measured = None;
     device.checks = vec![Check {
         name: CheckName::Signature,
         outcome: CheckOutcome::NotChecked,

@@ -9,6 +9,7 @@ use super::proof::{
 };
 use crate::appraisal::evidence::{AppraisedDevice, AppraisedRound, CheckName, CheckOutcome};
 use crate::appraisal::{LibraryFacts, NodeAtSite};
+use crate::hardware::nvidia::consensus::LEAST_PEERS;
 use crate::id::{Digest, NodeId};
 use crate::report::Attester;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +41,7 @@ pub(super) fn as_published(case: &Case<'_>) -> Verdict {
     }
     let unsigned: Vec<_> = asked.iter().filter(|a| a.given().is_none()).collect();
     let said = found.as_the_driver_says(case, &unsigned);
+    found.open.splice(..0, unlike_peers(&asked));
     found.open.extend(unproved(&asked));
     found.open.extend(gaps(&asked, limit));
 
@@ -89,6 +91,41 @@ fn rounds<'a>(asked: &[Asked<'a>]) -> Vec<(&'a NodeAtSite, &'a AppraisedRound)> 
     });
     let each: BTreeMap<NodeId, _> = given.collect();
     each.into_values().collect()
+}
+
+/// Devices that no manifest decides and that measure otherwise than most at the site of their chip, mode, driver and VBIOS. A hint and never proof:
+/// it accuses nobody, and a site that was altered as a whole agrees with itself.
+fn unlike_peers(asked: &[Asked<'_>]) -> Vec<Point> {
+    let mut groups: BTreeMap<_, Vec<(&Asked<'_>, Signed<'_>, Digest)>> = BTreeMap::new();
+    for asked in asked {
+        if let Some((signed, measured)) = asked.given().and_then(|s| Some((s, s.device.measured?))) {
+            let device = signed.device;
+            let kind = (&device.arch, &device.mode, &device.driver, &device.vbios);
+            groups.entry(kind).or_default().push((asked, signed, measured));
+        }
+    }
+    let mut found = Vec::new();
+    for group in groups.values().filter(|g| g.len() >= LEAST_PEERS) {
+        for (asked, signed, measured) in group.iter().filter(|(_, s, _)| !s.device.whole) {
+            let same = group.iter().filter(|(.., m)| m == measured).count();
+            if same.saturating_mul(2) > group.len() {
+                continue;
+            }
+            let words = format!(
+                "{} measures otherwise than most of the {} at the site with its chip, mode, driver and VBIOS, which is a hint and no proof",
+                asked.seen.label(),
+                count(group.len(), "device")
+            );
+            found.push(Point {
+                message: "unlike-peers",
+                words,
+                subjects: vec![asked.seen.subject()],
+                evidence: signed.evidence().collect(),
+                signed: true,
+            });
+        }
+    }
+    found
 }
 
 /// Devices whose own answer is wrong: what they say of their firmware is nobody's word.

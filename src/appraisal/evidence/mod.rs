@@ -180,6 +180,8 @@ crate::record! {
         12 => whole: bool,
         /// SHA-256 of every other file that was looked at.
         13 => collateral: Vec<Digest>,
+        /// SHA-256 over the measurements that devices of its kind have in common. Only where chain and signature hold.
+        14 => measured: Option<Digest>,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{AppraisedDevice, AppraisedRound, Check, CheckName, RoundStanding};
 use crate::hardware::Step;
 use crate::hardware::binding::Binding;
+use crate::hardware::nvidia::consensus::common;
 use crate::hardware::nvidia::topology::{self, Member};
 use crate::hardware::nvidia::{
     Appraisal, Collateral, DeviceChain, Presented, Report, Rim, RimError, Standing, Terms, appraise,
@@ -244,6 +245,7 @@ fn one(
         mismatches: Vec::new(),
         whole: false,
         collateral: Vec::new(),
+        measured: None,
     };
     if let Answer::None(why) = &claims.answer {
         result.none = Some(*why);
@@ -294,6 +296,7 @@ fn one(
     let chain = read.chain.content.as_ref().ok();
     let device = chain.and_then(|c| Some((c.verify(&terms.root, terms.at, links).ok()?, c.arch()?)));
     let member = Report::parse(&read.report).ok().zip(device);
+    result.measured = member.as_ref().map(|(report, (_, arch))| common(*arch, report));
     let member = member.map(|(report, (identity, arch))| Member {
         name,
         identity,

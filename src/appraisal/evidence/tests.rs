@@ -30,6 +30,7 @@ fn proved(n: u8) -> AppraisedDevice {
         mismatches: Vec::new(),
         whole: false,
         collateral: Vec::new(),
+        measured: None,
     }
 }
 

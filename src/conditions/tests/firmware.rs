@@ -57,6 +57,35 @@ fn sec_01_holds_measurements_against_manifests() {
 }
 
 #[test]
+fn sec_01_names_a_device_that_measures_otherwise_than_its_peers_where_no_manifest_decides() {
+    let scene = |whole: bool, odd: u8| {
+        let mut scene = Scene::honest();
+        for device in scene
+            .labs
+            .iter_mut()
+            .flat_map(|l| &mut l.record.evidence.newest.as_mut().unwrap().devices)
+        {
+            device.whole = whole;
+        }
+        let newest = scene.labs[0].record.evidence.newest.as_mut().unwrap();
+        newest.devices[1].measured = Some(Digest([odd; 32]));
+        scene
+    };
+    let finding = scene(false, 1).expect(
+        "SEC-01",
+        Outcome::CannotTell,
+        "(serial S2, NVIDIA H100 80GB HBM3) at n-1 measures otherwise than most of the 4 devices at the site with its chip, mode, \
+         driver and VBIOS, which is a hint and no proof",
+    );
+    assert_eq!(finding.message_id, "SEC-01.unlike-peers");
+    assert_eq!(finding.grade, Grade::DriverReported);
+    // Where all agree, that no manifest was there stays open all the same; where manifests decide, they do.
+    let agreed = scene(false, 0x4d).expect("SEC-01", Outcome::CannotTell, "could not be compared in full");
+    assert_eq!(agreed.message_id, "SEC-01.not-compared");
+    scene(true, 1).expect("SEC-01", Outcome::Met, "");
+}
+
+#[test]
 fn sec_01_leaves_open_what_was_not_compared() {
     for name in [CheckName::Rim, CheckName::Measurements, CheckName::Revocation] {
         let open = answered(|d| came_to(d, name, CheckOutcome::NotChecked, "none is held"));

@@ -80,6 +80,9 @@ fn a_real_host_is_whole_and_a_missing_foreign_or_repeated_member_is_named() {
     ] {
         let mut altered = whole.clone();
         altered[member].report.blocks[usize::from(index)].value[0] ^= 1;
+        let common = |m: &topology::Member| consensus::common(m.arch, &m.report);
+        let differs = common(&altered[member]) != common(&whole[member]);
+        assert_eq!(differs, name.is_some(), "{member} at {index}");
         let found: Vec<_> = consensus::outliers(&altered)
             .into_iter()
             .map(|o| (o.name, o.indices))

@@ -296,6 +296,7 @@ mod tests {
             mismatches: Vec::new(),
             whole: true,
             collateral: Vec::new(),
+            measured: None,
         };
         AppraisedRound {
             report: Digest([report; 32]),

@@ -347,6 +347,7 @@ impl Lab {
         let received = self.wall().plus(5);
         AppraisedRound {
             report: self.previous.unwrap(),
+            given: self.wall().plus(5 - LENGTH),
             received,
             standing,
             boot: BootId([9; 16]),

@@ -73,9 +73,9 @@ pub(super) fn proven(case: &Case<'_>) -> Verdict {
         .coverage(case.coverage())
 }
 
-/// The age of a round: since the last device had answered, by the node's clock, and so no less than since its receipt.
+/// The age of a round: since the node was given its challenge, by the verifier's clock. No device signed before, whatever the node says.
 fn age(case: &Case<'_>, round: &AppraisedRound) -> i64 {
-    case.now.since(round.ended)
+    case.now.since(round.given)
 }
 
 /// How many devices proved their keys and when, what part of their time lies between such proofs, and what that does not show.
@@ -270,7 +270,7 @@ fn place(case: &Case<'_>, node: &NodeAtSite, round: &AppraisedRound, uuid: Devic
     let meanwhile = device
         .presence
         .iter()
-        .filter(|s| s.from <= round.ended && round.covers_to <= s.to);
+        .filter(|s| s.from <= round.received && round.covers_to <= s.to);
     let revoked = node.status.revoked_from;
     let stays = meanwhile.map(|s| {
         let stay = Stay::new(case, case.since(), &facts.timed(s), &facts.clock, revoked);

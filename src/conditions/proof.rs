@@ -231,11 +231,13 @@ fn gap(case: &Case<'_>, node: &NodeAtSite, limit: i64) -> Option<Gap> {
     let newest = node.record.evidence.newest.as_ref();
     let last = node.record.facts.round.as_ref();
     let good = good_round(node).filter(|r| r.received >= case.since());
-    let age = good.map(|r| case.now.since(r.ended));
+    let age = good.map(|r| case.now.since(r.given));
     if age.is_some_and(|age| age <= limit) {
         return None;
     }
-    let later = last.filter(|l| newest.is_none_or(|n| n.report != l.report && n.received <= l.received));
+    let appraised = |l: &LastRound| node.record.evidence.rounds.iter().any(|r| r.report == l.report);
+    let later = last
+        .filter(|l| !appraised(l) && newest.is_none_or(|n| n.report != l.report && n.received <= l.received));
     Some(match (later, newest, age) {
         (Some(later), ..) if node.status.is_doubtful(later.received) => Gap::Revoked(later.received),
         (Some(later), ..) if later.standing == RoundStanding::Good => unanswered(node, later),
@@ -247,7 +249,7 @@ fn gap(case: &Case<'_>, node: &NodeAtSite, limit: i64) -> Option<Gap> {
         (None, Some(newest), None) if newest.standing != RoundStanding::Good => {
             Gap::NotGood(newest.received, newest.standing)
         }
-        (None, Some(newest), None) => Gap::TooOld(case.now.since(newest.ended)),
+        (None, Some(newest), None) => Gap::TooOld(case.now.since(newest.given)),
         (None, None, None) if driver_says(node).is_some_and(|c| !is_on(c)) => not_offered(node),
         (None, None, None) => Gap::NoRound,
     })

@@ -21,9 +21,10 @@ CREATE TABLE entry (
     sequence INTEGER,
     -- How a report stood to what was held: 0 first, 1 follows, 2 late, 3 + n after a gap of n.
     continuity INTEGER,
-    -- How the round of hardware evidence stands that a report carries (its code), and the challenge that it answers.
+    -- How the round of hardware evidence stands that a report carries (its code), the challenge that it answers, and when its node was given that.
     round INTEGER,
     challenge BLOB,
+    given INTEGER,
     body BLOB
 ) STRICT;
 -- kind 0 is a report: one statement for each place in a chain. It is the only index over all reports: a second one, by node and leaf,

@@ -230,9 +230,9 @@ crate::record! {
         2 => standing: RoundStanding,
         /// The boot.
         3 => boot: BootId,
-        /// Up to where it covers, by the node's clock.
+        /// Up to where it covers, by the node's clock, and not beyond `given`.
         4 => covers_to: UnixSeconds,
-        /// When the last device had answered, by the node's clock.
+        /// When the last device had answered, by the node's clock, and not after the receipt.
         5 => ended: UnixSeconds,
         /// The time at which the appraisal holds: collateral must be in time then.
         6 => at: UnixSeconds,
@@ -244,6 +244,9 @@ crate::record! {
         9 => devices: Vec<AppraisedDevice>,
         /// What was checked of the host as a whole.
         10 => host: Vec<Check>,
+        /// When the node was given the challenge, by the verifier's clock: no device signed before. Whatever a node says of its own clock, and however
+        /// long it held the round back, no answer is younger.
+        11 => given: UnixSeconds,
     }
 }
 
@@ -254,6 +257,7 @@ impl AppraisedRound {
         proved.sort_unstable();
         RoundBrief {
             report: self.report,
+            given: self.given,
             received: self.received,
             boot: self.boot,
             covers_to: self.covers_to,
@@ -268,6 +272,8 @@ crate::row! {
     pub struct RoundBrief {
         /// The report that carries it.
         report: Digest,
+        /// When its challenge was given.
+        given: UnixSeconds,
         /// When that was received.
         received: UnixSeconds,
         /// The boot.
@@ -285,9 +291,9 @@ crate::record! {
     /// What the rounds of one node come to.
     #[derive(Default)]
     pub struct NodeEvidence {
-        /// The newest round that stands good.
+        /// The round that stands good and whose challenge was given last: one that was held back does not hide it.
         0 => newest: Option<AppraisedRound>,
-        /// Rounds that stood good, oldest first.
+        /// Rounds that stood good, that first whose challenge was given first.
         1 => rounds: Vec<RoundBrief>,
     }
 }
@@ -302,14 +308,14 @@ impl NodeEvidence {
         match self.rounds.iter_mut().find(|b| b.report == brief.report) {
             Some(same) => *same = brief,
             None => {
-                let at = self.rounds.partition_point(|b| b.received <= brief.received);
+                let at = self.rounds.partition_point(|b| b.given <= brief.given);
                 self.rounds.insert(at, brief);
             }
         }
         let excess = self.rounds.len().saturating_sub(ROUNDS);
         drop(self.rounds.drain(..excess));
         let newest = self.newest.as_ref();
-        if newest.is_none_or(|n| n.received <= round.received || n.report == round.report) {
+        if newest.is_none_or(|n| n.given <= round.given || n.report == round.report) {
             self.newest = Some(round);
         }
     }

@@ -25,6 +25,8 @@ pub struct RoundTerms {
     pub key: Digest,
     /// How the round stands, as intake found it.
     pub standing: RoundStanding,
+    /// When the node was given the challenge that it answers.
+    pub given: UnixSeconds,
     /// When the report that carries it was received.
     pub received: UnixSeconds,
     /// The time at which everything must hold.
@@ -152,10 +154,11 @@ pub fn appraise_round(
     };
     let mut result = AppraisedRound {
         report: report.digest(),
+        given: terms.given,
         received: terms.received,
         standing,
         boot: claims.report.boot,
-        covers_to: wall(round.covers_to),
+        covers_to: wall(round.covers_to).min(terms.given),
         ended: wall(round.ended),
         at: terms.at,
         root: terms.root,

@@ -38,6 +38,7 @@ fn proved(n: u8) -> AppraisedDevice {
 fn round(n: u8, at: i64, boot: BootId, devices: Vec<AppraisedDevice>) -> AppraisedRound {
     AppraisedRound {
         report: Digest([n; 32]),
+        given: UnixSeconds(at),
         received: UnixSeconds(at + 300),
         standing: RoundStanding::Good,
         boot,
@@ -74,6 +75,21 @@ fn a_round_that_does_not_stand_good_changes_nothing() {
     replayed.standing = RoundStanding::ChallengeUsed;
     evidence.take(replayed);
     assert_eq!(evidence, before);
+}
+
+#[test]
+fn a_round_that_was_held_back_does_not_hide_one_that_was_asked_for_after_it() {
+    let mut evidence = NodeEvidence::default();
+    let held_back = round(1, 1_000, BOOT, vec![proved(1)]);
+    let newest = round(2, 5_000, BOOT, vec![proved(1)]);
+    evidence.take(newest.clone());
+    evidence.take(AppraisedRound {
+        received: UnixSeconds(900_000),
+        ended: UnixSeconds(900_000),
+        ..held_back
+    });
+    assert_eq!(evidence.newest, Some(newest));
+    assert_eq!(evidence.rounds[0].report, Digest([1; 32]));
 }
 
 #[test]

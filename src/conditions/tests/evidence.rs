@@ -51,7 +51,8 @@ pub(super) fn flags(enabled: bool, developer_mode: bool, multi_gpu_mode: u8) -> 
 #[test]
 fn inv_05_says_who_proved_what_how_lately_and_what_that_does_not_show() {
     let scene = Scene::honest();
-    // The newest rounds ended 290 s before the last report did, which was 10 s ago. Between the two rounds lie 1,790 of 3,600 s.
+    // The newest rounds were asked for 295 s before the last report ended, which was 10 s ago. Between the two rounds
+    // lie 1,790 of 3,600 s.
     let finding = scene.expect(
         "INV-05",
         Outcome::Met,
@@ -69,7 +70,7 @@ fn inv_05_says_who_proved_what_how_lately_and_what_that_does_not_show() {
     );
     assert_eq!(
         finding.measured,
-        Some(Quantity::at_most(300, "seconds since the proof"))
+        Some(Quantity::at_most(305, "seconds since the proof"))
     );
     for lab in &scene.labs {
         let newest = lab.record.evidence.newest.as_ref().unwrap();
@@ -292,6 +293,22 @@ fn inv_05_takes_no_round_that_is_old_bad_or_not_appraised() {
     let round = beside.labs[0].round(RoundStanding::ChallengeUsed, Vec::new());
     beside.labs[0].take(round);
     beside.expect("INV-05", Outcome::Met, "");
+}
+
+#[test]
+fn inv_05_counts_a_proof_from_when_it_was_asked_for_whatever_the_node_says_of_its_clock() {
+    let mut scene = Scene::honest();
+    let said = scene.now;
+    for lab in &mut scene.labs {
+        lab.record.evidence.newest.as_mut().unwrap().given = said.plus(-4 * DAY_SECONDS);
+        lab.record.evidence.newest.as_mut().unwrap().ended = said;
+    }
+    let finding = scene.expect(
+        "INV-05",
+        Outcome::CannotTell,
+        "the newest good round of node n-1 is 4 days old, and the rule set allows 3 days",
+    );
+    assert_eq!(finding.message_id, "INV-05.round-too-old");
 }
 
 #[test]

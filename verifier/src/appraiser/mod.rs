@@ -166,8 +166,12 @@ impl Appraiser {
             if let Some(round) = self.appraise(&node, &held).await
                 && replaces(&round, evidence.newest.as_ref())
             {
-                open = is_open(&round).then_some(held.leaf);
+                let (report, is_open) = (round.report, is_open(&round));
                 evidence.take(round);
+                // One that came late, behind one that was asked for after it, is not looked at again.
+                if evidence.newest.as_ref().is_some_and(|n| n.report == report) {
+                    open = is_open.then_some(held.leaf);
+                }
             }
         }
         let found = upto.map(|upto| EvidenceRow {
@@ -195,6 +199,7 @@ impl Appraiser {
             verifier: self.verifier,
             key: node.key.id(),
             standing: held.round.unwrap_or(RoundStanding::ChallengeUnknown),
+            given: held.given.unwrap_or(node.enrolled_at),
             received: held.at,
             at: self.clock.now().max(held.at),
             root: self.roots.device.key,
@@ -300,6 +305,7 @@ mod tests {
         };
         AppraisedRound {
             report: Digest([report; 32]),
+            given: UnixSeconds(1),
             received: UnixSeconds(1),
             standing: RoundStanding::Good,
             boot: BootId([1; 16]),

@@ -10,6 +10,7 @@ mod round;
 mod standing;
 
 pub use refusal::{Reason, Refuser};
+use standing::Answered;
 pub use standing::NonceStanding;
 pub(crate) use standing::{Repeats, Standing, Standings};
 
@@ -319,7 +320,7 @@ impl Intake {
                     self.rounds.push(standing.node.id);
                 }
                 standing.answered_before = Some(standing.answered);
-                standing.answered = proof.leaf.saturating_add(1);
+                standing.answered = Answered::report(proof.leaf, at);
                 standing.nonce = claims.nonce;
                 if highest == link.sequence || standing.head.as_ref().is_none_or(|h| h.chain != link.chain) {
                     standing.head = Some(self.head_after(standing.node.id, &link, highest).await?);

@@ -9,6 +9,7 @@ use crate::fleet::Copy;
 use crate::store::{JudgedRound, StoreError};
 use weighbridge::appraisal::evidence::RoundStanding;
 use weighbridge::report::{ReportClaims, RoundClaims, VerifiedReport};
+use weighbridge::time::UnixSeconds;
 
 /// How many reports after the one that it froze a round may be carried: a device that hangs holds up those that answer, for ten minutes at most, and the
 /// shortest reports are of one.
@@ -25,13 +26,14 @@ impl Intake {
         let Some(round) = &claims.round else {
             return Ok(None);
         };
-        let found = self.stand_of(standing, claims, round).await?;
+        let (found, given) = self.stand_of(standing, claims, round).await?;
         if found != RoundStanding::Good {
             tracing::warn!(node = %standing.node.id, sequence = claims.sequence, "a round of hardware evidence does not count: it {found}");
         }
         Ok(Some(JudgedRound {
             standing: found,
             challenge: round.challenge,
+            given,
         }))
     }
 
@@ -40,31 +42,33 @@ impl Intake {
         standing: &Standing,
         claims: &ReportClaims,
         round: &RoundClaims,
-    ) -> Result<RoundStanding, StoreError> {
+    ) -> Result<(RoundStanding, Option<UnixSeconds>), StoreError> {
         let node = &standing.node;
         if self.store.is_answered(node.id, round.challenge).await? {
-            return Ok(RoundStanding::ChallengeUsed);
+            return Ok((RoundStanding::ChallengeUsed, None));
         }
         let held = self.store.at_place(node.id, round.chain, round.sequence).await?;
         let held = held.filter(|held| held.digest == round.digest);
         let secret = &self.standings.secret;
-        let is_near =
-            claims.chain == round.chain && claims.sequence.saturating_sub(round.sequence) <= SLOWEST;
+        let after = claims.sequence.checked_sub(round.sequence);
+        let is_near = claims.chain == round.chain && after.is_some_and(|n| (1..=SLOWEST).contains(&n));
         let after_it = held
             .as_ref()
-            .is_some_and(|h| standing.gave_after(secret, h.leaf, round.challenge));
-        if !(standing.gave(secret, round.challenge) || is_near && after_it) {
-            return Ok(RoundStanding::ChallengeUnknown);
-        }
+            .filter(|h| is_near && standing.gave_after(secret, h.leaf, round.challenge));
+        let lately = standing.gave(secret, round.challenge);
+        let Some(given) = lately.or_else(|| after_it.map(|h| h.at)) else {
+            return Ok((RoundStanding::ChallengeUnknown, None));
+        };
+        let stands = |standing| Ok((standing, Some(given)));
         let frozen = held.map(|held| Copy::of(held.body.as_deref(), &held.digest, node));
         let Some(Copy::Whole(frozen)) = frozen else {
-            return Ok(RoundStanding::PlaceUnknown);
+            return stands(RoundStanding::PlaceUnknown);
         };
         let frozen = &frozen.claims().report;
         let fits = frozen.boot == claims.boot && frozen.time.end == round.covers_to;
         if !fits || !round.is_in_order(&claims.time) {
-            return Ok(RoundStanding::TimesWrong);
+            return stands(RoundStanding::TimesWrong);
         }
-        Ok(RoundStanding::Good)
+        stands(RoundStanding::Good)
     }
 }

@@ -25,16 +25,43 @@ pub(crate) struct Standing {
     pub(crate) node: NodeRow,
     /// The chain reported to last.
     pub(crate) head: Option<HeldChain>,
-    /// Reports recorded up to and including this leaf were answered with a challenge; 0 before the first.
-    pub(crate) answered: u64,
-    /// The same before the last report.
-    pub(crate) answered_before: Option<u64>,
+    /// The challenge that was given last.
+    pub(crate) answered: Answered,
+    /// The one before it.
+    pub(crate) answered_before: Option<Answered>,
     /// The challenge that the last report answered.
     pub(crate) nonce: Option<Challenge>,
     /// What its reports add up to.
     pub(crate) kept: Kept,
     /// Refusals so far, by code.
     pub(crate) refused: HashMap<RefusalCode, Repeats>,
+}
+
+/// What a challenge was given in answer to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answered {
+    /// The number of leaves up to and including the report's; 0 before the first report.
+    upto: u64,
+    /// When.
+    at: UnixSeconds,
+}
+
+impl Answered {
+    /// The report at a leaf, received then.
+    pub(crate) fn report(leaf: u64, at: UnixSeconds) -> Self {
+        Self {
+            upto: leaf.saturating_add(1),
+            at,
+        }
+    }
+
+    /// The enrolment.
+    fn enrolment(node: &NodeRow) -> Self {
+        Self {
+            upto: 0,
+            at: node.enrolled_at,
+        }
+    }
 }
 
 /// How often a node was refused with one code.
@@ -61,12 +88,14 @@ pub enum NonceStanding {
 impl Standing {
     async fn read(store: &dyn Store, node: NodeRow) -> Result<Self, StoreError> {
         let last = store.latest(node.id).await?;
+        let answered = |back: usize| {
+            last.get(back)
+                .map_or_else(|| Answered::enrolment(&node), |r| Answered::report(r.leaf, r.at))
+        };
         let mut out = Self {
             head: None,
-            answered: last.first().map_or(0, |r| r.leaf.saturating_add(1)),
-            answered_before: last
-                .first()
-                .map(|_| last.get(1).map_or(0, |r| r.leaf.saturating_add(1))),
+            answered: answered(0),
+            answered_before: last.first().map(|_| answered(1)),
             nonce: None,
             kept: Kept::read(store, &node).await?,
             refused: HashMap::new(),
@@ -95,14 +124,15 @@ impl Standing {
     /// The outstanding challenge. It is a pseudo-random function of a secret, the node and the last leaf recorded for it, so it
     /// needs no row, survives a restart, and changes with every report.
     pub(crate) fn challenge(&self, secret: &[u8; 32]) -> Challenge {
-        challenge(secret, &self.node.id, self.answered)
+        challenge(secret, &self.node.id, self.answered.upto)
     }
 
-    /// Whether a challenge was given to this node lately: the outstanding one, or the one before, since a report may be made before the
-    /// answer to the last one was heard.
-    pub(crate) fn gave(&self, secret: &[u8; 32], given: Challenge) -> bool {
-        let is = |answered: u64| challenge(secret, &self.node.id, answered) == given;
-        is(self.answered) || self.answered_before.is_some_and(is)
+    /// When a challenge was given to this node, if that was lately: the outstanding one, or the one before, since a report may be made before
+    /// the answer to the last one was heard.
+    pub(crate) fn gave(&self, secret: &[u8; 32], given: Challenge) -> Option<UnixSeconds> {
+        let is = |answered: &Answered| challenge(secret, &self.node.id, answered.upto) == given;
+        let lately = [Some(self.answered), self.answered_before];
+        lately.into_iter().flatten().find(is).map(|answered| answered.at)
     }
 
     /// Whether a challenge was given in answer to the report at a leaf.
@@ -115,7 +145,7 @@ impl Standing {
         let Some(nonce) = nonce else {
             return NonceStanding::Absent;
         };
-        if self.gave(secret, nonce) {
+        if self.gave(secret, nonce).is_some() {
             NonceStanding::Fresh
         } else if self.nonce == Some(nonce) {
             NonceStanding::Repeated

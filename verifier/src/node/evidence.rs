@@ -92,6 +92,7 @@ pub(super) fn in_words(record: &NodeRecord, out: &mut dyn Write) -> std::io::Res
             if last.standing == RoundStanding::Good
                 && last.signed > 0
                 && newest.is_none_or(|n| n.report != last.report && n.received <= last.received)
+                && !record.evidence.rounds.iter().any(|r| r.report == last.report)
             {
                 line("", "it has not been appraised yet")?;
             }

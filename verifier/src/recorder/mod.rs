@@ -153,7 +153,7 @@ struct Append {
 
 #[derive(Debug)]
 enum Job {
-    Append(Append),
+    Append(Box<Append>),
     Prove {
         leaf: u64,
         salt: [u8; 16],
@@ -185,12 +185,12 @@ impl Recorder {
     ) -> Result<Proof, RecordError> {
         let done = self
             .ask(|answer| {
-                Job::Append(Append {
+                Job::Append(Box::new(Append {
                     leaf: Some(leaf),
                     changes,
                     seen,
                     answer,
-                })
+                }))
             })
             .await?;
         done.ok_or(RecordError::Stopped)
@@ -202,12 +202,12 @@ impl Recorder {
     /// [`RecordError`].
     pub async fn change(&self, changes: Vec<Change>) -> Result<(), RecordError> {
         self.ask(|answer| {
-            Job::Append(Append {
+            Job::Append(Box::new(Append {
                 leaf: None,
                 changes,
                 seen: None,
                 answer,
-            })
+            }))
         })
         .await
         .map(drop)

@@ -253,6 +253,41 @@ async fn a_round_counts_after_a_gap_and_in_a_report_that_comes_late() {
 }
 
 #[tokio::test]
+async fn what_a_round_proves_is_as_old_as_its_challenge_however_long_it_was_held_back() {
+    const FIVE_DAYS: i64 = 5 * 86_400;
+    let (mut verifier, mut node) = ready().await;
+    let one = node.ordinary(&verifier, 1, None).await;
+    let held_back = node.round(1, one);
+    verifier.clock.set(NOON.plus(600));
+    let four = node.ordinary(&verifier, 4, Some(Digest([8; 32]))).await;
+    let carrier = node.carrying(5, Some(four), node.round(4, four), vec![made_up()]);
+    let five = node.follow(&verifier, carrier).await;
+    let known = |n: usize| move |e: &NodeEvidence| e.rounds.len() == n;
+    let newest = evidence_of(&verifier, &node, known(1)).await.newest.unwrap();
+    assert_eq!((newest.report, newest.given), (five, NOON.plus(600)));
+
+    // It comes after five days, and says that its devices have just answered.
+    verifier.clock.set(NOON.plus(FIVE_DAYS));
+    restart(&mut verifier).await;
+    let mut claims = node.claims(node.enrolled.verifier, 2, Some(one));
+    claims.report.time.wall_end = NOON.plus(FIVE_DAYS);
+    claims.report.round = Some(held_back);
+    let carrier = sign(claims, Vec::new(), vec![made_up()], &*node.key).unwrap();
+    let two = node.follow(&verifier, carrier).await;
+    assert_eq!(last_round(&verifier, &node).await.standing, RoundStanding::Good);
+    let evidence = evidence_of(&verifier, &node, known(2)).await;
+    assert_eq!(
+        evidence.newest,
+        Some(newest),
+        "it hides nothing that came after its challenge"
+    );
+    let brief = evidence.rounds.first().unwrap();
+    assert_eq!((brief.report, brief.given), (two, NOON));
+    assert_eq!(brief.received, NOON.plus(FIVE_DAYS));
+    verifier.stop().await;
+}
+
+#[tokio::test]
 async fn a_round_that_stands_good_is_appraised_now_or_after_the_next_start() {
     let (mut verifier, mut node) = ready().await;
     let one = node.ordinary(&verifier, 1, None).await;

@@ -86,6 +86,8 @@ pub struct JudgedRound {
     pub standing: RoundStanding,
     /// The challenge that it answers.
     pub challenge: Challenge,
+    /// When the node was given that challenge; absent where it was not given it lately.
+    pub given: Option<UnixSeconds>,
 }
 
 /// A leaf to be written, with its body.
@@ -362,6 +364,8 @@ pub struct HeldReport {
     pub continuity: Continuity,
     /// How the round stands that it carries, if it carries one.
     pub round: Option<RoundStanding>,
+    /// When the node was given the challenge that the round answers.
+    pub given: Option<UnixSeconds>,
     /// The bundle as received; absent where its time was over.
     pub body: Option<Vec<u8>>,
 }

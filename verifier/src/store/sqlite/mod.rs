@@ -41,13 +41,13 @@ macro_rules! tail {
 
 /// What is asked of each node by `status`, and at its first report after a start.
 const LATEST: &str = concat!(
-    "SELECT leaf, salt, digest, at, chain, sequence, continuity, round, body FROM entry WHERE leaf IN (SELECT leaf FROM (",
+    "SELECT leaf, salt, digest, at, chain, sequence, continuity, round, given, body FROM entry WHERE leaf IN (SELECT leaf FROM (",
     tail!(),
     " UNION SELECT upto FROM facts WHERE node = ?1 UNION SELECT before FROM facts WHERE node = ?1 AND before IS NOT NULL) \
       ORDER BY leaf DESC LIMIT 2) ORDER BY leaf DESC"
 );
 const UNSUMMED: &str = concat!(
-    "SELECT leaf, salt, digest, at, chain, sequence, continuity, round, body FROM entry WHERE leaf IN (SELECT leaf FROM (",
+    "SELECT leaf, salt, digest, at, chain, sequence, continuity, round, given, body FROM entry WHERE leaf IN (SELECT leaf FROM (",
     tail!(),
     ") WHERE leaf > ?2 ORDER BY leaf LIMIT ?3) ORDER BY leaf"
 );
@@ -192,7 +192,7 @@ impl Store for SqliteStore {
                 return Ok(None);
             };
             let row = sqlx::query(
-                "SELECT leaf, salt, digest, at, chain, sequence, continuity, round, body FROM entry \
+                "SELECT leaf, salt, digest, at, chain, sequence, continuity, round, given, body FROM entry \
                  WHERE kind = 0 AND node = ? AND chain = ? AND sequence = ?",
             )
             .bind(node.0.to_vec())
@@ -208,7 +208,7 @@ impl Store for SqliteStore {
     fn highest(&self, node: NodeId, chain: ChainId) -> Answer<'_, Option<HeldReport>> {
         Box::pin(async move {
             let row = sqlx::query(
-                "SELECT leaf, salt, digest, at, chain, sequence, continuity, round FROM entry \
+                "SELECT leaf, salt, digest, at, chain, sequence, continuity, round, given FROM entry \
                  WHERE kind = 0 AND node = ? AND chain = ? ORDER BY sequence DESC LIMIT 1",
             )
             .bind(node.0.to_vec())
@@ -236,7 +236,7 @@ impl Store for SqliteStore {
     fn reports_after(&self, node: NodeId, leaf: Option<u64>, limit: u32) -> Answer<'_, Vec<HeldReport>> {
         Box::pin(async move {
             sqlx::query(
-                "SELECT leaf, salt, digest, at, chain, sequence, continuity, round, body FROM entry \
+                "SELECT leaf, salt, digest, at, chain, sequence, continuity, round, given, body FROM entry \
                  WHERE leaf IN (SELECT leaf FROM entry INDEXED BY entry_place \
                                 WHERE kind = 0 AND node = ? AND leaf > ? ORDER BY leaf LIMIT ?) \
                  ORDER BY leaf",

@@ -9,7 +9,7 @@ use weighbridge::id::{Challenge, NodeId};
 
 pub(super) const IS_ANSWERED: &str = "SELECT EXISTS (SELECT 1 FROM entry INDEXED BY entry_round \
      WHERE round IS NOT NULL AND node = ? AND challenge = ?)";
-pub(super) const ROUNDS: &str = "SELECT leaf, salt, digest, at, chain, sequence, continuity, round, body FROM entry \
+pub(super) const ROUNDS: &str = "SELECT leaf, salt, digest, at, chain, sequence, continuity, round, given, body FROM entry \
      WHERE leaf IN (SELECT leaf FROM entry INDEXED BY entry_round WHERE node = ? AND round = 0 AND leaf > ? \
                     ORDER BY leaf LIMIT ?) ORDER BY leaf";
 pub(super) const UNAPPRAISED: &str = "SELECT held.node, evidence.upto IS NULL OR evidence.upto < held.last FROM \

@@ -107,7 +107,7 @@ pub(super) fn entry(row: &SqliteRow) -> Result<HeldEntry, StoreError> {
     })
 }
 
-/// A report, from the columns leaf, salt, digest, at, chain, sequence, continuity, round, and maybe a body after them.
+/// A report, from the columns leaf, salt, digest, at, chain, sequence, continuity, round, given, and maybe a body after them.
 pub(super) fn report(row: &SqliteRow) -> Result<HeldReport, StoreError> {
     Ok(HeldReport {
         leaf: number(row, 0, "report's leaf")?,
@@ -120,8 +120,9 @@ pub(super) fn report(row: &SqliteRow) -> Result<HeldReport, StoreError> {
         round: optional_number(row, 7, "report's round")?
             .map(|found| meant(found, RoundStanding::ALL, RoundStanding::code, "report's round"))
             .transpose()?,
-        body: if row.len() > 8 {
-            column(row, 8, "report")?
+        given: time(row, 8, "report's challenge")?,
+        body: if row.len() > 9 {
+            column(row, 9, "report")?
         } else {
             None
         },

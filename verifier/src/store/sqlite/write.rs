@@ -14,7 +14,7 @@ use weighbridge::ledger::LeafKind;
 
 /// Entries are inserted in statements of 64, 32, … 1 rows.
 static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
-    const ROW: &str = "(?,?,?,?,?,?,?,?,?,?,?,?)";
+    const ROW: &str = "(?,?,?,?,?,?,?,?,?,?,?,?,?)";
     [64usize, 32, 16, 8, 4, 2, 1]
         .into_iter()
         .map(|rows| {
@@ -22,7 +22,7 @@ static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
             // OR FAIL, and no trigger on the table: the transaction is rolled back here, so SQLite need not copy pages to undo the statement
             // alone. Beyond four pages it would open a file for them.
             let sql = format!(
-                "INSERT OR FAIL INTO entry (leaf, kind, salt, digest, at, node, chain, sequence, continuity, round, challenge, body) VALUES {values}"
+                "INSERT OR FAIL INTO entry (leaf, kind, salt, digest, at, node, chain, sequence, continuity, round, challenge, given, body) VALUES {values}"
             );
             (rows, sql)
         })
@@ -99,6 +99,7 @@ async fn insert_entries(tx: &mut SqliteConnection, entries: Vec<Entry>) -> Resul
                     .bind(e.continuity.map(continuity_code))
                     .bind(e.round.map(|r| i64::from(r.standing.code())))
                     .bind(e.round.map(|r| r.challenge.0.to_vec()))
+                    .bind(e.round.and_then(|r| r.given).map(|t| t.0))
                     .bind(e.body);
             }
             query.execute(&mut *tx).await.map_err(failed("write a batch"))?;

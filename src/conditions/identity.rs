@@ -7,7 +7,7 @@ use super::case::{Case, Term, no_report};
 use super::finding::{Outcome, Quantity, Verdict, count, few};
 use super::place::{Clash, Place, clash};
 use super::presence::{Stay, Stretch, shared};
-use super::proof::{Asked, Point, Proof, RELAY, asked, decided, foreign_root, gaps, grade};
+use super::proof::{Asked, Fault, Point, Proof, RELAY, Signed, asked, decided, foreign_root, gaps, grade};
 use crate::appraisal::evidence::{AppraisedRound, CheckName, CheckOutcome};
 use crate::appraisal::{DeviceFacts, NodeAtSite};
 use crate::id::{DeviceUuid, Digest};
@@ -25,6 +25,7 @@ pub(super) fn proven(case: &Case<'_>) -> Verdict {
     let asked = asked(case, limit);
     let (mut wrong, mut open) = (Vec::new(), Vec::new());
     wrong.extend(asked.iter().filter_map(fault));
+    wrong.extend(switches(&asked));
     for (point, sure) in shared_keys(case) {
         if sure { wrong.push(point) } else { open.push(point) }
     }
@@ -137,6 +138,31 @@ fn fault(asked: &Asked<'_>) -> Option<Point> {
         // Where chain or signature fail, no device speaks.
         signed: signed.device.identity.is_some(),
     })
+}
+
+/// Switches whose answers show that something is wrong, in the rounds that speak of these devices.
+fn switches(asked: &[Asked<'_>]) -> Vec<Point> {
+    let mut done = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for asked in asked {
+        let node = asked.seen.node;
+        let (Some(signed), true) = (asked.signed(), done.insert(node.record.facts.node)) else {
+            continue;
+        };
+        let round = signed.round;
+        let switches = round.devices.iter().filter(|d| d.attester == Attester::Switch);
+        wrong.extend(switches.filter_map(|device| {
+            let (signed, fault) = (Signed { round, device }, Fault::of(device)?);
+            Some(Point {
+                message: fault.message(),
+                words: format!("a switch of node {} {}", node.status.name, fault.words(&signed)),
+                subjects: vec![node.record.facts.node.to_string()],
+                evidence: signed.evidence().collect(),
+                signed: device.identity.is_some(),
+            })
+        }));
+    }
+    wrong
 }
 
 /// Devices that proved another key than the manifest names for them, or one that it names for another.

@@ -78,6 +78,12 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// The gravest of what an answer shows by itself.
+    pub(super) fn of(device: &AppraisedDevice) -> Option<Self> {
+        let fails = |name: &CheckName| device.outcome(*name) == CheckOutcome::Fail;
+        IDENTITY.into_iter().find(fails).map(Self::Check)
+    }
+
     pub(super) fn message(self) -> &'static str {
         match self {
             Self::TwoKeys => "two-keys",
@@ -290,9 +296,8 @@ fn answer<'a>(round: &'a AppraisedRound, device: &DeviceFacts) -> Result<(Signed
             .map(move |device| Signed { round, device })
     };
     for signed in answers() {
-        let fails = |name: &CheckName| signed.device.outcome(*name) == CheckOutcome::Fail;
-        if let Some(name) = IDENTITY.into_iter().find(fails) {
-            return Ok((signed, Some(Fault::Check(name))));
+        if let Some(fault) = Fault::of(signed.device) {
+            return Ok((signed, Some(fault)));
         }
     }
     let mut proved = answers().filter(|s| s.device.is_proved());

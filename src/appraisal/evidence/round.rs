@@ -191,6 +191,9 @@ pub fn appraise_round(
         result.devices.push(device);
     }
     let mut host = topology::host(&members);
+    // An answer to another question does not show that its device is there now.
+    let fresh = members.iter().filter(|m| m.report.nonce == nonce).cloned();
+    host.topology = topology::host(&fresh.collect::<Vec<_>>()).topology;
     if !report.evidence().any(|e| e.attester == Attester::Switch) {
         let why = "no switch was asked, so that what GPUs say of their switches stands alone";
         host.topology = Step::NotChecked(why.to_owned());
@@ -262,13 +265,14 @@ fn one(
     };
     let bare = read.appraise(&Collateral::default(), terms, links);
     let appraisal = read.appraise(&fitting(&bare, &read, held, replies), terms, links);
-    let authentic = appraisal.signature.passed() && appraisal.chain.passed();
+    let chain = chain_check(claims.attester, &appraisal);
+    let authentic = appraisal.signature.passed() && chain.passed();
     let name = claims
         .device
         .map_or_else(|| format!("switch {index}"), |d| d.nvml());
     let steps = [
         (CheckName::Signature, &appraisal.signature),
-        (CheckName::Chain, &appraisal.chain),
+        (CheckName::Chain, &chain),
         (CheckName::Fwid, &appraisal.fwid),
         (CheckName::Nonce, &appraisal.nonce),
         (CheckName::Rim, &appraisal.rim),
@@ -345,6 +349,19 @@ fn certificate_check(standing: Standing) -> Option<Step> {
         Standing::Revoked => Some(Step::Fail(
             "its maker revoked a certificate of the device, or put it on hold".to_owned(),
         )),
+    }
+}
+
+/// Whether the chain holds, and is that of a device of the kind that was asked: the key of a switch proves no GPU, nor the reverse.
+fn chain_check(asked: Attester, appraisal: &Appraisal) -> Step {
+    match (asked, appraisal.is_switch()) {
+        (Attester::Gpu, true) if appraisal.chain.passed() => {
+            Step::Fail("a switch signed it, and it was presented as a GPU's".to_owned())
+        }
+        (Attester::Switch, false) if appraisal.chain.passed() => {
+            Step::Fail("a GPU signed it, and it was presented as a switch's".to_owned())
+        }
+        _ => appraisal.chain.clone(),
     }
 }
 

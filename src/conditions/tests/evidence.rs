@@ -6,7 +6,7 @@ use crate::appraisal::evidence::{
     AppraisedDevice, Check, CheckName, CheckOutcome, NodeEvidence, RoundStanding,
 };
 use crate::appraisal::fixture::{came_to, driver, no_answer};
-use crate::report::NoEvidence;
+use crate::report::{Attester, NoEvidence};
 use crate::telemetry::ConfidentialCompute;
 use crate::time::DAY_SECONDS;
 
@@ -115,6 +115,27 @@ fn inv_05_names_the_device_and_what_fails() {
     old.hour(&[gpu(1), gpu(2)], &[gpu(3), gpu(4)]);
     old.now = old.labs[0].wall().plus(10);
     old.expect("INV-05", Outcome::NotMet, "it answers another");
+}
+
+#[test]
+fn inv_05_names_a_switch_whose_answer_is_no_answer() {
+    let scene = round_with(|round| {
+        let mut switch = answer(9);
+        (switch.attester, switch.device) = (Attester::Switch, None);
+        came_to(
+            &mut switch,
+            CheckName::Nonce,
+            CheckOutcome::Fail,
+            "it answers another",
+        );
+        round.devices.push(switch);
+    });
+    let finding = scene.expect(
+        "INV-05",
+        Outcome::NotMet,
+        "a switch of node n-1 did not prove its key in the round received 2026-11-20T01:00:05Z: it answers another",
+    );
+    assert_eq!(finding.message_id, "INV-05.nonce-differs");
 }
 
 #[test]

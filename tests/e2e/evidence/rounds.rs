@@ -12,7 +12,7 @@ use weighbridge::id::{ChainId, Challenge, Digest, VerifierId};
 use weighbridge::report::{Attester, EvidenceClaims, NoEvidence, NvidiaEvidence, RoundClaims};
 use weighbridge::x509::ocsp::{self, Reply};
 use weighbridge::x509::{Certificate, Links};
-use weighbridge_testbed::device_pki::{Device, DevicePki, HostSpec, Said, Slot};
+use weighbridge_testbed::device_pki::{Chip, Device, DevicePki, HostSpec, Said, Slot};
 use weighbridge_testbed::fixture;
 use weighbridge_testbed::licence::{self, now};
 use weighbridge_testbed::node::SimulatedNode;
@@ -101,13 +101,23 @@ impl Lab {
 
     /// Delivers a report that carries a round with these answers; what `node show` says once the verifier has done with it.
     async fn carry(&mut self, round: RoundClaims, answers: &[NvidiaEvidence]) -> Value {
+        self.carry_beside(round, answers, &[]).await
+    }
+
+    /// The same, with what is said to be the evidence of switches.
+    async fn carry_beside(
+        &mut self,
+        round: RoundClaims,
+        answers: &[NvidiaEvidence],
+        switches: &[NvidiaEvidence],
+    ) -> Value {
         let (mut claims, mut accelerators) = self.node.next_claims();
         for (claims, device) in accelerators.iter_mut().zip(&self.devices) {
             claims.identity.pdi = Some(u64::from_be_bytes(device.pdi.0));
         }
         claims.report.round = Some(round);
         let named = accelerators.iter().map(|a| a.identity.uuid);
-        let evidence: Vec<_> = named
+        let mut evidence: Vec<_> = named
             .zip(0..)
             .map(|(uuid, i)| EvidenceClaims {
                 device: Some(uuid),
@@ -115,6 +125,11 @@ impl Lab {
             })
             .collect();
         assert!(evidence.iter().all(|e| e.attester == Attester::Gpu));
+        evidence.extend((90..).zip(switches).map(|(i, switch)| EvidenceClaims {
+            attester: Attester::Switch,
+            device: None,
+            ..fixture::answer(i, Some(switch))
+        }));
         let (bytes, digest) =
             weighbridge::report::sign(claims, accelerators, evidence, &*self.node.key).unwrap();
         self.node.advance(digest);
@@ -452,12 +467,100 @@ async fn a_device_that_answers_twice_or_for_another_is_found() {
     assert!(lab.words().contains("fail: pdi"), "{}", lab.words());
 
     // A third device, genuine, of another host.
-    let guest = lab.pki.device(weighbridge_testbed::device_pki::Chip::Gh100, 77);
+    let guest = lab.pki.device(Chip::Gh100, 77);
     let round = lab.round();
     let answers = lab.answers(&[&one, &guest], lab.binding(&round).nonce());
     let shown = lab.carry(round, &answers).await;
     assert_eq!(check(&shown["appraised"]["devices"][0], "pdi").0, "pass");
     assert_eq!(check(&shown["appraised"]["devices"][1], "pdi").0, "fail");
+}
+
+/// Switches and GPUs that name each other, and sign each a nonce.
+struct Joined<'a> {
+    lab: &'a Lab,
+    switches: &'a [Device],
+}
+
+impl Joined<'_> {
+    fn gpu(&self, gpu: &Device, nonce: [u8; 32]) -> NvidiaEvidence {
+        let said = Said {
+            nonce,
+            feature: 2,
+            driver: Some(self.lab.spec.driver.clone()),
+            vbios: self.lab.spec.vbios.clone(),
+            peers: self.switches.iter().map(|s| s.pdi).collect(),
+            ..Said::default()
+        };
+        signed(gpu, &said)
+    }
+
+    fn switch(&self, switch: &Device, nonce: [u8; 32]) -> NvidiaEvidence {
+        let said = Said {
+            nonce,
+            driver: None,
+            peers: self.lab.devices.iter().map(|d| d.pdi).collect(),
+            ..Said::default()
+        };
+        signed(switch, &said)
+    }
+}
+
+fn signed(device: &Device, said: &Said) -> NvidiaEvidence {
+    NvidiaEvidence {
+        report: Bytes(device.report(said)),
+        chain: Bytes(device.chain.clone().into_bytes()),
+    }
+}
+
+/// A switch and two GPUs of a round, in this order: they travel in the order of their digests.
+fn named(shown: &Value) -> [&Value; 3] {
+    let mut devices: Vec<_> = shown["appraised"]["devices"].as_array().unwrap().iter().collect();
+    devices.sort_by_key(|d| d["device"].as_str());
+    devices.try_into().unwrap()
+}
+
+#[tokio::test]
+async fn a_switch_proves_nothing_for_a_gpu_nor_a_gpu_for_a_switch() {
+    let mut lab = Lab::new().await;
+    let switches = [lab.pki.device(Chip::Ls10, 1)];
+    let round = lab.round();
+    let nonce = lab.binding(&round).nonce();
+    let joined = Joined {
+        lab: &lab,
+        switches: &switches,
+    };
+    let [one, two] = [0, 1].map(|i: usize| &lab.devices[i]);
+    let gpus = [joined.gpu(one, nonce), joined.switch(&switches[0], nonce)];
+    let switch = joined.gpu(two, nonce);
+    let shown = lab.carry_beside(round, &gpus, &[switch]).await;
+    let [switch, one, two] = named(&shown);
+    assert_eq!(one["proved"], true, "{shown:#}");
+    for (device, why) in [(two, "a switch signed it"), (switch, "a GPU signed it")] {
+        assert_eq!(device["proved"], false, "{device:#}");
+        let (outcome, said) = check(device, "chain");
+        assert_eq!((outcome, said.contains(why)), ("fail", true), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_switch_that_answered_another_question_joins_no_host() {
+    let mut lab = Lab::new().await;
+    let switches = [lab.pki.device(Chip::Ls10, 1)];
+    for (replayed, outcome) in [(false, "pass"), (true, "fail")] {
+        let round = lab.round();
+        let nonce = lab.binding(&round).nonce();
+        let joined = Joined {
+            lab: &lab,
+            switches: &switches,
+        };
+        let gpus: Vec<_> = lab.devices.iter().map(|d| joined.gpu(d, nonce)).collect();
+        let switch = joined.switch(&switches[0], if replayed { [9; 32] } else { nonce });
+        let shown = lab.carry_beside(round, &gpus, &[switch]).await;
+        assert_eq!(check(named(&shown)[0], "nonce").0, outcome, "{shown:#}");
+        let (topology, why) = check(&shown["appraised"]["host"], "topology");
+        assert_eq!(topology, if replayed { "not checked" } else { "pass" }, "{why}");
+        assert_eq!(why.contains("of which none was presented"), replayed, "{why}");
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 use super::case::{Case, Seen, Term};
 use super::finding::{Outcome, Verdict, count};
 use crate::appraisal::evidence::{
-    AppraisedDevice, AppraisedRound, CheckName, CheckOutcome, LastRound, RoundStanding,
+    AppraisedDevice, AppraisedRound, CheckName, CheckOutcome, IDENTITY, LastRound, RoundStanding,
 };
 use crate::appraisal::{DeviceFacts, Grade, NodeAtSite};
 use crate::hardware::nvidia::{DEVICE_ROOT, RIM_ROOT};
@@ -221,15 +221,35 @@ fn proof<'a>(case: &Case<'_>, node: &'a NodeAtSite, device: &DeviceFacts, limit:
         return Proof::Wrong(signed, fault);
     }
     let signed = found.as_ref().and_then(|f| f.as_ref().ok()).map(|(s, _)| *s);
+    // A device that the newest round says nothing of still showed what it showed before.
+    let before = match signed {
+        Some(_) => None,
+        None => last_answer(case, node, device),
+    };
+    if let Some((signed, Some(fault))) = before {
+        return Proof::Wrong(signed, fault);
+    }
+    let before = before.map(|(signed, _)| signed);
     if let Some(gap) = gap(case, node, limit) {
-        return Proof::Missing(gap, signed);
+        return Proof::Missing(gap, signed.or(before));
     }
     match (signed, found) {
         (Some(signed), _) => Proof::Given(signed),
-        (None, Some(Err(Gap::NotOffered { .. }))) => Proof::Missing(not_offered(node), None),
-        (None, Some(Err(gap))) => Proof::Missing(gap, None),
+        (None, Some(Err(Gap::NotOffered { .. }))) => Proof::Missing(not_offered(node), before),
+        (None, Some(Err(gap))) => Proof::Missing(gap, before),
         (None, _) => Proof::Missing(Gap::NoRound, None),
     }
+}
+
+/// The last answer of a device in rounds before the newest, and what is wrong with it.
+fn last_answer<'a>(
+    case: &Case<'_>,
+    node: &'a NodeAtSite,
+    device: &DeviceFacts,
+) -> Option<(Signed<'a>, Option<Fault>)> {
+    let earlier = node.record.evidence.earlier.iter().rev();
+    let mut counts = earlier.filter(|r| r.received >= case.since() && !node.status.is_doubtful(r.received));
+    counts.find_map(|round| answer(round, device).ok())
 }
 
 /// Why a node's newest round speaks for none of its devices, if so.
@@ -276,16 +296,6 @@ fn not_offered(node: &NodeAtSite) -> Gap {
         off: driver_says(node).is_some_and(|c| !is_on(c)),
     }
 }
-
-/// Checks on which identity rests, the gravest first.
-const IDENTITY: [CheckName; 6] = [
-    CheckName::Signature,
-    CheckName::Chain,
-    CheckName::Nonce,
-    CheckName::Fwid,
-    CheckName::Distinct,
-    CheckName::Certificate,
-];
 
 /// What a round says of a device. Where it was presented more than once, the worst counts.
 fn answer<'a>(round: &'a AppraisedRound, device: &DeviceFacts) -> Result<(Signed<'a>, Option<Fault>), Gap> {

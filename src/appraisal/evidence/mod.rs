@@ -12,11 +12,23 @@ use crate::hardware;
 use crate::id::{BootId, DeviceUuid, Digest};
 use crate::report::{Answer, Attester, NoEvidence, VerifiedReport};
 use crate::time::UnixSeconds;
+use std::collections::BTreeSet;
 
 /// The longest reason that is kept, in characters.
 const REASON: usize = 400;
 /// The most rounds of a node that are kept in short, the newest: two months of daily ones.
 const ROUNDS: usize = 64;
+/// The most devices of which an earlier answer is kept; a report lists no more than 64.
+const EARLIER: usize = 128;
+/// Checks on which identity rests, the gravest first.
+pub const IDENTITY: [CheckName; 6] = [
+    CheckName::Signature,
+    CheckName::Chain,
+    CheckName::Nonce,
+    CheckName::Fwid,
+    CheckName::Distinct,
+    CheckName::Certificate,
+];
 
 crate::code! {
     /// How a round stands to what its node was given and has sent.
@@ -200,6 +212,14 @@ impl AppraisedDevice {
         check.map_or("it was not made", |c| c.why.as_str())
     }
 
+    /// Whether it tells anything of the device: it proves who that is, or shows that something is wrong.
+    fn tells(&self) -> bool {
+        self.is_proved()
+            || IDENTITY
+                .iter()
+                .any(|name| self.outcome(*name) == CheckOutcome::Fail)
+    }
+
     /// Whether the device proved who it is: it answered, and its maker does not say that its certificates no longer count.
     #[must_use]
     pub fn is_proved(&self) -> bool {
@@ -295,6 +315,9 @@ crate::record! {
         0 => newest: Option<AppraisedRound>,
         /// Rounds that stood good, that first whose challenge was given first.
         1 => rounds: Vec<RoundBrief>,
+        /// What GPUs answered last of which no later round tells anything, in rounds before the newest, that first whose challenge was given first. Whoever leaves a
+        /// device out of a round takes nothing back.
+        2 => earlier: Vec<AppraisedRound>,
     }
 }
 
@@ -315,9 +338,35 @@ impl NodeEvidence {
         let excess = self.rounds.len().saturating_sub(ROUNDS);
         drop(self.rounds.drain(..excess));
         let newest = self.newest.as_ref();
-        if newest.is_none_or(|n| n.given <= round.given || n.report == round.report) {
-            self.newest = Some(round);
+        let before = if newest.is_none_or(|n| n.given <= round.given || n.report == round.report) {
+            let report = round.report;
+            self.newest.replace(round).filter(|n| n.report != report)
+        } else {
+            Some(round)
+        };
+        if let Some(before) = before {
+            let at = self.earlier.partition_point(|r| r.given <= before.given);
+            self.earlier.insert(at, before);
         }
+        self.keep_last_answers();
+    }
+
+    /// Keeps of earlier rounds what no later one answers.
+    fn keep_last_answers(&mut self) {
+        let told = |d: &AppraisedDevice| d.device.filter(|_| d.attester == Attester::Gpu && d.tells());
+        let newest = self.newest.iter().flat_map(|n| &n.devices);
+        let mut later: BTreeSet<DeviceUuid> = newest.filter_map(told).collect();
+        let mut left = EARLIER;
+        for round in self.earlier.iter_mut().rev() {
+            let own: BTreeSet<DeviceUuid> = round.devices.iter().filter_map(told).collect();
+            round
+                .devices
+                .retain(|d| told(d).is_some_and(|uuid| !later.contains(&uuid)));
+            round.devices.truncate(left);
+            left = left.saturating_sub(round.devices.len());
+            later.extend(own);
+        }
+        self.earlier.retain(|r| !r.devices.is_empty());
     }
 
     /// The round's answer of a device.

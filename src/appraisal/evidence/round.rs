@@ -238,7 +238,8 @@ fn one(
 ) -> (AppraisedDevice, Option<Member>) {
     let mut result = AppraisedDevice {
         attester: claims.attester,
-        device: claims.device,
+        // An answer for a device that the report does not list speaks of none.
+        device: claims.device.filter(|d| named.contains_key(d)),
         none: None,
         evidence: None,
         identity: None,

@@ -128,6 +128,49 @@ fn nothing_unchecked_proves_a_device() {
 }
 
 #[test]
+fn what_a_device_answered_last_stands_until_it_answers_again() {
+    let mut evidence = NodeEvidence::default();
+    let mut wrong = proved(1);
+    wrong.checks.push(Check {
+        name: CheckName::Fwid,
+        outcome: CheckOutcome::Fail,
+        why: "other firmware".to_owned(),
+    });
+    let mut silent = proved(1);
+    silent.checks.clear();
+    evidence.take(round(1, 1_000, BOOT, vec![wrong.clone(), proved(2)]));
+    for (n, devices) in [
+        (2, vec![proved(2)]),
+        (3, vec![proved(2), silent]),
+        (4, vec![proved(3)]),
+    ] {
+        evidence.take(round(n, i64::from(n) * 1_000, BOOT, devices));
+        let [first, ..] = evidence.earlier.as_slice() else {
+            panic!("nothing is left of it after round {n}")
+        };
+        assert_eq!(first.devices, [wrong.clone()]);
+    }
+    assert_eq!(evidence.earlier[1].devices, [proved(2)]);
+    // One that was held back comes before what was asked for later.
+    let mut again = evidence.clone();
+    again.take(round(9, 500, BOOT, vec![proved(1), proved(3)]));
+    assert_eq!(again.earlier, evidence.earlier);
+    evidence.take(round(5, 5_000, BOOT, vec![proved(1), proved(2)]));
+    let left: Vec<_> = evidence.earlier.iter().flat_map(|r| &r.devices).collect();
+    assert_eq!(left, [&proved(3)]);
+}
+
+#[test]
+fn answers_of_more_devices_than_a_host_has_are_kept_within_a_bound() {
+    let mut evidence = NodeEvidence::default();
+    for n in 0..200 {
+        evidence.take(round(n, i64::from(n) * 1_000, BOOT, vec![proved(n)]));
+    }
+    assert_eq!(evidence.earlier.len(), EARLIER);
+    assert_eq!(evidence.earlier.last().unwrap().devices, [proved(198)]);
+}
+
+#[test]
 fn rounds_are_kept_within_a_bound() {
     let mut evidence = NodeEvidence::default();
     for n in 0..200 {

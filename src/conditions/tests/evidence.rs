@@ -118,6 +118,42 @@ fn inv_05_names_the_device_and_what_fails() {
 }
 
 #[test]
+fn a_device_that_is_left_out_of_the_next_round_takes_nothing_back() {
+    let mismatch = |d: &mut AppraisedDevice| {
+        came_to(d, CheckName::Measurements, CheckOutcome::Fail, "it differs");
+        d.mismatches = vec![9];
+    };
+    let next = |mut scene: Scene, second: Option<AppraisedDevice>| {
+        let newest = scene.labs[0].record.evidence.newest.clone().unwrap();
+        scene.labs[0].record.evidence = NodeEvidence::default();
+        scene.labs[0].take(newest);
+        scene.labs[0].run(1, &[gpu(1), gpu(2)]);
+        scene.labs[1].run(1, &[gpu(3), gpu(4)]);
+        scene.now = scene.labs[0].wall().plus(10);
+        scene.labs[0].prove(std::iter::once(answer(1)).chain(second).collect());
+        scene
+    };
+    for silent in [
+        None,
+        Some(no_answer(2, NoEvidence::Lost)),
+        Some(no_answer(2, NoEvidence::NotOffered)),
+    ] {
+        let scene = next(fails(CheckName::Nonce, "it answers another"), silent.clone());
+        let finding = scene.expect("INV-05", Outcome::NotMet, "it answers another");
+        assert_eq!(finding.message_id, "INV-05.nonce-differs");
+        let scene = next(answered(mismatch), silent.clone());
+        let finding = scene.expect("SEC-01", Outcome::NotMet, "at measurement 9");
+        assert_eq!(finding.message_id, "SEC-01.measurements-differ");
+        // It speaks for nothing any more.
+        let finding = next(Scene::honest(), silent).finding("INV-05");
+        assert_eq!(finding.outcome, Outcome::CannotTell);
+    }
+    let mended = next(answered(mismatch), Some(answer(2)));
+    mended.expect("SEC-01", Outcome::Met, "");
+    mended.expect("INV-05", Outcome::Met, "");
+}
+
+#[test]
 fn inv_05_names_a_switch_whose_answer_is_no_answer() {
     let scene = round_with(|round| {
         let mut switch = answer(9);

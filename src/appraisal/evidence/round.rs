@@ -12,9 +12,9 @@ use crate::hardware::nvidia::{
 use crate::id::{DeviceUuid, Digest, VerifierId};
 use crate::report::{Answer, Attester, EvidenceClaims, NvidiaEvidence, VerifiedReport};
 use crate::time::{BootNanos, SECOND, UnixSeconds};
-use crate::x509::ocsp::{OcspError, Reply};
+use crate::x509::ocsp::{OcspError, Reply, Status};
 use crate::x509::{Certificate, CertificateError, Links};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Under which terms a round is appraised.
 #[derive(Clone, Copy, Debug)]
@@ -265,9 +265,11 @@ fn one(
         }
     };
     let bare = read.appraise(&Collateral::default(), terms, links);
-    let appraisal = read.appraise(&fitting(&bare, &read, held, replies), terms, links);
+    let fitting = fitting(&bare, &read, held, replies, terms, links);
+    let appraisal = read.appraise(&fitting, terms, links);
     let chain = chain_check(claims.attester, &appraisal);
     let authentic = appraisal.signature.passed() && chain.passed();
+    let revocation = revocation_check(&appraisal);
     let name = claims
         .device
         .map_or_else(|| format!("switch {index}"), |d| d.nvml());
@@ -278,7 +280,7 @@ fn one(
         (CheckName::Nonce, &appraisal.nonce),
         (CheckName::Rim, &appraisal.rim),
         (CheckName::Measurements, &appraisal.measurements),
-        (CheckName::Revocation, &appraisal.revocation),
+        (CheckName::Revocation, &revocation),
     ];
     result.checks = steps.map(|(name, step)| Check::of(name, step)).into();
     result.evidence = Some(appraisal.report);
@@ -314,17 +316,29 @@ fn one(
     (result, member)
 }
 
-/// The manifests that are for a device, and the replies that speak of its certificates or of those manifests' signers.
+/// The manifests that are for a device, and the replies that speak of its certificates or of those manifests' signers. A manifest whose signer was revoked
+/// is left out where its maker has issued it anew.
 fn fitting<'a>(
     device: &Appraisal,
     read: &Read,
     held: &HeldCollateral<'a>,
     replies: &[&'a Presented<Reply, OcspError>],
+    terms: &Terms,
+    links: &mut Links,
 ) -> Collateral<'a> {
     let rims = held.rims.iter().copied();
-    let rims: Vec<_> = rims
-        .filter(|r| r.content.as_ref().is_ok_and(|r| device.part_of(r).is_some()))
-        .collect();
+    let part = |r: &Presented<Rim, RimError>| device.part_of(r.content.as_ref().ok()?);
+    let mut rims: Vec<_> = rims.filter(|r| part(r).is_some()).collect();
+    let (revoked, hold): (Vec<_>, Vec<_>) = rims
+        .iter()
+        .copied()
+        .partition(|r| is_revoked(r, replies, terms, links));
+    if !revoked.is_empty() {
+        let issued_anew: BTreeSet<_> = hold.iter().filter_map(|r| part(r)).collect();
+        let stays = |r: &&_| part(r).is_some_and(|kind| !issued_anew.contains(&kind));
+        rims = hold;
+        rims.extend(revoked.into_iter().filter(stays));
+    }
     let mut pairs: Vec<(&Certificate, &Certificate)> = Vec::new();
     pairs.extend(read.chain.content.iter().flat_map(known_to_responder));
     for rim in rims.iter().filter_map(|r| r.content.as_ref().ok()) {
@@ -363,6 +377,32 @@ fn chain_check(asked: Attester, appraisal: &Appraisal) -> Step {
             Step::Fail("a GPU signed it, and it was presented as a switch's".to_owned())
         }
         _ => appraisal.chain.clone(),
+    }
+}
+
+/// Whether a reply says that a signer of a manifest is revoked or on hold.
+fn is_revoked(
+    rim: &Presented<Rim, RimError>,
+    replies: &[&Presented<Reply, OcspError>],
+    terms: &Terms,
+    links: &mut Links,
+) -> bool {
+    let replies = || replies.iter().filter_map(|r| r.content.as_ref().ok());
+    let mut signers = rim.content.iter().flat_map(Rim::revocable);
+    signers.any(|(signer, issuer)| {
+        replies().any(|reply| {
+            let said = reply.status(signer, issuer, terms.at, None, links);
+            matches!(said, Ok(Some(Status::Revoked { .. })))
+        })
+    })
+}
+
+/// Whether certificates hold. What a responder says of the device's own counts against it; that the signer of a manifest was revoked, or that a reply cannot be
+/// used, leaves open what the device is worth.
+fn revocation_check(appraisal: &Appraisal) -> Step {
+    match (&appraisal.revocation, appraisal.standing) {
+        (Step::Fail(why), Standing::Good | Standing::Open) => Step::NotChecked(why.clone()),
+        (step, _) => step.clone(),
     }
 }
 

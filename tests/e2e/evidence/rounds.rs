@@ -12,11 +12,11 @@ use weighbridge::id::{ChainId, Challenge, Digest, VerifierId};
 use weighbridge::report::{Attester, EvidenceClaims, NoEvidence, NvidiaEvidence, RoundClaims};
 use weighbridge::x509::ocsp::{self, Reply};
 use weighbridge::x509::{Certificate, Links};
-use weighbridge_testbed::device_pki::{Chip, Device, DevicePki, HostSpec, Said, Slot};
+use weighbridge_testbed::device_pki::{self, Chip, Device, DevicePki, HostSpec, Said, Slot};
 use weighbridge_testbed::fixture;
 use weighbridge_testbed::licence::{self, now};
 use weighbridge_testbed::node::SimulatedNode;
-use weighbridge_testbed::process::{Verifier, must};
+use weighbridge_testbed::process::{Verifier, must, wait_for};
 
 use nvidia_ml::profile::ProfileName;
 
@@ -473,6 +473,43 @@ async fn a_device_that_answers_twice_or_for_another_is_found() {
     let shown = lab.carry(round, &answers).await;
     assert_eq!(check(&shown["appraised"]["devices"][0], "pdi").0, "pass");
     assert_eq!(check(&shown["appraised"]["devices"][1], "pdi").0, "fail");
+}
+
+#[tokio::test]
+async fn a_manifest_whose_signer_was_revoked_accuses_no_device_and_is_left_out_once_it_is_issued_anew() {
+    let mut lab = Lab::new().await;
+    let collateral = lab.dir.path().join("host/collateral");
+    let revoked = [(device_pki::Answer::Revoked(1), lab.spec.valid)];
+    let reply = lab.pki.rim_signer_reply(&revoked);
+    std::fs::write(collateral.join("rim-signer.der"), reply).unwrap();
+    lab.honest().await;
+    // A verifier that runs takes up what was added.
+    let comes_to = |lab: &Lab, says: &str| {
+        give_collateral(&lab.verifier, &lab.dir.path().join("host"));
+        wait_for(says, || {
+            let shown = lab.shown();
+            let (_, why) = check(&shown["appraised"]["devices"][0], "revocation");
+            why.contains(says).then(|| shown.clone())
+        })
+    };
+    let shown = comes_to(&lab, "is revoked since");
+    assert_eq!(proved(&shown), [true, true], "{shown:#}");
+    for device in shown["appraised"]["devices"].as_array().unwrap() {
+        assert_eq!(check(device, "revocation").0, "not checked", "{device:#}");
+    }
+
+    let year: i32 = now().to_string()[..4].parse().unwrap();
+    for (version, indices) in [(&lab.spec.driver, 0..21), (&lab.spec.vbios, 21..33)] {
+        let text = lab.pki.rim_of_year(year, "GH100", version, indices);
+        std::fs::write(collateral.join(format!("anew-{version}.xml")), text).unwrap();
+    }
+    let shown = comes_to(&lab, "no reply speaks of");
+    for device in shown["appraised"]["devices"].as_array().unwrap() {
+        assert_eq!(check(device, "measurements"), ("pass", ""));
+        let (outcome, why) = check(device, "revocation");
+        assert_eq!(outcome, "not checked", "{why}");
+        assert!(!why.contains("revoked"), "{why}");
+    }
 }
 
 /// Switches and GPUs that name each other, and sign each a nonce.

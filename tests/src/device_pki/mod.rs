@@ -449,6 +449,13 @@ impl DevicePki {
         ]
     }
 
+    /// A reply for the signer of manifests.
+    #[must_use]
+    pub fn rim_signer_reply(&self, answers: &[(Answer, Validity)]) -> Vec<u8> {
+        let [signer, middle, _] = &self.rims;
+        reply(signer.der(), middle, answers)
+    }
+
     /// Good replies for the signer of manifests and for its authority.
     #[must_use]
     pub fn rim_replies(&self, valid: Validity) -> [Vec<u8>; 2] {

@@ -16,6 +16,7 @@ use crate::fleet::{Copy, rounds_of};
 use crate::recorder::{RecordError, Recorder};
 use crate::store::{Change, EvidenceRow, HeldReport, NodeRow, Store, StoreError};
 use rounds::Open;
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -264,8 +265,12 @@ fn replaces(new: &AppraisedRound, last: Option<&AppraisedRound>) -> bool {
     let more = |last: &AppraisedRound, outcome| count(new, outcome).cmp(&count(last, outcome));
     last.is_none_or(|last| {
         last.report != new.report
-            || more(last, CheckOutcome::Fail).is_gt()
-            || more(last, CheckOutcome::Pass).is_ge()
+            || match more(last, CheckOutcome::Fail) {
+                Ordering::Greater => true,
+                Ordering::Equal => more(last, CheckOutcome::Pass).is_ge(),
+                // What failed is not undone by what is not held any more.
+                Ordering::Less => more(last, CheckOutcome::Pass).is_gt(),
+            }
     })
 }
 
@@ -343,6 +348,9 @@ mod tests {
         assert!(!replaces(&round(1, [NotChecked; 3]), Some(&last)));
         assert!(replaces(&round(1, [Pass, Pass, NotChecked]), Some(&last)));
         assert!(replaces(&round(1, [NotChecked, NotChecked, Fail]), Some(&last)));
+        let on_hold = round(1, [Pass, Pass, Fail]);
+        assert!(!replaces(&round(1, [Pass, Pass, NotChecked]), Some(&on_hold)));
+        assert!(replaces(&round(1, [Pass; 3]), Some(&on_hold)));
         assert!(
             replaces(&round(2, [NotChecked; 3]), Some(&last)),
             "another round is another matter"

@@ -39,6 +39,8 @@ const AT_MOST: usize = 4;
 /// How often open rounds are looked for, and how many are tried then at most.
 const SWEEP: Duration = Duration::from_secs(10);
 const SWEPT: usize = 32;
+/// How long a round waits for collateral altogether. A service that answers each question late, or with junk, keeps no node from being judged.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Seconds after which an open round is tried again though no collateral has come: a service may have some by then.
 const PAUSE: i64 = 600;
 
@@ -212,8 +214,13 @@ impl Appraiser {
             wanted_collateral(&signed, &terms, &mut links)
         });
         let wanted = wanted.await?;
-        let refreshed = self.collateral.refresh(&wanted, self.clock.now()).await;
-        tracing::debug!(node = %node.id, ?refreshed, "asked for collateral");
+        let refresh = self.collateral.refresh(&wanted, self.clock.now());
+        match tokio::time::timeout(PATIENCE, refresh).await {
+            Ok(refreshed) => tracing::debug!(node = %node.id, ?refreshed, "asked for collateral"),
+            Err(_) => {
+                tracing::warn!(node = %node.id, seconds = PATIENCE.as_secs(), "the services of manifests and OCSP are slow: a round is appraised with what is held, and again later")
+            }
+        }
         // A reply that was just given speaks of now, and of no moment before.
         let terms = RoundTerms {
             at: self.clock.now().max(held.at),

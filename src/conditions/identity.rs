@@ -31,6 +31,7 @@ pub(super) fn proven(case: &Case<'_>) -> Verdict {
     }
     wrong.extend(other_keys(case, &asked));
     open.extend(misnamed(&asked));
+    open.extend(other_chips(case, &asked));
     open.extend(topologies(&asked));
     open.extend(gaps(&asked, limit));
 
@@ -207,6 +208,27 @@ fn misnamed<'a>(asked: &'a [Asked<'_>]) -> impl Iterator<Item = Point> + 'a {
                 "of {}, {}; how the two names are related is not confirmed, so that which device signed cannot be told",
                 asked.seen.label(),
                 signed.device.why(CheckName::Pdi)
+            ),
+            subjects: vec![asked.seen.subject()],
+            evidence: signed.evidence().collect(),
+            signed: true,
+        })
+    })
+}
+
+/// Devices whose chain is of another family of chips than the catalogue knows their model to be.
+fn other_chips<'a>(case: &'a Case<'_>, asked: &'a [Asked<'_>]) -> impl Iterator<Item = Point> + 'a {
+    asked.iter().filter_map(|asked| {
+        let signed = asked.given()?;
+        let (arch, model) = (signed.device.arch.as_ref()?, case.model(asked.seen.device)?);
+        // `Hopper (Grace)` and `Blackwell Ultra` are of one family with what stands first.
+        let family = model.architecture.split_whitespace().next()?;
+        (!family.eq_ignore_ascii_case(arch)).then(|| Point {
+            message: "other-chip",
+            words: format!(
+                "{} is of the family {family} as its driver reports it, and a device of the family {arch} signed for it, so that which device \
+                 signed cannot be told",
+                asked.seen.label()
             ),
             subjects: vec![asked.seen.subject()],
             evidence: signed.evidence().collect(),

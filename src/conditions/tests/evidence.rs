@@ -385,6 +385,13 @@ fn inv_05_leaves_open_which_device_signed_where_names_differ() {
         Outcome::Met,
         "the driver names 3 of them",
     );
+    let scene = answered(|d| d.arch = Some("blackwell".to_owned()));
+    let finding = scene.expect(
+        "INV-05",
+        Outcome::CannotTell,
+        "is of the family Hopper as its driver reports it, and a device of the family blackwell signed for it",
+    );
+    assert_eq!(finding.message_id, "INV-05.other-chip");
     let host = |outcome| {
         round_with(move |round| {
             round.host.push(Check {

@@ -20,7 +20,8 @@ pub use day::{DeviceDay, NodeDay};
 pub use device::{DeviceFacts, IdentityChange, IdentityField, Span};
 pub use node::{DAYS, LibraryFacts, Newest, NodeFacts, NodeRecord, Peak, RefusalCount, Stranger, day_of};
 
-use crate::id::{DeviceUuid, NodeId};
+use self::evidence::NodeEvidence;
+use crate::id::{DeviceUuid, Digest, NodeId};
 use crate::licence::Licence;
 use crate::time::UnixSeconds;
 use std::sync::Arc;
@@ -104,6 +105,35 @@ pub struct Sighting {
     pub serial: Option<String>,
     /// When it was there.
     pub presence: Vec<Span>,
+    /// The key that it proved there, in the node's newest good round.
+    pub proof: Option<SightedProof>,
+}
+
+/// A key that a device proved at another site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SightedProof {
+    /// SHA-256 of its boot ROM's key.
+    pub key: Digest,
+    /// The report that carries the round.
+    pub report: Digest,
+    /// When that was received.
+    pub received: UnixSeconds,
+    /// Up to where the round covers, by the node's clock.
+    pub covers_to: UnixSeconds,
+}
+
+impl SightedProof {
+    /// What a device proved in a node's newest good round.
+    #[must_use]
+    pub fn of(evidence: &NodeEvidence, device: &DeviceUuid) -> Option<Self> {
+        let (round, answer) = (evidence.newest.as_ref()?, evidence.device(device)?);
+        Some(Self {
+            key: answer.identity.filter(|_| answer.is_proved())?,
+            report: round.report,
+            received: round.received,
+            covers_to: round.covers_to,
+        })
+    }
 }
 
 /// Everything that conditions may look at for one site.

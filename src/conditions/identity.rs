@@ -9,7 +9,7 @@ use super::place::{Clash, Place, clash};
 use super::presence::{Stay, Stretch, shared};
 use super::proof::{Asked, Fault, Point, Proof, RELAY, Signed, asked, decided, foreign_root, gaps, grade};
 use crate::appraisal::evidence::{AppraisedRound, CheckName, CheckOutcome};
-use crate::appraisal::{DeviceFacts, NodeAtSite};
+use crate::appraisal::{ClockFacts, DeviceFacts, NodeAtSite, NodeStatus, Span};
 use crate::id::{DeviceUuid, Digest};
 use crate::licence::LicensedDevice;
 use crate::report::Attester;
@@ -285,6 +285,19 @@ fn shared_keys(case: &Case<'_>) -> Vec<(Point, bool)> {
             }
         }
     }
+    for s in &case.facts.elsewhere {
+        let proof = s.proof.filter(|p| p.received >= since);
+        if let Some((proof, found)) = proof.and_then(|p| Some((p, places.get_mut(&p.key)?))) {
+            let meanwhile = (proof.covers_to, proof.received);
+            let place = Place {
+                node: s.node,
+                name: format!("node {} of site {} as {}", s.status.name, s.site, s.uuid.nvml()),
+                uuid: s.uuid,
+                stays: stays(case, &s.presence, &s.clock, &s.status, meanwhile),
+            };
+            found.push((place, proof.report));
+        }
+    }
     let tolerance = case.term(|l| l.clock_tolerance).map_or(0, |t| t.value);
     let mut found = Vec::new();
     for (key, at) in places.iter().filter(|(_, at)| at.len() > 1) {
@@ -315,15 +328,31 @@ fn shared_keys(case: &Case<'_>) -> Vec<(Point, bool)> {
 fn place(case: &Case<'_>, node: &NodeAtSite, round: &AppraisedRound, uuid: DeviceUuid) -> Option<Place> {
     let facts = &node.record.facts;
     let device: &DeviceFacts = facts.devices.iter().find(|d| d.identity.uuid == uuid)?;
-    let meanwhile = device
-        .presence
+    let presence: Vec<Span> = device.presence.iter().map(|s| facts.timed(s)).collect();
+    let meanwhile = (round.covers_to, round.received);
+    Some(Place {
+        node: facts.node,
+        name: format!("node {} as {}", node.status.name, uuid.nvml()),
+        uuid,
+        stays: stays(case, &presence, &facts.clock, &node.status, meanwhile),
+    })
+}
+
+/// The stretches of a device's presence that touch a round, from what it covers to when it was received.
+fn stays(
+    case: &Case<'_>,
+    presence: &[Span],
+    clock: &ClockFacts,
+    status: &NodeStatus,
+    (covers_to, received): Stretch,
+) -> Vec<Stay> {
+    let meanwhile = presence
         .iter()
-        .filter(|s| s.from <= round.received && round.covers_to <= s.to);
-    let revoked = node.status.revoked_from;
-    let stays = meanwhile.map(|s| {
-        let stay = Stay::new(case, case.since(), &facts.timed(s), &facts.clock, revoked);
+        .filter(|s| s.from <= received && covers_to <= s.to);
+    let stay = |s| {
+        let stay = Stay::new(case, case.since(), s, clock, status.revoked_from);
         // Whatever a key said before it was revoked, this round came after.
-        match node.status.is_doubtful(round.received) {
+        match status.is_doubtful(received) {
             true => Stay {
                 told: None,
                 sure: None,
@@ -331,11 +360,6 @@ fn place(case: &Case<'_>, node: &NodeAtSite, round: &AppraisedRound, uuid: Devic
             },
             false => stay,
         }
-    });
-    Some(Place {
-        node: facts.node,
-        name: format!("node {} as {}", node.status.name, uuid.nvml()),
-        uuid,
-        stays: stays.collect(),
-    })
+    };
+    meanwhile.map(stay).collect()
 }

@@ -1,11 +1,12 @@
 //! What devices sign: who they are (INV-05), and what counts of it at all.
 
 use super::*;
-use crate::appraisal::Grade;
 use crate::appraisal::evidence::{
     AppraisedDevice, Check, CheckName, CheckOutcome, NodeEvidence, RoundStanding,
 };
 use crate::appraisal::fixture::{came_to, driver, no_answer};
+use crate::appraisal::{ClockFacts, Grade, SightedProof};
+use crate::id::NodeId;
 use crate::report::{Attester, NoEvidence};
 use crate::telemetry::ConfidentialCompute;
 use crate::time::DAY_SECONDS;
@@ -219,6 +220,34 @@ fn inv_05_tells_one_key_in_two_hosts_from_a_device_that_moved() {
     relayed.statuses[1].revoked_from = Some(start());
     relayed.statuses[1].revoked_at = Some(relayed.now);
     relayed.expect("INV-05", Outcome::CannotTell, "may have been on node n-1 as ");
+
+    // At another site the same key, under another name of the device.
+    let mut elsewhere = Scene::honest();
+    let round = elsewhere.labs[0].record.evidence.newest.clone().unwrap();
+    let whole = elsewhere.labs[0].record.facts.devices[0].presence.clone();
+    elsewhere.elsewhere.push(Sighting {
+        node: NodeId([5; 17]),
+        status: NodeStatus {
+            name: "x-5".to_owned(),
+            ..status(5)
+        },
+        clock: ClockFacts::default(),
+        site: "harbour-9".to_owned(),
+        uuid: gpu(9).identity.uuid,
+        serial: None,
+        presence: whole,
+        proof: Some(SightedProof {
+            key: answer(1).identity.unwrap(),
+            report: Digest([5; 32]),
+            received: round.received,
+            covers_to: round.covers_to,
+        }),
+    });
+    let finding = elsewhere.expect("INV-05", Outcome::NotMet, "node x-5 of site harbour-9");
+    assert_eq!(finding.message_id, "INV-05.one-key-two-nodes");
+    assert!(finding.evidence.contains(&Digest([5; 32])), "{finding:?}");
+    elsewhere.elsewhere[0].proof = None;
+    elsewhere.expect("INV-05", Outcome::Met, "each of 4 devices");
 
     let mut moved = Scene::empty();
     moved.labs[0].run(6, &[gpu(1), gpu(2)]);

@@ -48,6 +48,7 @@ fn sighting() -> Sighting {
         uuid: gpu(3).identity.uuid,
         serial: None,
         presence: vec![stretch(600, 1_200)],
+        proof: None,
     }
 }
 

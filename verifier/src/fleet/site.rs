@@ -2,11 +2,11 @@
 //!
 //! Decides: what conditions may look at for a site: its nodes' records, and where its devices were seen at other sites of this verifier.
 
-use super::facts::Kept;
+use super::facts::{Kept, rounds_of};
 use crate::store::{NodeRow, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
-use weighbridge::appraisal::{NodeAtSite, NodeRecord, NodeStatus, Sighting, SiteFacts};
-use weighbridge::id::{DeviceUuid, NodeId};
+use weighbridge::appraisal::{NodeAtSite, NodeRecord, NodeStatus, SightedProof, Sighting, SiteFacts};
+use weighbridge::id::{DeviceUuid, Digest, NodeId};
 use weighbridge::time::UnixSeconds;
 
 /// All nodes, site by site, and where their devices were seen.
@@ -31,6 +31,8 @@ impl Fleet {
         if sites.len() > 1 {
             for row in sites.values().flatten() {
                 let facts = record(store, row, false).await?.facts;
+                let rounds = store.evidence(row.id).await?;
+                let rounds = rounds.as_ref().and_then(rounds_of).unwrap_or_default();
                 seen.extend(facts.devices.iter().map(|device| Sighting {
                     node: row.id,
                     status: status_of(row),
@@ -39,6 +41,7 @@ impl Fleet {
                     uuid: device.identity.uuid,
                     serial: device.identity.serial.clone(),
                     presence: device.presence.iter().map(|s| facts.timed(s)).collect(),
+                    proof: SightedProof::of(&rounds, &device.identity.uuid),
                 }));
             }
         }
@@ -77,8 +80,15 @@ impl Fleet {
         };
         let uuids: BTreeSet<DeviceUuid> = own().map(|i| i.uuid).collect();
         let serials: BTreeSet<&String> = own().filter_map(|i| i.serial.as_ref()).collect();
+        let rounds = nodes.iter().filter_map(|n| n.record.evidence.newest.as_ref());
+        let keys: BTreeSet<Digest> = rounds
+            .flat_map(|r| &r.devices)
+            .filter_map(|d| d.identity)
+            .collect();
         let shared = |s: &&Sighting| {
-            uuids.contains(&s.uuid) || s.serial.as_ref().is_some_and(|serial| serials.contains(serial))
+            uuids.contains(&s.uuid)
+                || s.serial.as_ref().is_some_and(|serial| serials.contains(serial))
+                || s.proof.is_some_and(|p| keys.contains(&p.key))
         };
         let others = self.seen.iter().filter(|s| s.site != site);
         others.filter(shared).cloned().collect()

@@ -7,6 +7,7 @@
 
 mod disk;
 mod item;
+mod listing;
 mod live;
 mod refresh;
 mod root;

@@ -103,6 +103,7 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
             "each report needs its --chain",
         ),
         ("evidence collateral add", vec![&nowhere], "cannot be read"),
+        ("evidence collateral export", vec![&good], "is not overwritten"),
         (
             "evidence collateral list",
             elsewhere.to_vec(),

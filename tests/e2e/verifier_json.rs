@@ -57,6 +57,7 @@ async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_exp
         |verb: &[&str]| printed(&[&["evidence", "collateral", "--rim-root", &root], verb].concat());
     let added = members(&collateral(&["add", &rim]));
     let items = collateral(&["list"]);
+    let exported = members(&collateral(&["export", &beside("carried.tar")]));
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/licence.toml");
     for (verb, found) in [
         ("init", members(&printed(&["init", "--state-dir", &other]))),
@@ -71,6 +72,7 @@ async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_exp
         ("node show", shown),
         ("licence lint", members(&printed(&["licence", "lint", example]))),
         ("evidence collateral add", added),
+        ("evidence collateral export", exported),
         (
             "evidence collateral list",
             members(&items)

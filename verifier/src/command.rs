@@ -5,7 +5,7 @@
 
 use crate::cause::with_causes;
 use crate::clock::{Clock, HostClock};
-use crate::collateral::{CollateralError, RootError};
+use crate::collateral::{CollateralError, ExportError, RootError};
 use crate::config::{Config, ConfigError, Flags};
 use crate::evidence::{EvidenceCommand, evidence};
 use crate::fleet::{AnchorsError, LoadError};
@@ -216,6 +216,9 @@ pub enum CommandError {
     /// What is kept to appraise devices with cannot be used.
     #[error(transparent)]
     Collateral(#[from] CollateralError),
+    /// What is kept to appraise devices with could not be written for others.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// The anchors cannot be used.
     #[error(transparent)]
     Anchors(#[from] AnchorsError),

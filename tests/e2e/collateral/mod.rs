@@ -1,7 +1,8 @@
-//! What the verifier keeps to appraise devices with, filled from files and from services of the testbed's own.
+//! What the verifier keeps to appraise devices with, filled from files, from packages and from services of the testbed's own.
 
 mod files;
 mod live;
+mod package;
 pub(crate) mod service;
 
 use serde_json::Value;

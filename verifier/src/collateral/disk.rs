@@ -13,7 +13,7 @@ use weighbridge::bounded::{self, BoundedReadError};
 use weighbridge::id::Digest;
 
 /// The longest note that is read, in bytes.
-const MAX_NOTE: usize = 16 << 10;
+pub(super) const MAX_NOTE: usize = 16 << 10;
 /// What is being written, until it is whole.
 const UNFINISHED: &str = "new.tmp";
 

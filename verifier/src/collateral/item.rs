@@ -52,16 +52,30 @@ pub enum Source {
     Unknown,
     /// A file that a person named.
     Directory,
+    /// An archive that another verifier wrote, or that evidence was carried in.
+    Package,
     /// A service: scheme, host and port of its address, and nothing else of it.
     Service(String),
+}
+
+impl Source {
+    /// Which kind it is of, in one word.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Directory => "directory",
+            Self::Package => "package",
+            Self::Service(_) => "service",
+        }
+    }
 }
 
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Unknown => "unknown",
-            Self::Directory => "directory",
             Self::Service(origin) => origin,
+            other => other.kind(),
         })
     }
 }
@@ -77,6 +91,7 @@ impl<'de> Deserialize<'de> for Source {
         let text = String::deserialize(d)?;
         Ok(match text.as_str() {
             "directory" => Self::Directory,
+            "package" => Self::Package,
             origin if origin.starts_with("http://") || origin.starts_with("https://") => {
                 Self::Service(text.replace(char::is_control, "\u{fffd}"))
             }
@@ -90,7 +105,7 @@ impl<'de> Deserialize<'de> for Source {
 pub struct Note {
     /// Where it came from first.
     pub source: Source,
-    /// When it came; `None` where that was lost.
+    /// When it came; of a package, when who packed it last had it. `None` where that was lost.
     pub fetched: Option<UnixSeconds>,
     /// When a service last gave the same bytes.
     pub confirmed: Option<UnixSeconds>,

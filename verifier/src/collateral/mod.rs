@@ -6,14 +6,17 @@
 //! still answers, and its age is told. Trusts no source: everything is signed. Does not establish that a device is good: the appraisal does.
 
 mod disk;
+mod export;
 mod item;
 mod listing;
 mod live;
+mod package;
 mod refresh;
 mod root;
 mod state;
 mod verb;
 
+pub use export::ExportError;
 pub use item::{Held, Item, KeptReply, KeptRim, Kind, Note, Source};
 pub use live::{Address, LiveError};
 pub use refresh::{Failure, Refreshed, Stale};
@@ -48,6 +51,8 @@ const MAX_RIMS: usize = 1_024;
 const MAX_REPLIES: usize = 1 << 16;
 /// The most names of one manifest.
 const MAX_IDS: usize = 16;
+/// The longest name that a package gives one; real ones have some 50 characters.
+const MAX_ID: usize = 128;
 
 /// Why the cache cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -243,6 +248,34 @@ impl Cache {
         self.shared.add_rim(bytes, id, source, now)
     }
 
+    /// Keeps an item of a package, as [`Cache::add_rim`] and [`Cache::add_reply`] do. Of its note, which nobody signed, its names are kept where they
+    /// fit, and its age where that makes the item older. That a service confirmed it is not: it would come before replies whose signatures were checked here.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn add_packed(
+        &self,
+        kind: Kind,
+        bytes: &[u8],
+        note: &Note,
+        now: UnixSeconds,
+    ) -> Result<Taken, Refused> {
+        let known_until = note.confirmed.or(note.fetched).unwrap_or(now);
+        let came = known_until.min(now);
+        match kind {
+            Kind::Ocsp => self.shared.add_reply(bytes, Source::Package, came),
+            Kind::Rim => {
+                let rim = self.shared.verify(bytes)?;
+                let fits = |id: &&String| {
+                    let plain = id.len() <= MAX_ID && id.bytes().all(|b| b.is_ascii_graphic());
+                    plain && rim_id_fits(id, rim.product(), rim.version())
+                };
+                let ids: Vec<&str> = note.ids.iter().filter(fits).map(String::as_str).collect();
+                self.shared.keep_rim(rim, bytes, &ids, Source::Package, came)
+            }
+        }
+    }
+
     /// Keeps a reply, if it can be read. [`Source::Service`] says that its signature was checked, with the certificates that were asked for.
     ///
     /// # Errors
@@ -380,6 +413,19 @@ impl Shared {
                 version: plain(rim.version()),
             });
         }
+        let ids: Vec<&str> = id.into_iter().collect();
+        self.keep_rim(rim, bytes, &ids, source, now)
+    }
+
+    /// Keeps a manifest that is authentic, under names that fit it.
+    fn keep_rim(
+        &self,
+        rim: Rim,
+        bytes: &[u8],
+        ids: &[&str],
+        source: Source,
+        now: UnixSeconds,
+    ) -> Result<Taken, Refused> {
         let digest = rim.digest();
         let _turn = locked(&self.turn);
         let known = {
@@ -391,8 +437,10 @@ impl Shared {
             }
         };
         let mut note = renewed(known.clone(), source, now);
-        if let Some(id) = id.filter(|id| note.ids.len() < MAX_IDS && !note.ids.iter().any(|i| i == id)) {
-            note.ids.push(id.to_owned());
+        for id in ids {
+            if note.ids.len() < MAX_IDS && !note.ids.iter().any(|i| i == id) {
+                note.ids.push((*id).to_owned());
+            }
         }
         match known {
             None => {

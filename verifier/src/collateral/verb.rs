@@ -1,7 +1,9 @@
-//! `evidence collateral`: fills the cache from files, and shows it.
+//! `evidence collateral`: fills the cache from files, shows it, and writes it for others.
 
+use super::export::export;
 use super::listing::listed;
 use super::live::{is_answer, read_answer};
+use super::package::{self, is_archive};
 use super::{Cache, Kind, MAX_REPLY, MAX_RIM, Refused, Root, Source, Taken};
 use crate::cause::{file_name, with_causes};
 use crate::command::{CommandError, Format, Outcome};
@@ -9,7 +11,7 @@ use crate::config::Config;
 use crate::identity::{IdentityError, exists};
 use serde_json::{Value, json};
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use weighbridge::bounded::{self, BoundedReadError};
 use weighbridge::hardware::nvidia::RIM_ROOT;
@@ -25,13 +27,23 @@ const MAX_ANSWER: usize = MAX_RIM * 3 / 2;
 pub enum CollateralCommand {
     /// Keep reference manifests and OCSP replies.
     ///
-    /// Manifests (*.xml), OCSP replies in DER (*.der) and answers of NVIDIA's service of manifests (*.json) are taken; of a directory all of them,
-    /// but not those of directories in it. A manifest must be authentic, a reply readable. A verifier that serves uses them within seconds. The
-    /// exit status is 1 where one was refused.
+    /// Manifests (*.xml), OCSP replies in DER (*.der), answers of NVIDIA's service of manifests (*.json) and archives of `export` (*.tar) are taken; of a
+    /// directory all of them, but not those of directories in it. A manifest must be authentic, a reply readable. A verifier that serves uses them within
+    /// seconds. The exit status is 1 where one was refused.
     Add {
         /// Files or directories.
         #[arg(required = true)]
         paths: Vec<PathBuf>,
+        /// For people, or for machines.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Write what is kept to one archive (tar), which `add` takes at a site without a network.
+    ///
+    /// The same content gives the same bytes. A file that exists is not overwritten. The exit status is 1 where something that is kept cannot be used.
+    Export {
+        /// The archive.
+        file: PathBuf,
         /// For people, or for machines.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
@@ -68,14 +80,21 @@ pub(crate) fn collateral(
             // Before anything is taken, so that a slip of the pen leaves nothing half done.
             let files = files(&paths)?;
             let cache = Cache::open(&config.state_dir, root.key)?;
-            let (mut offered, mut ignored) = (Vec::new(), Vec::new());
+            let mut all = Offers::default();
             for file in &files {
-                match offer(&cache, file, now) {
-                    Some(one) => offered.push(one),
-                    None => ignored.push(file_name(&file.path)),
+                if is_packed(file) {
+                    all.offer_packed(&cache, file, now);
+                } else if let Some(one) = offer(&cache, file, now) {
+                    all.offered.push(one);
+                } else {
+                    all.ignored.push(file_name(&file.path));
                 }
             }
-            added(&offered, &ignored, &root, format, out)
+            added(&all, &root, format, out)
+        }
+        CollateralCommand::Export { file, format } => {
+            let cache = Cache::open(&config.state_dir, root.key)?;
+            export(&cache, &file, &root, format, out)
         }
         CollateralCommand::List { format } => {
             let cache = Cache::open(&config.state_dir, root.key)?;
@@ -122,9 +141,70 @@ fn files(paths: &[PathBuf]) -> Result<Vec<Candidate>, CommandError> {
     Ok(found)
 }
 
-/// What became of a file.
+/// What became of what was offered.
+#[derive(Default)]
+struct Offers {
+    offered: Vec<Offered>,
+    /// Files of directories that are of another kind.
+    ignored: Vec<String>,
+    /// Entries of archives that are of another kind.
+    ignored_entries: usize,
+}
+
+impl Offers {
+    /// Offers the items of an archive, as far as it can be read.
+    fn offer_packed(&mut self, cache: &Cache, file: &Candidate, now: UnixSeconds) {
+        let name = file_name(&file.path);
+        let before = self.offered.len();
+        let each = |entry: package::Entry| {
+            let taken = entry.content.and_then(|packed| {
+                let taken = cache.add_packed(entry.kind, &packed.bytes, &packed.note, now);
+                taken.map_err(|error| with_causes(&error))
+            });
+            self.offered.push(Offered {
+                file: name.clone(),
+                entry: Some(entry.name),
+                kind: Some(entry.kind),
+                taken,
+            });
+        };
+        let (ignored, end) = match File::open(&file.path) {
+            Ok(file) => package::read(BufReader::new(file), each),
+            Err(error) => (0, Err(error.into())),
+        };
+        self.ignored_entries = self.ignored_entries.saturating_add(ignored);
+        if let Err(error) = end {
+            let here = self.offered.iter().skip(before);
+            let whole = here.filter(|o| o.taken.is_ok()).count();
+            self.offered.push(Offered {
+                file: name,
+                entry: None,
+                kind: None,
+                taken: Err(format!(
+                    "{}; of what stands before that, {whole} items were taken or known, as told above",
+                    with_causes(&error)
+                )),
+            });
+        }
+    }
+}
+
+/// Whether a file is an archive: by its content, and in a directory by its name, too.
+fn is_packed(file: &Candidate) -> bool {
+    let called = file.path.extension().is_some_and(|e| e == "tar");
+    // A pipe would be read, and gone.
+    let plain = file.path.metadata().is_ok_and(|m| m.is_file());
+    let mut start = Vec::new();
+    (file.named || called)
+        && plain
+        && File::open(&file.path).is_ok_and(|f| f.take(512).read_to_end(&mut start).is_ok())
+        && is_archive(&start)
+}
+
+/// What became of a file, or of an entry of an archive.
 struct Offered {
     file: String,
+    entry: Option<String>,
     kind: Option<Kind>,
     taken: Result<Taken, String>,
 }
@@ -157,14 +237,16 @@ fn offer(cache: &Cache, file: &Candidate, now: UnixSeconds) -> Option<Offered> {
             });
             (Some(Kind::Rim), taken)
         }
+        Some("tar") => (None, Err("it is no tar archive (ustar)".to_owned())),
         _ if file.named => (
             None,
-            Err("its name ends in none of .xml, .der and .json".to_owned()),
+            Err("its name ends in none of .xml, .der and .json, and it is no tar archive".to_owned()),
         ),
         _ => return None,
     };
     Some(Offered {
         file: file_name(path),
+        entry: None,
         kind,
         taken,
     })
@@ -177,13 +259,12 @@ fn read(path: &Path, most: usize) -> Result<Vec<u8>, String> {
         .map_err(|e| with_causes(&e))
 }
 
-fn added(
-    offered: &[Offered],
-    ignored: &[String],
-    root: &Root,
-    format: Format,
-    out: &mut dyn Write,
-) -> Outcome {
+fn added(all: &Offers, root: &Root, format: Format, out: &mut dyn Write) -> Outcome {
+    let Offers {
+        offered,
+        ignored,
+        ignored_entries,
+    } = all;
     let word = |o: &Offered| match o.taken {
         Ok(Taken::New(_)) => "taken",
         Ok(Taken::Known(_)) => "known",
@@ -199,6 +280,7 @@ fn added(
                 .map(|o| {
                     json!({
                         "file": o.file,
+                        "entry": o.entry,
                         "kind": o.kind,
                         "outcome": word(o),
                         "sha256": o.taken.as_ref().ok().map(Taken::digest),
@@ -213,6 +295,7 @@ fn added(
                 "superseded": count("superseded"),
                 "refused": count("refused"),
                 "ignored": ignored,
+                "ignored_entries": ignored_entries,
                 "rim_root": root.key,
                 "rim_root_from": root.from(),
                 "holds": good,
@@ -225,10 +308,17 @@ fn added(
                     Ok(taken) => taken.digest().to_string(),
                     Err(why) => why.clone(),
                 };
-                writeln!(out, "{:<10}  {}  {detail}", word(one), one.file)?;
+                let entry = one.entry.as_ref().map(|e| format!(": {e}")).unwrap_or_default();
+                writeln!(out, "{:<10}  {}{entry}  {detail}", word(one), one.file)?;
             }
             if !ignored.is_empty() {
                 writeln!(out, "of another kind: {}", ignored.join(", "))?;
+            }
+            if *ignored_entries > 0 {
+                writeln!(
+                    out,
+                    "entries of archives that are of another kind: {ignored_entries}"
+                )?;
             }
             writeln!(
                 out,

@@ -130,12 +130,12 @@ impl NvidiaEvidence {
         }
     }
 
-    /// Out of a record.
+    /// Out of a record; `None` where that is of another type.
     ///
     /// # Errors
-    /// [`DecodeError`] where the value is not the encoding of this; `None` where it is of another type.
+    /// [`DecodeError`] where its value is not the encoding of this.
     #[must_use]
-    pub fn unwrap(record: &Cmw) -> Option<Result<Self, DecodeError>> {
+    pub fn open(record: &Cmw) -> Option<Result<Self, DecodeError>> {
         (record.media_type == Self::MEDIA_TYPE).then(|| cbor::decode_strict(&record.value.0))
     }
 }

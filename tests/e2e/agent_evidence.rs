@@ -12,7 +12,6 @@ use weighbridge::x509::Links;
 use weighbridge_agent::clock::{Clock, SystemClock};
 use weighbridge_agent::enrolment::Enrolment;
 use weighbridge_agent::keys::NodeKey;
-use weighbridge_agent::service::{Ask, Request, ask};
 use weighbridge_agent::state::StateDir;
 use weighbridge_testbed::device_pki::{DevicePki, HostSpec, Slot};
 use weighbridge_testbed::licence;
@@ -68,20 +67,7 @@ impl Asked {
 
     /// Reads what the running agent sealed since.
     fn read(&mut self) {
-        loop {
-            let request = Request {
-                ask: Ask::Report,
-                chain: None,
-                sequence: Some(self.reports.len() as u64 + 1),
-            };
-            match ask(&self.agent.state.join("control.sock"), &request) {
-                Ok(answer) => match answer.bundle {
-                    Some(bundle) => self.reports.push(OpenedReport::open(&bundle.0).unwrap()),
-                    None => return,
-                },
-                Err(_) => return,
-            }
-        }
+        self.agent.read_sealed(&mut self.reports);
     }
 
     /// Waits for a report after the first `from` that carries a round; returns its place, and the round.
@@ -181,7 +167,7 @@ fn devices(report: &OpenedReport) -> Vec<&weighbridge::report::AcceleratorClaims
 
 fn whole(answer: &Answer) -> NvidiaEvidence {
     match answer {
-        Answer::Evidence(record) => NvidiaEvidence::unwrap(record).unwrap().unwrap(),
+        Answer::Evidence(record) => NvidiaEvidence::open(record).unwrap().unwrap(),
         Answer::None(why) => panic!("no evidence: {}", why.text()),
     }
 }

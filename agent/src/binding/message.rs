@@ -285,7 +285,7 @@ mod tests {
         let Said::Answered(0, Answer::Evidence(record)) = &said[1] else {
             panic!("no evidence: {:?}", said[1]);
         };
-        let whole = NvidiaEvidence::unwrap(record).unwrap().unwrap();
+        let whole = NvidiaEvidence::open(record).unwrap().unwrap();
         assert_eq!(whole, evidence(MAX_REPORT, NvidiaEvidence::MAX_CHAIN));
         assert_eq!(said[2], Said::Asking(1));
         assert_eq!(said[3], Said::Answered(1, Answer::None(NoEvidence::NotOffered)));

@@ -79,7 +79,7 @@ impl Read {
             Answer::Evidence(record) => record,
             Answer::None(why) => return Err(Step::NotChecked(why.text().to_owned())),
         };
-        match NvidiaEvidence::unwrap(record) {
+        match NvidiaEvidence::open(record) {
             Some(Ok(evidence)) => Ok(Self {
                 chain: Presented::read("chain", &evidence.chain.0, |b| {
                     DeviceChain::parse(&String::from_utf8_lossy(b))

@@ -6,7 +6,6 @@ use weighbridge::report::{AcceleratorClaims, HostClaims, OpenedReport};
 use weighbridge::telemetry::{DeviceState, GapReason};
 use weighbridge::time::SECOND;
 use weighbridge_agent::clock::{Clock, SystemClock};
-use weighbridge_agent::service::{Ask, Request, ask};
 use weighbridge_agent::spool::Spool;
 use weighbridge_testbed::licence::Terms;
 use weighbridge_testbed::process::{Agent, Verifier, must, said, wait_for};
@@ -69,20 +68,7 @@ impl Watched {
 
     /// Reads what the running agent sealed since.
     fn read(&mut self) {
-        loop {
-            let request = Request {
-                ask: Ask::Report,
-                chain: None,
-                sequence: Some(self.reports.len() as u64 + 1),
-            };
-            match ask(&self.agent.state.join("control.sock"), &request) {
-                Ok(answer) => match answer.bundle {
-                    Some(bundle) => self.reports.push(OpenedReport::open(&bundle.0).unwrap()),
-                    None => return,
-                },
-                Err(_) => return,
-            }
-        }
+        self.agent.read_sealed(&mut self.reports);
     }
 
     /// The samplers that run now.

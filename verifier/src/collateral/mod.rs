@@ -6,6 +6,7 @@
 //! still answers, and its age is told. Trusts no source: everything is signed. Does not establish that a device is good: the appraisal does.
 
 mod disk;
+mod error;
 mod export;
 mod item;
 mod listing;
@@ -16,6 +17,7 @@ mod root;
 mod state;
 mod verb;
 
+pub use error::{CollateralError, Refused};
 pub use export::ExportError;
 pub use item::{Held, Item, KeptReply, KeptRim, Kind, Note, Source};
 pub use live::{Address, LiveError};
@@ -30,15 +32,15 @@ use live::Live;
 use refresh::Attempts;
 use state::{Flaw, State};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use weighbridge::appraisal::evidence::WantedCollateral;
-use weighbridge::bounded::{BoundedReadError, MAX_KEY_FILE};
+use weighbridge::bounded::MAX_KEY_FILE;
 use weighbridge::crypto::sha256;
-use weighbridge::hardware::nvidia::{Rim, RimError, rim_id_fits};
+use weighbridge::hardware::nvidia::{Rim, rim_id_fits};
 use weighbridge::id::Digest;
 use weighbridge::time::UnixSeconds;
-use weighbridge::x509::ocsp::{OcspError, Reply};
+use weighbridge::x509::ocsp::Reply;
 use weighbridge::x509::{Certificate, Links};
 
 /// The longest manifest that is read, in bytes; real ones have some 25,000.
@@ -53,72 +55,6 @@ const MAX_REPLIES: usize = 1 << 16;
 const MAX_IDS: usize = 16;
 /// The longest name that a package gives one; real ones have some 50 characters.
 const MAX_ID: usize = 128;
-
-/// Why the cache cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CollateralError {
-    /// It cannot be read.
-    #[error("{path}, where manifests and OCSP replies are kept, cannot be read", path = path.display())]
-    Read {
-        /// Which part.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: BoundedReadError,
-    },
-    /// It cannot be written.
-    #[error("{path}, where manifests and OCSP replies are kept, cannot be written", path = path.display())]
-    Write {
-        /// Which part.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A note cannot be encoded.
-    #[error("what is known of an item could not be encoded")]
-    Note(#[from] serde_json::Error),
-    /// A source's address cannot be used.
-    #[error(transparent)]
-    Live(#[from] LiveError),
-}
-
-/// Why one item was not taken.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refused {
-    /// The manifest.
-    #[error(transparent)]
-    Rim(#[from] RimError),
-    /// The name.
-    #[error("it was given as {id}, and is the manifest of {product} {version}")]
-    Id {
-        /// The name under which it came.
-        id: String,
-        /// What it says that it is for.
-        product: String,
-        /// What version it says that it is of.
-        version: String,
-    },
-    /// The reply.
-    #[error(transparent)]
-    Reply(#[from] OcspError),
-    /// The reply says nothing.
-    #[error("the reply speaks of no certificate")]
-    Empty,
-    /// There is no room.
-    #[error(
-        "{most} manifests are kept, which is the most: remove those that no device needs from the state directory, collateral/rim"
-    )]
-    Full {
-        /// The most.
-        most: usize,
-    },
-    /// It could not be kept.
-    #[error(transparent)]
-    Kept(#[from] CollateralError),
-}
 
 /// What became of an item that was offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

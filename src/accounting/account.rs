@@ -14,7 +14,7 @@
 //! What the energy counter could bound is left out: it needs the least energy per operation of each part, measured on
 //! zeros, and no such measurement of a part in the catalogue is public for Hopper and later.
 
-use super::{Compute, ComputeMethod};
+use super::{Compute, ComputeMethod, UpperBound};
 use crate::accelerator::Model;
 use crate::telemetry::{Activity, Reading, Step};
 use crate::unit::{MicroTppHours, Ppm, Tpp};
@@ -211,6 +211,7 @@ impl Account {
             upper,
             upper_unconditional,
             method: self.method(),
+            bound: UpperBound::Time,
         }
     }
 }

@@ -5,10 +5,12 @@
 //! upper bound holds against a driver that lies.
 
 mod account;
+mod observation;
 
 use crate::unit::{Interval, MicroTppHours};
 
 pub use account::{Account, ISSUE_MARGIN, Peak, TILE_CAUTION};
+pub use observation::{Observation, ObservationKind};
 
 crate::code! {
     /// What the lower bound and the point of a compute figure rest on.
@@ -21,6 +23,48 @@ crate::code! {
         Energy = 2 => "energy",
         /// Nothing but the length of the report's time.
         ElapsedTime = 3 => "elapsed time",
+    }
+}
+
+crate::code! {
+    /// Which bound made the upper one what it is: the least of these.
+    pub enum UpperBound {
+        /// The peak rate over the time in which a kernel was resident; where that is not known, over all of it.
+        Time = 0 => "time",
+        /// The peak rate at the SM clocks that were read.
+        Clock = 1 => "clock",
+        /// The activity of the pipes at these clocks.
+        Counter = 2 => "counter",
+        /// The energy that was drawn, at the least that an operation takes.
+        Energy = 3 => "energy",
+        /// The power limit over the time, at the least that an operation takes.
+        PowerCap = 4 => "power cap",
+    }
+}
+
+crate::record! {
+    /// What the counters say by pipe, in millionths of a TPP-hour: busy time × SM clock × what the pipe does in a clock.
+    ///
+    /// The tensor pipes make up [`Compute::counter`]; the others are not in it.
+    pub struct PipeCompute {
+        /// FP16, BF16, TF32, FP8 and narrower on the tensor pipe.
+        #[serde(serialize_with = "tpp_hours")]
+        0 => hmma: MicroTppHours,
+        /// Integers on the tensor pipe.
+        #[serde(serialize_with = "tpp_hours")]
+        1 => imma: MicroTppHours,
+        /// FP64 on the tensor pipe.
+        #[serde(serialize_with = "tpp_hours")]
+        2 => dfma: MicroTppHours,
+        /// FP64 vectors.
+        #[serde(serialize_with = "tpp_hours")]
+        3 => fp64: MicroTppHours,
+        /// FP32 vectors.
+        #[serde(serialize_with = "tpp_hours")]
+        4 => fp32: MicroTppHours,
+        /// FP16 vectors.
+        #[serde(serialize_with = "tpp_hours")]
+        5 => fp16: MicroTppHours,
     }
 }
 
@@ -41,6 +85,8 @@ crate::record! {
         3 => upper_unconditional: MicroTppHours,
         /// What it rests on.
         4 => method: ComputeMethod,
+        /// Which bound the upper one is.
+        5 => bound: UpperBound,
     }
 }
 
@@ -51,7 +97,7 @@ fn tpp_hours<S: serde::Serializer>(micro: &MicroTppHours, s: S) -> Result<S::Ok,
 }
 
 impl Compute {
-    /// Linear sum, as limits require: each bound with its own kind. The method is the weaker of the two.
+    /// Linear sum, as limits require: each bound with its own kind. The method is the weaker of the two, the bound that of the larger.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         Self {
@@ -60,6 +106,11 @@ impl Compute {
             upper: self.upper.plus(other.upper),
             upper_unconditional: self.upper_unconditional.plus(other.upper_unconditional),
             method: self.method.max(other.method),
+            bound: if other.upper > self.upper {
+                other.bound
+            } else {
+                self.bound
+            },
         }
     }
 

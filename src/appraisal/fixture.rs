@@ -4,7 +4,7 @@ use super::NodeRecord;
 use super::evidence::{
     AppraisedDevice, AppraisedRound, Check, CheckName, CheckOutcome, LastRound, NoneCount, RoundStanding,
 };
-use crate::accounting::{Compute, ComputeMethod};
+use crate::accounting::{Compute, ComputeMethod, UpperBound};
 use crate::crypto::{Algorithm, Entropy, SecretKey, Signer};
 use crate::hardware::nvidia::{DEVICE_ROOT, RIM_ROOT};
 use crate::id::{BootId, ChainId, DeviceUuid, Digest, NodeId, PciId};
@@ -15,7 +15,7 @@ use crate::report::{
 };
 use crate::telemetry::{
     AcceleratorIdentity, BusDevice, BusDriver, BusSource, ConfidentialCompute, DeviceState, HostDriver,
-    LibraryOrigin, Measured, Reading,
+    HostTraffic, LibraryOrigin, Measured, Reading,
 };
 use crate::time::{BootNanos, SECOND, UnixSeconds};
 use crate::unit::MicroTppHours;
@@ -36,6 +36,7 @@ pub(crate) fn compute(lower: u128, upper: u128) -> Compute {
         upper: hours(upper),
         upper_unconditional: hours(1_320),
         method: ComputeMethod::PipeActivity,
+        bound: UpperBound::Counter,
     }
 }
 
@@ -87,6 +88,8 @@ pub(crate) fn gpu(n: u8) -> AcceleratorClaims {
                 nvlink: Reading::Unsupported,
                 pcie: Reading::Unsupported,
                 counter_resets: 0,
+                pcie_method: crate::telemetry::Method::Counter,
+                activity_source: crate::telemetry::ActivitySource::Gpm,
             },
             compute: Some(compute(10, 20)),
             training: Some(compute(0, 0)),
@@ -96,6 +99,8 @@ pub(crate) fn gpu(n: u8) -> AcceleratorClaims {
             },
             windows_root: Digest([0; 32]),
             windows_leaves: 0,
+            by_pipe: None,
+            observations: Vec::new(),
         },
     }
 }
@@ -267,6 +272,9 @@ impl Lab {
                         bus_source: BusSource::System,
                         former_drivers: Vec::new(),
                         switches: Vec::new(),
+                        traffic: HostTraffic::UNTOLD,
+                        meters: Vec::new(),
+                        observations: Vec::new(),
                     },
                 },
                 accelerators: Vec::new(),

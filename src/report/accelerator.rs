@@ -1,6 +1,6 @@
 //! The submodule of one accelerator: who it is, and what it did in the report's time.
 
-use crate::accounting::Compute;
+use crate::accounting::{Compute, Observation, PipeCompute};
 use crate::id::Digest;
 use crate::telemetry::{AcceleratorIdentity, DeviceState, Gap, Measured};
 use crate::workload::WorkloadScores;
@@ -28,6 +28,11 @@ crate::record! {
         7 => windows_root: Digest,
         /// Leaves in that tree.
         8 => windows_leaves: u32,
+        /// Compute by pipe; absent where no pipe was told of, or the model is not in the catalogue.
+        #[serde(rename = "by_pipe_tpp_hours")]
+        9 => by_pipe: Option<PipeCompute>,
+        /// What does not fit, at most [`Observation::MOST`].
+        10 => observations: Vec<Observation>,
     }
 }
 

@@ -250,6 +250,8 @@ impl Device {
                 workload: sums.scores(),
                 windows_root: merkle::root(&sums.leaves),
                 windows_leaves: count(sums.leaves.len()),
+                by_pipe: None,
+                observations: Vec::new(),
             },
         }
     }
@@ -297,6 +299,7 @@ impl Sums {
             upper: most.upper,
             upper_unconditional,
             method: self.account.method(),
+            bound: most.bound,
         }
     }
 

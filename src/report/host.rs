@@ -1,7 +1,8 @@
 //! The host submodule: what the node says about itself.
 
+use crate::accounting::Observation;
 use crate::id::Digest;
-use crate::telemetry::{BusDevice, BusSource, BusSwitch, HostDriver};
+use crate::telemetry::{BusDevice, BusSource, BusSwitch, HostDriver, HostTraffic, PowerMeter};
 
 crate::code! {
     /// What holds the node's key.
@@ -59,6 +60,12 @@ crate::record! {
         14 => former_drivers: Vec<HostDriver>,
         /// Every NVSwitch on the PCI bus, sorted.
         15 => switches: Vec<BusSwitch>,
+        /// Bytes over the host's network links.
+        16 => traffic: HostTraffic,
+        /// Meters outside the devices, at most [`PowerMeter::MOST`].
+        17 => meters: Vec<PowerMeter>,
+        /// What does not fit between devices, or between them and a meter, at most [`Observation::MOST`].
+        18 => observations: Vec<Observation>,
     }
 }
 

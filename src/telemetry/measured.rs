@@ -26,6 +26,30 @@ crate::row! {
     }
 }
 
+crate::code! {
+    /// How an amount was come by.
+    pub enum Method {
+        /// The difference of a cumulative counter: what happened between two readings is in it.
+        Counter = 0 => "counter",
+        /// The integral of means over the time that samples cover.
+        Sampled = 1 => "sampled",
+    }
+}
+
+crate::code! {
+    /// Who tells which pipes were busy.
+    pub enum ActivitySource {
+        /// Nobody: the architecture does not offer it, or it was not answered.
+        None = 0 => "none",
+        /// Pairs of GPM samples, whose means hold between the two (Hopper and later).
+        Gpm = 1 => "gpm",
+        /// GPM counters since the last reboot: a lost sample costs nothing.
+        GpmCounters = 2 => "gpm counters",
+        /// A DCGM host engine that ran already.
+        Dcgm = 3 => "dcgm",
+    }
+}
+
 crate::record! {
     /// Time for which a pipe was busy, in milliseconds: the integral of its share over the covered time.
     ///
@@ -82,5 +106,9 @@ crate::record! {
         10 => pcie: Reading<Traffic>,
         /// How often a cumulative counter was seen to start anew.
         11 => counter_resets: u32,
+        /// How the PCIe bytes were come by.
+        12 => pcie_method: Method,
+        /// Who told of the pipes.
+        13 => activity_source: ActivitySource,
     }
 }

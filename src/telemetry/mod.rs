@@ -3,6 +3,7 @@
 //! Decides: how a value that could not be read differs from a value of zero. Trusts the driver for the values: every
 //! reading here is `driver-reported` or `host-observed`. Does not establish that a reading is true.
 
+mod host;
 mod inventory;
 mod measured;
 mod reading;
@@ -10,11 +11,12 @@ mod sample;
 mod track;
 mod window;
 
+pub use host::{HostTraffic, MeterKind, PowerMeter};
 pub use inventory::{
     AcceleratorIdentity, BusDevice, BusDriver, BusSource, BusSwitch, ConfidentialCompute, Fabric, HostDriver,
     Inventory, LibraryOrigin, MigInstance, NvlinkLinks,
 };
-pub use measured::{Measured, PipeTimes, Spread, Traffic};
+pub use measured::{ActivitySource, Measured, Method, PipeTimes, Spread, Traffic};
 pub use reading::{LossReason, Reading};
 #[cfg(test)]
 pub(crate) use sample::tests::blank;

@@ -4,7 +4,10 @@
 //! consecutive windows each stretch counts once. Sums of counters and integrals of samples stay apart. Does not
 //! extrapolate over gaps.
 
-use super::{Activity, DeviceSample, LossReason, Measured, PipeTimes, Reading, Spread, Step, Traffic};
+use super::{
+    Activity, ActivitySource, DeviceSample, LossReason, Measured, Method, PipeTimes, Reading, Spread, Step,
+    Traffic,
+};
 
 /// A sum of readings: missing until the first value, and then the reason for the last miss is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,6 +253,11 @@ impl Window {
             nvlink: read_traffic(&self.nvlink),
             pcie: read_traffic(&self.pcie),
             counter_resets: self.resets,
+            pcie_method: Method::Counter,
+            activity_source: match self.activity.missing {
+                Reading::Value(()) => ActivitySource::Gpm,
+                Reading::Unsupported | Reading::Lost(_) => ActivitySource::None,
+            },
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Synthetic reports: whole, typed and deterministic, for tests and benchmarks that need a report but no node.
 
-use weighbridge::accounting::{Compute, ComputeMethod};
+use weighbridge::accounting::{
+    Compute, ComputeMethod, Observation, ObservationKind, PipeCompute, UpperBound,
+};
 use weighbridge::id::{BootId, ChainId, Challenge, DeviceUuid, Digest, NodeId, PciId, VerifierId};
 use weighbridge::report::{
     AcceleratorClaims, Answer, Attester, ClockSource, Delivered, EvidenceClaims, HostClaims, HostSubmodule,
@@ -9,7 +11,8 @@ use weighbridge::report::{
 };
 use weighbridge::telemetry::{
     AcceleratorIdentity, BusDevice, BusDriver, BusSource, BusSwitch, DeviceState, Fabric, Gap, GapReason,
-    HostDriver, LibraryOrigin, Measured, NvlinkLinks, PipeTimes, Reading, Spread, Traffic,
+    HostDriver, HostTraffic, LibraryOrigin, Measured, MeterKind, NvlinkLinks, PipeTimes, PowerMeter, Reading,
+    Spread, Traffic,
 };
 use weighbridge::time::{BootNanos, SECOND, UnixSeconds};
 use weighbridge::unit::MicroTppHours;
@@ -103,6 +106,29 @@ pub fn token(place: &Place, gpus: u16) -> TokenClaims {
                         driver: BusDriver::Vendor,
                         count: 4,
                     }],
+                    traffic: HostTraffic {
+                        infiniband: Reading::Value(Traffic {
+                            tx: 1_234_567_890_123,
+                            rx: 1_234_567_890_456,
+                        }),
+                        ethernet: Reading::Value(Traffic {
+                            tx: 23_456_789,
+                            rx: 34_567_890,
+                        }),
+                    },
+                    meters: vec![PowerMeter {
+                        kind: MeterKind::Bmc,
+                        energy_mj: 1_830_000_000,
+                        covered_ms: 300_000,
+                        readings: 30,
+                        lowest_mw: 5_900_000,
+                        highest_mw: 6_400_000,
+                    }],
+                    observations: vec![Observation {
+                        kind: ObservationKind::LinkAgainstLink,
+                        size: 130_000,
+                        windows: 1,
+                    }],
                 },
             },
             accelerators: Vec::new(),
@@ -173,6 +199,7 @@ pub fn accelerator(index: u16, seconds: u32, salt: [u8; 16]) -> AcceleratorClaim
         upper: MicroTppHours(counter * 102 / 100),
         upper_unconditional: MicroTppHours(peak),
         method: ComputeMethod::PipeActivity,
+        bound: UpperBound::Counter,
     };
     AcceleratorClaims {
         salt,
@@ -261,6 +288,8 @@ pub fn accelerator(index: u16, seconds: u32, salt: [u8; 16]) -> AcceleratorClaim
                     rx: ms * 1_900,
                 }),
                 counter_resets: 0,
+                pcie_method: weighbridge::telemetry::Method::Counter,
+                activity_source: weighbridge::telemetry::ActivitySource::Gpm,
             },
             compute: Some(compute.clone()),
             training: Some(compute),
@@ -270,6 +299,15 @@ pub fn accelerator(index: u16, seconds: u32, salt: [u8; 16]) -> AcceleratorClaim
             },
             windows_root: Digest([0x77; 32]),
             windows_leaves: 300,
+            by_pipe: Some(PipeCompute {
+                hmma: MicroTppHours(counter),
+                imma: MicroTppHours(0),
+                dfma: MicroTppHours(0),
+                fp64: MicroTppHours(0),
+                fp32: MicroTppHours(counter / 200),
+                fp16: MicroTppHours(0),
+            }),
+            observations: Vec::new(),
         },
     }
 }

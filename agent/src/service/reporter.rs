@@ -23,7 +23,7 @@ use weighbridge::report::{
     AcceleratorClaims, ChainLink, ClockSource, HostClaims, Meter, MeterSettings, ReportTime,
 };
 use weighbridge::telemetry::{
-    BusSource, DeviceState, Frame, GapReason, HostDriver, Inventory, NoticeKind, Tick, TickKind,
+    BusSource, DeviceState, Frame, GapReason, HostDriver, HostTraffic, Inventory, NoticeKind, Tick, TickKind,
 };
 use weighbridge::time::{BootNanos, SECOND, UnixSeconds};
 use weighbridge::workload::{Rules, RulesError, model_digest};
@@ -542,6 +542,9 @@ impl Reporter {
                 bus_source: self.inventory.bus_source,
                 former_drivers,
                 switches: self.inventory.switches.clone(),
+                traffic: HostTraffic::UNTOLD,
+                meters: Vec::new(),
+                observations: Vec::new(),
             },
             accelerators,
             round: None,

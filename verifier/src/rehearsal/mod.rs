@@ -306,6 +306,9 @@ fn host() -> HostClaims {
         bus_source: weighbridge::telemetry::BusSource::System,
         former_drivers: Vec::new(),
         switches: Vec::new(),
+        traffic: weighbridge::telemetry::HostTraffic::UNTOLD,
+        meters: Vec::new(),
+        observations: Vec::new(),
     }
 }
 

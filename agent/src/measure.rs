@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 use weighbridge::accelerator::{Catalogue, CatalogueError};
-use weighbridge::accounting::Compute;
+use weighbridge::accounting::{Compute, Contradiction, Peak, PipeCompute, Precision, operations};
 use weighbridge::crypto::{Entropy, KeyError};
 use weighbridge::id::{ChainId, DeviceUuid, ParseIdError};
 use weighbridge::report::{
@@ -23,7 +23,7 @@ use weighbridge::report::{
 };
 use weighbridge::telemetry::{DeviceState, Inventory, PipeTimes, Reading, TickKind};
 use weighbridge::time::{BootNanos, SECOND, UnixSeconds};
-use weighbridge::unit::{Millijoules, Ppm};
+use weighbridge::unit::{MicroTppHours, Millijoules, Ppm};
 use weighbridge::workload::{Class, Rules, RulesError};
 
 /// How long frames may be late before a window ends without them.
@@ -45,8 +45,11 @@ pub struct Arguments {
     /// Form of the output; json is one object a line
     #[arg(long, value_name = "FORM", default_value = "text")]
     format: Format,
+    /// The format that is declared to be run, which narrows operations: fp64, tf32, bf16, fp16, fp8, int8 or fp4
+    #[arg(long, value_name = "FORMAT", value_parser = parse_precision)]
+    precision: Option<Precision>,
     /// Show the windows that the report with this number commits to, each with its path to the root in the report
-    #[arg(long, value_name = "SEQUENCE", conflicts_with_all = ["windows", "window"])]
+    #[arg(long, value_name = "SEQUENCE", conflicts_with_all = ["windows", "window", "precision"])]
     proof: Option<u64>,
     /// Of which chain, where it is not the present one
     #[arg(long, value_name = "CHAIN", requires = "proof", value_parser = parse_chain)]
@@ -54,6 +57,14 @@ pub struct Arguments {
     /// Of which device, by its UUID
     #[arg(long, value_name = "UUID", requires = "proof", value_parser = parse_device)]
     device: Option<DeviceUuid>,
+}
+
+fn parse_precision(text: &str) -> Result<Precision, String> {
+    let known = Precision::ALL.iter().find(|format| format.text() == text);
+    let names: Vec<_> = Precision::ALL.iter().map(|format| format.text()).collect();
+    known
+        .copied()
+        .ok_or_else(|| format!("it is none of {}", names.join(", ")))
 }
 
 fn parse_chain(text: &str) -> Result<ChainId, ParseIdError> {
@@ -210,6 +221,7 @@ async fn print_windows(
                             return Err(MeasureError::NoDevice { why });
                         }
                         let mut begun = Bench::new(found, tick.at, length, now(&clock).wall, entropy.clone())?;
+                        begun.declared = arguments.precision;
                         begun.meter.push_tick(&tick);
                         bench = Some(begun);
                     }
@@ -273,6 +285,8 @@ struct Bench {
     meter: Meter,
     catalogue: Catalogue,
     model: String,
+    /// The format that is declared to be run.
+    declared: Option<Precision>,
     /// Wall time at boot.
     wall_at_boot: i64,
     entropy: Entropy,
@@ -298,6 +312,7 @@ impl Bench {
             model: rules.digest().to_string(),
             meter: Meter::new(inventory, start, settings, catalogue.clone(), rules),
             catalogue,
+            declared: None,
             wall_at_boot: wall.0.saturating_sub(up),
             entropy,
         })
@@ -374,6 +389,7 @@ impl Bench {
             "state": claims.state,
             "energy_j": reading(measured.energy_mj, thousandths),
             "tpp_hours": delivered.compute.as_ref().map(tpp_hours),
+            "tpp_hours_by_pipe": delivered.by_pipe.as_ref().map(by_pipe),
             "operations": delivered.compute.as_ref().and_then(|c| self.operations(c, claims)),
             "busy_s": reading(measured.busy_ms, thousandths),
             "coverage": number(f64::from(coverage.0) / 1e6),
@@ -404,26 +420,39 @@ impl Bench {
         })
     }
 
-    /// Operations as an interval over the formats that the part runs: the widest gives the fewest, the narrowest the most.
+    /// Operations as an interval, as decimal texts.
     fn operations(&self, compute: &Compute, claims: &AcceleratorClaims) -> Option<Value> {
-        /// Bit-operations in a millionth of a TPP-hour.
-        const BITS_PER_MICRO: u128 = 3_600_000_000;
-        let model = self
-            .catalogue
-            .find(&claims.identity.pci, &claims.identity.name)
-            .model()?;
-        let widest = model.rates.formats().map(|(bits, _)| bits).max()?;
-        let narrowest = model.rates.narrowest_bits()?;
-        let of = |micro: u128, bits: u64| {
-            micro
-                .saturating_mul(BITS_PER_MICRO)
-                .checked_div(bits.into())
-                .map(|n| n.to_string())
-        };
-        Some(json!({
-            "lower": of(compute.lower.0, widest)?,
-            "upper": of(compute.upper.0, narrowest)?,
-        }))
+        let identity = &claims.identity;
+        let model = self.catalogue.find(&identity.pci, &identity.name).model()?;
+        let pipes = claims.delivered.by_pipe.as_ref();
+        let found = operations(compute, pipes, model, self.declared)?;
+        let mut shown = json!({
+            "lower": found.lower().0.to_string(),
+            "upper": found.upper().0.to_string(),
+        });
+        if let Some((format, fields)) = self.declared.zip(shown.as_object_mut()) {
+            fields.insert("declared".to_owned(), json!(format));
+            let energy = claims
+                .delivered
+                .measured
+                .energy_mj
+                .value()
+                .copied()
+                .map(Millijoules);
+            let covered_ns = u64::from(claims.delivered.covered_ms).saturating_mul(1_000_000);
+            let odd = Peak::of(model, identity)
+                .and_then(|peak| format.contradicted(compute, pipes, &peak, energy.map(|e| (e, covered_ns))));
+            fields.insert("contradicted_by".to_owned(), json!(odd.map(contradiction)));
+        }
+        Some(shown)
+    }
+}
+
+/// What contradicts a declared format.
+fn contradiction(odd: Contradiction) -> &'static str {
+    match odd {
+        Contradiction::OtherPipe => "pipes",
+        Contradiction::Energy => "energy",
     }
 }
 
@@ -435,6 +464,20 @@ fn tpp_hours(compute: &Compute) -> Value {
         "upper": hours(compute.upper.0),
         "upper_unconditional": hours(compute.upper_unconditional.0),
         "method": compute.method,
+        "bound": compute.bound,
+    })
+}
+
+/// TPP-hours by pipe, as the counters say.
+fn by_pipe(pipes: &PipeCompute) -> Value {
+    let hours = |micro: MicroTppHours| number(decimal(micro.0, 1_000_000));
+    json!({
+        "hmma": hours(pipes.hmma),
+        "imma": hours(pipes.imma),
+        "dfma": hours(pipes.dfma),
+        "fp64": hours(pipes.fp64),
+        "fp32": hours(pipes.fp32),
+        "fp16": hours(pipes.fp16),
     })
 }
 

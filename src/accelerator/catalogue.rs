@@ -1,5 +1,6 @@
 //! The catalogue: one entry for each model, and how a device is matched to one.
 
+use super::calibration::Calibration;
 use super::export::{
     DieArea, ECCN_3A090_2023, ExportClass, ExportLines, MilliDensity, Rates, performance_density,
 };
@@ -61,6 +62,8 @@ pub struct Model {
     pub tdp_w: Option<u32>,
     /// Its class as published sources have it, for people to compare.
     pub eccn_stated: String,
+    /// What its counters are worth, as it was measured.
+    pub calibration: Calibration,
     /// How sure the entry is.
     pub confidence: Confidence,
     /// What is odd about it.
@@ -279,6 +282,20 @@ struct Row {
     eccn_current: String,
     confidence: Confidence,
     notes: String,
+    #[serde(default)]
+    yield_typical_ppm: String,
+    #[serde(default)]
+    yield_least_ppm: String,
+    #[serde(default)]
+    yield_most_ppm: String,
+    #[serde(default)]
+    fp16_on_tensor: String,
+    #[serde(default)]
+    idle_least_w: String,
+    #[serde(default)]
+    energy_floor_aj: String,
+    #[serde(default)]
+    calibration_source: String,
 }
 
 impl Row {
@@ -320,6 +337,7 @@ impl Row {
                 model: self.model,
             });
         }
+        let calibration = self.calibration().map_err(|(column, text)| cell(column, &text))?;
         let datacenter = match self.datacenter_marketed.as_str() {
             "y" => true,
             "n" => false,
@@ -348,6 +366,7 @@ impl Row {
             sm_count: largest_u32("sm_or_cu_count", &self.sm_or_cu_count)?,
             tensor_clock_mhz: largest_u32("spec_clock_mhz", &self.spec_clock_mhz)?,
             tdp_w: largest_u32("tdp_w", &self.tdp_w)?,
+            calibration,
             vendor: self.vendor,
             name: self.model,
             architecture: self.architecture,
@@ -357,6 +376,45 @@ impl Row {
             confidence: self.confidence,
             notes: self.notes,
         })
+    }
+}
+
+impl Row {
+    /// The columns of calibration, or the one that is wrong and what it holds.
+    fn calibration(&self) -> Result<Calibration, (&'static str, String)> {
+        let number = |column: &'static str, text: &str, most: u64| match fixed_point(text, 0) {
+            Ok(None) => Ok(None),
+            Ok(Some(value)) if value <= most => Ok(Some(value)),
+            _ => Err((column, text.to_owned())),
+        };
+        let share = |column, text: &str| {
+            let found = number(column, text, Calibration::MOST_YIELD.into())?;
+            Ok(found.and_then(|n| u32::try_from(n).ok()))
+        };
+        let found = Calibration {
+            typical: share("yield_typical_ppm", &self.yield_typical_ppm)?,
+            least: share("yield_least_ppm", &self.yield_least_ppm)?,
+            most: share("yield_most_ppm", &self.yield_most_ppm)?,
+            fp16_on_tensor: match self.fp16_on_tensor.as_str() {
+                "y" => true,
+                "" | "n" => false,
+                other => return Err(("fp16_on_tensor", other.to_owned())),
+            },
+            idle_least_w: number("idle_least_w", &self.idle_least_w, 10_000)?,
+            energy_floor_aj: number("energy_floor_aj", &self.energy_floor_aj, 1_000_000_000)?
+                .filter(|n| *n > 0),
+            source: self.calibration_source.clone(),
+        };
+        // A typical yield outside its own bounds, or bounds the wrong way round, would invert an interval.
+        let ordered = found.least.unwrap_or(0) <= found.most.unwrap_or(Calibration::MOST_YIELD)
+            && found.typical.is_none_or(|t| {
+                t >= found.least.unwrap_or(0) && t <= found.most.unwrap_or(Calibration::MOST_YIELD)
+            });
+        if ordered {
+            Ok(found)
+        } else {
+            Err(("yield_least_ppm", self.yield_least_ppm.clone()))
+        }
     }
 }
 

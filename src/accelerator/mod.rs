@@ -8,9 +8,11 @@
 //! Entry points: [`Catalogue::embedded`], [`Catalogue::parse`], [`Catalogue::find`], [`Catalogue::digest`],
 //! [`Rates::tpp`], [`performance_density`], [`ExportLines::class`].
 
+mod calibration;
 mod catalogue;
 mod export;
 
+pub use calibration::Calibration;
 pub use catalogue::{Catalogue, CatalogueError, Confidence, Match, Model};
 pub use export::{
     DieArea, ECCN_3A090_2023, ExportClass, ExportLines, MilliDensity, Rates, performance_density,

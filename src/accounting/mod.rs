@@ -5,12 +5,19 @@
 //! upper bound holds against a driver that lies.
 
 mod account;
+#[cfg(test)]
+mod account_tests;
 mod observation;
+mod operations;
+mod peak;
+mod pipes;
 
 use crate::unit::{Interval, MicroTppHours};
 
-pub use account::{Account, ISSUE_MARGIN, Peak, TILE_CAUTION};
+pub use account::Account;
 pub use observation::{Observation, ObservationKind};
+pub use operations::{Contradiction, Precision, operations};
+pub use peak::Peak;
 
 crate::code! {
     /// What the lower bound and the point of a compute figure rest on.
@@ -43,9 +50,10 @@ crate::code! {
 }
 
 crate::record! {
-    /// What the counters say by pipe, in millionths of a TPP-hour: busy time × SM clock × what the pipe does in a clock.
+    /// The best estimate by pipe, in millionths of a TPP-hour: busy time × SM clock × what the pipe was seen to do in a clock
+    /// ([`Calibration::typical`](crate::accelerator::Calibration)), where the part was measured; else what the data sheet says.
     ///
-    /// The tensor pipes make up [`Compute::counter`]; the others are not in it.
+    /// It is no bound. [`Compute::counter`] takes the data sheet's rate and clock, and tensor pipes alone.
     pub struct PipeCompute {
         /// FP16, BF16, TF32, FP8 and narrower on the tensor pipe.
         #[serde(serialize_with = "tpp_hours")]
@@ -65,6 +73,14 @@ crate::record! {
         /// FP16 vectors.
         #[serde(serialize_with = "tpp_hours")]
         5 => fp16: MicroTppHours,
+    }
+}
+
+impl PipeCompute {
+    /// All tensor pipes together.
+    #[must_use]
+    pub fn on_tensor(&self) -> MicroTppHours {
+        self.hmma.plus(self.imma).plus(self.dfma)
     }
 }
 

@@ -250,7 +250,7 @@ impl Device {
                 workload: sums.scores(),
                 windows_root: merkle::root(&sums.leaves),
                 windows_leaves: count(sums.leaves.len()),
-                by_pipe: None,
+                by_pipe: self.peak.and_then(|p| sums.account.by_pipe(&p)),
                 observations: Vec::new(),
             },
         }

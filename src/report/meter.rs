@@ -135,7 +135,7 @@ impl Meter {
                 .catalogue
                 .find(&identity.pci, &identity.name)
                 .model()
-                .and_then(|m| Peak::of(m, &identity.max_sm_clock_mhz));
+                .and_then(|m| Peak::of(m, identity));
             if let Some(device) = self.devices.get_mut(place) {
                 device.identity = identity.clone();
                 device.peak = peak;

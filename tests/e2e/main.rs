@@ -47,5 +47,9 @@ mod traces;
 mod proxied;
 /// Recordings and synthetic loads through the whole agent, on a clock that is moved by hand.
 mod virtual_time;
+/// Recordings and synthetic loads of which samples were lost, against the truth.
+mod lost_samples;
+/// A recording, read by other means than the replay library's.
+mod recording;
 /// What goes over the wire: schema, golden bytes, strictness, what may leave a node.
 mod wire;

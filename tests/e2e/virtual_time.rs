@@ -4,9 +4,8 @@
 //! the clock of the scenario. The recordings belong to others and are not in the repository: without them those tests say so, and their
 //! synthetic twins remain.
 
+use crate::recording::Recording;
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::path::{Path, PathBuf};
 use weighbridge::accounting::{Compute, ComputeMethod};
 use weighbridge::id::DeviceUuid;
 use weighbridge::report::{AcceleratorClaims, LeafField};
@@ -32,7 +31,7 @@ fn training_recordings_are_weighed_truly_and_never_called_idle_or_serving() {
         let Some(recording) = Recording::open(name) else {
             return;
         };
-        let reports = recording.play();
+        let reports = play(&recording);
         for sealed in &reports {
             for device in sealed.report.accelerators() {
                 for class in [Class::Idle, Class::InferenceInteractive, Class::InferenceBatch] {
@@ -66,7 +65,7 @@ fn an_idle_recording_is_idle_once_it_is_steady() {
     let Some(recording) = Recording::open("b1") else {
         return;
     };
-    let reports = recording.play();
+    let reports = play(&recording);
     let mut seen = 0;
     for leaf in reports
         .iter()
@@ -91,7 +90,7 @@ fn a_serving_recording_is_never_training() {
     let Some(recording) = Recording::open("i4") else {
         return;
     };
-    for sealed in recording.play() {
+    for sealed in play(&recording) {
         for device in sealed.report.accelerators() {
             assert_eq!(windows_of(device, Class::Training), 0);
             assert_eq!(device.delivered.training.as_ref().unwrap().lower.0, 0);
@@ -299,111 +298,36 @@ fn burst_values(reports: &[Sealed]) -> BTreeMap<(DeviceUuid, u64), u32> {
     values
 }
 
-/// A recording, read a second time and by other means than the replay library's.
-struct Recording {
-    name: &'static str,
-    path: PathBuf,
-    rows: Vec<Vec<Row>>,
-    steady_from_s: f64,
-}
-
-struct Row {
-    at_s: f64,
-    joules: f64,
-    tensor: f64,
-}
-
-impl Recording {
-    fn open(name: &'static str) -> Option<Self> {
-        let folder = Path::new(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../shared/data/traces/h100-dcgm-10hz"
-        ));
-        let path = folder.join(format!("{name}_telemetry.csv.gz"));
-        let Ok(file) = std::fs::File::open(&path) else {
-            println!("skipped: the recording {} is not here", path.display());
-            return None;
-        };
-        let mut text = String::new();
-        flate2::read::GzDecoder::new(file)
-            .read_to_string(&mut text)
-            .unwrap();
-        let mut lines = text.lines();
-        let columns: Vec<&str> = lines.next().unwrap().split(',').collect();
-        let place = |name: &str| columns.iter().position(|c| *c == name).unwrap();
-        let [at, phase, gpu, tensor, energy] =
-            ["timestamp", "phase", "gpu", "tensor_active", "energy_mj"].map(place);
-        let (mut rows, mut begun, mut steady_from_s): (Vec<Vec<Row>>, Vec<f64>, f64) = (vec![], vec![], 0.0);
-        for line in lines {
-            let cells: Vec<&str> = line.split(',').collect();
-            let gpu: usize = cells[gpu].parse().unwrap();
-            let at: f64 = cells[at].parse().unwrap();
-            if rows.len() <= gpu {
-                rows.push(Vec::new());
-                begun.push(at);
-            }
-            let at_s = at - begun[gpu];
-            if cells[phase] != "steady" && cells[phase] != "cooldown" {
-                steady_from_s = at_s;
-            }
-            // An empty cell keeps the value before it.
-            let before = rows[gpu]
-                .last()
-                .map_or((0.0, 0.0), |row: &Row| (row.joules, row.tensor));
-            let number = |place: usize| cells[place].parse::<f64>().ok();
-            rows[gpu].push(Row {
-                at_s,
-                joules: number(energy).map_or(before.0, |mj| mj / 1e3),
-                tensor: number(tensor).unwrap_or(before.1),
-            });
-        }
-        Some(Self {
-            name,
-            path,
-            rows,
-            steady_from_s,
-        })
-    }
-
-    /// Plays all of it, with a burst somewhere in its five minutes.
-    fn play(&self) -> Vec<Sealed> {
-        let scenario = format!(
-            "profile = \"H100\"\ngpus = 8\ntrace = {:?}\nsm_clock_mhz = {CLOCK_MHZ}\n",
-            self.path
-        );
-        let mut played = Played::new(
-            self.name,
-            &scenario,
-            weighbridge_agent::sampler::Bursts {
-                period: 300 * SECOND,
-                ..BURSTS
-            },
-        );
-        let end_s = self
-            .rows
-            .iter()
-            .map(|gpu| gpu.last().unwrap().at_s)
-            .fold(f64::MAX, f64::min);
-        played.until(end_s as u64);
-        played.finish();
-        let reports = played.reports();
-        assert_eq!(reports.len(), 2, "{}: five minutes, and what is left", self.name);
-        check(self.name, &reports, 8, &|gpu, from, to| self.truth(gpu, from, to));
-        let bursts = burst_values(&reports);
-        assert!(
-            bursts.len() == 8 && bursts.values().all(|count| *count >= 590),
-            "{bursts:?}"
-        );
-        reports
-    }
-
-    fn truth(&self, gpu: usize, from_s: f64, to_s: f64) -> (f64, f64) {
-        let (mut joules, mut tensor_s) = (0.0, 0.0);
-        for pair in self.rows[gpu].windows(2) {
-            let overlap = (pair[1].at_s.min(to_s) - pair[0].at_s.max(from_s)).max(0.0);
-            joules += (pair[1].joules - pair[0].joules) * overlap / (pair[1].at_s - pair[0].at_s);
-            tensor_s += pair[0].tensor * overlap;
-        }
-        (joules, tensor_s)
-    }
+/// Plays all of a recording, with a burst somewhere in its five minutes.
+fn play(recording: &Recording) -> Vec<Sealed> {
+    let scenario = format!(
+        "profile = \"H100\"\ngpus = 8\ntrace = {:?}\nsm_clock_mhz = {CLOCK_MHZ}\n",
+        recording.path
+    );
+    let mut played = Played::new(
+        recording.name,
+        &scenario,
+        weighbridge_agent::sampler::Bursts {
+            period: 300 * SECOND,
+            ..BURSTS
+        },
+    );
+    played.until(recording.length_s() as u64);
+    played.finish();
+    let reports = played.reports();
+    assert_eq!(
+        reports.len(),
+        2,
+        "{}: five minutes, and what is left",
+        recording.name
+    );
+    check(recording.name, &reports, 8, &|gpu, from, to| {
+        recording.truth(gpu, from, to)
+    });
+    let bursts = burst_values(&reports);
+    assert!(
+        bursts.len() == 8 && bursts.values().all(|count| *count >= 590),
+        "{bursts:?}"
+    );
+    reports
 }

@@ -9,6 +9,7 @@
     reason = "the replay library is set to a scenario and a time through its exports"
 )]
 
+use crate::chance::Chance;
 use crate::process::replay_library;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -144,6 +145,8 @@ pub struct Played {
     reporter: Reporter,
     spool: Arc<Spool>,
     key: NodeKey,
+    /// How many of a hundred ticks are lost on their way to the reporter.
+    lost: Option<(u64, Chance)>,
 }
 
 impl Played {
@@ -189,7 +192,15 @@ impl Played {
             reporter,
             spool,
             key,
+            lost: None,
         }
+    }
+
+    /// Loses `percent` of the ticks from now on.
+    #[must_use]
+    pub fn losing(mut self, percent: u64, chance: Chance) -> Self {
+        self.lost = Some((percent, chance));
+        self
     }
 
     /// Plays until `second` of the machine's time.
@@ -206,7 +217,13 @@ impl Played {
     pub fn step(&mut self) -> Frame {
         let frame = self.sampler.next_frame();
         let now = now(&self.machine.clock);
-        self.reporter.frame(&frame, now).unwrap();
+        let lost = self
+            .lost
+            .as_mut()
+            .is_some_and(|(percent, chance)| frame.tick.is_some() && chance.within(0..100) < *percent);
+        if !lost {
+            self.reporter.frame(&frame, now).unwrap();
+        }
         self.reporter.advance(now).unwrap();
         frame
     }

@@ -34,6 +34,8 @@ pub use round::{
 #[cfg(test)]
 mod meter_tests;
 #[cfg(test)]
+mod mishap_tests;
+#[cfg(test)]
 mod presence_tests;
 #[cfg(test)]
 mod trace_tests;

@@ -43,14 +43,18 @@ pub struct Account {
     energy_mj: u64,
     /// Covered time whose energy is all in there.
     energy_ns: u64,
-    /// Time since energy was last read.
-    unmetered_ns: u64,
 }
 
 impl Account {
     /// Adds a step. A gap adds nothing; it counts at peak when the account is read.
     pub fn add(&mut self, step: &Step, peak: &Peak) {
-        self.add_energy(step);
+        // Energy of a gap bounds nothing: nothing else was seen of that time.
+        if let Reading::Value(energy) = step.energy_mj
+            && step.energy_ns > 0
+        {
+            self.energy_mj = self.energy_mj.saturating_add(energy);
+            self.energy_ns = self.energy_ns.saturating_add(step.energy_ns);
+        }
         let ns = step.covered_ns();
         self.covered_ns = self.covered_ns.saturating_add(ns);
         let high = step
@@ -109,23 +113,6 @@ impl Account {
         }
     }
 
-    /// A counter that restarted, or that could not be read, leaves its time without a bound by energy; so does a gap, although the
-    /// counter went on in it: nothing else was seen of that time.
-    fn add_energy(&mut self, step: &Step) {
-        if step.gap.is_some() {
-            self.unmetered_ns = 0;
-            return;
-        }
-        self.unmetered_ns = self.unmetered_ns.saturating_add(step.length_ns());
-        if let Reading::Value(energy) = step.energy_mj {
-            self.energy_mj = self.energy_mj.saturating_add(energy);
-            if step.resets == 0 {
-                self.energy_ns = self.energy_ns.saturating_add(self.unmetered_ns);
-            }
-            self.unmetered_ns = 0;
-        }
-    }
-
     /// The account of both times.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
@@ -147,7 +134,6 @@ impl Account {
             inactive: self.inactive.saturating_add(other.inactive),
             energy_mj: self.energy_mj.saturating_add(other.energy_mj),
             energy_ns: self.energy_ns.saturating_add(other.energy_ns),
-            unmetered_ns: self.unmetered_ns.saturating_add(other.unmetered_ns),
         }
     }
 

@@ -27,7 +27,7 @@ enum Event {
         reads: bool,
         counts: bool,
     },
-    /// The driver was loaded anew: counters begin near zero.
+    /// The driver was loaded anew, which takes seconds: counters begin near zero.
     Reset,
     /// Another card stands in its place, whose counters are about to run over the end of their 64 bits.
     Wrap,
@@ -172,7 +172,10 @@ impl Host {
                     devices: vec![read],
                 });
             }
-            Event::Reset => (self.energy, self.link) = (3, 5),
+            Event::Reset => {
+                self.now = self.now.plus(2 * SECOND);
+                (self.energy, self.link) = (3, 5);
+            }
             Event::Suspend { s } => {
                 let from = self.now;
                 self.now = self.now.plus(s * SECOND);

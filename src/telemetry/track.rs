@@ -35,8 +35,11 @@ pub struct Step {
     pub to: BootNanos,
     /// Why the stretch is not covered; `None` where it is.
     pub gap: Option<GapReason>,
-    /// Energy gained, in millijoules.
+    /// Energy gained since the counter was last read, in millijoules.
     pub energy_mj: Reading<u64>,
+    /// For how many nanoseconds of covered time that speaks; it may reach back over earlier steps. Zero where the counter was not
+    /// read before, or started anew.
+    pub energy_ns: u64,
     /// NVLink bytes gained.
     pub nvlink: Reading<Traffic>,
     /// PCIe bytes gained.
@@ -95,6 +98,7 @@ pub struct Track {
     nominal_ns: u64,
     last: Option<DeviceSample>,
     without_activity_ns: u64,
+    without_energy_ns: u64,
     energy: Counter,
     nvlink: [Counter; 2],
     pcie: [Counter; 2],
@@ -109,6 +113,7 @@ impl Track {
             nominal_ns,
             last: None,
             without_activity_ns: 0,
+            without_energy_ns: 0,
             energy: Counter::default(),
             nvlink: [Counter::default(); 2],
             pcie: [Counter::default(); 2],
@@ -151,7 +156,9 @@ impl Track {
         let utilisation = sample.utilisation.map(|n| Ends::of(busy_before.unwrap_or(n), n));
 
         let mut resets = 0;
+        let metered = self.energy.last.is_some();
         let energy_mj = self.energy.gain(&sample.energy_mj, &mut resets);
+        let energy_ns = self.energy_time(length, gap, sample, metered && resets == 0);
         let mut pair = |counters: &mut [Counter; 2], tx: &Reading<u64>, rx: &Reading<u64>| {
             let [sent, received] = counters;
             both(sent.gain(tx, &mut resets), received.gain(rx, &mut resets))
@@ -175,6 +182,7 @@ impl Track {
             to: sample.at,
             gap,
             energy_mj,
+            energy_ns,
             nvlink,
             pcie,
             resets,
@@ -184,6 +192,27 @@ impl Track {
             activity: sample.activity.clone(),
             activity_ns,
         })
+    }
+}
+
+impl Track {
+    /// For how much covered time the energy gained with this sample speaks; none where the gain is not `sound`.
+    fn energy_time(
+        &mut self,
+        length: u64,
+        gap: Option<GapReason>,
+        sample: &DeviceSample,
+        sound: bool,
+    ) -> u64 {
+        self.without_energy_ns = match gap {
+            Some(_) => 0,
+            None => self.without_energy_ns.saturating_add(length),
+        };
+        if sample.energy_mj.value().is_none() {
+            return 0;
+        }
+        let spoken_for = std::mem::take(&mut self.without_energy_ns);
+        if sound { spoken_for } else { 0 }
     }
 }
 

@@ -4,6 +4,7 @@
 //! verifications (P-384 for what devices sign) measured between the rounds, the median of five or more; wall time is never a figure. Bytes and memory are
 //! absolute. Does not establish what a driver's calls cost: the replay library stands in for the driver.
 
+mod accounting;
 mod agent;
 mod conditions;
 mod cpu;
@@ -42,6 +43,8 @@ enum Benchmark {
     Report,
     /// Append and root of the ledger's tree
     Ledger,
+    /// What accounting for a window of eight GPUs takes
+    Accounting,
     /// Facts and conditions of a site of 1,000 devices
     Conditions,
     /// The verifier's intake, against its limit column
@@ -92,9 +95,10 @@ pub fn run(options: &Options) -> ExitCode {
         reference: Reference::default(),
         quick: options.quick,
     };
-    let all: [(Benchmark, Measure); 7] = [
+    let all: [(Benchmark, Measure); 8] = [
         (Benchmark::Report, report::measure),
         (Benchmark::Ledger, ledger::measure),
+        (Benchmark::Accounting, accounting::measure),
         (Benchmark::Conditions, conditions::measure),
         (Benchmark::Intake, intake::measure),
         (Benchmark::Flat, intake::measure_flat),

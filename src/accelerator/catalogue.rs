@@ -1,6 +1,6 @@
 //! The catalogue: one entry for each model, and how a device is matched to one.
 
-use super::calibration::Calibration;
+use super::calibration::{Calibration, LeastYield};
 use super::export::{
     DieArea, ECCN_3A090_2023, ExportClass, ExportLines, MilliDensity, Rates, performance_density,
 };
@@ -285,7 +285,11 @@ struct Row {
     #[serde(default)]
     yield_typical_ppm: String,
     #[serde(default)]
-    yield_least_ppm: String,
+    yield_least_hmma_ppm: String,
+    #[serde(default)]
+    yield_least_imma_ppm: String,
+    #[serde(default)]
+    yield_least_dfma_ppm: String,
     #[serde(default)]
     yield_most_ppm: String,
     #[serde(default)]
@@ -391,9 +395,18 @@ impl Row {
             let found = number(column, text, Calibration::MOST_YIELD.into())?;
             Ok(found.and_then(|n| u32::try_from(n).ok()))
         };
+        let least = [
+            share("yield_least_hmma_ppm", &self.yield_least_hmma_ppm)?,
+            share("yield_least_imma_ppm", &self.yield_least_imma_ppm)?,
+            share("yield_least_dfma_ppm", &self.yield_least_dfma_ppm)?,
+        ];
         let found = Calibration {
             typical: share("yield_typical_ppm", &self.yield_typical_ppm)?,
-            least: share("yield_least_ppm", &self.yield_least_ppm)?,
+            least: match least {
+                [Some(hmma), Some(imma), Some(dfma)] => Some(LeastYield { hmma, imma, dfma }),
+                [None, None, None] => None,
+                _ => return Err(("yield_least_hmma_ppm", self.yield_least_hmma_ppm.clone())),
+            },
             most: share("yield_most_ppm", &self.yield_most_ppm)?,
             fp16_on_tensor: match self.fp16_on_tensor.as_str() {
                 "y" => true,
@@ -406,14 +419,15 @@ impl Row {
             source: self.calibration_source.clone(),
         };
         // A typical yield outside its own bounds, or bounds the wrong way round, would invert an interval.
-        let ordered = found.least.unwrap_or(0) <= found.most.unwrap_or(Calibration::MOST_YIELD)
-            && found.typical.is_none_or(|t| {
-                t >= found.least.unwrap_or(0) && t <= found.most.unwrap_or(Calibration::MOST_YIELD)
-            });
+        let most = found.most.unwrap_or(Calibration::MOST_YIELD);
+        let largest = found.least.map_or(0, |l| l.hmma.max(l.imma));
+        let ordered = largest <= most
+            && found.least.is_none_or(|l| l.dfma <= most)
+            && found.typical.is_none_or(|t| (largest..=most).contains(&t));
         if ordered {
             Ok(found)
         } else {
-            Err(("yield_least_ppm", self.yield_least_ppm.clone()))
+            Err(("yield_typical_ppm", self.yield_typical_ppm.clone()))
         }
     }
 }

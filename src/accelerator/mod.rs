@@ -12,7 +12,7 @@ mod calibration;
 mod catalogue;
 mod export;
 
-pub use calibration::Calibration;
+pub use calibration::{Calibration, LeastYield};
 pub use catalogue::{Catalogue, CatalogueError, Confidence, Match, Model};
 pub use export::{
     DieArea, ECCN_3A090_2023, ExportClass, ExportLines, MilliDensity, Rates, performance_density,

@@ -97,7 +97,8 @@ impl Account {
             let capped = shares(ns, tensor, peak.share_of_clock(mhz, false));
             capped.saturating_add(shares(ns, fp64, peak.share_of_clock(mhz, true)))
         };
-        self.lower = self.lower.saturating_add(at(low, told.tensor, told.fp64_tensor));
+        let [least, least_fp64] = told.least;
+        self.lower = self.lower.saturating_add(at(low, least, least_fp64));
         self.counter = self
             .counter
             .saturating_add(at(mid, told.tensor, told.fp64_tensor));
@@ -203,14 +204,8 @@ impl Account {
             .unwrap_or((UpperBound::Time, upper_unconditional));
         let upper = upper.min(upper_unconditional);
         let counter = peak.read_down(self.counter).min(upper);
-        let least = peak.least.map_or(0, |least| {
-            self.lower
-                .saturating_mul(u128::from(least))
-                .checked_div(1_000_000)
-                .unwrap_or(0)
-        });
         Compute {
-            lower: peak.read_down(least).min(counter),
+            lower: peak.read_down(self.lower).min(counter),
             counter,
             upper,
             upper_unconditional,

@@ -84,7 +84,7 @@ fn an_hour_at_peak_is_the_tpp_of_the_part_and_the_boost_clock_adds_nothing() {
             .collect();
         let compute = account(&peak, &samples).compute(&peak, 3_600 * SECOND);
         assert_eq!(compute.counter, MicroTppHours(15_832_000_000));
-        assert_eq!(compute.lower, MicroTppHours(7_916_000_000));
+        assert_eq!(compute.lower, MicroTppHours(7_124_400_000));
         assert_eq!(compute.upper, compute.upper_unconditional);
     }
 }
@@ -154,7 +154,7 @@ fn vectors_count_by_themselves_and_half_precision_vectors_are_not_taken_for_matr
 }
 
 #[test]
-fn what_an_h200_issued_is_found_within_two_percent_and_lies_between_the_bounds() {
+fn what_an_h200_issued_is_found_within_a_fortieth_and_lies_between_the_bounds() {
     // Label, activity of HMMA, IMMA and DFMA in parts per million, mean SM clock, operations a second in tera, bits. Measured.
     let runs = [
         ("large products, BF16", 935_000, 0, 0, 1_493, 674.9, 16),
@@ -172,7 +172,7 @@ fn what_an_h200_issued_is_found_within_two_percent_and_lies_between_the_bounds()
         let issued = tera * f64::from(bits) * 1e6;
         let found = account.by_pipe(&peak).unwrap().on_tensor().0 as f64;
         assert!(
-            (found / issued - 1.0).abs() < 0.021,
+            (found / issued - 1.0).abs() < 0.025,
             "{label}: {found} for {issued}"
         );
         assert!(
@@ -319,7 +319,7 @@ proptest! {
                 let share = (u64::from(*hmma) + u64::from(*imma)).min(1_000_000);
                 // FP64 gains above the tensor clock, the others do not.
                 let delivered = share * f.min(1_830) / 1_830 + u64::from(*dfma) / 4 * f / 1_830;
-                // Busy pipes do between half of what is counted, as with the smallest instructions, and all of it.
+                // Busy pipes do between half of what is counted and all of it; the least that the bounds allow for lies below.
                 let factor = 500 + u64::from(*error) / 2;
                 let delivered = (delivered * factor / 1_000).min(1_000_000);
                 truth += u128::from(delivered) * 15_832_000_000 / 3_600 / 1_000_000;

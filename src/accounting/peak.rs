@@ -1,6 +1,6 @@
 //! The peak that a device is held against, and what its counters are worth.
 
-use crate::accelerator::Model;
+use crate::accelerator::{LeastYield, Model};
 use crate::telemetry::AcceleratorIdentity;
 use crate::unit::{MicroTppHours, Millijoules, Ppm, Tpp};
 
@@ -38,7 +38,7 @@ pub struct Peak {
     pub(super) headroom: u64,
     pub(super) fp16_on_tensor: bool,
     pub(super) typical: Option<u64>,
-    pub(super) least: Option<u64>,
+    pub(super) least: Option<LeastYield>,
     pub(super) most: Option<u64>,
     idle_mw: Option<u64>,
     floor_aj: Option<u64>,
@@ -77,7 +77,7 @@ impl Peak {
             headroom,
             fp16_on_tensor: calibration.fp16_on_tensor,
             typical: calibration.typical.map(u64::from),
-            least: calibration.least.map(u64::from),
+            least: calibration.least,
             most: calibration.most.map(u64::from),
             idle_mw: calibration.idle_least_w.map(|w| w.saturating_mul(1_000)),
             floor_aj: calibration.energy_floor_aj,

@@ -10,6 +10,8 @@ pub(super) struct Shares {
     pub(super) tensor: u64,
     /// The FP64 tensor pipe, at its weight.
     pub(super) fp64_tensor: u64,
+    /// The least that these two surely did; zero where nobody measured the part.
+    pub(super) least: [u64; 2],
     /// All tensor pipes from above, before the yield.
     pub(super) upper: u64,
     /// Vectors, at their weight, from above.
@@ -56,7 +58,12 @@ impl Shares {
                     .saturating_add(imma)
                     .saturating_add(free(dfma))
                     .saturating_add(unnamed);
+                let least = peak.least.map_or([0; 2], |l| {
+                    let named = weighed(hmma, l.hmma.into()).saturating_add(weighed(imma, l.imma.into()));
+                    [named.min(1_000_000), weighed(dfma, l.dfma.into())]
+                });
                 Some(Self {
+                    least,
                     tensor: hmma.saturating_add(imma).min(1_000_000),
                     fp64_tensor: dfma,
                     upper: upper.min(1_000_000),
@@ -68,6 +75,10 @@ impl Shares {
             (_, _, Some(any)) => Some(Self {
                 tensor: 0,
                 fp64_tensor: weighed(any, peak.dfma),
+                least: peak.least.map_or([0; 2], |l| {
+                    let least = l.hmma.min(l.imma).min(l.dfma);
+                    [0, weighed(weighed(any, peak.dfma), least.into())]
+                }),
                 upper: any,
                 vectors,
                 by_pipe: [0; 6],

@@ -5,6 +5,7 @@
 
 mod host;
 mod inventory;
+mod link;
 mod measured;
 mod reading;
 mod sample;
@@ -16,6 +17,7 @@ pub use inventory::{
     AcceleratorIdentity, BusDevice, BusDriver, BusSource, BusSwitch, ConfidentialCompute, Fabric, HostDriver,
     Inventory, LibraryOrigin, MigInstance, NvlinkLinks,
 };
+pub use link::{HostLinks, LinkCounters, LinkKind, LinkTrack};
 pub use measured::{ActivitySource, Measured, Method, PipeTimes, Spread, Traffic};
 pub use reading::{LossReason, Reading};
 #[cfg(test)]

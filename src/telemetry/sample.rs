@@ -2,7 +2,7 @@
 //!
 //! These records never leave the node. They are encoded like everything else, so that one strict decoder reads them.
 
-use super::{DeviceState, Inventory, Reading};
+use super::{DeviceState, HostLinks, Inventory, Reading};
 use crate::time::BootNanos;
 use crate::unit::Ppm;
 
@@ -139,6 +139,52 @@ crate::record! {
         1 => tick: Option<Tick>,
         /// A state.
         2 => notice: Option<Notice>,
+        /// The counters of the host's network links.
+        3 => links: Option<HostLinks>,
+    }
+}
+
+/// A frame with nothing in it, which is never sent.
+const NOTHING: Frame = Frame {
+    inventory: None,
+    tick: None,
+    notice: None,
+    links: None,
+};
+
+impl From<Inventory> for Frame {
+    fn from(inventory: Inventory) -> Self {
+        Self {
+            inventory: Some(inventory),
+            ..NOTHING
+        }
+    }
+}
+
+impl From<Tick> for Frame {
+    fn from(tick: Tick) -> Self {
+        Self {
+            tick: Some(tick),
+            ..NOTHING
+        }
+    }
+}
+
+impl From<Notice> for Frame {
+    fn from(notice: Notice) -> Self {
+        Self {
+            notice: Some(notice),
+            ..NOTHING
+        }
+    }
+}
+
+impl From<HostLinks> for Frame {
+    fn from(links: HostLinks) -> Self {
+        Self {
+            links: Some(links),
+            ..NOTHING
+        }
     }
 }
 

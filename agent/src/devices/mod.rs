@@ -6,6 +6,7 @@
 
 pub mod host;
 pub mod library;
+pub mod links;
 pub mod nvml;
 pub mod pci;
 pub mod system;

@@ -8,11 +8,13 @@ use super::pipe::{self, Command, PipeError, SamplerOptions, Start, Word};
 use super::schedule::Schedule;
 use super::watch::Watch;
 use crate::clock::{Clock, SystemClock};
+use crate::devices::links::LinkReader;
 use crate::devices::nvml::NvmlSource;
 use crate::devices::{Call, DeviceSource, system};
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +26,9 @@ use weighbridge::time::{BootNanos, SECOND};
 /// How long the driver may take to be let go of before the process ends without: without persistence mode it stops its
 /// devices then, which takes seconds.
 const LONGEST_GOODBYE: Duration = Duration::from_secs(10);
+
+/// From one look at the host's network links to the next.
+const LINKS_EVERY: Duration = Duration::from_secs(1);
 
 /// Environment variables by which the dynamic linker puts other code into a process.
 const PRELOADING: [&str; 3] = ["LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT"];
@@ -101,6 +106,7 @@ pub(super) fn serve(input: &mut impl Read, output: File) -> Result<(), ChildErro
     let place = Arc::new(Place::new(&start.options));
     let (orders, heard) = mpsc::channel();
     let (gone, ended) = mpsc::channel();
+    let mut links = LinkReader::new(PathBuf::from(&start.options.sysfs));
     let owner = {
         let (clock, output, place) = (clock.clone(), output.clone(), place.clone());
         move || {
@@ -109,10 +115,13 @@ pub(super) fn serve(input: &mut impl Read, output: File) -> Result<(), ChildErro
             gone.send(()).ok();
         }
     };
-    thread::Builder::new()
-        .name("driver".into())
-        .spawn(owner)
-        .map_err(ChildError::Thread)?;
+    let look = {
+        let (clock, output) = (clock.clone(), output.clone());
+        move || watch_links(&mut links, clock.as_ref(), &output)
+    };
+    let spawn = |name: &str| thread::Builder::new().name(name.into());
+    spawn("driver").spawn(owner).map_err(ChildError::Thread)?;
+    spawn("links").spawn(look).map_err(ChildError::Thread)?;
 
     hear(input, &orders, clock.as_ref(), &output, &place);
     orders.send(Order::Quit).ok();
@@ -147,6 +156,14 @@ fn hear(input: &mut impl Read, orders: &Sender<Order>, clock: &dyn Clock, output
         if orders.send(order).is_err() {
             return;
         }
+    }
+}
+
+/// Tells the counters of the host's network links, until nobody listens. A card may take its time to answer, or never do;
+/// the devices are read meanwhile.
+fn watch_links(links: &mut LinkReader, clock: &dyn Clock, output: &Output) {
+    while output.send(&links.read(clock.boot_now()).into()).is_ok() {
+        thread::sleep(LINKS_EVERY);
     }
 }
 
@@ -270,16 +287,12 @@ impl Place {
             c => (self.call_deadline, device, format!("reading GPU {}", c & 0xffff)),
         };
         let overdue = now.since(since) >= deadline;
-        Frame {
-            inventory: None,
-            tick: None,
-            notice: Some(Notice {
-                at: if overdue { since } else { now },
-                kind: NoticeKind::Calling,
-                device,
-                text: what,
-            }),
-        }
+        Frame::from(Notice {
+            at: if overdue { since } else { now },
+            kind: NoticeKind::Calling,
+            device,
+            text: what,
+        })
     }
 }
 

@@ -390,18 +390,28 @@ impl Supervision {
         let longest_stand = opening.max(deadline).saturating_add(silence);
         let mut stands = None;
         let mut stuck = pin!(sleep(longest_stand));
+        let mut quiet = pin!(sleep(silence));
         let mut asked = false;
         let mut ticks = 0u32;
         loop {
-            let limit = if asked { deadline } else { silence };
             tokio::select! {
+                // What was said is heard before silence is judged.
+                biased;
                 frame = talk.hear() => {
                     let frame = match frame {
                         Ok(frame) => frame,
                         Err(PipeError::Closed) => return End::Died("the sampler's process ended".to_owned()),
                         Err(error) => return End::Died(error.to_string()),
                     };
+                    if frame.links.is_some() {
+                        // Read beside the driver: its thread may hang all the same.
+                        if self.tell(SamplerEvent::Frame(frame)).await.is_err() {
+                            return End::Shutdown;
+                        }
+                        continue;
+                    }
                     asked = false;
+                    quiet.set(sleep(silence));
                     if let Some(notice) = &frame.notice
                         && notice.kind == NoticeKind::Calling
                     {
@@ -443,12 +453,13 @@ impl Supervision {
                 },
                 // Whatever it says: what it does between two answers alike takes longer than any call may.
                 () = &mut stuck => return End::Hung(stands.and_then(|(device, _)| device)),
-                () = sleep(limit) => {
+                () = &mut quiet => {
                     if asked {
                         // Not even the thread that only listens answers: the process is stopped, or starved.
                         return End::Hung(None);
                     }
                     asked = true;
+                    quiet.set(sleep(deadline));
                     talk.say(&Command::word(Word::WhereAreYou)).await;
                 }
             }

@@ -60,11 +60,7 @@ impl<S: DeviceSource> Watch<S> {
                     _ => TickKind::Regular,
                 };
                 let tick = self.source.sample(kind, calling);
-                emit(Frame {
-                    inventory: None,
-                    tick: Some(tick),
-                    notice: None,
-                })?;
+                emit(tick.into())?;
                 self.pass_on_notices(emit)?;
                 let failing = self.trouble.is_some() || (self.told_driver() && !self.source.usable());
                 if failing && self.clock.boot_now() >= self.retry_at {
@@ -98,11 +94,7 @@ impl<S: DeviceSource> Watch<S> {
                 .as_ref()
                 .is_none_or(|old| differ(old, &survey.inventory))
         {
-            emit(Frame {
-                inventory: Some(survey.inventory.clone()),
-                tick: None,
-                notice: None,
-            })?;
+            emit(survey.inventory.clone().into())?;
             self.told = Some(survey.inventory);
         }
         self.pass_on_notices(emit)?;
@@ -119,12 +111,13 @@ impl<S: DeviceSource> Watch<S> {
                 Some(text) => (NoticeKind::DriverUnavailable, text),
                 None => (NoticeKind::Resumed, "the driver is in use again".to_owned()),
             };
-            emit(notice(Notice {
+            let notice = Notice {
                 at: now,
                 kind,
                 device: None,
                 text,
-            }))?;
+            };
+            emit(notice.into())?;
         }
         Ok(())
     }
@@ -139,22 +132,11 @@ impl<S: DeviceSource> Watch<S> {
     }
 
     fn pass_on_notices(&mut self, emit: Emit<'_>) -> std::io::Result<()> {
-        self.source
-            .notices()
-            .into_iter()
-            .try_for_each(|n| emit(notice(n)))
+        self.source.notices().into_iter().try_for_each(|n| emit(n.into()))
     }
 
     fn told_driver(&self) -> bool {
         self.told.as_ref().is_some_and(|i| i.driver.is_some())
-    }
-}
-
-fn notice(notice: Notice) -> Frame {
-    Frame {
-        inventory: None,
-        tick: None,
-        notice: Some(notice),
     }
 }
 

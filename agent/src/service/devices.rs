@@ -74,16 +74,12 @@ mod tests {
     use weighbridge::time::BootNanos;
 
     fn said(kind: NoticeKind, text: &str) -> Frame {
-        Frame {
-            inventory: None,
-            tick: None,
-            notice: Some(Notice {
-                at: BootNanos(0),
-                kind,
-                device: None,
-                text: text.to_owned(),
-            }),
-        }
+        Frame::from(Notice {
+            at: BootNanos(0),
+            kind,
+            device: None,
+            text: text.to_owned(),
+        })
     }
 
     #[test]

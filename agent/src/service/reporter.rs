@@ -23,7 +23,7 @@ use weighbridge::report::{
     AcceleratorClaims, ChainLink, ClockSource, HostClaims, Meter, MeterSettings, ReportTime,
 };
 use weighbridge::telemetry::{
-    BusSource, DeviceState, Frame, GapReason, HostDriver, HostTraffic, Inventory, NoticeKind, Tick, TickKind,
+    BusSource, DeviceState, Frame, GapReason, HostDriver, Inventory, LinkTrack, NoticeKind, Tick, TickKind,
 };
 use weighbridge::time::{BootNanos, SECOND, UnixSeconds};
 use weighbridge::workload::{Rules, RulesError, model_digest};
@@ -109,6 +109,7 @@ pub struct Reporter {
     catalogue: Digest,
     salts: Salts,
     meter: Meter,
+    links: LinkTrack,
     inventory: Inventory,
     surveyed: bool,
     /// Until when no report falls due before the devices were looked at.
@@ -171,6 +172,7 @@ impl Reporter {
             key,
             identity,
             salts: Salts::new(entropy)?,
+            links: LinkTrack::default(),
             inventory,
             surveyed: false,
             look_until: now.boot.plus(FIRST_LOOK_NS),
@@ -213,6 +215,9 @@ impl Reporter {
         }
         if let Some(tick) = &frame.tick {
             sealed = self.take_tick(tick, now)?;
+        }
+        if let Some(links) = &frame.links {
+            self.links.push(links);
         }
         if let Some(notice) = &frame.notice {
             if notice.kind != NoticeKind::Calling {
@@ -497,13 +502,14 @@ impl Reporter {
     }
 
     fn draft(
-        &self,
+        &mut self,
         start: BootNanos,
         end: BootNanos,
         wall_end: UnixSeconds,
         clock_source: ClockSource,
         accelerators: Vec<AcceleratorClaims>,
     ) -> Draft {
+        let traffic = self.links.finish();
         let driver = self.inventory.driver.clone();
         let former = self.incidents.former_drivers.iter();
         let former_drivers = former
@@ -542,7 +548,7 @@ impl Reporter {
                 bus_source: self.inventory.bus_source,
                 former_drivers,
                 switches: self.inventory.switches.clone(),
-                traffic: HostTraffic::UNTOLD,
+                traffic,
                 meters: Vec::new(),
                 observations: Vec::new(),
             },

@@ -74,82 +74,74 @@ impl Node {
 }
 
 pub(super) fn inventory() -> Frame {
-    Frame {
-        inventory: Some(Inventory {
-            at: BootNanos(100 * SECOND),
-            driver: Some(HostDriver {
-                driver_version: "590.48.01".to_owned(),
-                nvml_version: "13".to_owned(),
-                cuda_version: None,
-                library_digest: Digest([7; 32]),
-                library_origin: LibraryOrigin::System,
-                library_changed: false,
-                confidential_compute: None,
-            }),
-            devices: vec![AcceleratorIdentity {
-                index: 0,
-                uuid: DeviceUuid([5; 16]),
-                serial: None,
-                pci: PciId {
-                    vendor: 0x10de,
-                    device: 0x2330,
-                    subsystem_vendor: 0x10de,
-                    subsystem_device: 0x16c1,
-                },
-                name: "NVIDIA H100 80GB HBM3".to_owned(),
-                board_part: None,
-                vbios: None,
-                gsp_firmware: None,
-                memory_mib: Reading::Value(81_559),
-                cores: Reading::Unsupported,
-                max_sm_clock_mhz: Reading::Value(1980),
-                power_limit_mw: Reading::Value(700_000),
-                pdi: None,
-                module_id: None,
-                fabric: None,
-                nvlink_links: None,
-                mig: None,
-                ecc: None,
-                pipe_activity: false,
-            }],
-            bus: Vec::new(),
-            bus_source: BusSource::System,
-            switches: Vec::new(),
+    Frame::from(Inventory {
+        at: BootNanos(100 * SECOND),
+        driver: Some(HostDriver {
+            driver_version: "590.48.01".to_owned(),
+            nvml_version: "13".to_owned(),
+            cuda_version: None,
+            library_digest: Digest([7; 32]),
+            library_origin: LibraryOrigin::System,
+            library_changed: false,
+            confidential_compute: None,
         }),
-        tick: None,
-        notice: None,
-    }
+        devices: vec![AcceleratorIdentity {
+            index: 0,
+            uuid: DeviceUuid([5; 16]),
+            serial: None,
+            pci: PciId {
+                vendor: 0x10de,
+                device: 0x2330,
+                subsystem_vendor: 0x10de,
+                subsystem_device: 0x16c1,
+            },
+            name: "NVIDIA H100 80GB HBM3".to_owned(),
+            board_part: None,
+            vbios: None,
+            gsp_firmware: None,
+            memory_mib: Reading::Value(81_559),
+            cores: Reading::Unsupported,
+            max_sm_clock_mhz: Reading::Value(1980),
+            power_limit_mw: Reading::Value(700_000),
+            pdi: None,
+            module_id: None,
+            fabric: None,
+            nvlink_links: None,
+            mig: None,
+            ecc: None,
+            pipe_activity: false,
+        }],
+        bus: Vec::new(),
+        bus_source: BusSource::System,
+        switches: Vec::new(),
+    })
 }
 
 /// A tick at which the device has used 400 W since boot.
 pub(super) fn tick(seconds: f64) -> Frame {
     let at = BootNanos((seconds * 1e9) as u64);
-    Frame {
-        inventory: None,
-        tick: Some(Tick {
+    Frame::from(Tick {
+        at,
+        kind: TickKind::Regular,
+        devices: vec![DeviceSample {
+            device: 0,
+            state: DeviceState::Present,
             at,
-            kind: TickKind::Regular,
-            devices: vec![DeviceSample {
-                device: 0,
-                state: DeviceState::Present,
-                at,
-                energy_mj: Reading::Value((seconds * 400_000.0) as u64),
-                power_mw: Reading::Value(400_000),
-                sm_clock_mhz: Reading::Value(1755),
-                memory_clock_mhz: Reading::Value(2619),
-                utilisation: Reading::Value(weighbridge::unit::Ppm::ONE),
-                memory_used_mib: Reading::Value(40_000),
-                temperature_c: Reading::Value(50),
-                clock_events: Reading::Value(0),
-                nvlink_tx_bytes: Reading::Unsupported,
-                nvlink_rx_bytes: Reading::Unsupported,
-                pcie_tx_bytes: Reading::Unsupported,
-                pcie_rx_bytes: Reading::Unsupported,
-                activity: Reading::Unsupported,
-            }],
-        }),
-        notice: None,
-    }
+            energy_mj: Reading::Value((seconds * 400_000.0) as u64),
+            power_mw: Reading::Value(400_000),
+            sm_clock_mhz: Reading::Value(1755),
+            memory_clock_mhz: Reading::Value(2619),
+            utilisation: Reading::Value(weighbridge::unit::Ppm::ONE),
+            memory_used_mib: Reading::Value(40_000),
+            temperature_c: Reading::Value(50),
+            clock_events: Reading::Value(0),
+            nvlink_tx_bytes: Reading::Unsupported,
+            nvlink_rx_bytes: Reading::Unsupported,
+            pcie_tx_bytes: Reading::Unsupported,
+            pcie_rx_bytes: Reading::Unsupported,
+            activity: Reading::Unsupported,
+        }],
+    })
 }
 
 /// Runs ticks once a second in `range`, each two milliseconds after the second.
@@ -371,15 +363,13 @@ fn what_befell_the_sampler_and_the_library_is_said() {
     let mut reporter = node.reporter(&spool, 0.0);
     reporter.frame(&inventory(), node.now(0.1)).unwrap();
     reporter.sampler_restarted(Some(0));
-    let notice = |kind| Frame {
-        inventory: None,
-        tick: None,
-        notice: Some(Notice {
+    let notice = |kind| {
+        Frame::from(Notice {
             at: BootNanos(SECOND),
             kind,
             device: None,
             text: "for the log".to_owned(),
-        }),
+        })
     };
     reporter
         .frame(&notice(NoticeKind::LibraryChanged), node.now(2.0))

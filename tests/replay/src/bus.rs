@@ -72,7 +72,9 @@ pub fn write_sysfs(scenario: &Scenario, dir: &Path) -> Result<(), BusError> {
     for device in gpus.chain(switches).chain(further) {
         write_device(&device, &dir.join("bus/pci"))?;
     }
-    Ok(())
+    // A machine without a network card of its own: the classes are there, and empty.
+    let class = dir.join("class/net");
+    fs::create_dir_all(&class).map_err(|source| BusError { path: class, source })
 }
 
 /// How many NVSwitches the machine has: those of the board, if it is populated.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock::SystemClock;
-use weighbridge::telemetry::{DeviceState, Notice, Tick};
+use weighbridge::telemetry::{DeviceState, HostLinks, Notice, Tick};
 
 pub(crate) fn script(text: &str) -> SupervisorOptions {
     SupervisorOptions {
@@ -110,12 +110,11 @@ fn answer(text: &str) -> String {
         device: None,
         text: text.to_owned(),
     };
-    let frame = Frame {
-        inventory: None,
-        tick: None,
-        notice: Some(notice),
-    };
-    pipe::put(&frame, &mut bytes);
+    pipe::put(&Frame::from(notice), &mut bytes);
+    printed(&bytes)
+}
+
+fn printed(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("\\{b:03o}")).collect()
 }
 
@@ -132,6 +131,32 @@ async fn a_sampler_that_gives_the_same_answer_for_ever_hangs() {
         events.recv().await,
         Some(SamplerEvent::Hung { index: None, .. })
     ));
+    drop(events);
+    supervisor.shutdown().await;
+}
+
+/// The links are read beside the driver, and go on being read where it hangs.
+#[tokio::test]
+async fn what_the_links_say_hides_no_driver_that_hangs() {
+    let mut bytes = Vec::new();
+    let links = HostLinks {
+        at: BootNanos(0),
+        whole: true,
+        links: Vec::new(),
+    };
+    pipe::put(&Frame::from(links), &mut bytes);
+    let mut options = script(&format!(
+        "while :; do printf '{}'; sleep 0.05; done",
+        printed(&bytes)
+    ));
+    options.sampler.call_deadline_ms = 10;
+    let (supervisor, mut events) = Supervisor::start(options, Arc::new(SystemClock));
+    let mut heard = 0;
+    while let Some(SamplerEvent::Frame(frame)) = events.recv().await {
+        assert!(frame.links.is_some());
+        heard += 1;
+    }
+    assert!(heard > 5, "the links were told {heard} times, then it hung");
     drop(events);
     supervisor.shutdown().await;
 }

@@ -3,7 +3,7 @@
 //! Exit status 0: done, and everything holds. 1: done, and something does not hold or cannot be told. 2: could not be done, and why, in one
 //! line on standard error.
 
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, Settings};
 use crate::inventory::{self, Format};
 use crate::sentence::Sentence;
@@ -15,6 +15,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::{Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -158,7 +159,8 @@ fn perform(cli: Cli) -> Result<Outcome, Box<dyn Error>> {
         Verb::Doctor { format } => {
             let survey = runtime()?.block_on(service::look(config.supervisor()?))?;
             let signing = runtime()?.block_on(service::signing(config.supervisor()?, &survey.inventory))?;
-            let further = runtime()?.block_on(service::checkup(&config, &SystemClock));
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+            let further = runtime()?.block_on(service::checkup(&config, &clock));
             let further = signing.into_iter().chain(further).collect();
             let well = doctor::run(&survey, further, format, &mut Readable(std::io::stdout().lock()))?;
             Ok(outcome(well))

@@ -4,6 +4,7 @@
 //! above its environment variable, that above the file, the file above the default. Trusts the operator. Does not establish that
 //! what is configured is allowed: a library that is configured, for one, is named as such in every report.
 
+use crate::meters::{self, MeterConfig};
 use crate::sampler::{self, EnvironmentError, SamplerOptions, SupervisorOptions};
 use crate::spool::Acceptance;
 use clap::Args;
@@ -11,6 +12,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use weighbridge::bounded::{self, BoundedReadError, MAX_KEY_FILE};
 use weighbridge::document::{Document, Field, stray_variable};
+use weighbridge::telemetry::PowerMeter;
 
 /// Where the file lies where no other is named.
 const DEFAULT_FILE: &str = "/etc/weighbridge/agent.toml";
@@ -152,6 +154,9 @@ pub struct Settings {
     /// What is logged to standard error: error, warn, info, debug, or a filter by module [default: info]
     #[arg(long, global = true, value_name = "FILTER", env = "WEIGHBRIDGE_AGENT_LOG")]
     pub log: Option<String>,
+    /// Power meters outside the devices. They stand in the file alone: a list of tables has no flag.
+    #[arg(skip)]
+    pub meters: Option<Vec<MeterConfig>>,
 }
 
 impl Settings {
@@ -172,6 +177,7 @@ impl Settings {
             evidence_period_h: self.evidence_period_h.or(below.evidence_period_h),
             sampler_environment: self.sampler_environment.or(below.sampler_environment),
             log: self.log.or(below.log),
+            meters: self.meters.or(below.meters),
         }
     }
 
@@ -196,7 +202,19 @@ impl Settings {
             evidence_period_h: root.optional("evidence_period_h", number),
             sampler_environment: root.optional("sampler_environment", |f| f.list(Field::text)),
             log: root.optional("log", Field::text),
+            meters: Some(root.tables("meter", meters::read)).filter(|found| !found.is_empty()),
         };
+        if settings
+            .meters
+            .as_ref()
+            .is_some_and(|m| m.len() > PowerMeter::MOST)
+        {
+            let most = PowerMeter::MOST;
+            root.mistake_at(
+                "meter",
+                format!("`meter` stands more than {most} times, and a report lists no more"),
+            );
+        }
         root.finish();
         document
             .finish(Some(settings))
@@ -316,6 +334,8 @@ pub struct Config {
     pub sampler_environment: Option<Vec<String>>,
     /// Log filter.
     pub log: String,
+    /// Power meters outside the devices.
+    pub meters: Vec<MeterConfig>,
 }
 
 impl Config {
@@ -419,6 +439,7 @@ impl Config {
             evidence_period_h: hours,
             sampler_environment: settings.sampler_environment,
             log: settings.log.unwrap_or_else(|| "info".to_owned()),
+            meters: settings.meters.unwrap_or_default(),
         })
     }
 }
@@ -490,7 +511,7 @@ mod tests {
         let shown: Vec<_> = packaged
             .lines()
             .filter_map(|l| l.strip_prefix("# "))
-            .filter(|l| l.contains(" = "))
+            .filter(|l| l.contains(" = ") || l.starts_with("[["))
             .collect();
         let shown = shown
             .into_iter()

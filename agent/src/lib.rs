@@ -22,6 +22,7 @@ pub mod enrolment;
 pub mod inventory;
 pub mod keys;
 pub mod measure;
+pub mod meters;
 pub mod preview;
 pub mod release;
 pub mod run;

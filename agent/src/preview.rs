@@ -1,11 +1,12 @@
 //! `preview`: a report as it leaves this node, in JSON: every field, and no other.
 
 use crate::cli::{Outcome, runtime, say};
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::devices::host::{self, HostError};
 use crate::enrolment::{Enrolment, EnrolmentError};
 use crate::keys::{NodeKey, NodeKeyError};
+use crate::meters::Meters;
 use crate::sampler::EnvironmentError;
 use crate::sampler::{SamplerEvent, Supervisor};
 use crate::service::{Ask, ControlError, Identity, Reporter, ReporterError, Request, ask, now};
@@ -145,7 +146,10 @@ async fn measured(config: &Config, time: Duration) -> Result<Vec<u8>, PreviewErr
     let spool = Arc::new(Spool::in_memory(&entropy)?);
     let facts = host::facts()?;
     let mut reporter = Reporter::new(Arc::clone(&spool), key, identity, facts, &entropy, now(&clock))?;
-    let (supervisor, mut events) = Supervisor::start(config.supervisor()?, Arc::new(clock));
+    reporter.set_meters(&config.meters);
+    let shared: Arc<dyn Clock> = Arc::new(clock);
+    let mut meters = Meters::start(&config.meters, &shared, &entropy);
+    let (supervisor, mut events) = Supervisor::start(config.supervisor()?, shared);
     let mut over = std::pin::pin!(tokio::time::sleep(time));
     loop {
         tokio::select! {
@@ -154,6 +158,7 @@ async fn measured(config: &Config, time: Duration) -> Result<Vec<u8>, PreviewErr
                 Some(_) => {}
                 None => break,
             },
+            told = meters.next() => reporter.meter(&told),
             () = &mut over => break,
         }
     }

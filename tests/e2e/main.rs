@@ -41,6 +41,8 @@ mod house;
 mod verifier_json;
 /// What an operator sees on the node, without a verifier.
 mod operator;
+/// Power meters and network links, which stand outside the devices.
+mod outside;
 /// Real recordings through the real path.
 mod traces;
 /// A verifier that is reached only through a proxy.

@@ -26,4 +26,5 @@ pub mod licence;
 pub mod node;
 pub mod outage;
 pub mod process;
+pub mod redfish;
 pub mod stored;

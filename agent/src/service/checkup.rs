@@ -1,4 +1,4 @@
-//! What `doctor` looks at besides devices: key, enrolment, verifier, the running agent.
+//! What `doctor` looks at besides devices: key, enrolment, verifier, power meters, the running agent.
 
 use super::control::{Ask, ControlError, Request, ask};
 use crate::clock::Clock;
@@ -7,14 +7,16 @@ use crate::delivery::{self, Exchange, LinkError};
 use crate::doctor::{Check, Health};
 use crate::enrolment::{Enrolment, EnrolmentError};
 use crate::keys::{Lifetime, NodeKey};
+use crate::meters;
 use crate::sentence::Sentence;
 use crate::state::StateDir;
 use std::path::Path;
+use std::sync::Arc;
 use weighbridge::crypto::Entropy;
 use weighbridge::time::{DAY_SECONDS, UnixSeconds};
 
 /// Looks.
-pub async fn checkup(config: &Config, clock: &dyn Clock) -> Vec<Check> {
+pub async fn checkup(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Check> {
     let state = StateDir::at(&config.state_dir);
     let mut checks = Vec::new();
     let entropy = Entropy::system();
@@ -36,10 +38,11 @@ pub async fn checkup(config: &Config, clock: &dyn Clock) -> Vec<Check> {
         )),
         (Ok(Some(enrolment)), Ok(Some(key))) => {
             checks.extend(certificate(&enrolment, clock.wall_now()));
-            checks.push(verifier(config, &enrolment, &key, clock).await);
+            checks.push(verifier(config, &enrolment, &key, clock.as_ref()).await);
         }
         (Ok(Some(_)), _) => {}
     }
+    checks.extend(meters::look(&config.meters, clock).await);
     checks.push(match ask(&state.control(), &Request::plain(Ask::Status)) {
         Ok(answer) => {
             let said = answer.text.unwrap_or_default();
@@ -131,7 +134,8 @@ mod tests {
             ..Settings::default()
         };
         let config = Config::resolve(settings, None).unwrap();
-        let checks = checkup(&config, &SystemClock).await;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let checks = checkup(&config, &clock).await;
         let wrong = checks.into_iter().filter(|c| c.health == Health::Wrong);
         wrong.map(|c| (c.subject, c.finding)).collect()
     }

@@ -16,6 +16,7 @@ use crate::delivery::{Backoff, Courier};
 use crate::devices::host::{self, HostError};
 use crate::devices::system::let_go_of_start;
 use crate::enrolment::{Enrolment, EnrolmentError};
+use crate::meters::Meters;
 use crate::sampler::EnvironmentError;
 use crate::sampler::{SamplerEvent, Supervisor};
 use crate::sentence::Sentence;
@@ -94,7 +95,7 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
         node: enrolment.node,
     };
     let facts = host::facts()?;
-    let reporter = Reporter::new(
+    let mut reporter = Reporter::new(
         Arc::clone(&spool),
         key.clone(),
         identity,
@@ -102,6 +103,8 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
         &entropy,
         now(clock.as_ref()),
     )?;
+    reporter.set_meters(&config.meters);
+    let meters = Meters::start(&config.meters, &clock, &entropy);
     info!(node = %identity.node, verifier = %enrolment.url, "started");
 
     let wake = Arc::new(Notify::new());
@@ -137,6 +140,7 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
     let mut node = Node {
         reporter,
         evidence,
+        meters,
         spool,
         clock,
         supervisor,
@@ -180,6 +184,7 @@ enum Hold {
 struct Node {
     reporter: Reporter,
     evidence: Evidence,
+    meters: Meters,
     spool: Arc<Spool>,
     clock: Arc<dyn Clock>,
     supervisor: Supervisor,
@@ -230,6 +235,7 @@ impl Node {
                         }
                     }
                 }
+                told = self.meters.next() => self.reporter.meter(&told),
                 collected = self.evidence.end() => self.evidence.ended(collected, &mut self.reporter),
                 asked = control.next() => self.asked(asked).await,
                 () = stop.wait() => return,
@@ -383,7 +389,11 @@ impl Node {
         let now = condition(
             &self.delivering.borrow(),
             self.disk.as_deref(),
-            self.devices.wrong(self.reporter.silent()),
+            [
+                self.devices.wrong(self.reporter.silent()),
+                self.meters.wrong().collect(),
+            ]
+            .concat(),
         );
         if now != self.condition {
             match &now {

@@ -4,6 +4,7 @@
 //! sends nothing: frames and the time come in as arguments, so that long traces run in-process on a clock of their own. Trusts the
 //! frames for their shape only. Does not establish that they are true.
 
+mod outside;
 mod round;
 
 use super::kept::KeptLeaves;
@@ -11,6 +12,7 @@ use super::salts::Salts;
 use crate::devices::host::HostFacts;
 use crate::draft::{Draft, HeldRound};
 use crate::keys::NodeKey;
+use crate::meters::Tally;
 use crate::sentence::Sentence;
 use crate::spool::{Life, Spool, SpoolError, Standing};
 use std::collections::VecDeque;
@@ -110,6 +112,7 @@ pub struct Reporter {
     salts: Salts,
     meter: Meter,
     links: LinkTrack,
+    meters: Vec<Tally>,
     inventory: Inventory,
     surveyed: bool,
     /// Until when no report falls due before the devices were looked at.
@@ -173,6 +176,7 @@ impl Reporter {
             identity,
             salts: Salts::new(entropy)?,
             links: LinkTrack::default(),
+            meters: Vec::new(),
             inventory,
             surveyed: false,
             look_until: now.boot.plus(FIRST_LOOK_NS),
@@ -510,6 +514,7 @@ impl Reporter {
         accelerators: Vec<AcceleratorClaims>,
     ) -> Draft {
         let traffic = self.links.finish();
+        let meters = self.meters.iter_mut().map(Tally::finish).collect();
         let driver = self.inventory.driver.clone();
         let former = self.incidents.former_drivers.iter();
         let former_drivers = former
@@ -549,7 +554,7 @@ impl Reporter {
                 former_drivers,
                 switches: self.inventory.switches.clone(),
                 traffic,
-                meters: Vec::new(),
+                meters,
                 observations: Vec::new(),
             },
             accelerators,

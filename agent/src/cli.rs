@@ -7,7 +7,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, Settings};
 use crate::inventory::{self, Format};
 use crate::sentence::Sentence;
-use crate::{binding, doctor, enrol, measure, preview, release, run, sampler, service};
+use crate::{binding, doctor, enrol, measure, preview, record, release, run, sampler, service};
 use clap::error::ErrorKind;
 use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::error::Error;
@@ -57,6 +57,8 @@ enum Verb {
     Measure(measure::Arguments),
     /// Print a report as it leaves this node, in JSON: the one sealed last, or one measured now (--now)
     Preview(preview::Arguments),
+    /// Record what the devices show, ten times a second, into a file of this node's
+    Record(record::Arguments),
     /// Let the running agent let go of the driver, or take it up again
     Release(release::Arguments),
     /// The process that owns the driver; `run` starts it
@@ -167,6 +169,7 @@ fn perform(cli: Cli) -> Result<Outcome, Box<dyn Error>> {
         }
         Verb::Measure(arguments) => Ok(measure::measure(&config, &arguments)?),
         Verb::Preview(arguments) => Ok(preview::preview(&config, &arguments)?),
+        Verb::Record(arguments) => Ok(record::record(&config, &arguments)?),
         Verb::Release(arguments) => Ok(release::release(&config, &arguments)?),
         Verb::Sampler | Verb::Collector => Ok(Outcome::Holds),
     }
@@ -237,6 +240,7 @@ mod tests {
             "inventory",
             "measure",
             "preview",
+            "record",
             "release",
             "doctor",
         ] {

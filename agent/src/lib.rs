@@ -24,6 +24,8 @@ pub mod keys;
 pub mod measure;
 pub mod meters;
 pub mod preview;
+pub mod record;
+pub mod recording;
 pub mod release;
 pub mod run;
 pub mod sampler;

@@ -45,6 +45,8 @@ mod operator;
 mod outside;
 /// Real recordings through the real path.
 mod traces;
+/// What `record` writes, and that it can be played again.
+mod recorder;
 /// A verifier that is reached only through a proxy.
 mod proxied;
 /// Recordings and synthetic loads through the whole agent, on a clock that is moved by hand.

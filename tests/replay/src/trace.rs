@@ -296,7 +296,8 @@ pub fn read(path: &Path) -> Result<Vec<Track>, TraceError> {
 /// # Errors
 /// As [`read`].
 pub fn parse(source: impl Read) -> Result<Vec<Track>, TraceError> {
-    let mut reader = csv::Reader::from_reader(source);
+    // The header of a recording of the agent's stands in comments.
+    let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).from_reader(source);
     let places = places(reader.headers()?)?;
     let mut record = csv::StringRecord::new();
     let mut gpus: BTreeMap<u32, Recording> = BTreeMap::new();

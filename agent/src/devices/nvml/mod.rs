@@ -9,12 +9,14 @@ mod access;
 mod evidence;
 mod fault;
 mod fields;
+mod further;
 mod identity;
 mod pipes;
 mod session;
 
 pub use evidence::{EvidenceSource, NoSource};
 pub use fault::Fault;
+pub use further::{Further, FurtherReading};
 pub use session::OpenError;
 
 use super::library::{Library, LibraryError};

@@ -1,4 +1,5 @@
-//! What `record` writes for a node's owner, that it names nobody, and that it can be played again.
+//! What `record` writes for a node's owner, that it names nobody, that it can be played again, and the programs that are
+//! recorded with it.
 
 use flate2::read::MultiGzDecoder;
 use std::collections::BTreeSet;
@@ -220,4 +221,41 @@ fn the_document_explains_the_columns_of_a_recording() {
         .filter(|word| word.chars().any(char::is_alphanumeric))
         .collect();
     assert_eq!(written, explained);
+}
+
+#[test]
+fn the_programs_of_the_corpus_run_where_pytorch_is() {
+    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/corpus.py");
+    let dir = tempfile::tempdir().unwrap();
+    let python = || {
+        let mut command = Command::new("python3");
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    };
+    let there = python()
+        .args([
+            "-c",
+            "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)",
+        ])
+        .status();
+    match there {
+        Err(_) => println!("skipped: there is no python3 to run the programs of the corpus with"),
+        Ok(found) => {
+            let output = python()
+                .arg(&suite)
+                .args(["--device", "cpu", "--tiny", "--patience", "300", "--out"])
+                .arg(dir.path())
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{}", said(&output));
+            if !found.success() {
+                assert!(
+                    said(&output).contains("skipped: PyTorch is not installed"),
+                    "{}",
+                    said(&output)
+                );
+                println!("{}", said(&output).trim());
+            }
+        }
+    }
 }

@@ -46,13 +46,13 @@ pub struct Peak {
 }
 
 impl Peak {
-    /// The peak of a device that is a `model`; `None` where the model's rates are not public. Where the catalogue has no clock for
+    /// The peak of a device that is a `model`, or that part of a card of it which one device is; `None` where the model's rates are not public. Where the catalogue has no clock for
     /// it, the lower bound falls back on the highest clock that the driver states.
     #[must_use]
     pub fn of(model: &Model, identity: &AcceleratorIdentity) -> Option<Self> {
-        let tpp = model.tpp()?;
+        let (card, tpp) = (model.tpp()?, model.device_tpp()?);
         let dfma = model.rates.fp64_matrix.map_or(0, |giga| {
-            u64::from(Ppm::of(giga.saturating_mul(64), tpp.0.saturating_mul(1_000)).0)
+            u64::from(Ppm::of(giga.saturating_mul(64), card.0.saturating_mul(1_000)).0)
         });
         let reference_clock_mhz = identity.max_sm_clock_mhz.value().copied();
         let clock = model.tensor_clock_mhz.or(reference_clock_mhz);

@@ -11,9 +11,9 @@ use crate::time::UnixSeconds;
 use crate::unit::Grouped;
 use std::collections::BTreeMap;
 
-/// Physical devices of the site, as far as they were seen: those that report, and those that stand on a bus unheld.
+/// Physical cards of the site, as far as they were seen: those that report, and those that stand on a bus unheld.
 pub(super) struct Fleet<'a> {
-    /// Number of each model, by its name.
+    /// Number of cards of each model, by its name. A card that shows itself as several devices is one, and so is a sliced one.
     pub(super) models: BTreeMap<&'a str, (&'a Model, u64)>,
     /// Devices that the catalogue does not know, in words.
     pub(super) unknown: Vec<String>,
@@ -74,6 +74,9 @@ impl<'a> Fleet<'a> {
             }
             let model = case.catalogue.find(&unheld.id, "").model();
             fleet.add(model, number, || label);
+        }
+        for (model, number) in fleet.models.values_mut() {
+            *number = model.cards(*number);
         }
         fleet
     }

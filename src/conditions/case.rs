@@ -6,7 +6,7 @@ use super::operations::observed_share;
 use crate::accelerator::{Catalogue, Match, Model};
 use crate::appraisal::{DeviceFacts, NodeAtSite, NodeFacts, SiteFacts, Span};
 use crate::id::{DeviceUuid, Digest};
-use crate::licence::{Licence, LicensedDevice, RowMatch};
+use crate::licence::{CataloguePin, Licence, LicensedDevice, RowMatch};
 use crate::rules::{Limits, RuleSet};
 use crate::telemetry::AcceleratorIdentity;
 use crate::time::{UnixSeconds, span};
@@ -256,6 +256,9 @@ impl<'a> Case<'a> {
         if self.licence.site(&self.facts.site).is_none() {
             return Some(format!("the licence does not name site {}", self.facts.site));
         }
+        if let Some(why) = self.other_catalogue() {
+            return Some(why);
+        }
         if self.rules.is_none() {
             return Some(format!(
                 "the rule set given is not {}, which the licence names",
@@ -263,6 +266,18 @@ impl<'a> Case<'a> {
             ));
         }
         None
+    }
+
+    /// Why nothing at all can be told with the catalogue given, if so: it is not the one that the licence pins.
+    pub(super) fn other_catalogue(&self) -> Option<String> {
+        let pin = self.licence.catalogue.filter(|pin| !pin.allows(self.catalogue))?;
+        let pinned = match pin {
+            CataloguePin::Digest(digest) => format!("the licence pins the one with SHA-256 {digest}"),
+            CataloguePin::Signed { key, least_serial } => {
+                format!("the licence pins one that key {key} signed, of serial {least_serial} or newer")
+            }
+        };
+        Some(format!("the figures are those of {}, and {pinned}", self.catalogue.label()))
     }
 
     /// The time up to which the licence asks for reports: its last second, once that is past. Silence after it breaks nothing.

@@ -149,6 +149,9 @@ crate::record! {
         /// Whether the licence is a trial.
         #[serde(skip)]
         16 => trial: bool,
+        /// The catalogue of accelerators that was used: its version and SHA-256.
+        #[serde(skip)]
+        17 => catalogue: String,
     }
 }
 
@@ -405,6 +408,7 @@ mod tests {
             citation: "NIST".into(),
             rule_set: "r".into(),
             trial: false,
+            catalogue: "c".into(),
         };
         let gist = finding.gist();
         let changed = |change: fn(&mut Finding)| {

@@ -262,7 +262,17 @@ pub fn overview(
 fn decide(case: &Case<'_>, condition: &'static Condition) -> Finding {
     let mut verdict = (condition.judge)(case);
     let void = case.void();
-    if let Some(void) = &void
+    if verdict.outcome == Outcome::NotMet
+        && let Some(why) = case.other_catalogue()
+    {
+        // It may rest on figures that are not those agreed on. What was found is kept in the sentence.
+        verdict.outcome = Outcome::CannotTell;
+        verdict.message = "other-catalogue";
+        verdict.sentence = format!(
+            "{why}, so that it cannot be told whether this condition holds; by that catalogue, {}",
+            verdict.sentence
+        );
+    } else if let Some(void) = &void
         && verdict.outcome != Outcome::NotMet
     {
         verdict.outcome = Outcome::CannotTell;
@@ -306,6 +316,7 @@ fn decide(case: &Case<'_>, condition: &'static Condition) -> Finding {
         severity: condition.severity,
         citation: condition.source.to_owned(),
         rule_set: case.licence.ruleset_id.clone(),
+        catalogue: case.catalogue.label(),
         trial: case.licence.trial || trial_reports,
     }
 }

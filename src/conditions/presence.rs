@@ -100,6 +100,9 @@ struct Standing<'a> {
     stay: Stay,
 }
 
+/// Parts of which a card has a whole number for each of its devices, however many these are: the least common multiple of 1 to 8.
+const PARTS: u128 = 840;
+
 /// All stays since a time, node by node.
 #[derive(Debug)]
 pub(super) struct Standings<'a>(Vec<Vec<Standing<'a>>>);
@@ -109,20 +112,23 @@ impl<'a> Standings<'a> {
         Self(case.nodes().map(|node| at_node(case, node, since)).collect())
     }
 
-    /// The greatest sum of a weight that surely, and that possibly, stood there at one time.
+    /// The greatest sum of a weight, by the card, that surely, and that possibly, stood there at one time.
     ///
-    /// What one node saw at one time was there at one time, whatever its clock says of when.
+    /// Each device of a card that shows itself as several carries its part of the weight, so that the card counts once, and a part
+    /// of a card as far as it was seen; the sum is rounded up. What one node saw at one time was there at one time, whatever its clock says of when.
     pub(super) fn at_once(&self, weigh: impl Fn(&Model) -> u128) -> (u128, u128) {
         let peak = |nodes: &[Vec<Standing<'_>>], when: fn(&Stay) -> Option<Stretch>| {
             most(nodes.iter().flatten().filter_map(|s| {
-                let weight = weigh(s.model?).saturating_mul(u128::from(s.number));
+                let model = s.model?;
+                let part = PARTS.checked_div(u128::from(model.devices_per_card))?;
+                let weight = weigh(model).saturating_mul(u128::from(s.number)).saturating_mul(part);
                 Some((s.who, when(&s.stay)?, weight))
             }))
         };
         let sure = peak(&self.0, |s| s.sure);
         let nodes = self.0.iter().map(|n| peak(std::slice::from_ref(n), |s| s.told));
         let possible = peak(&self.0, |s| Some(s.possible));
-        (nodes.fold(sure, u128::max), possible)
+        (nodes.fold(sure, u128::max).div_ceil(PARTS), possible.div_ceil(PARTS))
     }
 }
 

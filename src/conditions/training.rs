@@ -7,7 +7,7 @@ use super::finding::{Quantity, Verdict, count, few, peak, plain_hours, scientifi
 use crate::accelerator::Model;
 use crate::appraisal::{DeviceDay, NodeAtSite};
 use crate::document::Zone;
-use crate::id::{DeviceUuid, Digest};
+use crate::id::{DeviceUuid, Digest, PciId};
 use crate::licence::{AllowancePeriod, LicensedDevice};
 use crate::time::{DAY_SECONDS, UnixSeconds, span};
 use crate::unit::{Interval, MicroTppHours};
@@ -29,7 +29,8 @@ pub(super) fn capacity_bound(case: &Case<'_>) -> Verdict {
     let since = case.since().min(from);
     let (mut rate, mut devices, mut unknown, evidence) = fleet_rate(case, since);
     for row in unseen_rows(case, since) {
-        match row_model(case, row).and_then(fastest) {
+        // A row stands for a device, as its driver lists it.
+        match row_model(case, row).and_then(|m| Some(m.per_device(fastest(m)?))) {
             Some(fastest) => {
                 rate = rate.saturating_add(u128::from(fastest));
                 devices = devices.saturating_add(1);
@@ -90,7 +91,7 @@ fn fleet_rate(case: &Case<'_>, since: UnixSeconds) -> (u128, u64, Vec<String>, V
     (rate, devices, unknown, fleet.evidence)
 }
 
-/// The rate of a model's fastest precision, in giga-operations per second.
+/// The rate of a card's fastest precision, in giga-operations per second.
 fn fastest(model: &Model) -> Option<u64> {
     model.rates.formats().map(|(_, rate)| rate).max()
 }
@@ -112,8 +113,12 @@ fn row_model<'a>(case: &Case<'a>, row: &LicensedDevice) -> Option<&'a Model> {
     let named = row.model.as_deref().and_then(|name| case.model_named(name));
     named.or_else(|| {
         let pci = row.pci?;
-        let wanted = (pci.vendor, pci.device);
-        case.catalogue.models().iter().find(|m| m.pci.contains(&wanted))
+        let id = PciId {
+            vendor: pci.vendor,
+            device: pci.device,
+            ..PciId::default()
+        };
+        case.catalogue.find(&id, "").model()
     })
 }
 
@@ -313,7 +318,7 @@ impl Sums {
         start: UnixSeconds,
         number: u64,
     ) {
-        let Some(tpp) = model.and_then(Model::tpp) else {
+        let Some(tpp) = model.and_then(Model::device_tpp) else {
             self.unknown.push(format!("{label}, whose peak is not known"));
             return;
         };
@@ -335,7 +340,7 @@ impl Sums {
         let elapsed_ms = milliseconds(case.now.since(start));
         let silent_ms = elapsed_ms.saturating_sub(found.reported_ms());
         let unbounded_ms = silent_ms.saturating_add(found.unbounded_ms);
-        let tpp = model.and_then(Model::tpp);
+        let tpp = model.and_then(Model::device_tpp);
         let (silent, capacity) = match tpp {
             Some(tpp) => (peak(tpp, unbounded_ms), peak(tpp, elapsed_ms)),
             None => {

@@ -1,6 +1,6 @@
 //! A licence in plain sentences, for those who must live by it.
 
-use super::{AllowancePeriod, ConfidentialTerm, Licence};
+use super::{AllowancePeriod, CataloguePin, ConfidentialTerm, Licence};
 use crate::report::KeyProtection;
 use crate::rules::Limits;
 use crate::unit::Grouped;
@@ -60,6 +60,16 @@ impl Licence {
             lines.push(format!(
                 "Accelerators of class 3A090.a at one site may add up to {tpp} TPP (CAP-01)."
             ));
+        }
+        match self.catalogue {
+            Some(CataloguePin::Digest(digest)) => lines.push(format!(
+                "Findings rest on the catalogue of accelerators with SHA-256 {digest}; with another, nothing can be told."
+            )),
+            Some(CataloguePin::Signed { key, least_serial }) => lines.push(format!(
+                "Findings rest on a catalogue of accelerators that key {key} signed, of serial {least_serial} or newer; with another, \
+                 nothing can be told."
+            )),
+            None => {}
         }
         for model in &self.models {
             lines.push(format!(

@@ -89,6 +89,33 @@ pub struct EvidenceRequired {
     pub issuers: Vec<String>,
 }
 
+/// Which catalogue of accelerators a licence's findings must rest on (`[catalogue]`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CataloguePin {
+    /// Exactly the one with this SHA-256.
+    Digest(Digest),
+    /// One that this key signed, of this serial or a newer one.
+    Signed {
+        /// SHA-256 of the key, as `key show` prints it.
+        key: Digest,
+        /// The least serial.
+        least_serial: u64,
+    },
+}
+
+impl CataloguePin {
+    /// Whether a catalogue is one that it means.
+    #[must_use]
+    pub fn allows(&self, catalogue: &Catalogue) -> bool {
+        match self {
+            Self::Digest(digest) => catalogue.digest() == *digest,
+            Self::Signed { key, least_serial } => {
+                catalogue.signers().contains(key) && catalogue.version().serial >= *least_serial
+            }
+        }
+    }
+}
+
 /// A licence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Licence {
@@ -108,6 +135,8 @@ pub struct Licence {
     pub ruleset_id: String,
     /// SHA-256 of the rule set's file, where the licence pins it.
     pub ruleset_digest: Option<Digest>,
+    /// Which catalogue of accelerators its findings must rest on, where it pins one.
+    pub catalogue: Option<CataloguePin>,
     /// Profiles of conditions beyond `all`.
     pub profiles: Vec<String>,
     /// Sites.

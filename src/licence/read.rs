@@ -2,7 +2,7 @@
 
 use super::country::is_assigned;
 use super::{
-    AllowancePeriod, ConfidentialTerm, EvidenceRequired, Licence, LicensedDevice, LicensedModel, Names,
+    AllowancePeriod, CataloguePin, ConfidentialTerm, EvidenceRequired, Licence, LicensedDevice, LicensedModel, Names,
     PciPair, REPORT_SECONDS, REPORT_SECONDS_MAX, REPORT_SECONDS_MIN, Site, TrainingAllowance,
     WINDOWS_KEPT_DAYS, Waiver,
 };
@@ -33,6 +33,7 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
     }
     let ruleset_id = root.required("ruleset_id", Field::text);
     let ruleset_digest = root.optional("ruleset_digest", Field::digest);
+    let catalogue = root.table("catalogue", catalogue_pin);
     let profiles = root
         .optional("profiles", |f| f.list(Field::text))
         .unwrap_or_default();
@@ -96,6 +97,7 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
         zone,
         ruleset_id: ruleset_id?,
         ruleset_digest,
+        catalogue,
         profiles,
         sites,
         countries_allowed,
@@ -119,6 +121,21 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
         waivers,
         digest,
     })
+}
+
+/// Either a digest, or a key and the least serial: both at once would leave open which of them binds.
+fn catalogue_pin(s: &mut Section<'_, '_>) -> Option<CataloguePin> {
+    let digest = s.optional("digest", Field::digest);
+    let key = s.optional("key", Field::digest);
+    let least_serial = s.optional("least_serial", |f| f.integer(1..=u64::from(u32::MAX)));
+    match (digest, key, least_serial) {
+        (Some(digest), None, None) => Some(CataloguePin::Digest(digest)),
+        (None, Some(key), Some(least_serial)) => Some(CataloguePin::Signed { key, least_serial }),
+        _ => {
+            s.mistake("the catalogue is pinned by `digest`, or by `key` and `least_serial` together");
+            None
+        }
+    }
 }
 
 /// An empty list would allow no version at all, and was hardly meant so.

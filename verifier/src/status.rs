@@ -430,6 +430,7 @@ mod tests {
             citation: String::new(),
             rule_set: String::new(),
             trial: false,
+            catalogue: String::new(),
         };
         let mut out = Vec::new();
         explain(&finding, &mut out).unwrap();

@@ -1,6 +1,8 @@
 use super::*;
 use crate::appraisal::fixture::bus;
-use crate::telemetry::DeviceState;
+use crate::id::PciId;
+use crate::telemetry::{DeviceState, MigInstance};
+use crate::unit::Grouped;
 
 #[test]
 fn cap_01_adds_up_what_was_seen_managed_or_not() {
@@ -176,4 +178,92 @@ fn loc_01_takes_the_declared_country_at_its_word_and_no_further() {
         .with("[[site]]\nid = \"harbour-1\"\ncountry = \"SG\"\n", "")
         .with("serial = 1\n", "serial = 1\nsite_ids = [\"harbour-1\"]\n");
     unnamed.expect("LOC-01", Outcome::CannotTell, "no country is declared");
+}
+
+/// The identity of a device as a driver lists it, in place of that of [`gpu`].
+fn as_model(n: u8, pci: (u16, u16), name: &str) -> AcceleratorClaims {
+    let mut claims = gpu(n);
+    claims.identity.pci = PciId {
+        vendor: pci.0,
+        device: pci.1,
+        ..PciId::default()
+    };
+    claims.identity.name = name.to_owned();
+    claims
+}
+
+fn licensed(model: &str, cards: u64, tpp: u64) -> Scene {
+    Scene::empty()
+        .with("count = 4", &format!("count = {cards}"))
+        .with("catalogue_id = \"H100 SXM5 80GB\"", &format!("catalogue_id = \"{model}\""))
+        .with("licensed_tpp = 63_328", &format!("licensed_tpp = {tpp}"))
+}
+
+#[test]
+fn a_card_that_its_driver_lists_as_two_devices_counts_once() {
+    let dies = |n: u8| as_model(n, (0x1002, 0x7408), "AMD Instinct MI250X");
+    let scene = |cards, tpp| {
+        let mut scene = licensed("Instinct MI250X", cards, tpp);
+        // Two cards on one node, and one card that two guests share, one die each.
+        scene.hour(&[dies(1), dies(2), dies(3), dies(4), dies(5)], &[dies(6)]);
+        scene
+    };
+    scene(3, 3 * 6_128).expect("CAP-01", Outcome::Met, "add up to 18,384 TPP");
+    scene(3, 3 * 6_128).expect("CAP-02", Outcome::Met, "3 of Instinct MI250X were seen at one time");
+    scene(2, 3 * 6_128 - 1).expect("CAP-01", Outcome::NotMet, "18,384 TPP");
+    scene(2, 3 * 6_128).expect("CAP-02", Outcome::NotMet, "3 of Instinct MI250X, of which 2 are licensed");
+    // Half a card is a card.
+    let mut odd = licensed("Instinct MI250X", 2, 4 * 3_064);
+    odd.hour(&[dies(1), dies(2)], &[dies(3)]);
+    odd.expect("CAP-02", Outcome::Met, "2 of Instinct MI250X");
+    odd.expect("CAP-01", Outcome::Met, "add up to 9,192 TPP");
+}
+
+#[test]
+fn a_card_that_only_the_bus_shows_counts_once_however_many_functions_it_has() {
+    let on_the_bus = |vendor: u16, device: u16, functions: u16, model: &str, cards: u64, tpp: u64| {
+        let mut scene = licensed(model, cards, tpp);
+        let mut row = bus(device, functions, 0, DeviceState::Unmanaged);
+        row.id = PciId {
+            vendor,
+            device,
+            ..PciId::default()
+        };
+        scene.labs[0].run_with(12, &[], |c| c.submods.host.host.bus = vec![row.clone()]);
+        scene.labs[1].run(12, &[]);
+        scene
+    };
+    for (vendor, device, functions, model, cards, tpp) in [
+        // A function for each die.
+        (0x1002, 0x7408, 8, "Instinct MI250X", 4, 4 * 6_128),
+        // Two models share the number, and no name tells them apart: the larger counts.
+        (0x1002, 0x740c, 8, "Instinct MI250X", 4, 4 * 6_128),
+        // Two dies behind one function.
+        (0x10de, 0x2901, 8, "B200 SXM (HGX)", 8, 8 * 36_000),
+        (0x1da3, 0x1060, 8, "Gaudi 3", 8, 8 * 29_360),
+    ] {
+        let scene = |cards, tpp| on_the_bus(vendor, device, functions, model, cards, tpp);
+        scene(cards, tpp).expect("CAP-02", Outcome::Met, &format!("{cards} of {model}"));
+        scene(cards, tpp).expect("CAP-01", Outcome::Met, &format!("add up to {} TPP", Grouped(tpp.into())));
+        scene(cards - 1, tpp).expect("CAP-02", Outcome::NotMet, &format!("{cards} of {model}, of which"));
+        scene(cards, tpp - 1).expect("CAP-01", Outcome::NotMet, "TPP by the catalogue");
+    }
+}
+
+#[test]
+fn a_sliced_card_is_one_card_whatever_instances_it_lists() {
+    let sliced = |n: u8, instances: u8| {
+        let mut claims = gpu(n);
+        claims.identity.mig = Some(vec![MigInstance {
+            slices: 1,
+            count: instances,
+        }]);
+        claims
+    };
+    let mut scene = Scene::empty();
+    scene.hour(&[sliced(1, 7), sliced(2, 0)], &[gpu(3), sliced(4, 3)]);
+    scene.expect("CAP-01", Outcome::Met, "add up to 63,328 TPP");
+    scene.expect("CAP-02", Outcome::Met, "4 of H100 SXM5 80GB");
+    let whole = Scene::honest().finding("TRN-01");
+    assert_eq!(scene.finding("TRN-01").measured, whole.measured, "a slice adds no capacity");
 }

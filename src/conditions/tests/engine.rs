@@ -1,6 +1,8 @@
 //! What holds for every condition.
 
 use super::*;
+use crate::accelerator::PAYLOAD_TYPE;
+use crate::crypto::{Algorithm, Entropy, SecretKey, Signer, dsse};
 use crate::time::DAY_SECONDS;
 use crate::unit::Ppm;
 
@@ -255,6 +257,46 @@ fn another_rule_set_than_the_licence_names_is_not_applied() {
             finding.sentence
         );
     }
+}
+
+#[test]
+fn findings_rest_on_the_catalogue_that_the_licence_pins_or_tell_nothing() {
+    let embedded = Catalogue::embedded().unwrap();
+    let pinned = |pin: &str| Scene::honest().with("[[site]]", &format!("[catalogue]\n{pin}\n[[site]]"));
+    let ours = pinned(&format!("digest = \"{}\"", embedded.digest()));
+    ours.expect("CAP-01", Outcome::Met, "63,328 TPP");
+    assert_eq!(
+        ours.finding("CAP-01").catalogue,
+        format!("catalogue {}, SHA-256 {}", embedded.version(), embedded.digest())
+    );
+    let other = pinned(&format!("digest = \"{}\"", Digest([7; 32])));
+    for finding in other.findings() {
+        assert_eq!(finding.outcome, Outcome::CannotTell, "{}", finding.condition);
+        let says = format!("the licence pins the one with SHA-256 {}", Digest([7; 32]));
+        assert!(finding.sentence.contains(&says), "{}", finding.sentence);
+    }
+    // What is found by other figures is no breach, and is kept for a person to read.
+    let breach = other.with("licensed_tpp = 63_328", "licensed_tpp = 1");
+    breach.expect("CAP-01", Outcome::CannotTell, "by that catalogue, devices of class 3A090.a");
+
+    // By key and least serial: the carried one is signed by nobody.
+    let key = SecretKey::generate(Algorithm::Ed25519, &Entropy::system()).unwrap();
+    let text = include_str!("../../accelerator/catalogue.csv");
+    let serial = embedded.version().serial;
+    let newer = text.replacen(&format!("serial {serial} "), &format!("serial {} ", serial + 1), 1);
+    let envelope = dsse::sign(PAYLOAD_TYPE, newer.as_bytes(), &[&key]).unwrap();
+    let signed = Catalogue::open(&envelope, &[key.public_key().clone()]).unwrap();
+    let judged = |catalogue: &Catalogue, least: u64| {
+        let pin = format!("key = \"{}\"\nleast_serial = {least}", key.public_key().id());
+        let scene = pinned(&pin);
+        let licence = Licence::parse(&scene.licence).unwrap();
+        let rules = RuleSet::carried(&licence.ruleset_id).unwrap();
+        let found = evaluate(&licence, &rules, catalogue, &scene.facts(), scene.now);
+        found.into_iter().find(|f| f.condition == "CAP-01").unwrap().outcome
+    };
+    assert_eq!(judged(&signed, serial + 1), Outcome::Met);
+    assert_eq!(judged(&signed, serial + 2), Outcome::CannotTell);
+    assert_eq!(judged(&embedded, 1), Outcome::CannotTell);
 }
 
 #[test]

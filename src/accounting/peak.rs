@@ -46,8 +46,8 @@ pub struct Peak {
 }
 
 impl Peak {
-    /// The peak of a device that is a `model`, or that part of a card of it which one device is; `None` where the model's rates are not public. Where the catalogue has no clock for
-    /// it, the lower bound falls back on the highest clock that the driver states.
+    /// The peak of a device that is a `model`, or its part of a card; `None` where the model's rates are not public. Where the
+    /// catalogue has no clock for it, the lower bound falls back on the highest clock that the driver states.
     #[must_use]
     pub fn of(model: &Model, identity: &AcceleratorIdentity) -> Option<Self> {
         let (card, tpp) = (model.tpp()?, model.device_tpp()?);
@@ -79,7 +79,9 @@ impl Peak {
             typical: calibration.typical.map(u64::from),
             least: calibration.least,
             most: calibration.most.map(u64::from),
-            idle_mw: calibration.idle_least_w.map(|w| w.saturating_mul(1_000)),
+            idle_mw: calibration
+                .idle_least_w
+                .and_then(|w| w.saturating_mul(1_000).checked_div(model.devices_per_card.into())),
             floor_aj: calibration.energy_floor_aj,
             limit_mw: identity.power_limit_mw.value().copied().map(u64::from),
         })

@@ -277,7 +277,10 @@ impl<'a> Case<'a> {
                 format!("the licence pins one that key {key} signed, of serial {least_serial} or newer")
             }
         };
-        Some(format!("the figures are those of {}, and {pinned}", self.catalogue.label()))
+        Some(format!(
+            "the figures are those of {}, and {pinned}",
+            self.catalogue.label()
+        ))
     }
 
     /// The time up to which the licence asks for reports: its last second, once that is past. Silence after it breaks nothing.

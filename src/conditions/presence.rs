@@ -121,14 +121,19 @@ impl<'a> Standings<'a> {
             most(nodes.iter().flatten().filter_map(|s| {
                 let model = s.model?;
                 let part = PARTS.checked_div(u128::from(model.devices_per_card))?;
-                let weight = weigh(model).saturating_mul(u128::from(s.number)).saturating_mul(part);
+                let weight = weigh(model)
+                    .saturating_mul(u128::from(s.number))
+                    .saturating_mul(part);
                 Some((s.who, when(&s.stay)?, weight))
             }))
         };
         let sure = peak(&self.0, |s| s.sure);
         let nodes = self.0.iter().map(|n| peak(std::slice::from_ref(n), |s| s.told));
         let possible = peak(&self.0, |s| Some(s.possible));
-        (nodes.fold(sure, u128::max).div_ceil(PARTS), possible.div_ceil(PARTS))
+        (
+            nodes.fold(sure, u128::max).div_ceil(PARTS),
+            possible.div_ceil(PARTS),
+        )
     }
 }
 

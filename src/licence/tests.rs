@@ -240,10 +240,16 @@ proptest::proptest! {
 #[test]
 fn a_catalogue_is_pinned_in_one_of_two_ways() {
     let zeros = "0".repeat(64);
-    let pin = |table: &str| Licence::parse(&EXAMPLE.replacen("\n[[site]]\n", &format!("\n[catalogue]\n{table}\n[[site]]\n"), 1));
+    let pin = |table: &str| {
+        Licence::parse(&EXAMPLE.replacen("\n[[site]]\n", &format!("\n[catalogue]\n{table}\n[[site]]\n"), 1))
+    };
     let by_digest = pin(&format!("digest = \"{zeros}\"")).unwrap();
     assert_eq!(by_digest.catalogue, Some(CataloguePin::Digest(Digest([0; 32]))));
-    assert!(by_digest.explain().contains("Findings rest on the catalogue of accelerators with SHA-256 0000"));
+    assert!(
+        by_digest
+            .explain()
+            .contains("Findings rest on the catalogue of accelerators with SHA-256 0000")
+    );
     let by_key = pin(&format!("key = \"{zeros}\"\nleast_serial = 3")).unwrap();
     let signed = CataloguePin::Signed {
         key: Digest([0; 32]),
@@ -259,8 +265,18 @@ fn a_catalogue_is_pinned_in_one_of_two_ways() {
         &format!("digest = \"{zeros}\"\nleast_serial = 3"),
     ] {
         let mistakes = pin(wrong).unwrap_err().to_string();
-        assert!(mistakes.contains("pinned by `digest`, or by `key` and `least_serial` together"), "{wrong}: {mistakes}");
+        assert!(
+            mistakes.contains("pinned by `digest`, or by `key` and `least_serial` together"),
+            "{wrong}: {mistakes}"
+        );
     }
-    let shown = EXAMPLE.replace("# [catalogue]", "[catalogue]").replace("# key = ", "key = ").replace("# least_serial", "least_serial");
-    assert_eq!(Licence::parse(&shown).unwrap().catalogue.map(|_| ()), Some(()), "the example shows the table as it is read");
+    let shown = EXAMPLE
+        .replace("# [catalogue]", "[catalogue]")
+        .replace("# key = ", "key = ")
+        .replace("# least_serial", "least_serial");
+    assert_eq!(
+        Licence::parse(&shown).unwrap().catalogue.map(|_| ()),
+        Some(()),
+        "the example shows the table as it is read"
+    );
 }

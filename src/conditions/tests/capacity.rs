@@ -195,7 +195,10 @@ fn as_model(n: u8, pci: (u16, u16), name: &str) -> AcceleratorClaims {
 fn licensed(model: &str, cards: u64, tpp: u64) -> Scene {
     Scene::empty()
         .with("count = 4", &format!("count = {cards}"))
-        .with("catalogue_id = \"H100 SXM5 80GB\"", &format!("catalogue_id = \"{model}\""))
+        .with(
+            "catalogue_id = \"H100 SXM5 80GB\"",
+            &format!("catalogue_id = \"{model}\""),
+        )
         .with("licensed_tpp = 63_328", &format!("licensed_tpp = {tpp}"))
 }
 
@@ -209,9 +212,17 @@ fn a_card_that_its_driver_lists_as_two_devices_counts_once() {
         scene
     };
     scene(3, 3 * 6_128).expect("CAP-01", Outcome::Met, "add up to 18,384 TPP");
-    scene(3, 3 * 6_128).expect("CAP-02", Outcome::Met, "3 of Instinct MI250X were seen at one time");
+    scene(3, 3 * 6_128).expect(
+        "CAP-02",
+        Outcome::Met,
+        "3 of Instinct MI250X were seen at one time",
+    );
     scene(2, 3 * 6_128 - 1).expect("CAP-01", Outcome::NotMet, "18,384 TPP");
-    scene(2, 3 * 6_128).expect("CAP-02", Outcome::NotMet, "3 of Instinct MI250X, of which 2 are licensed");
+    scene(2, 3 * 6_128).expect(
+        "CAP-02",
+        Outcome::NotMet,
+        "3 of Instinct MI250X, of which 2 are licensed",
+    );
     // Half a card is a card.
     let mut odd = licensed("Instinct MI250X", 2, 4 * 3_064);
     odd.hour(&[dies(1), dies(2)], &[dies(3)]);
@@ -244,8 +255,16 @@ fn a_card_that_only_the_bus_shows_counts_once_however_many_functions_it_has() {
     ] {
         let scene = |cards, tpp| on_the_bus(vendor, device, functions, model, cards, tpp);
         scene(cards, tpp).expect("CAP-02", Outcome::Met, &format!("{cards} of {model}"));
-        scene(cards, tpp).expect("CAP-01", Outcome::Met, &format!("add up to {} TPP", Grouped(tpp.into())));
-        scene(cards - 1, tpp).expect("CAP-02", Outcome::NotMet, &format!("{cards} of {model}, of which"));
+        scene(cards, tpp).expect(
+            "CAP-01",
+            Outcome::Met,
+            &format!("add up to {} TPP", Grouped(tpp.into())),
+        );
+        scene(cards - 1, tpp).expect(
+            "CAP-02",
+            Outcome::NotMet,
+            &format!("{cards} of {model}, of which"),
+        );
         scene(cards, tpp - 1).expect("CAP-01", Outcome::NotMet, "TPP by the catalogue");
     }
 }
@@ -265,5 +284,9 @@ fn a_sliced_card_is_one_card_whatever_instances_it_lists() {
     scene.expect("CAP-01", Outcome::Met, "add up to 63,328 TPP");
     scene.expect("CAP-02", Outcome::Met, "4 of H100 SXM5 80GB");
     let whole = Scene::honest().finding("TRN-01");
-    assert_eq!(scene.finding("TRN-01").measured, whole.measured, "a slice adds no capacity");
+    assert_eq!(
+        scene.finding("TRN-01").measured,
+        whole.measured,
+        "a slice adds no capacity"
+    );
 }

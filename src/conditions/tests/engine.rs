@@ -277,13 +277,21 @@ fn findings_rest_on_the_catalogue_that_the_licence_pins_or_tell_nothing() {
     }
     // What is found by other figures is no breach, and is kept for a person to read.
     let breach = other.with("licensed_tpp = 63_328", "licensed_tpp = 1");
-    breach.expect("CAP-01", Outcome::CannotTell, "by that catalogue, devices of class 3A090.a");
+    breach.expect(
+        "CAP-01",
+        Outcome::CannotTell,
+        "by that catalogue, devices of class 3A090.a",
+    );
 
     // By key and least serial: the carried one is signed by nobody.
     let key = SecretKey::generate(Algorithm::Ed25519, &Entropy::system()).unwrap();
     let text = include_str!("../../accelerator/catalogue.csv");
     let serial = embedded.version().serial;
-    let newer = text.replacen(&format!("serial {serial} "), &format!("serial {} ", serial + 1), 1);
+    let newer = text.replacen(
+        &format!("serial {serial} "),
+        &format!("serial {} ", serial + 1),
+        1,
+    );
     let envelope = dsse::sign(PAYLOAD_TYPE, newer.as_bytes(), &[&key]).unwrap();
     let signed = Catalogue::open(&envelope, &[key.public_key().clone()]).unwrap();
     let judged = |catalogue: &Catalogue, least: u64| {
@@ -292,7 +300,11 @@ fn findings_rest_on_the_catalogue_that_the_licence_pins_or_tell_nothing() {
         let licence = Licence::parse(&scene.licence).unwrap();
         let rules = RuleSet::carried(&licence.ruleset_id).unwrap();
         let found = evaluate(&licence, &rules, catalogue, &scene.facts(), scene.now);
-        found.into_iter().find(|f| f.condition == "CAP-01").unwrap().outcome
+        found
+            .into_iter()
+            .find(|f| f.condition == "CAP-01")
+            .unwrap()
+            .outcome
     };
     assert_eq!(judged(&signed, serial + 1), Outcome::Met);
     assert_eq!(judged(&signed, serial + 2), Outcome::CannotTell);

@@ -42,6 +42,10 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
     let public = format!("{key}.pub");
     let good = file("good.toml", &licence::for_site("harbour-1", &[]));
     let bad = file("bad.toml", "licence_id = 7\nserial = \"x\"\n");
+    let table = include_str!("../../src/accelerator/catalogue.csv");
+    let catalogue = file("catalogue.csv", table);
+    let formula = file("formula.csv", &table.replacen("names unverified", "=1+1", 1));
+    let huge = file("huge.csv", &" ".repeat((4 << 20) + 1));
     let here = verifier.state.display().to_string();
     let elsewhere = ["--state-dir", nowhere.as_str()];
     let rows: Vec<(&str, Vec<&str>, &str)> = vec![
@@ -72,6 +76,43 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
         ("licence sign", vec![&good, "--key", &public], "the public half"),
         ("licence explain", vec![&bad], "line 1"),
         ("licence load", vec![&good], "is not signed"),
+        (
+            "licence lint",
+            vec![&good, "--catalogue", &catalogue],
+            "no key is trusted to sign catalogues yet",
+        ),
+        (
+            "statement sign",
+            vec![&good, "--key", &key],
+            "is no document of a kind",
+        ),
+        (
+            "statement sign",
+            vec![&formula, "--key", &key],
+            "begins like a formula",
+        ),
+        (
+            "statement sign",
+            vec![&catalogue, "--key", &public],
+            "the public half",
+        ),
+        ("statement show", vec![&nowhere], "cannot be read"),
+        ("statement show", vec![&huge], "cannot be read"),
+        (
+            "serve",
+            vec!["--catalogue", &catalogue],
+            "no key is trusted to sign catalogues yet",
+        ),
+        (
+            "status",
+            vec!["--catalogue", &nowhere],
+            "no key is trusted to sign catalogues yet",
+        ),
+        (
+            "key trust",
+            vec![&public, "--as", "maker", "--for", "everything"],
+            "invalid value 'everything'",
+        ),
         ("evidence gpu", vec![&nowhere, "--chain", &good], "cannot be read"),
         ("evidence host", vec![&nowhere], "cannot be read"),
         (

@@ -48,7 +48,14 @@ async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_exp
             "{both}"
         );
     }
-    let site = verifier.status()["sites"][0].clone();
+    let status = verifier.status();
+    let used = members(&status["catalogue"]);
+    assert_eq!(
+        used,
+        explained("catalogue"),
+        "`status` (left) and docs/json.md (right)"
+    );
+    let site = status["sites"][0].clone();
     let pki = DevicePki::new();
     std::fs::write(beside("rim-root.pem"), pki.rim_root()).unwrap();
     std::fs::write(beside("driver.xml"), pki.rim("GH100", "580.65.06", 0..20)).unwrap();
@@ -58,6 +65,7 @@ async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_exp
     let added = members(&collateral(&["add", &rim]));
     let items = collateral(&["list"]);
     let exported = members(&collateral(&["export", &beside("carried.tar")]));
+    let catalogue = concat!(env!("CARGO_MANIFEST_DIR"), "/../src/accelerator/catalogue.csv");
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/licence.toml");
     for (verb, found) in [
         ("init", members(&printed(&["init", "--state-dir", &other]))),
@@ -70,6 +78,10 @@ async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_exp
         ),
         ("node list", members(&list)),
         ("node show", shown),
+        (
+            "statement show",
+            members(&printed(&["statement", "show", catalogue])),
+        ),
         ("licence lint", members(&printed(&["licence", "lint", example]))),
         ("evidence collateral add", added),
         ("evidence collateral export", exported),

@@ -3,6 +3,7 @@
 //! Decides: which exit status an outcome has. 0: done and everything holds; 1: done, and something does not hold or cannot be told; 2: could
 //! not be done, and why, in one line on standard error.
 
+use crate::catalogue::CatalogueInUseError;
 use crate::cause::with_causes;
 use crate::clock::{Clock, HostClock};
 use crate::collateral::{CollateralError, ExportError, RootError};
@@ -17,6 +18,7 @@ use crate::node::NodeCommand;
 use crate::owner::{self, ForeignError};
 use crate::recorder::{Act, RecordError, Writer};
 use crate::serve::{LedgerLock, ServeError, notify, serve};
+use crate::statement::{StatementCommand, statement};
 use crate::status::StatusCommand;
 use crate::store::{SqliteStore, Store, StoreError};
 use crate::token::TokenCommand;
@@ -80,6 +82,9 @@ enum Verb {
     /// Check, sign, explain and load licences.
     #[command(subcommand)]
     Licence(LicenceCommand),
+    /// Sign and show other documents, such as catalogues of accelerators.
+    #[command(subcommand)]
+    Statement(StatementCommand),
     /// Appraise what devices sign, from files: reports of GPUs and switches, their chains and manifests. Keep the manifests.
     #[command(subcommand)]
     Evidence(EvidenceCommand),
@@ -93,6 +98,7 @@ impl Verb {
         match self {
             Self::Evidence(command) => matches!(command, EvidenceCommand::Collateral(_)),
             Self::Licence(command) => matches!(command, LicenceCommand::Load { .. }),
+            Self::Statement(_) => false,
             Self::Key(command) => matches!(command, KeyCommand::Trust { .. }),
             Self::Init { .. } | Self::Serve | Self::Token(_) | Self::Node(_) | Self::Status(_) => true,
         }
@@ -231,9 +237,18 @@ pub enum CommandError {
     /// A document could not be signed.
     #[error("the document could not be signed")]
     Dsse(#[from] DsseError),
-    /// The catalogue that this build carries is damaged.
-    #[error("the catalogue of accelerators that this program carries is damaged; install it again")]
-    Catalogue(#[from] CatalogueError),
+    /// There is no catalogue to go by.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueInUseError),
+    /// A document is not what it should be.
+    #[error("{path} is no catalogue that can be used", path = path.display())]
+    Statement {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: CatalogueError,
+    },
     /// A loaded licence names a rule set that this build lacks.
     #[error(
         "licence {licence} applies rule set `{rules}`, which this version does not carry; install the version that does"
@@ -395,7 +410,8 @@ async fn perform(verb: Verb, config: Config, out: &mut dyn Write) -> Outcome {
         Verb::Licence(LicenceCommand::Load { file }) => {
             Session::open(config, clock).await?.load(&file, out).await
         }
-        Verb::Licence(command) => on_paper(command, &config.state_dir, out),
+        Verb::Licence(command) => on_paper(command, &config, out),
+        Verb::Statement(command) => statement(command, &config, out),
         Verb::Evidence(command) => evidence(command, &config, clock.now(), out),
         Verb::Status(command) => Session::open(config, clock).await?.status(command, out).await,
     }

@@ -118,6 +118,9 @@ keys! {
     /// How long the findings of all sites are left alone before they are looked at again, in seconds (300). Each that changed becomes a leaf of
     /// the ledger. An administrator's act and a new licence are looked at within seconds.
     findings_period_s: u64 = 300, "WEIGHBRIDGE_VERIFIER_FINDINGS_PERIOD_S", "SECONDS";
+    /// A signed catalogue of accelerators that takes the place of the one that this program carries (none), as `statement sign` makes it. It is
+    /// read again before each look at the findings. The signer's key needs `key trust --for catalogues`.
+    catalogue: Optional = Optional::default(), "WEIGHBRIDGE_VERIFIER_CATALOGUE", "FILE";
     /// A certificate in PEM whose key takes the place of NVIDIA's root of device chains (none). Results name its file.
     device_root: Optional = Optional::default(), "WEIGHBRIDGE_VERIFIER_DEVICE_ROOT", "FILE";
     /// A certificate in PEM whose key takes the place of NVIDIA's root of reference manifests (none). Results name its file.

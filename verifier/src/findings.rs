@@ -5,18 +5,18 @@
 //! pace, so that no report waits for it or costs more. Does not establish when something happened between two looks: a finding stands
 //! since it was first found.
 
+use crate::catalogue::{self, CatalogueInUseError};
 use crate::cause::with_causes;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::fleet::{Anchors, AnchorsError, Fleet, Licences, LoadError};
 use crate::recorder::{NewLeaf, RecordError, Recorder};
 use crate::store::{Change, FindingRow, Store, StoreError};
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use weighbridge::accelerator::{Catalogue, CatalogueError};
 use weighbridge::cbor;
 use weighbridge::conditions::{FindingAtSite, evaluate};
 use weighbridge::crypto;
@@ -41,9 +41,9 @@ pub(crate) enum FindingsError {
     /// The ledger did not take a finding.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// The catalogue is damaged.
-    #[error("the catalogue of accelerators that this program carries is damaged; install it again")]
-    Catalogue(#[from] CatalogueError),
+    /// There is no catalogue to go by.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueInUseError),
     /// The evaluation did not end.
     #[error("an evaluation ended in an odd way")]
     Evaluation(#[from] tokio::task::JoinError),
@@ -54,7 +54,7 @@ pub(crate) struct Findings {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) recorder: Recorder,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) state_dir: PathBuf,
+    pub(crate) config: Config,
 }
 
 impl Findings {
@@ -80,8 +80,8 @@ impl Findings {
     /// # Errors
     /// [`FindingsError`].
     pub(crate) async fn look(&self) -> Result<(), FindingsError> {
-        let catalogue = Arc::new(Catalogue::embedded()?);
-        let anchors = Anchors::read(&self.state_dir)?;
+        let catalogue = Arc::new(catalogue::in_use(&self.config)?);
+        let anchors = Anchors::read(&self.config.state_dir)?;
         let mut asked: BTreeMap<String, Vec<_>> = BTreeMap::new();
         for loaded in Licences::read(&*self.store, &anchors).await?.counting {
             let licence = Arc::new(loaded.licence);

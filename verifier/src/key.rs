@@ -3,7 +3,7 @@
 use crate::command::{CommandError, Format, Outcome, Session};
 use crate::fleet::Anchors;
 use crate::identity::{PRIVATE, PUBLIC, read_pem, write_new};
-use crate::recorder::{Act, ActKind};
+use crate::recorder::{Act, ActKind, KeyRole};
 use serde_json::json;
 use std::ffi::OsString;
 use std::io::Write;
@@ -23,21 +23,24 @@ pub enum KeyCommand {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Believe licences that a key signs. Only this verifier's administrator decides that.
+    /// Believe licences, or catalogues of accelerators, that a key signs. Only this verifier's administrator decides that.
     Trust {
         /// The public key, in PEM.
         file: PathBuf,
         /// Whose it is, in your words.
         #[arg(long = "as", value_name = "NAME")]
         name: String,
+        /// What it may sign.
+        #[arg(long = "for", value_enum, value_name = "KIND", default_value_t = KeyRole::Licences)]
+        role: KeyRole,
     },
-    /// Believe licences that a key signs no longer; those that nobody else signed stop counting.
+    /// Believe what a key signs no longer; licences that nobody else signed stop counting.
     Revoke {
         /// The key's identity, as `key list` shows it.
         #[arg(value_name = "ID", value_parser = Digest::parse)]
         key: Digest,
     },
-    /// List the keys whose licences are believed.
+    /// List the keys whose licences and catalogues are believed.
     List {
         /// For people, or for machines.
         #[arg(long, value_enum, default_value_t)]
@@ -82,31 +85,46 @@ impl Session {
     /// # Errors
     /// [`CommandError`].
     pub async fn trust(&self, name: &str, key: &PublicKey) -> Result<(), CommandError> {
-        self.anchor(ActKind::Trust, key.id(), name).await?;
-        Anchors::change(&self.config.state_dir, |a| a.trust(name, key))?;
+        self.trust_for(KeyRole::Licences, name, key).await
+    }
+
+    /// Believes documents of one kind that a key signs. The ledger says so before the anchors do.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn trust_for(&self, role: KeyRole, name: &str, key: &PublicKey) -> Result<(), CommandError> {
+        self.anchor(ActKind::Trust, key.id(), name, Some(role)).await?;
+        Anchors::change(&self.config.state_dir, |a| a.trust_for(role, name, key))?;
         Ok(())
     }
 
-    /// Believes them no longer; returns the name under which the key was trusted.
+    /// Believes whatever it signs no longer; returns the name under which the key was trusted.
     ///
     /// # Errors
     /// [`CommandError`].
     pub async fn distrust(&self, key: Digest) -> Result<String, CommandError> {
         let anchors = Anchors::read(&self.config.state_dir)?;
-        let Some(name) = anchors.name_of(&key) else {
+        let Some(name) = anchors.name_in_any_role(&key) else {
             return Err(CommandError::Refused {
                 why: format!(
                     "key {key} is not trusted; `weighbridge-verifier key list` shows those that are"
                 ),
             });
         };
-        self.anchor(ActKind::Distrust, key, name).await?;
+        self.anchor(ActKind::Distrust, key, name, None).await?;
         Anchors::change(&self.config.state_dir, |a| drop(a.distrust(&key)))?;
         Ok(name.to_owned())
     }
 
-    async fn anchor(&self, kind: ActKind, key: Digest, name: &str) -> Result<(), CommandError> {
+    async fn anchor(
+        &self,
+        kind: ActKind,
+        key: Digest,
+        name: &str,
+        role: Option<KeyRole>,
+    ) -> Result<(), CommandError> {
         let mut act = Act::new(kind, self.clock.now());
+        act.role = role;
         act.key = Some(key);
         act.issuer = Some(name.to_owned());
         match self.carry_out(&act).await {
@@ -120,39 +138,40 @@ impl Session {
 
     pub(crate) async fn key(&self, command: KeyCommand, out: &mut dyn Write) -> Outcome {
         match command {
-            KeyCommand::Trust { file, name } => {
+            KeyCommand::Trust { file, name, role } => {
                 let public = read_public(&file)?;
-                self.trust(&name, &public).await?;
+                self.trust_for(role, &name, &public).await?;
                 let id = public.id();
-                writeln!(out, "licences signed by {name} with key {id} are believed")?;
+                writeln!(out, "{role} signed by {name} with key {id} are believed")?;
             }
             KeyCommand::Revoke { key } => {
                 let name = self.distrust(key).await?;
                 writeln!(
                     out,
-                    "licences signed by {name} with key {key} are believed no longer"
+                    "documents signed by {name} with key {key} are believed no longer"
                 )?;
             }
             KeyCommand::List { format } => {
                 let anchors = Anchors::read(&self.config.state_dir)?;
-                let keys = || {
-                    let issuers = anchors.issuers().iter();
-                    issuers.filter_map(|i| Some((i.public_key().ok()?.id(), i.name.as_str())))
+                let in_role = |role: KeyRole| {
+                    let trusted = anchors.trusted_for(role).iter();
+                    trusted.filter_map(move |i| Some((i.public_key().ok()?.id(), i.name.as_str(), role)))
                 };
+                let keys = || KeyRole::ALL.iter().flat_map(|role| in_role(*role));
                 match format {
                     Format::Json => {
                         let keys: Vec<_> = keys()
-                            .map(|(id, name)| json!({ "id": id, "name": name }))
+                            .map(|(id, name, role)| json!({ "id": id, "name": name, "role": role }))
                             .collect();
                         writeln!(out, "{:#}", json!({ "keys": keys }))?;
                     }
-                    Format::Text if anchors.issuers().is_empty() => writeln!(
+                    Format::Text if keys().next().is_none() => writeln!(
                         out,
                         "no key is trusted yet: `weighbridge-verifier key trust FILE --as NAME` adds one"
                     )?,
                     Format::Text => {
-                        for (id, name) in keys() {
-                            writeln!(out, "{id} {name}")?;
+                        for (id, name, role) in keys() {
+                            writeln!(out, "{id} {role:<10} {name}")?;
                         }
                     }
                 }

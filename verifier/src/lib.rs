@@ -21,6 +21,7 @@ pub mod owner;
 pub mod store;
 pub mod recorder;
 pub mod fleet;
+pub mod catalogue;
 mod appraiser;
 pub mod intake;
 pub mod enrolment;
@@ -35,6 +36,7 @@ pub mod token;
 pub mod node;
 pub mod key;
 pub mod licence;
+pub mod statement;
 pub mod status;
 pub mod evidence;
 

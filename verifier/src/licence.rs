@@ -1,6 +1,8 @@
 //! `licence`: finds mistakes in a licence, signs it, says what it says, and loads it.
 
+use crate::catalogue;
 use crate::command::{CommandError, Format, Outcome, Session};
+use crate::config::Config;
 use crate::fleet::{Anchors, Licences, LoadError, LoadedLicence};
 use crate::key::secret;
 use crate::recorder::{Act, ActKind};
@@ -50,12 +52,16 @@ pub enum LicenceCommand {
 }
 
 /// The verbs that need no verifier. Where there is one, a signature is checked against the keys that it trusts.
-pub(crate) fn on_paper(command: LicenceCommand, state_dir: &Path, out: &mut dyn Write) -> Outcome {
+pub(crate) fn on_paper(command: LicenceCommand, config: &Config, out: &mut dyn Write) -> Outcome {
+    let state_dir = &config.state_dir;
     match command {
-        LicenceCommand::Lint { file, format } => lint(&Paper::read(&file, state_dir)?, format, out),
+        LicenceCommand::Lint { file, format } => {
+            let catalogue = catalogue::in_use(config)?;
+            lint(&Paper::read(&file, state_dir)?, &catalogue, format, out)
+        }
         LicenceCommand::Explain { file } => explain(&Paper::read(&file, state_dir)?, out),
         LicenceCommand::Sign { file, keys } => {
-            sign(&file, &keys, out)?;
+            sign(&file, &keys, &catalogue::in_use(config)?, out)?;
             Ok(true)
         }
         LicenceCommand::Load { .. } => Ok(false),
@@ -127,8 +133,8 @@ fn explain(paper: &Paper, out: &mut dyn Write) -> Outcome {
     Ok(paper.is_sure())
 }
 
-fn lint(paper: &Paper, format: Format, out: &mut dyn Write) -> Outcome {
-    let parsed = careful(&paper.text)?;
+fn lint(paper: &Paper, catalogue: &Catalogue, format: Format, out: &mut dyn Write) -> Outcome {
+    let parsed = careful(&paper.text, catalogue);
     let unknown = parsed
         .as_ref()
         .ok()
@@ -179,19 +185,24 @@ fn unknown_rules(licence: &Licence) -> String {
     )
 }
 
-/// Reads a licence whose names must be those of this version: one misspelt would bind nothing, or convict the innocent.
-fn careful(text: &str) -> Result<Result<Licence, Mistakes>, CommandError> {
+/// Reads a licence whose names must be those of this version and of the catalogue in use: one misspelt would bind nothing, or convict the innocent.
+fn careful(text: &str, catalogue: &Catalogue) -> Result<Licence, Mistakes> {
     let names = Names::Known {
-        catalogue: &Catalogue::embedded()?,
+        catalogue,
         conditions: PUBLISHED,
     };
-    Ok(Licence::parse_with(text, names))
+    Licence::parse_with(text, names)
 }
 
 /// Signs the file's exact bytes; a licence with mistakes is not signed.
-fn sign(file: &Path, keys: &[PathBuf], out: &mut dyn Write) -> Result<(), CommandError> {
+fn sign(
+    file: &Path,
+    keys: &[PathBuf],
+    catalogue: &Catalogue,
+    out: &mut dyn Write,
+) -> Result<(), CommandError> {
     let text = read(file)?;
-    let licence = careful(&text)??;
+    let licence = careful(&text, catalogue)?;
     let keys = keys.iter().map(|k| secret(k)).collect::<Result<Vec<_>, _>>()?;
     let signers: Vec<&dyn Signer> = keys.iter().map(|k| -> &dyn Signer { k }).collect();
     let envelope = dsse::sign(PAYLOAD_TYPE, text.as_bytes(), &signers)?;
@@ -219,7 +230,7 @@ impl Session {
         let (anchors, held) = Licences::anchored(&*self.store, state_dir).await?;
         let now = self.clock.now();
         let (text, _) = anchors.verify(envelope)?;
-        careful(&text)?.map_err(LoadError::Mistakes)?;
+        careful(&text, &catalogue::in_use(&self.config)?).map_err(LoadError::Mistakes)?;
         let loaded = LoadedLicence::open(envelope, &anchors, now)?;
         let licence = &loaded.licence;
         if RuleSet::carried(&licence.ruleset_id).is_none() {
@@ -279,7 +290,7 @@ impl Session {
 }
 
 /// An envelope is a JSON object, and no TOML starts like one.
-fn is_envelope(text: &str) -> bool {
+pub(crate) fn is_envelope(text: &str) -> bool {
     text.trim_start().starts_with('{')
 }
 
@@ -309,7 +320,13 @@ mod tests {
 
     fn lint_of(text: &str) -> (bool, Value) {
         let mut out = Vec::new();
-        let clean = lint(&toml(text), Format::Json, &mut out).unwrap();
+        let clean = lint(
+            &toml(text),
+            &Catalogue::embedded().unwrap(),
+            Format::Json,
+            &mut out,
+        )
+        .unwrap();
         (clean, serde_json::from_slice(&out).unwrap())
     }
 
@@ -332,7 +349,15 @@ mod tests {
         assert!(!clean);
         assert_eq!(found["licence"], Value::Null);
         let mut text = Vec::new();
-        assert!(!lint(&toml("licence_id = 7\n"), Format::Text, &mut text).unwrap());
+        assert!(
+            !lint(
+                &toml("licence_id = 7\n"),
+                &Catalogue::embedded().unwrap(),
+                Format::Text,
+                &mut text
+            )
+            .unwrap()
+        );
         let text = String::from_utf8(text).unwrap();
         assert_eq!(found["mistakes"].as_array().unwrap().len(), text.lines().count());
         let first = &found["mistakes"][0];
@@ -352,6 +377,10 @@ mod tests {
         let altered = envelope.replace(&payload(example), &payload(&mallory));
         assert_ne!(envelope, altered);
         let file = state.join("licence.toml.dsse");
+        let config = Config {
+            state_dir: state.to_owned(),
+            ..Config::default()
+        };
         let said = |text: &str, lint: bool| {
             std::fs::write(&file, text).unwrap();
             let (file, format) = (file.clone(), Format::Text);
@@ -361,7 +390,7 @@ mod tests {
                 LicenceCommand::Explain { file }
             };
             let mut out = Vec::new();
-            on_paper(command, state, &mut out).map(|holds| (holds, String::from_utf8(out).unwrap()))
+            on_paper(command, &config, &mut out).map(|holds| (holds, String::from_utf8(out).unwrap()))
         };
 
         for lint in [true, false] {

@@ -2,6 +2,7 @@
 
 use crate::api::{self, Acceptor, ServerCertificate};
 use crate::appraiser::{Appraiser, Rounds};
+use crate::catalogue::{self, CatalogueInUseError};
 use crate::cause::with_causes;
 use crate::clock::Clock;
 use crate::collateral::{Cache, CollateralError, RootError, Roots};
@@ -52,6 +53,9 @@ pub enum ServeError {
     /// What is kept to appraise devices with cannot be used.
     #[error(transparent)]
     Collateral(#[from] CollateralError),
+    /// There is no catalogue to go by.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueInUseError),
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -151,6 +155,9 @@ pub async fn serve(
     let entropy = Entropy::system();
     let identity = Arc::new(Identity::open(&config.state_dir, &entropy)?);
     let roots = Roots::read(&config)?;
+    // Better not to begin than to be found later to have recorded no findings.
+    let catalogue = catalogue::in_use(&config)?;
+    tracing::info!(serial = catalogue.version().serial, sha256 = %catalogue.digest(), signed = !catalogue.signers().is_empty(), "the catalogue of accelerators");
     let collateral = Arc::new(collateral(&config, &roots)?);
     let lock = LedgerLock::wait(&config.state_dir).await?;
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.database()).await?);
@@ -228,7 +235,7 @@ pub async fn serve(
         store: Arc::clone(&store),
         recorder: recorder.clone(),
         clock: Arc::clone(&clock),
-        state_dir: config.state_dir.clone(),
+        config: config.clone(),
     };
     let finding_period = Duration::from_secs(config.findings_period_s.max(1));
     let enrolment = Arc::new(Enrolment {

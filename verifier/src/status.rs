@@ -3,16 +3,18 @@
 //! Decides: nothing; the core's conditions do. It reads the same database as a verifier that serves, and changes nothing. With `--at` the
 //! answer depends on files alone.
 
+use crate::catalogue;
 use crate::command::{CommandError, Format, Outcome, Session};
 use crate::fleet::{Anchors, Licences, sites};
+use crate::recorder::KeyRole;
 use crate::store::FindingRow;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Arc;
-use weighbridge::accelerator::Catalogue;
 use weighbridge::appraisal::SiteFacts;
 use weighbridge::conditions::{Finding, Outcome as Verdict, Overview, REGISTRY, evaluate, overview};
+use weighbridge::id::Digest;
 use weighbridge::licence::Licence;
 use weighbridge::rules::RuleSet;
 use weighbridge::time::UnixSeconds;
@@ -69,11 +71,26 @@ pub struct Standing {
     pub since: Option<UnixSeconds>,
 }
 
+/// A catalogue of accelerators, as far as it must be named.
+#[derive(Clone, Debug, Serialize)]
+pub struct CatalogueUsed {
+    /// Its serial.
+    pub serial: u64,
+    /// The day on which its facts were last looked at.
+    pub dated: String,
+    /// SHA-256 of its bytes.
+    pub sha256: Digest,
+    /// Who signed it, by the names under which their keys are trusted; none signed the one that the program carries.
+    pub signed_by: Vec<String>,
+}
+
 /// The status of all sites.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
     /// Site by site.
     pub sites: Vec<SiteStatus>,
+    /// The catalogue of accelerators that the findings rest on.
+    pub catalogue: CatalogueUsed,
     /// Why loaded licences do not count, in sentences.
     pub passed_over: Vec<String>,
 }
@@ -85,7 +102,7 @@ impl Session {
     /// [`CommandError`].
     pub async fn evaluate(&self, now: UnixSeconds) -> Result<Status, CommandError> {
         let anchors = Anchors::read(&self.config.state_dir)?;
-        let catalogue = Catalogue::embedded()?;
+        let catalogue = catalogue::in_use(&self.config)?;
         let mut facts = sites(&*self.store).await?;
         let recorded = self.store.findings().await?;
         let mut out = Vec::new();
@@ -145,8 +162,16 @@ impl Session {
             });
         }
         out.sort_by(|a, b| (&a.site, &a.licence).cmp(&(&b.site, &b.licence)));
+        let signers = catalogue.signers().iter();
+        let names = signers.filter_map(|k| anchors.name_for(KeyRole::Catalogues, k));
         Ok(Status {
             sites: out,
+            catalogue: CatalogueUsed {
+                serial: catalogue.version().serial,
+                dated: catalogue.version().day(),
+                sha256: catalogue.digest(),
+                signed_by: names.map(str::to_owned).collect(),
+            },
             passed_over,
         })
     }
@@ -321,6 +346,7 @@ fn explain(finding: &Finding, out: &mut dyn Write) -> std::io::Result<()> {
         }
     }
     line("message", finding.message_id.clone())?;
+    line("rests on", finding.catalogue.clone())?;
     line("severity", finding.severity.to_string())?;
     line("source", finding.citation.clone())
 }

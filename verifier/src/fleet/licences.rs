@@ -5,7 +5,7 @@
 //! issuer is no longer trusted, that a newer serial replaces, or whose id belongs to another issuer, does not count.
 
 use crate::cause::with_causes;
-use crate::recorder::Act;
+use crate::recorder::{Act, KeyRole};
 use crate::store::{Store, StoreError};
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
@@ -70,7 +70,7 @@ pub enum AnchorsError {
     Encode(#[from] toml::ser::Error),
 }
 
-/// A key that may sign licences.
+/// A key that may sign licences, or catalogues of accelerators.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Issuer {
@@ -96,6 +96,9 @@ struct Newest {
 pub struct Anchors {
     #[serde(default, rename = "issuer")]
     issuers: Vec<Issuer>,
+    /// Who may sign catalogues of accelerators. Whose licences are believed may not do so for that.
+    #[serde(default, rename = "catalogue")]
+    catalogues: Vec<Issuer>,
     #[serde(default)]
     newest: Vec<Newest>,
 }
@@ -121,7 +124,7 @@ impl Anchors {
             path: path.clone(),
             source: Box::new(source),
         })?;
-        for issuer in &anchors.issuers {
+        for issuer in anchors.issuers.iter().chain(&anchors.catalogues) {
             issuer.public_key().map_err(|source| AnchorsError::Key {
                 path: path.clone(),
                 name: issuer.name.clone(),
@@ -137,7 +140,7 @@ impl Anchors {
     /// [`AnchorsError`].
     pub fn write(&self, state_dir: &Path) -> Result<(), AnchorsError> {
         let text = format!(
-            "# Whose licences this verifier believes. `weighbridge-verifier key trust` adds an issuer, `key revoke` removes one.\n\n{}",
+            "# Whose licences and catalogues this verifier believes. `weighbridge-verifier key trust` adds a key, `key revoke` removes one.\n\n{}",
             toml::to_string(self)?
         );
         let (path, draft) = (state_dir.join(FILE), state_dir.join("anchors.toml.new"));
@@ -165,9 +168,24 @@ impl Anchors {
         Ok(anchors)
     }
 
-    /// Trusts a key under a name. The same key again changes its name, and its licences are then those of the new name.
+    /// Trusts a key, under a name, to sign documents of one kind.
+    pub fn trust_for(&mut self, role: KeyRole, name: &str, key: &PublicKey) {
+        match role {
+            KeyRole::Licences => self.trust(name, key),
+            KeyRole::Catalogues => {
+                self.catalogues.retain(|i| !i.is_key(&key.id()));
+                self.catalogues.push(Issuer {
+                    name: name.to_owned(),
+                    key: BASE64.encode(key.spki()),
+                });
+            }
+        }
+    }
+
+    /// Trusts a key under a name to sign licences. The same key again changes its name, and its licences are then those of the new name.
     pub fn trust(&mut self, name: &str, key: &PublicKey) {
-        let former = self.distrust(&key.id());
+        let former = self.name_of(&key.id()).map(str::to_owned);
+        self.issuers.retain(|i| !i.is_key(&key.id()));
         self.issuers.push(Issuer {
             name: name.to_owned(),
             key: BASE64.encode(key.spki()),
@@ -178,12 +196,41 @@ impl Anchors {
         }
     }
 
-    /// Trusts a key no longer; returns the name under which it was trusted.
+    /// Trusts a key no longer, whatever it was trusted with; returns the name under which it was trusted.
     pub fn distrust(&mut self, key: &Digest) -> Option<String> {
-        let name = self.name_of(key).map(str::to_owned);
-        self.issuers
-            .retain(|i| i.public_key().map_or(true, |k| k.id() != *key));
+        let name = self.name_in_any_role(key).map(str::to_owned);
+        self.issuers.retain(|i| !i.is_key(key));
+        self.catalogues.retain(|i| !i.is_key(key));
         name
+    }
+
+    /// Those whose keys are trusted with documents of one kind.
+    #[must_use]
+    pub fn trusted_for(&self, role: KeyRole) -> &[Issuer] {
+        match role {
+            KeyRole::Licences => &self.issuers,
+            KeyRole::Catalogues => &self.catalogues,
+        }
+    }
+
+    /// Their keys.
+    #[must_use]
+    pub fn keys_for(&self, role: KeyRole) -> Vec<PublicKey> {
+        let trusted = self.trusted_for(role).iter();
+        trusted.filter_map(|i| i.public_key().ok()).collect()
+    }
+
+    /// The name under which a key is trusted with documents of one kind.
+    #[must_use]
+    pub fn name_for(&self, role: KeyRole, key: &Digest) -> Option<&str> {
+        let found = self.trusted_for(role).iter().find(|i| i.is_key(key));
+        found.map(|i| i.name.as_str())
+    }
+
+    /// The name under which a key is trusted with anything.
+    #[must_use]
+    pub fn name_in_any_role(&self, key: &Digest) -> Option<&str> {
+        KeyRole::ALL.iter().find_map(|role| self.name_for(*role, key))
     }
 
     /// Remembers the serial of a licence, and whose it is.
@@ -224,7 +271,7 @@ impl Anchors {
     /// The keys of all issuers.
     #[must_use]
     pub fn keys(&self) -> Vec<PublicKey> {
-        self.issuers.iter().filter_map(|i| i.public_key().ok()).collect()
+        self.keys_for(KeyRole::Licences)
     }
 
     /// The text of a signed licence, and the names of the trusted issuers who signed exactly it.
@@ -241,17 +288,18 @@ impl Anchors {
         Ok((text.to_owned(), names.map(str::to_owned).collect()))
     }
 
-    /// The name under which a key is trusted.
+    /// The name under which a key is trusted to sign licences.
     #[must_use]
     pub fn name_of(&self, key: &Digest) -> Option<&str> {
-        self.issuers
-            .iter()
-            .find(|i| i.public_key().is_ok_and(|k| k.id() == *key))
-            .map(|i| i.name.as_str())
+        self.name_for(KeyRole::Licences, key)
     }
 }
 
 impl Issuer {
+    fn is_key(&self, id: &Digest) -> bool {
+        self.public_key().is_ok_and(|k| k.id() == *id)
+    }
+
     /// Its key.
     ///
     /// # Errors

@@ -22,12 +22,32 @@ weighbridge::code! {
         Revoke = 3 => "revoke",
         /// A signed document was loaded.
         Document = 4 => "document",
-        /// A key was trusted to sign licences.
+        /// A key was trusted to sign documents.
         Trust = 5 => "trust",
         /// A key is trusted no longer.
         Distrust = 6 => "distrust",
         /// An enrolment token was revoked.
         RevokeToken = 7 => "revoke token",
+    }
+}
+
+weighbridge::code! {
+    /// What a trusted key may sign.
+    pub enum KeyRole {
+        /// Licences.
+        Licences = 0 => "licences",
+        /// Catalogues of accelerators.
+        Catalogues = 1 => "catalogues",
+    }
+}
+
+impl clap::ValueEnum for KeyRole {
+    fn value_variants<'a>() -> &'a [Self] {
+        Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(self.text()))
     }
 }
 
@@ -72,6 +92,8 @@ weighbridge::record! {
         8 => document: Option<Bytes>,
         /// The name under which an issuer's key is or was trusted.
         9 => issuer: Option<String>,
+        /// What a key is trusted to sign; licences where absent. A key that is trusted no longer loses all that it was trusted with.
+        10 => role: Option<KeyRole>,
     }
 }
 
@@ -90,6 +112,7 @@ impl Act {
             key: None,
             document: None,
             issuer: None,
+            role: None,
         }
     }
 }

@@ -30,7 +30,7 @@ async fn look(verifier: &Verifier) -> Vec<(HeldEntry, FindingAtSite)> {
         store: Arc::clone(&session.store),
         recorder,
         clock: verifier.clock(),
-        state_dir: session.config.state_dir.clone(),
+        config: session.config.clone(),
     };
     findings.look().await.unwrap();
     stop.cancel();

@@ -142,6 +142,17 @@ pub struct Settings {
         env = "WEIGHBRIDGE_AGENT_EVIDENCE_PERIOD_H"
     )]
     pub evidence_period_h: Option<u32>,
+    /// Signed catalogue of accelerators to go by instead of the one that was built in; needs catalogue_key [default: none]
+    #[arg(long, global = true, value_name = "FILE", env = "WEIGHBRIDGE_AGENT_CATALOGUE")]
+    pub catalogue: Option<PathBuf>,
+    /// Public key, in PEM, of who signs the catalogue [default: none]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "WEIGHBRIDGE_AGENT_CATALOGUE_KEY"
+    )]
+    pub catalogue_key: Option<PathBuf>,
     /// Environment variables, by name, that the sampler's process inherits; no other reaches the driver's library [default: none; with an NVML library of your own, all but LD_* and GLIBC_*]
     #[arg(
         long,
@@ -175,6 +186,8 @@ impl Settings {
             burst_every_seconds: self.burst_every_seconds.or(below.burst_every_seconds),
             burst_seconds: self.burst_seconds.or(below.burst_seconds),
             evidence_period_h: self.evidence_period_h.or(below.evidence_period_h),
+            catalogue: self.catalogue.or(below.catalogue),
+            catalogue_key: self.catalogue_key.or(below.catalogue_key),
             sampler_environment: self.sampler_environment.or(below.sampler_environment),
             log: self.log.or(below.log),
             meters: self.meters.or(below.meters),
@@ -200,6 +213,8 @@ impl Settings {
             burst_every_seconds: root.optional("burst_every_seconds", seconds),
             burst_seconds: root.optional("burst_seconds", seconds),
             evidence_period_h: root.optional("evidence_period_h", number),
+            catalogue: root.optional("catalogue", place),
+            catalogue_key: root.optional("catalogue_key", place),
             sampler_environment: root.optional("sampler_environment", |f| f.list(Field::text)),
             log: root.optional("log", Field::text),
             meters: Some(root.tables("meter", meters::read)).filter(|found| !found.is_empty()),
@@ -330,6 +345,10 @@ pub struct Config {
     pub burst_seconds: u32,
     /// Time from one round of evidence to the next, in hours; 0 for none but after a start and when one is drawn.
     pub evidence_period_h: u32,
+    /// Signed catalogue of accelerators, where it is not the one that was built in.
+    pub catalogue: Option<PathBuf>,
+    /// Public key of who signs it.
+    pub catalogue_key: Option<PathBuf>,
     /// Names of the environment variables that the sampler inherits.
     pub sampler_environment: Option<Vec<String>>,
     /// Log filter.
@@ -437,6 +456,8 @@ impl Config {
             burst_every_seconds: settings.burst_every_seconds.unwrap_or(600),
             burst_seconds: settings.burst_seconds.unwrap_or(60),
             evidence_period_h: hours,
+            catalogue: settings.catalogue,
+            catalogue_key: settings.catalogue_key,
             sampler_environment: settings.sampler_environment,
             log: settings.log.unwrap_or_else(|| "info".to_owned()),
             meters: settings.meters.unwrap_or_default(),
@@ -494,7 +515,7 @@ mod tests {
     fn every_setting_is_a_key_of_the_file_and_the_packaged_file_shows_it() {
         let packaged = include_str!("../../packaging/agent.toml");
         let known = variables();
-        assert_eq!(known.len(), 14);
+        assert_eq!(known.len(), 16);
         for name in known {
             let key = name.strip_prefix(PREFIX).unwrap().to_lowercase();
             if key == "config" {

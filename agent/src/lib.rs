@@ -10,6 +10,7 @@
 )]
 
 pub mod binding;
+pub mod catalogue;
 pub mod cli;
 pub mod clock;
 pub mod config;

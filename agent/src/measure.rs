@@ -2,6 +2,7 @@
 //!
 //! Decides: nothing that a report would not; the meter is the same. Does not establish anything for anyone else: what is printed is not signed.
 
+use crate::catalogue::{self, CatalogueInUseError};
 use crate::cli::{Outcome, runtime, say};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -14,7 +15,7 @@ use serde_json::{Map, Number, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
-use weighbridge::accelerator::{Catalogue, CatalogueError};
+use weighbridge::accelerator::Catalogue;
 use weighbridge::accounting::{Compute, Contradiction, Peak, PipeCompute, Precision, operations};
 use weighbridge::crypto::{Entropy, KeyError};
 use weighbridge::id::{ChainId, DeviceUuid, ParseIdError};
@@ -88,9 +89,9 @@ pub enum MeasureError {
     /// The report is not here.
     #[error("this node holds no report with number {0} of that chain")]
     NoReport(u64),
-    /// The catalogue that was built in.
-    #[error("the catalogue of accelerators that was built in is damaged; reinstall the agent")]
-    Catalogue(#[from] CatalogueError),
+    /// There is no catalogue to go by.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueInUseError),
     /// The rules that were built in.
     #[error("the workload rules that were built in are damaged; reinstall the agent")]
     Rules(#[from] RulesError),
@@ -171,8 +172,9 @@ fn show(config: &Config, arguments: &Arguments, sequence: u64) -> Result<(), Mea
 
 async fn windows(config: &Config, arguments: &Arguments) -> Result<(), MeasureError> {
     let clock = Arc::new(SystemClock);
+    let catalogue = catalogue::in_use(config)?;
     let (supervisor, mut events) = Supervisor::start(config.supervisor()?, clock);
-    let done = print_windows(&mut events, arguments).await;
+    let done = print_windows(&mut events, arguments, &catalogue).await;
     drop(events);
     supervisor.shutdown().await;
     done
@@ -181,6 +183,7 @@ async fn windows(config: &Config, arguments: &Arguments) -> Result<(), MeasureEr
 async fn print_windows(
     events: &mut Receiver<SamplerEvent>,
     arguments: &Arguments,
+    catalogue: &Catalogue,
 ) -> Result<(), MeasureError> {
     let clock = SystemClock;
     let entropy = Entropy::system();
@@ -220,7 +223,7 @@ async fn print_windows(
                         if found.devices.is_empty() {
                             return Err(MeasureError::NoDevice { why });
                         }
-                        let mut begun = Bench::new(found, tick.at, length, now(&clock).wall, entropy.clone())?;
+                        let mut begun = Bench::new(found, catalogue.clone(), tick.at, length, now(&clock).wall, entropy.clone())?;
                         begun.declared = arguments.precision;
                         begun.meter.push_tick(&tick);
                         bench = Some(begun);
@@ -295,12 +298,12 @@ struct Bench {
 impl Bench {
     fn new(
         inventory: &Inventory,
+        catalogue: Catalogue,
         start: BootNanos,
         window_ns: u64,
         wall: UnixSeconds,
         entropy: Entropy,
     ) -> Result<Self, MeasureError> {
-        let catalogue = Catalogue::embedded()?;
         let rules = Rules::embedded()?;
         let up = i64::try_from(start.0.checked_div(SECOND).unwrap_or(0)).unwrap_or(0);
         let settings = MeterSettings {

@@ -1,5 +1,6 @@
 //! `preview`: a report as it leaves this node, in JSON: every field, and no other.
 
+use crate::catalogue::{self, CatalogueInUseError};
 use crate::cli::{Outcome, runtime, say};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -36,6 +37,9 @@ pub struct Arguments {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PreviewError {
+    /// The catalogue.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueInUseError),
     /// The running agent.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -145,7 +149,9 @@ async fn measured(config: &Config, time: Duration) -> Result<Vec<u8>, PreviewErr
     let clock = SystemClock;
     let spool = Arc::new(Spool::in_memory(&entropy)?);
     let facts = host::facts()?;
-    let mut reporter = Reporter::new(Arc::clone(&spool), key, identity, facts, &entropy, now(&clock))?;
+    let catalogue = catalogue::in_use(config)?;
+    let spool_too = Arc::clone(&spool);
+    let mut reporter = Reporter::new(spool_too, key, identity, facts, catalogue, &entropy, now(&clock))?;
     reporter.set_meters(&config.meters);
     let shared: Arc<dyn Clock> = Arc::new(clock);
     let mut meters = Meters::start(&config.meters, &shared, &entropy);

@@ -13,6 +13,7 @@ use crate::chance::Chance;
 use crate::process::replay_library;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use weighbridge::accelerator::Catalogue;
 use weighbridge::crypto::Entropy;
 use weighbridge::id::{BootId, Digest, NodeId, VerifierId};
 use weighbridge::report::{ClockSource, Leaf, OpenedReport, VerifiedReport};
@@ -185,7 +186,16 @@ impl Played {
             agent_digest: Digest([8; 32]),
         };
         let now = now(&machine.clock);
-        let reporter = Reporter::new(spool.clone(), key.clone(), identity, facts, &entropy, now).unwrap();
+        let reporter = Reporter::new(
+            spool.clone(),
+            key.clone(),
+            identity,
+            facts,
+            Catalogue::embedded().unwrap(),
+            &entropy,
+            now,
+        )
+        .unwrap();
         Self {
             sampler: machine.sampler(bursts),
             machine,

@@ -10,6 +10,7 @@ use super::devices::Devices;
 use super::reporter::{Identity, Now, Reporter, ReporterError};
 use super::rounds::Evidence;
 use crate::binding::{Collection, CollectorOptions, Rounds};
+use crate::catalogue::{self, CatalogueInUseError};
 use crate::clock::{Clock, SleepWatch, SystemClock};
 use crate::config::Config;
 use crate::delivery::{Backoff, Courier};
@@ -46,6 +47,9 @@ const ENROLMENT_POLL: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
+    /// The catalogue.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueInUseError),
     /// The state directory.
     #[error(transparent)]
     State(#[from] StateError),
@@ -75,6 +79,7 @@ pub enum RunError {
 /// [`RunError`] where it cannot begin.
 pub async fn run(config: &Config) -> Result<(), RunError> {
     let mut stop = Stop::new()?;
+    let catalogue = catalogue::in_use(config)?;
     let state = StateDir::open(&config.state_dir)?;
     let entropy = Entropy::system();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -100,6 +105,7 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
         key.clone(),
         identity,
         facts,
+        catalogue,
         &entropy,
         now(clock.as_ref()),
     )?;

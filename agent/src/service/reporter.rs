@@ -18,7 +18,7 @@ use crate::spool::{Life, Spool, SpoolError, Standing};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tracing::{error, info, warn};
-use weighbridge::accelerator::{Catalogue, CatalogueError};
+use weighbridge::accelerator::Catalogue;
 use weighbridge::crypto::{Entropy, KeyError};
 use weighbridge::id::{Digest, NodeId, VerifierId};
 use weighbridge::report::{
@@ -55,9 +55,6 @@ const MAX_UNSTORED: usize = 16;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReporterError {
-    /// The catalogue that was built in.
-    #[error("the catalogue of accelerators that was built in is damaged; reinstall the agent")]
-    Catalogue(#[from] CatalogueError),
     /// The rules that were built in.
     #[error("the workload rules that were built in are damaged; reinstall the agent")]
     Rules(#[from] RulesError),
@@ -141,10 +138,10 @@ impl Reporter {
         key: NodeKey,
         identity: Identity,
         facts: HostFacts,
+        catalogue: Catalogue,
         entropy: &Entropy,
         now: Now,
     ) -> Result<Self, ReporterError> {
-        let catalogue = Catalogue::embedded()?;
         let standing = spool.standing()?;
         let (before, starts) = spool.started(facts.boot_id, now.boot, now.wall)?;
         let before = before.filter(|life| life.boot == facts.boot_id);

@@ -1,5 +1,6 @@
 use super::*;
 use crate::keys::NodeKey;
+use weighbridge::accelerator::Catalogue;
 use weighbridge::id::{BootId, DeviceUuid, PciId};
 use weighbridge::report::{OpenedReport, VerifiedReport};
 use weighbridge::telemetry::{
@@ -55,6 +56,7 @@ impl Node {
             self.key.clone(),
             identity,
             facts,
+            Catalogue::embedded().unwrap(),
             &entropy,
             self.now(seconds),
         )

@@ -19,6 +19,8 @@
 mod agent_evidence;
 /// What machines read of the agent, against its document.
 mod agent_json;
+/// A catalogue of accelerators that is newer than the programs.
+mod catalogue;
 /// What the verifier keeps to appraise devices with.
 mod collateral;
 /// What fuzzing found, replayed without the fuzzer.

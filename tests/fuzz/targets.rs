@@ -5,6 +5,7 @@
 //! That a decoded value has exactly the bytes it was decoded from is [`cbor::decode_strict`]'s own last step, so a
 //! target only has to reach it.
 
+use weighbridge::accelerator::{Catalogue, Match};
 use weighbridge::cbor::{self, Wire};
 use weighbridge::crypto::jws::JwkSet;
 use weighbridge::crypto::{PublicKey, dsse};
@@ -33,6 +34,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("report", report),
     ("message", message),
     ("licence", licence),
+    ("catalogue", catalogue),
     ("dsse", dsse),
     ("checkpoint", checkpoint),
     ("spdm", spdm),
@@ -95,6 +97,31 @@ pub fn licence(bytes: &[u8]) {
     assert!(!said.is_empty());
     if let Err(mistakes) = RuleSet::parse(text) {
         assert!(!mistakes.to_string().is_empty());
+    }
+}
+
+/// A catalogue of accelerators. Whatever is read finds the same model twice, and no card is more than its devices.
+pub fn catalogue(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    if let Ok(catalogue) = Catalogue::open(text, &[]) {
+        unreachable!("nobody signed {}", catalogue.label());
+    }
+    let Ok(catalogue) = Catalogue::parse(text) else {
+        return;
+    };
+    assert_eq!(catalogue.digest(), weighbridge::crypto::sha256(bytes));
+    for model in catalogue.models() {
+        assert!(model.cards(u64::MAX) > 0 && model.device_tpp() <= model.tpp());
+        let _figures = (
+            model.density(),
+            model.export_class_now(),
+            model.bit_operations_per_clock(),
+        );
+        for id in &model.boards {
+            assert_ne!(catalogue.find(id, &model.name), Match::Unknown);
+        }
     }
 }
 

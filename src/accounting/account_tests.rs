@@ -2,7 +2,7 @@ use super::account::Account;
 use super::{Peak, UpperBound};
 use crate::accelerator::Catalogue;
 use crate::id::{DeviceUuid, PciId};
-use crate::telemetry::{AcceleratorIdentity, Activity, DeviceSample, Reading, Track, blank};
+use crate::telemetry::{AcceleratorIdentity, Activity, DeviceSample, MigInstance, Reading, Track, blank};
 use crate::time::{BootNanos, SECOND};
 use crate::unit::{MicroTppHours, Ppm};
 use proptest::prelude::*;
@@ -39,6 +39,31 @@ fn peak(device: u16) -> Peak {
     };
     let catalogue = Catalogue::embedded().unwrap();
     Peak::of(catalogue.find(&id, "").model().unwrap(), &identity(id)).unwrap()
+}
+
+#[test]
+fn the_devices_of_a_card_share_its_peak_and_slices_share_none() {
+    let catalogue = Catalogue::embedded().unwrap();
+    let of = |vendor, device, mig: Option<Vec<MigInstance>>| {
+        let id = PciId {
+            vendor,
+            device,
+            ..PciId::default()
+        };
+        let identity = AcceleratorIdentity { mig, ..identity(id) };
+        Peak::of(catalogue.find(&id, "").model().unwrap(), &identity).unwrap()
+    };
+    let hour = |peak: Peak| peak.over(3_600 * SECOND);
+    // Two devices of a card, for an hour, make what the card makes.
+    let die = of(0x1002, 0x7408, None);
+    assert_eq!(hour(die).plus(hour(die)), MicroTppHours(6_128_000_000));
+    // Two dies behind one function.
+    assert_eq!(hour(of(0x10de, 0x2901, None)), MicroTppHours(36_000_000_000));
+    let sliced = vec![MigInstance { slices: 1, count: 7 }];
+    assert_eq!(
+        hour(of(0x10de, 0x2330, Some(sliced))),
+        hour(of(0x10de, 0x2330, None))
+    );
 }
 
 fn activity(hmma: u32, imma: u32, dfma: u32) -> Activity {

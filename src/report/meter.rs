@@ -131,11 +131,8 @@ impl Meter {
         for identity in &inventory.devices {
             let known = self.devices.iter().position(|d| d.identity.uuid == identity.uuid);
             let place = known.unwrap_or(self.devices.len());
-            let peak = self
-                .catalogue
-                .find(&identity.pci, &identity.name)
-                .model()
-                .and_then(|m| Peak::of(m, identity));
+            let found = self.catalogue.find(&identity.pci, &identity.name);
+            let peak = Peak::found(&found, identity);
             if let Some(device) = self.devices.get_mut(place) {
                 device.identity = identity.clone();
                 device.peak = peak;

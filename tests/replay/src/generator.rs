@@ -94,6 +94,7 @@ impl Phase {
             temperature_c: (28.0 + 36.0 * heat) as u8 + (gpu % 4) as u8,
             utilisation_pct: self.utilisation_pct,
             memory_utilisation_pct: (self.rates.dram * 100.0) as u8,
+            ..Level::default()
         }
     }
 

@@ -22,6 +22,7 @@ mod exports;
 pub mod fault;
 pub mod generator;
 pub mod identity;
+pub mod pipes;
 pub mod play;
 mod pointer;
 pub mod profile;

@@ -11,12 +11,16 @@
 use crate::evidence::{Evidence, EvidenceError};
 use crate::fault;
 use crate::identity::{Identity, identities, mix};
+use crate::pipes::Pipes;
 use crate::profile::{MIG_INSTANCES, Profile};
 use crate::scenario::{Scenario, TraceSource};
 use crate::trace::{self, Level, Totals, TraceError, Track};
 
 /// NVML's clock event bit for an idle device.
 const IDLE: u16 = 0x1;
+
+/// Hertz in a megahertz.
+const HZ: f64 = 1e6;
 
 /// A scenario, ready to be played.
 #[derive(Debug)]
@@ -72,25 +76,88 @@ impl Play {
         {
             identity.pdi = attester.pdi();
         }
-        Ok(Self {
+        let mut play = Self {
             profile,
             identities,
             evidence,
-            tracks,
+            tracks: Vec::new(),
             fp64_share,
             scenario,
-        })
+        };
+        let mut tracks = tracks;
+        if play.scenario.gpm_counters && play.scenario.clock_series.is_empty() {
+            for track in &mut tracks {
+                track.count(|level| f64::from(play.sm_clock_mhz(level, 0.0)) * HZ, fp64_share);
+            }
+        }
+        play.tracks = tracks;
+        Ok(play)
     }
 
     /// What GPU `gpu` shows at `now_s`, and its integrals since the trace began.
     #[must_use]
     pub fn at(&self, gpu: u32, now_s: f64) -> (Level, Totals) {
-        // A recording of fewer GPUs than the scenario has is shared among them.
-        let place = usize::try_from(gpu).unwrap_or_default() % self.tracks.len().max(1);
-        self.tracks
-            .get(place)
+        self.track(gpu)
             .map(|track| track.at(now_s + self.scenario.trace_offset_s))
             .unwrap_or_default()
+    }
+
+    /// A recording of fewer GPUs than the scenario has is shared among them.
+    fn track(&self, gpu: u32) -> Option<&Track> {
+        let place = usize::try_from(gpu).unwrap_or_default() % self.tracks.len().max(1);
+        self.tracks.get(place)
+    }
+
+    /// For how many seconds each pipe of GPU `gpu` was busy since the trace began.
+    #[must_use]
+    pub fn busy(&self, gpu: u32, now_s: f64) -> Pipes {
+        self.track(gpu)
+            .map(|track| track.busy_at(now_s + self.scenario.trace_offset_s, self.fp64_share))
+            .unwrap_or_default()
+    }
+
+    /// Cycles of one multiprocessor of GPU `gpu` since its last reboot: those that passed, and those in which each pipe was
+    /// busy. They begin from zero when a fault resets the GPU.
+    #[must_use]
+    pub fn cycles(&self, gpu: u32, now_s: f64) -> Pipes {
+        let reached = self.counted(gpu, now_s);
+        match fault::last_reset(&self.scenario.faults, gpu, now_s) {
+            Some(reset_s) => reached.since(self.counted(gpu, reset_s)),
+            None => {
+                let seed = self.scenario.seed.unwrap_or_default();
+                let elapsed = 1e13 + (mix(seed, 6, gpu) % 100_000_000_000_000) as f64;
+                let since = reached.since(self.counted(gpu, 0.0));
+                since.plus(Pipes::busy(elapsed, elapsed * 0.5, elapsed * 0.2, [None; 7], 0.1))
+            }
+        }
+    }
+
+    /// Cycles since the trace began.
+    fn counted(&self, gpu: u32, now_s: f64) -> Pipes {
+        if self.scenario.clock_series.is_empty() {
+            let at_s = now_s + self.scenario.trace_offset_s;
+            return self
+                .track(gpu)
+                .map(|track| track.cycles_at(at_s))
+                .unwrap_or_default();
+        }
+        let series = &self.scenario.clock_series;
+        let ends = series
+            .iter()
+            .skip(1)
+            .map(|(at_s, _)| *at_s)
+            .chain([f64::INFINITY]);
+        let mut sum = Pipes::default();
+        let mut before = self.busy(gpu, 0.0);
+        for ((_, mhz), end) in series.iter().zip(ends) {
+            let reached = self.busy(gpu, end.min(now_s));
+            sum = sum.plus(reached.since(before).times(f64::from(*mhz) * HZ));
+            before = reached;
+            if end >= now_s {
+                break;
+            }
+        }
+        sum
     }
 
     /// The cumulative counters of GPU `gpu` as its driver would give them: they begin somewhere, grow, and begin from
@@ -114,15 +181,31 @@ impl Play {
         (reached.energy_mj - self.at(gpu, now_s - 1.0).1.energy_mj) as u32
     }
 
-    /// The SM clock in MHz while `level` holds.
+    /// The SM clock in MHz at `now_s`, while `level` holds: the scenario's, else the trace's own, else the profile's.
     #[must_use]
-    pub fn sm_clock_mhz(&self, level: Level) -> u32 {
-        let idle = level.clock_events & IDLE != 0;
-        self.scenario.sm_clock_mhz.unwrap_or(if idle {
-            self.profile.sm_idle_mhz
-        } else {
-            self.profile.sm_max_mhz
-        })
+    pub fn sm_clock_mhz(&self, level: Level, now_s: f64) -> u32 {
+        if let Some(fixed) = self.scenario.sm_clock_mhz {
+            return fixed;
+        }
+        let series = &self.scenario.clock_series;
+        let begun = series.partition_point(|(at_s, _)| *at_s <= now_s);
+        if let Some((_, mhz)) = series.get(begun.saturating_sub(1)) {
+            return *mhz;
+        }
+        match level.sm_clock_mhz {
+            0 if level.clock_events & IDLE != 0 => self.profile.sm_idle_mhz,
+            0 => self.profile.sm_max_mhz,
+            recorded => u32::from(recorded),
+        }
+    }
+
+    /// The memory clock in MHz while `level` holds.
+    #[must_use]
+    pub fn memory_clock_mhz(&self, level: Level) -> u32 {
+        match level.memory_clock_mhz {
+            0 => self.profile.memory_mhz,
+            recorded => u32::from(recorded),
+        }
     }
 
     /// The driver version that is reported.
@@ -132,12 +215,6 @@ impl Play {
             .driver_version
             .as_deref()
             .unwrap_or(self.profile.driver_version)
-    }
-
-    /// What share of its active time a multiprocessor spends in the double-precision pipe.
-    #[must_use]
-    pub fn fp64_share(&self) -> f64 {
-        self.fp64_share
     }
 
     /// MIG instances of each GPU.
@@ -199,6 +276,18 @@ mod tests {
         let plain = play("profile = 'H100'\ntrace = 'training'\nseed = 1");
         assert!((moved.counters(0, 0.0).energy_mj - plain.counters(0, 0.0).energy_mj).abs() < 1.0);
         assert_eq!(moved.at(0, 0.0).0, plain.at(0, 4.5).0);
+    }
+
+    #[test]
+    fn a_series_of_clocks_holds_from_entry_to_entry_and_its_cycles_are_the_integral() {
+        let play = play(
+            "profile = 'H100'\ntrace = 'burn'\ngpm_counters = true\nclock_series = [[0, 1000], [10, 1500]]",
+        );
+        let clock = |now_s| play.sm_clock_mhz(play.at(0, now_s).0, now_s);
+        assert_eq!((clock(0.0), clock(9.9), clock(10.0)), (1_000, 1_000, 1_500));
+        let passed = play.cycles(0, 14.0).since(play.cycles(0, 2.0));
+        assert!((passed.elapsed - 14e9).abs() < 1e3, "{passed:?}");
+        assert!((passed.hmma - 0.92 * 14e9).abs() < 1e3, "{passed:?}");
     }
 
     #[test]

@@ -20,6 +20,9 @@ const LONGEST_SCENARIO: u64 = 1 << 20;
 /// The most GPUs of one machine that the library plays.
 pub const MOST_GPUS: u32 = 16;
 
+/// The most entries of a series of clocks: an hour at one a second.
+const MOST_CLOCKS: usize = 3_600;
+
 /// A scenario as read: paths are resolved and the seed is filled in.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,8 +38,18 @@ pub struct Scenario {
     /// Seconds into the trace at which the play begins.
     #[serde(default)]
     pub trace_offset_s: f64,
-    /// The SM clock to report, in MHz. If absent, the profile's highest clock while busy and its idle clock otherwise.
+    /// The SM clock to report, in MHz. If absent, that of `clock_series`, else that of the recording, else the profile's
+    /// highest clock while busy and its idle clock otherwise.
     pub sm_clock_mhz: Option<u32>,
+    /// SM clocks over time: from so many seconds after the play began, so many MHz. The first holds before it, too.
+    #[serde(default)]
+    pub clock_series: Vec<(f64, u32)>,
+    /// Whether GPM's counters since the last reboot (metrics 248 to 260) are answered; most drivers refuse them.
+    #[serde(default)]
+    pub gpm_counters: bool,
+    /// Whether PCIe bytes (fields 197 and 198) are counted in 64 bits; most drivers have 32, which wrap.
+    #[serde(default)]
+    pub wide_pcie_counters: bool,
     /// How every serial number begins; it also changes the UUIDs.
     pub serial_prefix: Option<String>,
     /// From which UUIDs and serial numbers follow. If absent, it follows from the name of the scenario file, so that
@@ -199,6 +212,31 @@ impl Scenario {
                 "seconds, 0 or more".into(),
             );
         }
+        if self.clock_series.len() > MOST_CLOCKS {
+            return refuse(
+                "clock_series",
+                format!("{} entries long", self.clock_series.len()),
+                format!("at most {MOST_CLOCKS} entries"),
+            );
+        }
+        if self.sm_clock_mhz.is_some() && !self.clock_series.is_empty() {
+            return refuse(
+                "clock_series",
+                "there beside `sm_clock_mhz`".into(),
+                "one of the two".into(),
+            );
+        }
+        let mut before = -1.0;
+        for (at_s, mhz) in &self.clock_series {
+            if !at_s.is_finite() || *at_s <= before || *at_s < 0.0 || *mhz == 0 {
+                return refuse(
+                    "clock_series",
+                    format!("[{at_s}, {mhz}]"),
+                    "[seconds, MHz], later than the entry before, and a clock above 0".into(),
+                );
+            }
+            before = *at_s;
+        }
         if self
             .serial_prefix
             .as_ref()
@@ -293,6 +331,14 @@ mod tests {
             (
                 "profile = 'H100'\n[[fault]]\nat_s = 1\nkind = 'lost'\ngpu = 1",
                 "below 1",
+            ),
+            (
+                "profile = 'H100'\nclock_series = [[0, 1000], [0, 1100]]",
+                "later than the entry before",
+            ),
+            (
+                "profile = 'H100'\nsm_clock_mhz = 900\nclock_series = [[0, 1000]]",
+                "one of the two",
             ),
             (
                 "profile = 'H100'\n[evidence]\ndevices = 'here'\nmode = 'on'",

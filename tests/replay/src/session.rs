@@ -218,7 +218,14 @@ impl Gpu {
         let evidence = self.play().evidence.as_ref();
         evidence
             .and_then(|evidence| evidence.attesters.get(place))
-            .ok_or(nvml::nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED)
+            .ok_or_else(|| {
+                // Drivers of 580 say this, not that it is not supported, of a device that could sign.
+                if self.profile().confidential {
+                    nvml::nvmlReturn_enum_NVML_ERROR_UNKNOWN
+                } else {
+                    nvml::nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED
+                }
+            })
     }
 
     /// What the GPU shows now.

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
+use crate::pipes::{self, PIPES, Pipes, Told};
+
 /// The most rows of one recording, all GPUs together: ten days of eight GPUs at 1 Hz, or a day at 10 Hz.
 const MOST_ROWS: usize = 8_000_000;
 
@@ -28,6 +30,10 @@ pub struct Level {
     pub memory_mib: u32,
     /// Clock event reasons, as NVML's bits.
     pub clock_events: u16,
+    /// SM clock, MHz; zero where the trace does not tell it.
+    pub sm_clock_mhz: u16,
+    /// Memory clock, MHz; zero where the trace does not tell it.
+    pub memory_clock_mhz: u16,
     /// Temperature, degrees Celsius.
     pub temperature_c: u8,
     /// Share of time in which a kernel ran, percent.
@@ -115,32 +121,109 @@ struct Row {
 #[derive(Debug, Clone)]
 pub struct Track {
     rows: Vec<Row>,
+    /// Seconds of each pipe up to each row; none where the trace tells of no pipe.
+    pipes: Vec<[f64; PIPES]>,
+    /// Which pipes it tells of.
+    told: [bool; PIPES],
+    /// Cycles up to each row, once they were counted.
+    cycles: Vec<Pipes>,
+}
+
+/// Where a moment lies in a track: how often it was played, the row before, and the share of the way to the next.
+struct Place {
+    rounds: f64,
+    row: usize,
+    share: f64,
 }
 
 impl Track {
     /// What the GPU shows `at_s` seconds into the track, and its totals by then. The track repeats for ever.
     #[must_use]
     pub fn at(&self, at_s: f64) -> (Level, Totals) {
-        let (Some(first), Some(last)) = (self.rows.first(), self.rows.last()) else {
+        let Some(last) = self.rows.last() else {
             return (Level::default(), Totals::default());
         };
-        let length_s = f64::from(last.at_ms) / 1000.0;
-        let rounds = (at_s.max(0.0) / length_s).floor();
-        let within_ms = (at_s.max(0.0) - rounds * length_s) * 1000.0;
-        let next = self.rows.partition_point(|row| f64::from(row.at_ms) <= within_ms);
-        let row = self.rows.get(next.saturating_sub(1)).unwrap_or(first);
-        let reached = match self.rows.get(next) {
-            Some(following) => {
-                let share = (within_ms - f64::from(row.at_ms)) / f64::from(following.at_ms - row.at_ms);
-                row.totals
-                    .join(following.totals, |from, to| from + (to - from) * share)
-            }
+        let place = self.place(at_s);
+        let Some(row) = self.rows.get(place.row) else {
+            return (Level::default(), Totals::default());
+        };
+        let reached = match self.rows.get(place.row + 1) {
+            Some(following) => row
+                .totals
+                .join(following.totals, |from, to| from + (to - from) * place.share),
             None => row.totals,
         };
         (
             row.level,
-            reached.join(last.totals, |part, whole| part + rounds * whole),
+            reached.join(last.totals, |part, whole| part + place.rounds * whole),
         )
+    }
+
+    /// For how many seconds each pipe was busy by `at_s`. Where the trace does not tell of double precision, its share of
+    /// the multiprocessors' time is `fp64_share`.
+    #[must_use]
+    pub fn busy_at(&self, at_s: f64, fp64_share: f64) -> Pipes {
+        let (_, totals) = self.at(at_s);
+        let place = self.place(at_s);
+        let told: Told = match (self.pipes.get(place.row), self.pipes.last()) {
+            (Some(row), Some(last)) => {
+                let next = self.pipes.get(place.row + 1).unwrap_or(row);
+                let mut reached = [None; PIPES];
+                for ((((to, from), next), whole), told) in
+                    reached.iter_mut().zip(row).zip(next).zip(last).zip(self.told)
+                {
+                    *to = told.then_some(from + (next - from) * place.share + place.rounds * whole);
+                }
+                reached
+            }
+            _ => [None; PIPES],
+        };
+        Pipes::busy(at_s.max(0.0), totals.sm_s, totals.tensor_s, told, fp64_share)
+    }
+
+    /// Counts cycles of each pipe, the clock being `hz` while a level holds.
+    pub fn count(&mut self, hz: impl Fn(Level) -> f64, fp64_share: f64) {
+        let mut cycles = Vec::with_capacity(self.rows.len());
+        let mut sum = Pipes::default();
+        let mut before: Option<(Level, Pipes)> = None;
+        // The last row's moment is that of the first of the next round: it is looked at a hair before.
+        let end = self.length_s() * (1.0 - 1e-12);
+        for row in &self.rows {
+            let busy = self.busy_at((f64::from(row.at_ms) / 1000.0).min(end), fp64_share);
+            if let Some((level, earlier)) = before {
+                sum = sum.plus(busy.since(earlier).times(hz(level)));
+            }
+            cycles.push(sum);
+            before = Some((row.level, busy));
+        }
+        self.cycles = cycles;
+    }
+
+    /// Cycles of each pipe by `at_s`, if they were counted.
+    #[must_use]
+    pub fn cycles_at(&self, at_s: f64) -> Pipes {
+        let place = self.place(at_s);
+        let (Some(row), Some(last)) = (self.cycles.get(place.row), self.cycles.last()) else {
+            return Pipes::default();
+        };
+        let next = self.cycles.get(place.row + 1).unwrap_or(row);
+        row.join(*next, |from, to| from + (to - from) * place.share)
+            .join(*last, |part, whole| part + place.rounds * whole)
+    }
+
+    fn place(&self, at_s: f64) -> Place {
+        let length_s = self.length_s();
+        let rounds = (at_s.max(0.0) / length_s).floor();
+        let within_ms = (at_s.max(0.0) - rounds * length_s) * 1000.0;
+        let next = self.rows.partition_point(|row| f64::from(row.at_ms) <= within_ms);
+        let row = next.saturating_sub(1);
+        let share = match (self.rows.get(row), self.rows.get(row + 1)) {
+            (Some(row), Some(following)) => {
+                ((within_ms - f64::from(row.at_ms)) / f64::from(following.at_ms - row.at_ms)).max(0.0)
+            }
+            _ => 0.0,
+        };
+        Place { rounds, row, share }
     }
 
     /// The length after which the track repeats, s.
@@ -158,6 +241,9 @@ pub struct TrackBuilder {
     rows: Vec<Row>,
     rates: Rates,
     energy_mj: Option<f64>,
+    pipes: Vec<[f64; PIPES]>,
+    pipe_rates: [f64; PIPES],
+    told: [bool; PIPES],
 }
 
 impl TrackBuilder {
@@ -168,6 +254,20 @@ impl TrackBuilder {
         self.rows.push(Row { totals, at_ms, level });
         self.rates = rates;
         self.energy_mj = energy_mj.or(self.energy_mj);
+    }
+
+    /// Adds what the pipes do from the row that was pushed last: the share of time in which each is busy, 0 to 1.
+    fn push_pipes(&mut self, rates: [f64; PIPES]) {
+        let seconds = match self.rows.as_slice() {
+            [.., before, last] => f64::from(last.at_ms.saturating_sub(before.at_ms)) / 1000.0,
+            _ => 0.0,
+        };
+        let mut sums = self.pipes.last().copied().unwrap_or_default();
+        for (sum, rate) in sums.iter_mut().zip(self.pipe_rates) {
+            *sum += rate * seconds;
+        }
+        self.pipes.push(sums);
+        self.pipe_rates = rates;
     }
 
     /// Ends the track at `at_ms` with what held last.
@@ -182,7 +282,12 @@ impl TrackBuilder {
     #[must_use]
     pub fn finish(mut self) -> Track {
         self.rows.shrink_to_fit();
-        Track { rows: self.rows }
+        Track {
+            rows: self.rows,
+            pipes: self.pipes,
+            told: self.told,
+            cycles: Vec::new(),
+        }
     }
 
     fn totals_at(&self, at_ms: u32, energy_mj: Option<f64>) -> Totals {
@@ -272,8 +377,19 @@ const COLUMNS: [&str; 16] = [
     "energy_mj",
 ];
 
+/// Columns that a recording may have beside those: the pipes', then the clocks'.
+const CLOCKS: [&str; 2] = ["sm_clock_mhz", "memory_clock_mhz"];
+const FURTHER: usize = PIPES + CLOCKS.len();
+
 /// One line of a recording, in the order of [`COLUMNS`].
 type Cells = [f64; COLUMNS.len()];
+
+/// Where a table has the columns that are read.
+#[derive(Debug, Clone, Copy)]
+struct Places {
+    needed: [usize; COLUMNS.len()],
+    further: [Option<usize>; FURTHER],
+}
 
 /// Reads the recording at `path`, plain or gzip: one track for each GPU in it, by index.
 ///
@@ -308,8 +424,9 @@ pub fn parse(source: impl Read) -> Result<Vec<Track>, TraceError> {
             return Err(TraceError::TooLong);
         }
         let line = record.position().map_or(0, csv::Position::line);
-        let gpu = cell(&record, places, 1, line)?.unwrap_or_default() as u32;
-        gpus.entry(gpu).or_default().add(&record, places, line)?;
+        let [_, gpu, ..] = places.needed;
+        let gpu = cell(&record, gpu, "gpu", line)?.unwrap_or_default() as u32;
+        gpus.entry(gpu).or_default().add(&record, &places, line)?;
     }
     gpus.into_iter()
         .map(|(gpu, recording)| match recording.builder.rows.len() {
@@ -326,30 +443,28 @@ pub fn parse(source: impl Read) -> Result<Vec<Track>, TraceError> {
         })
 }
 
-/// Where each of [`COLUMNS`] stands in the table.
-fn places(headers: &csv::StringRecord) -> Result<[usize; COLUMNS.len()], TraceError> {
-    let mut places = [0; COLUMNS.len()];
-    for (place, column) in places.iter_mut().zip(COLUMNS) {
-        *place = headers
-            .iter()
-            .position(|header| header == column)
-            .ok_or(TraceError::NoColumn(column))?;
+/// Where each column stands in the table.
+fn places(headers: &csv::StringRecord) -> Result<Places, TraceError> {
+    let find = |column: &str| headers.iter().position(|header| header == column);
+    let mut needed = [0; COLUMNS.len()];
+    for (place, column) in needed.iter_mut().zip(COLUMNS) {
+        *place = find(column).ok_or(TraceError::NoColumn(column))?;
     }
-    Ok(places)
+    let mut further = [None; FURTHER];
+    for (place, column) in further.iter_mut().zip(pipes::COLUMNS.into_iter().chain(CLOCKS)) {
+        *place = find(column);
+    }
+    Ok(Places { needed, further })
 }
 
-/// The number in one of [`COLUMNS`]; none if the cell is empty.
+/// The number that stands at `place` in a line; none if the cell is empty.
 fn cell(
     record: &csv::StringRecord,
-    places: [usize; COLUMNS.len()],
-    column: usize,
+    place: usize,
+    column: &'static str,
     line: u64,
 ) -> Result<Option<f64>, TraceError> {
-    let text = places
-        .get(column)
-        .and_then(|place| record.get(*place))
-        .unwrap_or_default()
-        .trim();
+    let text = record.get(place).unwrap_or_default().trim();
     if text.is_empty() {
         return Ok(None);
     }
@@ -357,7 +472,7 @@ fn cell(
         Ok(number) if number.is_finite() => Ok(Some(number)),
         _ => Err(TraceError::NotANumber {
             line,
-            column: COLUMNS.get(column).copied().unwrap_or_default(),
+            column,
             cell: text.chars().take(40).collect(),
         }),
     }
@@ -373,6 +488,7 @@ struct Recording {
     builder: TrackBuilder,
     begins_s: Option<f64>,
     cells: Cells,
+    further: [f64; FURTHER],
 }
 
 impl Default for Recording {
@@ -385,20 +501,23 @@ impl Default for Recording {
             builder,
             begins_s: None,
             cells: [0.0; COLUMNS.len()],
+            further: [0.0; FURTHER],
         }
     }
 }
 
 impl Recording {
-    fn add(
-        &mut self,
-        record: &csv::StringRecord,
-        places: [usize; COLUMNS.len()],
-        line: u64,
-    ) -> Result<(), TraceError> {
-        for (column, held) in self.cells.iter_mut().enumerate() {
-            // An empty cell keeps the value before it: the collector had no answer for that moment.
-            if let Some(number) = cell(record, places, column, line)? {
+    fn add(&mut self, record: &csv::StringRecord, places: &Places, line: u64) -> Result<(), TraceError> {
+        // An empty cell keeps the value before it: the collector had no answer for that moment.
+        for ((held, place), column) in self.cells.iter_mut().zip(places.needed).zip(COLUMNS) {
+            if let Some(number) = cell(record, place, column, line)? {
+                *held = number;
+            }
+        }
+        let names = pipes::COLUMNS.into_iter().chain(CLOCKS);
+        for ((held, place), column) in self.further.iter_mut().zip(places.further).zip(names) {
+            let Some(place) = place else { continue };
+            if let Some(number) = cell(record, place, column, line)? {
                 *held = number;
             }
         }
@@ -420,6 +539,17 @@ impl Recording {
             throttle,
             energy,
         ] = self.cells;
+        let [
+            hmma,
+            imma,
+            dfma,
+            fp64,
+            fp32,
+            fp16,
+            integer,
+            sm_clock,
+            memory_clock,
+        ] = self.further;
         let at_ms = (time - *self.begins_s.get_or_insert(time)) * 1000.0;
         let at_ms = at_ms.round();
         let previous = self.builder.rows.last().map(|row| row.at_ms);
@@ -435,6 +565,8 @@ impl Recording {
             temperature_c: temp as u8,
             utilisation_pct: util as u8,
             memory_utilisation_pct: mem_util as u8,
+            sm_clock_mhz: sm_clock as u16,
+            memory_clock_mhz: memory_clock as u16,
         };
         let rates = Rates {
             sm,
@@ -446,6 +578,13 @@ impl Recording {
             nvlink_rx: nrx,
         };
         self.builder.push(at_ms as u32, level, rates, Some(energy));
+        for (told, place) in self.builder.told.iter_mut().zip(places.further) {
+            *told = place.is_some();
+        }
+        if self.builder.told.contains(&true) {
+            self.builder
+                .push_pipes([hmma, imma, dfma, fp64, fp32, fp16, integer]);
+        }
         Ok(())
     }
 }

@@ -40,6 +40,10 @@ calls! { device:
         let timestamp = i64::try_from(gpu.wall_us(gpu.now.ns)).unwrap_or(i64::MAX);
         for place in (0..count).map(|index| values.nth(index)) {
             let asked = place.get()?;
+            // What a driver does not know it leaves as it was, its result too.
+            if asked.fieldId >= field_id::NVML_FI_MAX {
+                continue;
+            }
             place.put(answer(&reading, asked.fieldId, asked.scopeId, timestamp))?;
         }
         Ok(())
@@ -123,8 +127,8 @@ impl Reading<'_> {
             field_id::NVML_FI_DEV_TEMPERATURE_SLOWDOWN_TLIMIT => Value::Signed(-2),
             field_id::NVML_FI_DEV_TEMPERATURE_MEM_MAX_TLIMIT
             | field_id::NVML_FI_DEV_TEMPERATURE_GPU_MAX_TLIMIT => Value::Signed(0),
-            field_id::NVML_FI_DEV_PCIE_COUNT_TX_BYTES => Value::Long(whole(self.counters.pcie_tx)),
-            field_id::NVML_FI_DEV_PCIE_COUNT_RX_BYTES => Value::Long(whole(self.counters.pcie_rx)),
+            field_id::NVML_FI_DEV_PCIE_COUNT_TX_BYTES => self.pcie(self.counters.pcie_tx),
+            field_id::NVML_FI_DEV_PCIE_COUNT_RX_BYTES => self.pcie(self.counters.pcie_rx),
             field_id::NVML_FI_DEV_GET_GPU_RECOVERY_ACTION => Value::Unsigned(0),
             _ => self.link_field(field, scope)?,
         })
@@ -153,6 +157,15 @@ impl Reading<'_> {
             field_id::NVML_FI_DEV_NVLINK_COUNT_RCV_BYTES => self.link_bytes(scope, received)?,
             _ => return Err(nvml::nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED),
         })
+    }
+
+    /// Drivers count PCIe bytes in 32 bits, unless the scenario says otherwise.
+    fn pcie(&self, bytes: f64) -> Value {
+        if self.gpu.play().scenario.wide_pcie_counters {
+            Value::Long(whole(bytes))
+        } else {
+            Value::Unsigned(u32::try_from(whole(bytes) & u64::from(u32::MAX)).unwrap_or_default())
+        }
     }
 
     /// A value that exists for the GPU alone: these are no superchips with a module of their own.

@@ -1,14 +1,15 @@
 //! GPU performance monitoring: a sample holds integrals, and the metrics are means between two of them.
 //!
-//! Hopper and later only. What a trace calls tensor activity is served as metrics 5 (any tensor) and 7 (half
-//! precision); 6 (double) and 9 (integer) are zero. The cumulative metrics (248 and above) are not answered, as by
-//! the drivers that most machines run.
+//! Hopper and later only. What a trace calls tensor activity is served as metric 5 (any tensor), and where it does not tell
+//! the pipes apart as 7 (half precision) too. Metrics that no driver knows are answered with zero up to 209, and refused one
+//! by one beyond, as drivers of 580 do; so are the counters since the last reboot, unless the scenario has them.
 
 use std::ffi::c_uint;
 use std::sync::{Mutex, PoisonError};
 
 use nvml_wrapper_sys::bindings as nvml;
 
+use crate::pipes::Pipes;
 use crate::pointer::{Answer, Out};
 use crate::profile::{MIG_MULTIPROCESSORS, Profile};
 use crate::session::{Gpu, instance_id, system_call};
@@ -26,9 +27,11 @@ const MOST_METRICS: c_uint = 333;
 /// Where sample handles begin.
 const FIRST_SAMPLE: usize = 0x5743_0000;
 
-/// Shares of multiprocessor activity that no trace records: resident warps, and the integer pipe.
+/// The share of multiprocessor activity that no trace records: resident warps.
 const OCCUPANCY: f64 = 0.55;
-const INTEGER: f64 = 0.12;
+
+/// The last metric that is answered although it means nothing.
+const LAST_ANSWERED: c_uint = 209;
 
 const MIB: f64 = 1_048_576.0;
 
@@ -41,7 +44,16 @@ struct Sample {
     totals: Totals,
     utilisation_pct: f64,
     profile: &'static Profile,
-    fp64_share: f64,
+    busy: Pipes,
+    counters: Option<Counters>,
+}
+
+/// What was counted since the last reboot.
+#[derive(Debug, Clone, Copy)]
+struct Counters {
+    cycles: Pipes,
+    pcie_tx: f64,
+    pcie_rx: f64,
 }
 
 /// The samples that callers hold: allocated, and taken or not.
@@ -114,14 +126,31 @@ fn place_of(sample: nvml::nvmlGpmSample_t) -> Answer<usize> {
 fn take(gpu: &Gpu, instance: Option<u32>, sample: nvml::nvmlGpmSample_t) -> Answer {
     gpu.require(gpu.profile().gpm)?;
     let (level, totals) = gpu.play().at(gpu.index, gpu.now.seconds);
+    let profile = gpu.profile();
+    let multiprocessors = match instance {
+        Some(_) => MIG_MULTIPROCESSORS,
+        None => profile.multiprocessors,
+    };
+    let counters = gpu.play().scenario.gpm_counters.then(|| {
+        let bytes = gpu.counters();
+        let cycles = gpu.play().cycles(gpu.index, gpu.now.seconds);
+        Counters {
+            cycles: cycles
+                .thinned(active_share(profile, instance))
+                .times(f64::from(multiprocessors)),
+            pcie_tx: bytes.pcie_tx * pcie_share(instance),
+            pcie_rx: bytes.pcie_rx * pcie_share(instance),
+        }
+    });
     let taken = Sample {
         gpu: gpu.index,
         instance,
         seconds: gpu.now.seconds,
         totals,
         utilisation_pct: f64::from(level.utilisation_pct),
-        profile: gpu.profile(),
-        fp64_share: gpu.play().fp64_share(),
+        profile,
+        busy: gpu.play().busy(gpu.index, gpu.now.seconds),
+        counters,
     };
     let mut samples = SAMPLES.lock().unwrap_or_else(PoisonError::into_inner);
     match samples.get_mut(place_of(sample)?) {
@@ -130,6 +159,25 @@ fn take(gpu: &Gpu, instance: Option<u32>, sample: nvml::nvmlGpmSample_t) -> Answ
             Ok(())
         }
         _ => Err(nvml::nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT),
+    }
+}
+
+/// What share of the multiprocessors can be active. The instances do not use all multiprocessors of the GPU; each does what
+/// the trace says, of its own ones.
+fn active_share(profile: &Profile, instance: Option<u32>) -> f64 {
+    if profile.mig_enabled && instance.is_none() {
+        f64::from(crate::profile::MIG_INSTANCES) * f64::from(MIG_MULTIPROCESSORS)
+            / f64::from(profile.multiprocessors)
+    } else {
+        1.0
+    }
+}
+
+/// What share of the PCIe traffic is a device's or an instance's.
+fn pcie_share(instance: Option<u32>) -> f64 {
+    match instance {
+        Some(_) => 1.0 / f64::from(crate::profile::MIG_INSTANCES),
+        None => 1.0,
     }
 }
 
@@ -178,12 +226,13 @@ fn metrics(request: Out<nvml::nvmlGpmMetricsGet_t>) -> Answer {
         let id: c_uint = place.cast().get()?;
         let (code, value) = match span.metric(id) {
             Some(value) => (nvml::nvmlReturn_enum_NVML_SUCCESS, value),
-            None => (nvml::nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED, 0.0),
+            None => (nvml::nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT, 0.0),
         };
-        let (name, unit) = if id < 20 {
-            (c"UTIL", c"%")
-        } else {
-            (c"PER_SEC", c"MiB/s")
+        let (name, unit) = match id {
+            0..20 => (c"UTIL", c"%"),
+            255 | 256 => (c"BYTES", c"bytes"),
+            248..=260 => (c"CYCLES", c"cycles"),
+            _ => (c"PER_SEC", c"MiB/s"),
         };
         place.put(nvml::nvmlGpmMetric_t {
             metricId: id,
@@ -199,14 +248,13 @@ fn metrics(request: Out<nvml::nvmlGpmMetricsGet_t>) -> Answer {
     Ok(())
 }
 
-/// Means between two samples.
+/// Means between two samples, and the counters by the later one.
 struct Span {
     seconds: f64,
     passed: Totals,
+    busy: Pipes,
+    counters: Option<Counters>,
     utilisation_pct: f64,
-    fp64_share: f64,
-    /// What share of the multiprocessors that exist can be active.
-    multiprocessors: f64,
     /// What share of the PCIe traffic is this device's.
     pcie: f64,
     /// Links whose traffic is seen; none for a GPU in MIG mode.
@@ -216,37 +264,36 @@ struct Span {
 impl Span {
     fn between(earlier: &Sample, later: &Sample) -> Self {
         let profile = later.profile;
-        let instances = f64::from(crate::profile::MIG_INSTANCES);
-        // The instances do not use all multiprocessors of the GPU. Each does what the trace says, of its own ones.
-        let cut = profile.mig_enabled && later.instance.is_none();
-        let shared = instances * f64::from(MIG_MULTIPROCESSORS) / f64::from(profile.multiprocessors);
         Self {
             seconds: later.seconds - earlier.seconds,
             passed: later.totals.since(earlier.totals),
+            busy: later
+                .busy
+                .since(earlier.busy)
+                .thinned(active_share(profile, later.instance)),
+            counters: later.counters,
             utilisation_pct: f64::midpoint(earlier.utilisation_pct, later.utilisation_pct),
-            fp64_share: later.fp64_share,
-            multiprocessors: if cut { shared } else { 1.0 },
-            pcie: if later.instance.is_some() {
-                1.0 / instances
-            } else {
-                1.0
-            },
+            pcie: pcie_share(later.instance),
             nvlinks: if profile.mig_enabled { 0 } else { profile.nvlinks },
         }
     }
 
     /// The metric of that number, if it is answered.
     fn metric(&self, id: c_uint) -> Option<f64> {
-        let sm = self.percent(self.passed.sm_s) * self.multiprocessors;
+        let busy = &self.busy;
         Some(match id {
             1 => self.utilisation_pct,
-            2 => sm,
-            3 => sm * OCCUPANCY,
-            4 => sm * INTEGER,
-            5 | 7 => self.percent(self.passed.tensor_s) * self.multiprocessors,
-            11 => sm * self.fp64_share,
-            6 | 8 | 9 | 12 | 13 | 30..=51 => 0.0,
+            2 => self.percent(busy.sm),
+            3 => self.percent(busy.sm) * OCCUPANCY,
+            4 => self.percent(busy.integer),
+            5 => self.percent(busy.any),
+            6 => self.percent(busy.dfma),
+            7 => self.percent(busy.hmma),
+            9 => self.percent(busy.imma),
             10 => self.percent(self.passed.dram_s),
+            11 => self.percent(busy.fp64),
+            12 => self.percent(busy.fp32),
+            13 => self.percent(busy.fp16),
             20 => self.mib_per_s(self.passed.pcie_tx) * self.pcie,
             21 => self.mib_per_s(self.passed.pcie_rx) * self.pcie,
             60 if self.nvlinks > 0 => self.mib_per_s(self.passed.nvlink_rx),
@@ -259,6 +306,33 @@ impl Span {
                 };
                 self.mib_per_s(bytes) / f64::from(self.nvlinks)
             }
+            0..=LAST_ANSWERED => 0.0,
+            _ => self.counter(id)?,
+        })
+    }
+
+    /// The counter of that number, if the scenario has them.
+    fn counter(&self, id: c_uint) -> Option<f64> {
+        let Counters {
+            cycles,
+            pcie_tx,
+            pcie_rx,
+        } = self.counters?;
+        Some(match id {
+            248 => cycles.elapsed,
+            249 => cycles.sm,
+            250 => cycles.any,
+            // What the header calls double-precision matrix cycles beside those of fused multiply-add: no trace tells.
+            251 => 0.0,
+            252 => cycles.hmma,
+            253 => cycles.imma,
+            254 => cycles.dfma,
+            255 => pcie_tx,
+            256 => pcie_rx,
+            257 => cycles.integer,
+            258 => cycles.fp64,
+            259 => cycles.fp32,
+            260 => cycles.fp16,
             _ => return None,
         })
     }

@@ -12,9 +12,21 @@ use crate::pointer::{Answer, Out, struct_version};
 use crate::profile::MIG_MEMORY_MIB;
 use crate::session::Gpu;
 
-/// The driver's ring of power samples, and its period.
-const SAMPLES: u64 = 100;
-const SAMPLE_PERIOD_NS: u64 = 100_000_000;
+/// The driver's rings of samples, how many and at which period: of power, and of what is utilised.
+const POWER_RING: Ring = Ring {
+    samples: 119,
+    period_ns: 20_000_000,
+};
+const UTILISATION_RING: Ring = Ring {
+    samples: 71,
+    period_ns: 200_000_000,
+};
+
+/// A ring of samples that the driver takes by itself.
+struct Ring {
+    samples: u64,
+    period_ns: u64,
+}
 
 /// How long the driver watches the PCIe link before it answers.
 const PCIE_WATCH: Duration = Duration::from_millis(20);
@@ -199,26 +211,23 @@ calls! { device:
         count: Out<c_uint>,
         samples: Out<nvml::nvmlSample_t>,
     ) {
-        let utilisation = matches!(
-            kind,
-            nvml::nvmlSamplingType_enum_NVML_GPU_UTILIZATION_SAMPLES
-                | nvml::nvmlSamplingType_enum_NVML_MEMORY_UTILIZATION_SAMPLES
-        );
-        gpu.require(!(utilisation && gpu.profile().mig_enabled))?;
-        sample(gpu, kind, gpu.now.seconds)?;
+        let ring = ring(kind)?;
+        gpu.require(!(kind != nvml::nvmlSamplingType_enum_NVML_TOTAL_POWER_SAMPLES && gpu.profile().mig_enabled))?;
         value_type.put(nvml::nvmlValueType_enum_NVML_VALUE_TYPE_UNSIGNED_INT)?;
         if samples.is_absent() {
-            return count.put(u32::try_from(SAMPLES).unwrap_or_default());
+            // More than any caller has use for, and than there is.
+            let told = if gpu.oversized() { u64::from(u32::MAX) } else { ring.samples };
+            return count.put(u32::try_from(told).unwrap_or_default());
         }
         let room = u64::from(count.get()?);
-        let last = gpu.now.ns.checked_div(SAMPLE_PERIOD_NS).unwrap_or_default();
-        let fresh = (last.saturating_sub(SAMPLES.saturating_sub(1))..=last)
-            .map(|period| period.saturating_mul(SAMPLE_PERIOD_NS))
+        let last = gpu.now.ns.checked_div(ring.period_ns).unwrap_or_default();
+        let fresh = (last.saturating_sub(ring.samples.saturating_sub(1))..=last)
+            .map(|period| period.saturating_mul(ring.period_ns))
             .filter(|ns| gpu.wall_us(*ns) > since_us)
             .take(usize::try_from(room).unwrap_or_default());
         let mut written = 0_u32;
         for (place, ns) in fresh.enumerate() {
-            let value = sample(gpu, kind, Duration::from_nanos(ns).as_secs_f64())?;
+            let value = sample(gpu, kind, Duration::from_nanos(ns).as_secs_f64());
             samples.nth(place).put(nvml::nvmlSample_t {
                 timeStamp: gpu.wall_us(ns),
                 sampleValue: nvml::nvmlValue_t { ullVal: u64::from(value) },
@@ -228,31 +237,48 @@ calls! { device:
         if written == 0 {
             return Err(nvml::nvmlReturn_enum_NVML_ERROR_NOT_FOUND);
         }
-        count.put(written)
+        count.put(if gpu.oversized() { u32::MAX } else { written })
     }
 }
 
-/// What the driver's ring holds for a moment.
-fn sample(gpu: &Gpu, kind: nvml::nvmlSamplingType_t, seconds: f64) -> Answer<u32> {
+/// The ring that holds samples of a kind. Clocks are "not found" and a module's power is no valid question, as drivers of 580
+/// answer.
+fn ring(kind: nvml::nvmlSamplingType_t) -> Answer<Ring> {
+    match kind {
+        nvml::nvmlSamplingType_enum_NVML_TOTAL_POWER_SAMPLES => Ok(POWER_RING),
+        nvml::nvmlSamplingType_enum_NVML_GPU_UTILIZATION_SAMPLES
+        | nvml::nvmlSamplingType_enum_NVML_MEMORY_UTILIZATION_SAMPLES
+        | nvml::nvmlSamplingType_enum_NVML_ENC_UTILIZATION_SAMPLES
+        | nvml::nvmlSamplingType_enum_NVML_DEC_UTILIZATION_SAMPLES
+        | nvml::nvmlSamplingType_enum_NVML_JPG_UTILIZATION_SAMPLES
+        | nvml::nvmlSamplingType_enum_NVML_OFA_UTILIZATION_SAMPLES => Ok(UTILISATION_RING),
+        nvml::nvmlSamplingType_enum_NVML_PROCESSOR_CLK_SAMPLES
+        | nvml::nvmlSamplingType_enum_NVML_MEMORY_CLK_SAMPLES => {
+            Err(nvml::nvmlReturn_enum_NVML_ERROR_NOT_FOUND)
+        }
+        _ => Err(nvml::nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT),
+    }
+}
+
+/// What a ring holds for a moment.
+fn sample(gpu: &Gpu, kind: nvml::nvmlSamplingType_t, seconds: f64) -> u32 {
     let level = gpu.play().at(gpu.index, seconds).0;
-    Ok(match kind {
+    match kind {
         nvml::nvmlSamplingType_enum_NVML_TOTAL_POWER_SAMPLES => milliwatts(level),
         nvml::nvmlSamplingType_enum_NVML_GPU_UTILIZATION_SAMPLES => u32::from(level.utilisation_pct),
         nvml::nvmlSamplingType_enum_NVML_MEMORY_UTILIZATION_SAMPLES => {
             u32::from(level.memory_utilisation_pct)
         }
-        nvml::nvmlSamplingType_enum_NVML_PROCESSOR_CLK_SAMPLES => gpu.play().sm_clock_mhz(level),
-        nvml::nvmlSamplingType_enum_NVML_MEMORY_CLK_SAMPLES => gpu.profile().memory_mhz,
-        _ => return Err(nvml::nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED),
-    })
+        _ => 0,
+    }
 }
 
 fn clock_mhz(gpu: &Gpu, kind: nvml::nvmlClockType_t) -> Answer<u32> {
     Ok(match kind {
         nvml::nvmlClockType_enum_NVML_CLOCK_GRAPHICS | nvml::nvmlClockType_enum_NVML_CLOCK_SM => {
-            gpu.play().sm_clock_mhz(gpu.level())
+            gpu.play().sm_clock_mhz(gpu.level(), gpu.now.seconds)
         }
-        nvml::nvmlClockType_enum_NVML_CLOCK_MEM => gpu.profile().memory_mhz,
+        nvml::nvmlClockType_enum_NVML_CLOCK_MEM => gpu.play().memory_clock_mhz(gpu.level()),
         nvml::nvmlClockType_enum_NVML_CLOCK_VIDEO => gpu.profile().video_mhz,
         _ => return Err(nvml::nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT),
     })

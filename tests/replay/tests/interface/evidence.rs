@@ -156,8 +156,14 @@ fn state(replay: &Replay) -> [u32; 5] {
 fn a_driver_with_confidential_computing_off_has_no_evidence() {
     let replay = Replay::play("profile = 'H100'");
     let gpu = replay.gpu(0);
-    assert_eq!(report(&replay, gpu, [9; 32]), Err(UNSUPPORTED));
-    assert_eq!(certificate(&replay, gpu).err(), Some(UNSUPPORTED));
+    assert_eq!(report(&replay, gpu, [9; 32]), Err(999), "unknown, as drivers say");
+    assert_eq!(certificate(&replay, gpu).err(), Some(999));
+    let older = Replay::play("profile = 'A100'");
+    assert_eq!(
+        report(&older, older.gpu(0), [9; 32]),
+        Err(UNSUPPORTED),
+        "it could not sign"
+    );
     assert_eq!(state(&replay), [0; 5]);
 }
 

@@ -107,7 +107,11 @@ fn the_scope_of_a_field_decides_what_it_means() {
         Err(UNSUPPORTED),
         "Blackwell's counters"
     );
-    assert_eq!(replay.field(gpu, 9999, 0), Err(UNSUPPORTED));
+    assert_eq!(
+        replay.field(gpu, 9999, 0),
+        Err(999),
+        "left as it was: no driver knows it"
+    );
     let blackwell = Replay::play("profile = 'B200'\ngpus = 8\ntrace = 'training'");
     let gpu = blackwell.gpu(0);
     assert_eq!(blackwell.field(gpu, 138, u32::MAX), Err(UNSUPPORTED));
@@ -138,6 +142,161 @@ fn gpm_gives_means_between_two_samples() {
     assert_eq!(call!(replay.lib, nvmlGpmSampleFree(one)), 0);
     assert_ne!(call!(replay.lib, nvmlGpmSampleFree(one)), 0, "freed twice");
     assert_eq!(call!(replay.lib, nvmlGpmSampleFree(two)), 0);
+}
+
+/// Two seconds of a GPU that uses every pipe, then two of one that does not; the clocks change with it.
+const EVERY_PIPE: &str = "\
+# a recording of one GPU, at 1 Hz
+timestamp,gpu,power_w,temp_c,mem_used_mib,gpu_util_pct,mem_util_pct,sm_active,tensor_active,dram_active,\
+pcie_tx_bytes_s,pcie_rx_bytes_s,nvlink_tx_bytes_s,nvlink_rx_bytes_s,throttle_reasons,energy_mj,\
+hmma_active,imma_active,dfma_active,fp64_active,fp32_active,fp16_active,integer_active,sm_clock_mhz,memory_clock_mhz
+0,0,500,50,9000,100,40,0.9,0.6,0.3,1048576,2097152,0,0,4,1000,0.3,0.2,0.1,0.05,0.25,0.15,0.35,1500,2600
+2,0,100,40,9000,0,0,0.1,0,0,0,0,0,0,1,1001000,0,0,0,0,0,0,,600,2500
+# the rest is silence
+4,0,100,40,9000,0,0,0,0,0,0,0,0,0,1,1201000,0,0,0,0,0,0,0,600,2500
+";
+
+fn every_pipe(more: &str) -> Replay {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipes.csv");
+    fs::write(&path, EVERY_PIPE).unwrap();
+    Replay::play(&format!("profile = 'H100'\ntrace = '{}'\n{more}", path.display()))
+}
+
+#[test]
+fn a_recording_may_tell_of_every_pipe_and_of_the_clocks() {
+    let replay = every_pipe("");
+    let gpu = replay.gpu(0);
+    let clock = |kind| {
+        let mut mhz = 0;
+        assert_eq!(
+            call!(replay.lib, nvmlDeviceGetClockInfo(gpu, kind, &raw mut mhz)),
+            0
+        );
+        mhz
+    };
+    assert_eq!((clock(1), clock(2)), (1500, 2600));
+    let one = replay.sample(gpu, None);
+    replay.at(2.0);
+    assert_eq!((clock(1), clock(2)), (600, 2500));
+    let two = replay.sample(gpu, None);
+    let told = replay.metrics(one, two, [2, 5, 7, 9, 6, 11, 12, 13, 4, 20, 21]);
+    let due = [90.0, 60.0, 30.0, 20.0, 10.0, 5.0, 25.0, 15.0, 35.0, 1.0, 2.0];
+    for (told, due) in told.into_iter().zip(due) {
+        assert!((told.unwrap() - due).abs() < 1e-6, "{told:?} of {due}");
+    }
+    replay.at(3.0);
+    let three = replay.sample(gpu, None);
+    let [integer] = replay.metrics(two, three, [4]);
+    assert!(
+        (integer.unwrap() - 35.0).abs() < 1e-6,
+        "an empty cell keeps the value before"
+    );
+    let fixed = every_pipe("sm_clock_mhz = 1200");
+    let mut mhz = 0;
+    let gpu = fixed.gpu(0);
+    assert_eq!(call!(fixed.lib, nvmlDeviceGetClockInfo(gpu, 1, &raw mut mhz)), 0);
+    assert_eq!(mhz, 1200, "the scenario's clock wins");
+}
+
+#[test]
+fn counters_since_the_last_reboot_are_the_integrals_of_pipes_and_clock() {
+    let ids = [248, 249, 250, 252, 253, 254, 257, 258, 259, 260, 255, 256];
+    let passed = |replay: &Replay, from: f64, to: f64| {
+        let gpu = replay.gpu(0);
+        replay.at(from);
+        let one = replay.sample(gpu, None);
+        replay.at(to);
+        let two = replay.sample(gpu, None);
+        replay.at(to + 1.0);
+        let three = replay.sample(gpu, None);
+        // Each is that of the later sample.
+        let earlier = replay.metrics(one, two, ids);
+        let later = replay.metrics(two, three, ids);
+        earlier
+            .into_iter()
+            .zip(later)
+            .map(|(a, b)| Some(b? - a?))
+            .collect::<Vec<_>>()
+    };
+    let refused = every_pipe("");
+    assert_eq!(passed(&refused, 0.0, 1.0), [None; 12], "as most drivers do");
+    let played = passed(&every_pipe("gpm_counters = true"), 0.2, 1.0);
+    let cycles = 132.0 * 1.5e9;
+    let shares = [1.0, 0.9, 0.6, 0.3, 0.2, 0.1, 0.35, 0.05, 0.25, 0.15];
+    let due = shares
+        .map(|share| share * cycles)
+        .into_iter()
+        .chain([1_048_576.0, 2_097_152.0]);
+    for (told, due) in played.iter().zip(due) {
+        assert!((told.unwrap() - due).abs() <= due * 1e-6, "{played:?}");
+    }
+    // Across the change of clock, and from one round of the recording to the next.
+    let played = passed(&every_pipe("gpm_counters = true"), 3.0, 3.5);
+    let due = 132.0 * (0.5 * 0.6e9 + 0.5 * 1.5e9);
+    assert!((played[0].unwrap() - due).abs() < due * 1e-6, "{played:?}");
+    let series = "gpm_counters = true\nclock_series = [[0.0, 1000], [1.5, 500]]";
+    let played = passed(&every_pipe(series), 0.5, 1.0);
+    let due = 132.0 * 0.75e9;
+    assert!((played[0].unwrap() - due).abs() < due * 1e-6, "{played:?}");
+}
+
+#[test]
+fn metrics_that_nobody_knows_are_zero_or_refused_and_a_reset_begins_counters_anew() {
+    let replay = every_pipe("gpm_counters = true\n[[fault]]\nat_s = 5.0\nkind = 'reset'");
+    let gpu = replay.gpu(0);
+    let one = replay.sample(gpu, None);
+    replay.at(1.0);
+    let two = replay.sample(gpu, None);
+    assert_eq!(
+        replay.metrics(one, two, [14, 22, 100, 209, 210, 247, 261, 332]),
+        [Some(0.0), Some(0.0), Some(0.0), Some(0.0), None, None, None, None]
+    );
+    replay.at(6.0);
+    let three = replay.sample(gpu, None);
+    let [before] = replay.metrics(one, two, [248]);
+    let [after] = replay.metrics(two, three, [248]);
+    let due = 132.0 * 1.5e9;
+    assert!(
+        before.unwrap() > 1e13 && (after.unwrap() - due).abs() < due * 1e-6,
+        "{after:?}"
+    );
+}
+
+#[test]
+fn the_driver_keeps_some_seconds_of_power_and_utilisation() {
+    let replay = Replay::play("profile = 'A100'\ntrace = 'training'");
+    let gpu = replay.gpu(0);
+    replay.at(30.0);
+    let power = replay.samples(gpu, 0, 0).unwrap();
+    let busy = replay.samples(gpu, 1, 0).unwrap();
+    for (samples, count, period) in [(&power, 119, 20_000), (&busy, 71, 200_000)] {
+        assert_eq!(samples.len(), count);
+        assert!(samples.windows(2).all(|w| w[1].0 - w[0].0 == period));
+    }
+    let (last, _) = *power.last().unwrap();
+    assert_eq!(replay.samples(gpu, 0, last), Err(6), "nothing new");
+    replay.at(31.0);
+    assert_eq!(replay.samples(gpu, 0, last).unwrap().len(), 50);
+    assert_eq!(
+        [5, 6, 7].map(|kind| replay.samples(gpu, kind, 0).unwrap_err()),
+        [6, 6, 2]
+    );
+    let mig = Replay::play("profile = 'MIG'");
+    assert_eq!(mig.samples(mig.gpu(0), 1, 0), Err(UNSUPPORTED));
+}
+
+#[test]
+fn pcie_bytes_are_counted_in_32_bits_unless_the_scenario_says_otherwise() {
+    let read = |more: &str| {
+        let replay = Replay::play(&format!("profile = 'L40S'\ntrace = 'training'\n{more}"));
+        let gpu = replay.gpu(0);
+        replay.at(100.0);
+        replay.field(gpu, 197, 0).unwrap()
+    };
+    let (narrow, wide) = (read(""), read("wide_pcie_counters = true"));
+    assert!(wide > u64::from(u32::MAX));
+    assert_eq!(narrow, wide & u64::from(u32::MAX));
 }
 
 #[test]
@@ -208,7 +367,8 @@ fn a_gpu_in_mig_mode_is_measured_by_its_instances() {
         replay.at(f64::from(index) + 20.0);
         let two = replay.sample(gpu, Some(id));
         let [sm, nvlink] = replay.metrics(one, two, [2, 60]);
-        assert!(sm.unwrap() > 1.0 && nvlink.is_none());
+        assert!(sm.unwrap() > 1.0);
+        assert_eq!(nvlink, Some(0.0), "answered, although no link is seen");
     }
     let mut none = std::ptr::null_mut();
     assert_eq!(

@@ -128,12 +128,60 @@ impl Replay {
             call!(self.lib, nvmlDeviceGetFieldValues(device, 1, &raw mut field)),
             0
         );
-        assert!(field.timestamp > 0);
         if field.nvmlReturn != 0 {
             return Err(field.nvmlReturn);
         }
+        assert!(field.timestamp > 0);
         // SAFETY: every member of the union is a number of at most eight bytes, all of which were written.
         Ok(unsafe { field.value.ullVal })
+    }
+
+    /// The samples of a kind since `since_us`: when each was taken, in microseconds, and what it is.
+    pub(crate) fn samples(
+        &self,
+        device: nvmlDevice_t,
+        kind: u32,
+        since_us: u64,
+    ) -> Result<Vec<(u64, u32)>, u32> {
+        let (mut value_type, mut count) = (99, 0);
+        let asked = call!(
+            self.lib,
+            nvmlDeviceGetSamples(
+                device,
+                kind,
+                since_us,
+                &raw mut value_type,
+                &raw mut count,
+                std::ptr::null_mut()
+            )
+        );
+        if asked != 0 {
+            return Err(asked);
+        }
+        // SAFETY: a struct of numbers.
+        let blank: nvml::nvmlSample_t = unsafe { std::mem::zeroed() };
+        let mut samples = vec![blank; usize::try_from(count).unwrap()];
+        let asked = call!(
+            self.lib,
+            nvmlDeviceGetSamples(
+                device,
+                kind,
+                since_us,
+                &raw mut value_type,
+                &raw mut count,
+                samples.as_mut_ptr()
+            )
+        );
+        if asked != 0 {
+            return Err(asked);
+        }
+        assert_eq!(value_type, nvml::nvmlValueType_enum_NVML_VALUE_TYPE_UNSIGNED_INT);
+        samples.truncate(usize::try_from(count).unwrap());
+        // SAFETY: as the type says, the member that was written is the unsigned one.
+        let told = samples
+            .into_iter()
+            .map(|s| (s.timeStamp, unsafe { s.sampleValue.uiVal }));
+        Ok(told.collect())
     }
 
     pub(crate) fn text(&self, read: impl Fn(&NvmlLib, *mut c_char, u32) -> u32) -> Result<String, u32> {

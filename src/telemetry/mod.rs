@@ -3,6 +3,7 @@
 //! Decides: how a value that could not be read differs from a value of zero. Trusts the driver for the values: every
 //! reading here is `driver-reported` or `host-observed`. Does not establish that a reading is true.
 
+mod cycles;
 mod host;
 mod inventory;
 mod link;
@@ -22,7 +23,7 @@ pub use measured::{ActivitySource, Measured, Method, PipeTimes, Spread, Traffic}
 pub use reading::{LossReason, Reading};
 #[cfg(test)]
 pub(crate) use sample::tests::blank;
-pub use sample::{Activity, DeviceSample, Frame, Notice, NoticeKind, Tick, TickKind};
+pub use sample::{Activity, DeviceSample, Frame, Notice, NoticeKind, PipeCycles, PowerRing, Tick, TickKind};
 pub use track::{Ends, Step, Track};
 pub use window::Window;
 

@@ -38,6 +38,53 @@ crate::record! {
 }
 
 crate::record! {
+    /// What one part of a device has counted since its last reboot, in cycles of its multiprocessors (GPM metrics 248 to
+    /// 260, where the driver has them).
+    ///
+    /// Only differences mean anything, and only as shares of `elapsed`: whether the driver counts the cycles of one
+    /// multiprocessor or of all is not documented.
+    pub struct PipeCycles {
+        /// The GPU instance, where MIG divides the device; absent for the whole of it.
+        0 => instance: Option<u32>,
+        /// Its part of the device's multiprocessors, in parts per billion.
+        1 => part_ppb: u32,
+        /// Cycles that passed.
+        2 => elapsed: u64,
+        /// Cycles in which multiprocessors were busy.
+        3 => sm: Reading<u64>,
+        /// Any tensor pipe.
+        4 => tensor_any: Reading<u64>,
+        /// FP64 tensor pipe.
+        5 => dfma: Reading<u64>,
+        /// Half-precision tensor pipe.
+        6 => hmma: Reading<u64>,
+        /// Integer tensor pipe.
+        7 => imma: Reading<u64>,
+        /// FP64, not tensor.
+        8 => fp64: Reading<u64>,
+        /// FP32, not tensor.
+        9 => fp32: Reading<u64>,
+        /// FP16, not tensor.
+        10 => fp16: Reading<u64>,
+        /// Integer, not tensor.
+        11 => integer: Reading<u64>,
+    }
+}
+
+crate::record! {
+    /// What the driver's own ring of power samples held since the sample before: every 20 ms or so, so that what happens
+    /// between two ticks is in it.
+    pub struct PowerRing {
+        /// Mean, in milliwatts.
+        0 => mean_mw: u32,
+        /// The lowest, in milliwatts.
+        1 => lowest_mw: u32,
+        /// The highest, in milliwatts.
+        2 => highest_mw: u32,
+    }
+}
+
+crate::record! {
     /// One device at one instant.
     pub struct DeviceSample {
         /// Index in the last inventory.
@@ -72,6 +119,16 @@ crate::record! {
         14 => pcie_rx_bytes: Reading<u64>,
         /// Activity since the previous regular sample of this device.
         15 => activity: Reading<Activity>,
+        /// PCIe bytes sent per second: the mean over the interval of `activity` (metric 20).
+        16 => pcie_tx_rate: Reading<u64>,
+        /// PCIe bytes received per second, likewise (metric 21).
+        17 => pcie_rx_rate: Reading<u64>,
+        /// Cycles by pipe since the last reboot, one entry for each part that the driver counts by itself.
+        18 => cycles: Reading<Vec<PipeCycles>>,
+        /// Power since the sample before, where the device has no activity to tell.
+        19 => power_ring: Reading<PowerRing>,
+        /// Share of the time since the sample before in which a kernel was resident, likewise.
+        20 => busy_mean: Reading<Ppm>,
     }
 }
 
@@ -211,6 +268,11 @@ pub(crate) mod tests {
             pcie_tx_bytes: Reading::Unsupported,
             pcie_rx_bytes: Reading::Unsupported,
             activity: Reading::Unsupported,
+            pcie_tx_rate: Reading::Unsupported,
+            pcie_rx_rate: Reading::Unsupported,
+            cycles: Reading::Unsupported,
+            power_ring: Reading::Unsupported,
+            busy_mean: Reading::Unsupported,
         }
     }
 }

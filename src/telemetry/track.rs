@@ -2,9 +2,13 @@
 //!
 //! Decides: whether a stretch is covered, what each cumulative counter gained over it, and how much of it a mean of
 //! activity speaks for. Trusts the sampler's boot times. Does not fill in anything: a stretch that is too long, or that
-//! ends or begins without a reading, is a gap; its counters still count, because they are cumulative.
+//! ends or begins without a reading, is a gap; its counters still count, because they are cumulative. Activity comes from the
+//! cycle counters where the driver has them, else from the means of a pair of samples, which end at a gap.
 
-use super::{Activity, DeviceSample, DeviceState, GapReason, Reading, Traffic};
+use super::cycles::{Cycles, Told};
+use super::{
+    Activity, ActivitySource, DeviceSample, DeviceState, GapReason, LossReason, Method, Reading, Traffic,
+};
 use crate::time::BootNanos;
 use crate::unit::Ppm;
 
@@ -44,18 +48,26 @@ pub struct Step {
     pub nvlink: Reading<Traffic>,
     /// PCIe bytes gained.
     pub pcie: Reading<Traffic>,
+    /// How they were come by: sampled means count over covered time alone.
+    pub pcie_method: Method,
     /// Counters that started anew in the stretch.
     pub resets: u32,
-    /// Power at both ends, in milliwatts.
+    /// Power at both ends, in milliwatts; the lowest and highest in between are among them where the driver kept them.
     pub power_mw: Reading<Ends<u32>>,
+    /// Mean power over the stretch, in milliwatts: of what the driver kept, else the middle of both ends.
+    pub power_mean_mw: Reading<u32>,
     /// SM clock at both ends, in megahertz.
     pub sm_clock_mhz: Reading<Ends<u32>>,
-    /// Utilisation at both ends.
+    /// Utilisation at both ends; its mean over the stretch, twice, where the driver kept what was in between.
     pub utilisation: Reading<Ends<Ppm>>,
     /// Mean activity up to the later sample.
     pub activity: Reading<Activity>,
     /// For how many nanoseconds of covered time that mean speaks; it may reach back over earlier steps.
     pub activity_ns: u64,
+    /// For how many nanoseconds of gaps it speaks beside them, at a clock that nobody read: zero unless counters tell it.
+    pub activity_gap_ns: u64,
+    /// Who told of the activity.
+    pub activity_source: ActivitySource,
 }
 
 impl Step {
@@ -99,6 +111,7 @@ pub struct Track {
     last: Option<DeviceSample>,
     without_activity_ns: u64,
     without_energy_ns: u64,
+    cycles: Cycles,
     energy: Counter,
     nvlink: [Counter; 2],
     pcie: [Counter; 2],
@@ -114,6 +127,7 @@ impl Track {
             last: None,
             without_activity_ns: 0,
             without_energy_ns: 0,
+            cycles: Cycles::default(),
             energy: Counter::default(),
             nvlink: [Counter::default(); 2],
             pcie: [Counter::default(); 2],
@@ -150,10 +164,22 @@ impl Track {
             let then = before.and_then(|b| get(b).value().copied());
             now.map(|n| Ends::of(then.unwrap_or(n), n))
         };
-        let power_mw = ends(|s| &s.power_mw);
         let sm_clock_mhz = ends(|s| &s.sm_clock_mhz);
+        let mut power_mw = ends(|s| &s.power_mw);
+        let mut power_mean_mw = power_mw.map(|e| e.low.midpoint(e.high));
+        if let Reading::Value(ring) = &sample.power_ring {
+            let at_ends = power_mw.value().copied();
+            power_mw = Reading::Value(Ends {
+                low: at_ends.map_or(ring.lowest_mw, |e| e.low.min(ring.lowest_mw)),
+                high: at_ends.map_or(ring.highest_mw, |e| e.high.max(ring.highest_mw)),
+            });
+            power_mean_mw = Reading::Value(ring.mean_mw);
+        }
         let busy_before = before.and_then(|b| b.utilisation.value().copied());
-        let utilisation = sample.utilisation.map(|n| Ends::of(busy_before.unwrap_or(n), n));
+        let utilisation = match sample.busy_mean {
+            Reading::Value(mean) => Reading::Value(Ends::of(mean, mean)),
+            _ => sample.utilisation.map(|n| Ends::of(busy_before.unwrap_or(n), n)),
+        };
 
         let mut resets = 0;
         let metered = self.energy.last.is_some();
@@ -164,18 +190,42 @@ impl Track {
             both(sent.gain(tx, &mut resets), received.gain(rx, &mut resets))
         };
         let nvlink = pair(&mut self.nvlink, &sample.nvlink_tx_bytes, &sample.nvlink_rx_bytes);
-        let pcie = pair(&mut self.pcie, &sample.pcie_tx_bytes, &sample.pcie_rx_bytes);
+        let mut pcie = pair(&mut self.pcie, &sample.pcie_tx_bytes, &sample.pcie_rx_bytes);
 
-        let mut activity_ns = 0;
+        let covered_ns = if gap.is_none() { length } else { 0 };
+        let mut pair_ns = 0;
         if gap.is_some() {
             self.without_activity_ns = 0;
         } else {
             self.without_activity_ns = self.without_activity_ns.saturating_add(length);
             if let Reading::Value(a) = &sample.activity {
-                activity_ns = a.interval_ns.min(self.without_activity_ns);
+                pair_ns = a.interval_ns.min(self.without_activity_ns);
                 self.without_activity_ns = 0;
             }
         }
+        let mut pcie_method = Method::Counter;
+        if let (Reading::Unsupported, Some(sampled)) = (&pcie, sampled_bytes(sample, pair_ns)) {
+            pcie = sampled;
+            pcie_method = Method::Sampled;
+        }
+        let gap_ns = length.saturating_sub(covered_ns);
+        let told = self.cycles.push(sample.at, covered_ns, gap_ns, &sample.cycles);
+        resets = resets.saturating_add(u32::from(told == Told::Reset));
+        let (activity, activity_ns, activity_gap_ns, activity_source) = match told {
+            Told::Since(activity, covered_ns, gap_ns) => {
+                let dram = dram_of(sample, activity.interval_ns);
+                let activity = Activity { dram, ..*activity };
+                (
+                    Reading::Value(activity),
+                    covered_ns,
+                    gap_ns,
+                    ActivitySource::GpmCounters,
+                )
+            }
+            Told::Later(why) => (Reading::Lost(why), 0, 0, ActivitySource::GpmCounters),
+            Told::Nothing | Told::Reset => (sample.activity.clone(), pair_ns, 0, ActivitySource::Gpm),
+        };
+        let activity_source = activity.value().map_or(ActivitySource::None, |_| activity_source);
         self.last = Some(sample.clone());
         Some(Step {
             from,
@@ -185,12 +235,16 @@ impl Track {
             energy_ns,
             nvlink,
             pcie,
+            pcie_method,
             resets,
             power_mw,
+            power_mean_mw,
             sm_clock_mhz,
             utilisation,
-            activity: sample.activity.clone(),
+            activity,
             activity_ns,
+            activity_gap_ns,
+            activity_source,
         })
     }
 }
@@ -225,6 +279,36 @@ fn both(tx: Reading<u64>, rx: Reading<u64>) -> Reading<Traffic> {
     }
 }
 
+/// Bytes over PCIe in `ns` of covered time, by the means that the sample tells; `None` where it tells none.
+fn sampled_bytes(sample: &DeviceSample, ns: u64) -> Option<Reading<Traffic>> {
+    let bytes = |rate: &Reading<u64>| {
+        rate.map(|rate| {
+            let bytes = u128::from(rate)
+                .saturating_mul(u128::from(ns))
+                .div_euclid(1_000_000_000);
+            u64::try_from(bytes).unwrap_or(u64::MAX)
+        })
+    };
+    match both(bytes(&sample.pcie_tx_rate), bytes(&sample.pcie_rx_rate)) {
+        Reading::Unsupported => None,
+        told => Some(told),
+    }
+}
+
+/// The share of memory bandwidth, which no counter tells: that of the pair of samples, if it spans what the counters do.
+fn dram_of(sample: &DeviceSample, interval_ns: u64) -> Reading<Ppm> {
+    match &sample.activity {
+        Reading::Value(pair)
+            if pair.interval_ns >= interval_ns.saturating_sub(interval_ns.div_euclid(10)) =>
+        {
+            pair.dram
+        }
+        Reading::Value(_) => Reading::Lost(LossReason::Failed),
+        Reading::Unsupported => Reading::Unsupported,
+        Reading::Lost(why) => Reading::Lost(*why),
+    }
+}
+
 /// Why a sample cannot stand at the end of a covered stretch, if it cannot.
 fn unreadable(sample: &DeviceSample) -> Option<GapReason> {
     let nothing = sample.energy_mj.value().is_none()
@@ -252,7 +336,8 @@ impl GapReason {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{LossReason, Window, blank};
+    use crate::telemetry::cycles::tests::counted;
+    use crate::telemetry::{PowerRing, Window, blank};
     use crate::time::SECOND;
     use proptest::prelude::*;
 
@@ -336,7 +421,136 @@ mod tests {
         assert_eq!(window.covered_ms(), 0);
     }
 
+    fn busy(ms: u64, elapsed: u64, hmma: u64) -> DeviceSample {
+        DeviceSample {
+            cycles: Reading::Value(vec![counted(elapsed, hmma)]),
+            ..at(ms, Reading::Value(ms))
+        }
+    }
+
+    #[test]
+    fn cycle_counters_speak_for_a_gap_and_begin_anew_without_inventing_any() {
+        let mut track = Track::new(SECOND);
+        let mut step = |sample| track.push(&sample).unwrap();
+        assert_eq!(step(busy(0, 1_000, 0)).activity_source, ActivitySource::None);
+        let one = step(busy(1_000, 2_000, 400));
+        assert_eq!((one.activity_ns, one.activity_gap_ns), (SECOND, 0));
+        assert_eq!(one.activity_source, ActivitySource::GpmCounters);
+        let after = step(busy(11_000, 12_000, 5_400));
+        assert_eq!(after.gap, Some(GapReason::SamplerLate));
+        assert_eq!((after.activity_ns, after.activity_gap_ns), (0, 10 * SECOND));
+        let hmma = |step: &Step| step.activity.value().unwrap().hmma;
+        assert_eq!(hmma(&after), Reading::Value(Ppm(500_000)));
+        let anew = step(busy(12_000, 100, 10));
+        assert_eq!((anew.resets, anew.activity), (1, Reading::Unsupported));
+        let again = step(busy(13_000, 1_100, 260));
+        assert_eq!((again.resets, hmma(&again)), (0, Reading::Value(Ppm(250_000))));
+        let (window, _) = sum(&[
+            busy(0, 1_000, 0),
+            busy(10_000, 2_000, 250),
+            busy(11_000, 2_100, 350),
+        ]);
+        let measured = window.measured();
+        assert_eq!(measured.activity_source, ActivitySource::GpmCounters);
+        let pipes = measured.pipes.value().unwrap();
+        assert_eq!(
+            pipes.hmma,
+            Reading::Value(2_500 + 1_000),
+            "of which 2.5 s in the gap"
+        );
+    }
+
+    #[test]
+    fn pcie_bytes_of_means_count_for_covered_time_and_say_that_they_are_sampled() {
+        let sampled = |ms: u64| DeviceSample {
+            activity: Reading::Value(Activity {
+                interval_ns: SECOND,
+                ..activity()
+            }),
+            pcie_tx_rate: Reading::Value(1_000),
+            pcie_rx_rate: Reading::Value(3_000),
+            ..at(ms, Reading::Value(1))
+        };
+        let (window, _) = sum(&[sampled(0), sampled(1_000), sampled(20_000), sampled(20_500)]);
+        let measured = window.measured();
+        assert_eq!(measured.pcie, Reading::Value(Traffic { tx: 1_500, rx: 4_500 }));
+        assert_eq!(measured.pcie_method, Method::Sampled);
+        let counted = |ms: u64| DeviceSample {
+            pcie_tx_bytes: Reading::Value(ms),
+            pcie_rx_bytes: Reading::Value(ms),
+            ..sampled(ms)
+        };
+        let (window, _) = sum(&[counted(0), counted(1_000)]);
+        let measured = window.measured();
+        assert_eq!(measured.pcie, Reading::Value(Traffic { tx: 1_000, rx: 1_000 }));
+        assert_eq!(measured.pcie_method, Method::Counter);
+        assert_eq!(measured.activity_source, ActivitySource::Gpm);
+    }
+
+    #[test]
+    fn what_the_driver_kept_between_two_ticks_is_in_the_sums() {
+        let kept = |ms: u64| DeviceSample {
+            utilisation: Reading::Value(Ppm(1_000_000)),
+            busy_mean: Reading::Value(Ppm(300_000)),
+            power_ring: Reading::Value(PowerRing {
+                mean_mw: 250_000,
+                lowest_mw: 80_000,
+                highest_mw: 400_000,
+            }),
+            ..at(ms, Reading::Unsupported)
+        };
+        let (window, _) = sum(&[kept(0), kept(1_000), kept(2_000)]);
+        let measured = window.measured();
+        assert_eq!(measured.busy_ms, Reading::Value(600));
+        assert_eq!(measured.power_integral_mj, Reading::Value(500_000));
+        assert_eq!(
+            measured.energy_mj,
+            Reading::Unsupported,
+            "an integral is no counter"
+        );
+        let power = measured.power_mw.value().unwrap().clone();
+        assert_eq!((power.min, power.mean, power.max), (80_000, 250_000, 400_000));
+    }
+
+    fn activity() -> Activity {
+        Activity {
+            interval_ns: 0,
+            sm: Reading::Unsupported,
+            tensor_any: Reading::Unsupported,
+            dfma: Reading::Unsupported,
+            hmma: Reading::Unsupported,
+            imma: Reading::Unsupported,
+            dram: Reading::Unsupported,
+            fp64: Reading::Unsupported,
+            fp32: Reading::Unsupported,
+            fp16: Reading::Unsupported,
+            integer: Reading::Unsupported,
+        }
+    }
+
     proptest! {
+        /// Whatever samples are lost on the way, the pipes were busy for as long as the counters say.
+        #[test]
+        fn cycle_counters_lose_nothing_to_lost_samples(
+            seconds in prop::collection::vec((0u64..=1_000, prop::sample::select(vec![0, 0, 1, 2])), 2..60),
+        ) {
+            let (mut hmma, mut samples) = (0, vec![busy(0, 0, 0)]);
+            for (i, (busy_ms, kind)) in (1u64..).zip(&seconds) {
+                hmma += busy_ms;
+                let mut sample = busy(i * 1_000, i * 1_000, hmma);
+                let last = usize::try_from(i).unwrap() == seconds.len();
+                match kind {
+                    1 if !last => continue,
+                    2 if !last => sample.cycles = Reading::Lost(LossReason::Failed),
+                    _ => {}
+                }
+                samples.push(sample);
+            }
+            let (window, _) = sum(&samples);
+            let told = *window.measured().pipes.value().unwrap().hmma.value().unwrap();
+            prop_assert!(told <= hmma && told + 1 >= hmma, "{} of {}", told, hmma);
+        }
+
         #[test]
         fn windows_add_up_to_the_same_in_any_order(
             values in prop::collection::vec((1u64..4_000, 0u64..1_000_000, 0u32..4), 1..60),

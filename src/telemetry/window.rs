@@ -80,10 +80,15 @@ struct SpreadSum {
 
 impl SpreadSum {
     fn add(&mut self, now: Reading<u32>, mean: u32, ns: u64) {
+        self.add_range(now.map(|v| (v, v)), mean, ns);
+    }
+
+    /// Adds a stretch of which the lowest and the highest value are known.
+    fn add_range(&mut self, now: Reading<(u32, u32)>, mean: u32, ns: u64) {
         self.missing.add(now.map(|_| 0));
-        if let Reading::Value(v) = now {
-            let (low, high) = self.extremes.unwrap_or((v, v));
-            self.extremes = Some((low.min(v), high.max(v)));
+        if let Reading::Value((lowest, highest)) = now {
+            let (low, high) = self.extremes.unwrap_or((lowest, highest));
+            self.extremes = Some((low.min(lowest), high.max(highest)));
             self.weighted = self.weighted.saturating_add(product(mean, ns));
             self.weight = self.weight.saturating_add(u128::from(ns));
         }
@@ -128,6 +133,10 @@ pub struct Window {
     busy: Total,
     pipes: [Total; 10],
     activity: Total,
+    /// For how long each source told of the pipes, by its code, in nanoseconds.
+    sources: [u64; ActivitySource::ALL.len()],
+    /// Whether some PCIe bytes were sampled.
+    pcie_sampled: bool,
     power: SpreadSum,
     clock: SpreadSum,
     memory: SpreadSum,
@@ -150,13 +159,19 @@ impl Window {
 
         let ns = step.covered_ns();
         self.covered_ns = self.covered_ns.saturating_add(ns);
-        let power = step.power_mw.map(|e| e.low.midpoint(e.high));
+        let power = step.power_mean_mw;
         let clock = step.sm_clock_mhz.map(|e| e.low.midpoint(e.high));
         self.power_integral.add(power.map(|p| product(p, ns)));
         let busy = step.utilisation.map(|e| e.low.0.midpoint(e.high.0));
         self.busy.add(busy.map(|b| product(b, ns)));
+        let kept = sample.power_ring.value();
+        let range = sample.power_mw.map(|now| {
+            kept.map_or((now, now), |ring| {
+                (now.min(ring.lowest_mw), now.max(ring.highest_mw))
+            })
+        });
         self.power
-            .add(sample.power_mw, power.value().copied().unwrap_or(0), ns);
+            .add_range(range, power.value().copied().unwrap_or(0), ns);
         self.clock
             .add(sample.sm_clock_mhz, clock.value().copied().unwrap_or(0), ns);
         let memory = sample.memory_used_mib;
@@ -167,14 +182,21 @@ impl Window {
         self.clock_events_missing.add(sample.clock_events.map(|_| 0));
         self.clock_events |= sample.clock_events.value().copied().unwrap_or(0);
 
+        self.pcie_sampled |= step.pcie_method == Method::Sampled;
+        // Counters speak for gaps too, as the energy counter does.
+        let told_ns = step.activity_ns.saturating_add(step.activity_gap_ns);
         self.activity.add(match &step.activity {
-            Reading::Value(_) => Reading::Value(u128::from(step.activity_ns)),
+            Reading::Value(_) => Reading::Value(u128::from(told_ns)),
             Reading::Unsupported => Reading::Unsupported,
             Reading::Lost(why) => Reading::Lost(*why),
         });
         if let Reading::Value(activity) = &step.activity {
             for (total, share) in self.pipes.iter_mut().zip(pipes(activity)) {
-                total.add(share.map(|p| product(p.0, step.activity_ns)));
+                total.add(share.map(|p| product(p.0, told_ns)));
+            }
+            let source = usize::from(step.activity_source.code());
+            if let Some(ns) = self.sources.get_mut(source) {
+                *ns = ns.saturating_add(told_ns);
             }
         }
     }
@@ -188,6 +210,10 @@ impl Window {
         self.power_integral.absorb(&other.power_integral);
         self.busy.absorb(&other.busy);
         self.activity.absorb(&other.activity);
+        for (mine, theirs) in self.sources.iter_mut().zip(other.sources) {
+            *mine = mine.saturating_add(theirs);
+        }
+        self.pcie_sampled |= other.pcie_sampled;
         self.power.absorb(&other.power);
         self.clock.absorb(&other.clock);
         self.memory.absorb(&other.memory);
@@ -253,12 +279,22 @@ impl Window {
             nvlink: read_traffic(&self.nvlink),
             pcie: read_traffic(&self.pcie),
             counter_resets: self.resets,
-            pcie_method: Method::Counter,
-            activity_source: match self.activity.missing {
-                Reading::Value(()) => ActivitySource::Gpm,
-                Reading::Unsupported | Reading::Lost(_) => ActivitySource::None,
+            pcie_method: if self.pcie_sampled {
+                Method::Sampled
+            } else {
+                Method::Counter
             },
+            activity_source: self.activity_source(),
         }
+    }
+
+    /// Who told of the pipes for most of the time, and of two alike the one that a gap costs more.
+    fn activity_source(&self) -> ActivitySource {
+        let told = ActivitySource::ALL.iter().zip(self.sources);
+        told.filter(|(_, ns)| *ns > 0)
+            .rev()
+            .max_by_key(|(_, ns)| *ns)
+            .map_or(ActivitySource::None, |(source, _)| *source)
     }
 }
 

@@ -102,7 +102,7 @@ impl Series {
             .value()
             .map(|e| f64::from(e.low.0.midpoint(e.high.0)) / PPM);
         weigh(&mut open.busy, busy);
-        let power = step.power_mw.value().map(|e| f64::from(e.low.midpoint(e.high)));
+        let power = step.power_mean_mw.value().map(|mean| f64::from(*mean));
         weigh(&mut open.power, power);
         if let Reading::Value(t) = &step.nvlink {
             let [tx, rx] = open.link.unwrap_or_default();

@@ -47,8 +47,8 @@ pub trait DeviceSource {
     /// Reads every device once.
     ///
     /// A [`TickKind::Regular`] tick holds every reading; its activity covers the time since the regular tick before. A
-    /// [`TickKind::Burst`] tick holds what one call gives: energy, power, NVLink and PCIe bytes. Readings that it does not
-    /// ask for are `Unsupported` in it. `DeviceSample::device`, like `Notice::device`, is the position in the last inventory.
+    /// [`TickKind::Burst`] tick holds what one short call gives: power and NVLink bytes. Readings that it does not ask for are
+    /// `Unsupported` in it. `DeviceSample::device`, like `Notice::device`, is the position in the last inventory.
     fn sample(&mut self, kind: TickKind, calling: &mut dyn FnMut(Call)) -> Tick;
 
     /// Looks for what changes seldom: the library on disk, the bus, MIG. True where a new survey is due.

@@ -142,6 +142,11 @@ pub(super) fn tick(seconds: f64) -> Frame {
             pcie_tx_bytes: Reading::Unsupported,
             pcie_rx_bytes: Reading::Unsupported,
             activity: Reading::Unsupported,
+            pcie_tx_rate: Reading::Unsupported,
+            pcie_rx_rate: Reading::Unsupported,
+            cycles: Reading::Unsupported,
+            power_ring: Reading::Unsupported,
+            busy_mean: Reading::Unsupported,
         }],
     })
 }

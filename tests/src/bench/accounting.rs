@@ -53,6 +53,11 @@ fn sample(device: u16, second: u64) -> DeviceSample {
             fp16: share(0),
             integer: share(12_000),
         }),
+        pcie_tx_rate: Reading::Value(1_000_000),
+        pcie_rx_rate: Reading::Value(1_000_000),
+        cycles: Reading::Unsupported,
+        power_ring: Reading::Unsupported,
+        busy_mean: Reading::Unsupported,
     }
 }
 

@@ -6,7 +6,8 @@
 use super::fault::{Answer, Fault, reading};
 use super::fields::Questions;
 use super::identity;
-use super::pipes::{Extent, Meter, Request};
+use super::pipes::{Extent, Meter, Metered, Request};
+use super::rings::Rings;
 use super::session::{Handle, Session};
 use crate::clock::Clock;
 use nvml_wrapper::enum_wrappers::device::{Clock as ClockDomain, TemperatureSensor};
@@ -21,6 +22,8 @@ pub(super) struct Access {
     pub(super) handle: Handle,
     questions: Questions,
     meter: Option<Meter>,
+    /// What tells of the time between two ticks where there is no meter.
+    rings: Option<Rings>,
     pub(super) extent: Extent,
 }
 
@@ -36,10 +39,12 @@ impl Access {
         let meter = with_meter
             .then(|| Meter::open(session, handle, &extent, now).ok())
             .flatten();
+        let rings = meter.is_none().then(|| Rings::open(session, handle));
         Self {
             handle,
             questions: Questions::find(session, handle),
             meter,
+            rings,
             extent,
         }
     }
@@ -57,7 +62,7 @@ impl Access {
         request: &mut Request,
         clock: &Arc<dyn Clock>,
     ) -> Answer<DeviceSample> {
-        let counters = self.questions.read(session, self.handle)?;
+        let counters = self.questions.read(session, self.handle, kind)?;
         let device = session.device(self.handle);
         let power = counters.power_mw.or_else(|fault| match fault {
             // Drivers that do not know field 186 answer the older call.
@@ -77,17 +82,40 @@ impl Access {
             return Ok(sample);
         }
         if let Some(meter) = &mut self.meter {
-            sample.activity = meter.read(session, self.handle, request, || clock.boot_now());
+            let Metered {
+                activity,
+                pcie_rates: [sent_rate, received_rate],
+                cycles,
+                pcie_bytes: [sent, received],
+            } = meter.read(session, self.handle, request, || clock.boot_now());
+            (sample.activity, sample.cycles) = (activity, cycles);
+            (sample.pcie_tx_rate, sample.pcie_rx_rate) = (sent_rate, received_rate);
+            if sample.pcie_tx_bytes == Reading::Unsupported && sample.pcie_rx_bytes == Reading::Unsupported {
+                (sample.pcie_tx_bytes, sample.pcie_rx_bytes) = (sent, received);
+            }
+        }
+        let mut busy = None;
+        if let Some(rings) = &mut self.rings {
+            if let Some(power) = rings.power(session, self.handle) {
+                sample.power_ring = Reading::Value(power);
+            }
+            busy = rings.busy(session, self.handle);
         }
         let clock_of = |domain| reading(device.clock_info(domain).map_err(Fault::from));
         sample.sm_clock_mhz = clock_of(ClockDomain::SM);
         sample.memory_clock_mhz = clock_of(ClockDomain::Memory);
-        sample.utilisation = reading(
-            device
-                .utilization_rates()
-                .map(|u| Ppm::of(u64::from(u.gpu), 100))
-                .map_err(Fault::from),
-        );
+        sample.utilisation = match busy {
+            Some(busy) => {
+                sample.busy_mean = Reading::Value(busy.mean);
+                Reading::Value(busy.last)
+            }
+            None => reading(
+                device
+                    .utilization_rates()
+                    .map(|u| Ppm::of(u64::from(u.gpu), 100))
+                    .map_err(Fault::from),
+            ),
+        };
         sample.memory_used_mib = reading(
             device
                 .memory_info()
@@ -155,5 +183,10 @@ pub(super) fn blank(place: u16, state: DeviceState, at: BootNanos, fault: Fault)
         pcie_tx_bytes: none(state, fault),
         pcie_rx_bytes: none(state, fault),
         activity: none(state, fault),
+        pcie_tx_rate: none(state, fault),
+        pcie_rx_rate: none(state, fault),
+        cycles: none(state, fault),
+        power_ring: none(state, fault),
+        busy_mean: none(state, fault),
     }
 }

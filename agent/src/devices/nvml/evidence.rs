@@ -84,6 +84,15 @@ impl EvidenceSource {
         if DeviceUuid::parse_nvml(&found).ok().as_ref() != Some(uuid) {
             return Err(NoEvidence::Failed);
         }
+        // Where confidential computing is off a device that could sign answers "unknown error" (999), which is no failure of its.
+        // With protected PCIe the feature itself is told as off.
+        if self
+            .session
+            .confidential_compute()
+            .is_ok_and(|(feature, _, multi_gpu)| (feature, multi_gpu) == (0, 0))
+        {
+            return Err(NoEvidence::NotOffered);
+        }
         // The report first: a device that signs nothing need not show certificates.
         let report = self.report(device, nonce)?;
         let chain = self.chain(device)?;

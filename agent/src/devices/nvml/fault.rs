@@ -3,6 +3,7 @@
 //! Decides: whether a code says "this device does not offer it", "the device is gone", "the driver is gone", or that
 //! something else went wrong. Does not establish why.
 
+use super::session::UNANSWERED;
 use nvml_wrapper::error::NvmlError;
 use weighbridge::telemetry::{LossReason, Reading};
 
@@ -53,8 +54,9 @@ impl Fault {
             0 => Ok(()),
             // UNINITIALIZED, DRIVER_NOT_LOADED, LIB_RM_VERSION_MISMATCH.
             1 | 9 | 18 => Err(Self::DriverGone),
-            // NOT_SUPPORTED, FUNCTION_NOT_FOUND, ARGUMENT_VERSION_MISMATCH (a driver older than the structure), DEPRECATED.
-            3 | 13 | 25 | 26 => Err(Self::Unsupported),
+            // NOT_SUPPORTED, FUNCTION_NOT_FOUND, ARGUMENT_VERSION_MISMATCH (a driver older than the structure), DEPRECATED,
+            // and an entry that the driver does not know.
+            3 | 13 | 25 | 26 | UNANSWERED => Err(Self::Unsupported),
             4 => Err(Self::NoPermission),
             // INSUFFICIENT_SIZE: every buffer here is as large as the interface says.
             7 => Err(Self::Malformed),

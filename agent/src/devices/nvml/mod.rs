@@ -12,6 +12,7 @@ mod fields;
 mod further;
 mod identity;
 mod pipes;
+mod rings;
 mod session;
 
 pub use evidence::{EvidenceSource, NoSource};

@@ -1,18 +1,35 @@
 //! Activity per pipe between two moments, by GPU performance monitoring (GPM, Hopper and later).
 //!
 //! Decides: how pairs of samples become shares of an interval, and how the shares of MIG instances become those of the
-//! device: each counts by its part of the device, and where that is not known there is no share. Trusts the driver's
-//! percentages within their range, and that those of an instance are of its own multiprocessors and memory. Does not
-//! establish how many operations a busy pipe did.
+//! device: each counts by its part of the device, and where that is not known there is no share; whether the driver has
+//! counters since the last reboot, which most do not. Trusts the driver's percentages within their range, and that those of
+//! an instance are of its own multiprocessors and memory. Does not establish how many operations a busy pipe did.
+//!
+//! NVLink metrics are not asked: they are answered with zero where no link is seen, which is no evidence of zero. Whose PCIe
+//! bytes an instance's are is not documented, so under MIG they are not asked either.
 
 use super::fault::{Answer, Fault, reading};
-use super::session::{GpmSample, Handle, Metrics, Session, metrics};
-use weighbridge::telemetry::{Activity, Reading};
+use super::session::{GpmSample, Handle, Metrics, Session, UNANSWERED, metrics};
+use weighbridge::telemetry::{Activity, PipeCycles, Reading};
 use weighbridge::time::BootNanos;
 use weighbridge::unit::Ppm;
 
 /// GPM metric ids in the order of the fields of [`Activity`].
 const METRICS: [u32; 10] = [2, 5, 6, 7, 9, 10, 11, 12, 13, 4];
+
+/// PCIe sent and received, in MiB per second.
+const PCIE: [u32; 2] = [20, 21];
+
+/// Cycles since the last reboot, in the order of the fields of [`PipeCycles`] from `elapsed` on.
+const CYCLES: [u32; 10] = [248, 249, 250, 254, 252, 253, 258, 259, 260, 257];
+
+/// PCIe bytes since the last reboot, sent and received.
+const PCIE_BYTES: [u32; 2] = [255, 256];
+
+const MIB: f64 = 1_048_576.0;
+
+/// `NVML_ERROR_INVALID_ARGUMENT`: of one metric it says that the driver does not know it.
+const UNKNOWN_METRIC: Fault = Fault::Failed(2);
 
 /// The place of the share of memory bandwidth among them, which instances have by their memory; the others they have
 /// by their multiprocessors.
@@ -70,27 +87,64 @@ pub(super) enum Extent {
 #[derive(Debug)]
 pub(super) struct Request(Box<Metrics>);
 
+/// What the metrics between two samples are.
+struct Told {
+    shares: [Answer<Ppm>; 10],
+    pcie_rates: [Answer<u64>; 2],
+    cycles: [Answer<u64>; 10],
+    pcie_bytes: [Answer<u64>; 2],
+}
+
 impl Request {
     pub(super) fn new() -> Self {
         let mut request = metrics();
         request.version = 1;
-        request.numMetrics = u32::try_from(METRICS.len()).unwrap_or(0);
         Self(request)
     }
 
-    /// The shares between two samples, each with an answer of its own.
-    fn shares(&mut self, session: &Session, from: &GpmSample, to: &GpmSample) -> Answer<[Answer<Ppm>; 10]> {
-        for (metric, id) in self.0.metrics.iter_mut().zip(METRICS) {
+    /// Asks for all that is wanted between two samples, in one call; each metric has an answer of its own.
+    fn ask(
+        &mut self,
+        session: &Session,
+        from: &GpmSample,
+        to: &GpmSample,
+        pcie: bool,
+        counters: bool,
+    ) -> Answer<Told> {
+        let pcie_ids = PCIE.into_iter().take(if pcie { PCIE.len() } else { 0 });
+        let cycles = CYCLES.into_iter().take(if counters { CYCLES.len() } else { 0 });
+        let bytes = PCIE_BYTES
+            .into_iter()
+            .take(if counters && pcie { PCIE_BYTES.len() } else { 0 });
+        let ids = METRICS.into_iter().chain(pcie_ids).chain(cycles).chain(bytes);
+        let mut count = 0u32;
+        for (metric, id) in self.0.metrics.iter_mut().zip(ids) {
             metric.metricId = id;
-            metric.nvmlReturn = u32::MAX;
+            metric.nvmlReturn = UNANSWERED;
             metric.value = f64::NAN;
+            count = count.saturating_add(1);
         }
+        self.0.numMetrics = count;
         session.gpm_metrics(from, to, &mut self.0)?;
-        let mut shares = [Err(Fault::Malformed); 10];
-        for (share, metric) in shares.iter_mut().zip(&self.0.metrics) {
-            *share = Fault::check(metric.nvmlReturn).and_then(|()| percent(metric.value));
-        }
-        Ok(shares)
+        let asked = usize::try_from(count).unwrap_or(0);
+        let mut answers = self.0.metrics.iter().take(asked).map(|metric| {
+            Fault::check(metric.nvmlReturn)
+                .map_err(|fault| match fault {
+                    UNKNOWN_METRIC => Fault::Unsupported,
+                    other => other,
+                })
+                .map(|()| metric.value)
+        });
+        let mut next = |asked: bool| {
+            let answer = asked.then(|| answers.next()).flatten();
+            answer.unwrap_or(Err(Fault::Unsupported))
+        };
+        Ok(Told {
+            shares: METRICS.map(|_| next(true).and_then(percent)),
+            pcie_rates: PCIE.map(|_| next(pcie).and_then(|mib| whole(mib * MIB))),
+            cycles: CYCLES.map(|_| next(counters).and_then(whole)),
+            pcie_bytes: PCIE_BYTES.map(|_| next(counters && pcie).and_then(whole)),
+        })
     }
 }
 
@@ -104,9 +158,32 @@ struct Pair {
     older_at: Option<BootNanos>,
 }
 
+/// Whether the driver has counters since the last reboot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counters {
+    /// It was not asked yet: that needs two samples.
+    Untried,
+    Answered,
+    Refused,
+}
+
 /// The pairs of one device.
 #[derive(Debug)]
-pub(super) struct Meter(Vec<Pair>);
+pub(super) struct Meter {
+    pairs: Vec<Pair>,
+    counters: Counters,
+}
+
+/// What a meter reads of a device.
+#[derive(Debug)]
+pub(super) struct Metered {
+    pub(super) activity: Reading<Activity>,
+    /// Bytes per second, sent and received.
+    pub(super) pcie_rates: [Reading<u64>; 2],
+    pub(super) cycles: Reading<Vec<PipeCycles>>,
+    /// Bytes since the last reboot, sent and received.
+    pub(super) pcie_bytes: [Reading<u64>; 2],
+}
 
 impl Meter {
     /// Allocates the pairs, and fills the older sample of each.
@@ -120,17 +197,20 @@ impl Meter {
             Extent::Whole => vec![(None, Part::ALL)],
             Extent::Instances(all) => all.iter().map(|i| (Some(i.id), i.part)).collect(),
         };
-        let mut meter = Self(Vec::new());
+        let mut meter = Self {
+            pairs: Vec::new(),
+            counters: Counters::Untried,
+        };
         for (instance, part) in parts {
             match pair(session, instance, part) {
-                Ok(pair) => meter.0.push(pair),
+                Ok(pair) => meter.pairs.push(pair),
                 Err(fault) => {
                     meter.close(session);
                     return Err(fault);
                 }
             }
         }
-        for pair in &mut meter.0 {
+        for pair in &mut meter.pairs {
             if session.gpm_take(device, pair.instance, &mut pair.older).is_ok() {
                 pair.older_at = Some(now());
             }
@@ -138,62 +218,111 @@ impl Meter {
         Ok(meter)
     }
 
-    /// Activity since the last call.
+    /// Activity since the last call, and the counters by now.
     pub(super) fn read(
         &mut self,
         session: &Session,
         device: Handle,
         request: &mut Request,
         now: impl Fn() -> BootNanos,
-    ) -> Reading<Activity> {
-        if self.0.is_empty() {
-            return Reading::Unsupported;
+    ) -> Metered {
+        if self.pairs.is_empty() {
+            return self.nothing(Fault::Unsupported);
         }
+        let whole = self.pairs.iter().all(|pair| pair.instance.is_none());
         let mut sums = [Ok(0u64); 10];
         let mut interval_ns = None;
-        for pair in &mut self.0 {
+        let mut cycles = Vec::with_capacity(self.pairs.len());
+        let mut pcie = [[Err(Fault::Unsupported); 2]; 2];
+        for place in 0..self.pairs.len() {
+            let counters = self.counters != Counters::Refused;
+            let Some(pair) = self.pairs.get_mut(place) else {
+                break;
+            };
             // The first tick may follow a survey at once; the second covers its time as well.
             if pair
                 .older_at
                 .is_some_and(|older| now().since(older) < SHORTEST_PAIR)
             {
-                return reading(Err(NOT_READY));
+                return self.nothing(NOT_READY);
             }
-            let read = pair.advance(session, device, request, &now);
-            let (length, shares) = match read {
+            let read = pair.advance(session, device, request, whole, counters, &now);
+            let (length, told) = match read {
                 Ok(read) => read,
-                Err(fault) => return reading(Err(fault)),
+                Err(fault) => {
+                    // A driver may refuse all of a request for metrics that it does not know.
+                    if self.counters == Counters::Untried
+                        && !matches!(fault, NOT_READY | Fault::DeviceLost | Fault::DriverGone)
+                    {
+                        self.counters = Counters::Refused;
+                    }
+                    return self.nothing(fault);
+                }
             };
             interval_ns.get_or_insert(length);
-            for (place, (sum, share)) in sums.iter_mut().zip(shares).enumerate() {
-                let Part {
-                    multiprocessors,
-                    memory,
-                } = pair.part;
+            let Part {
+                multiprocessors,
+                memory,
+            } = pair.part;
+            for (place, (sum, share)) in sums.iter_mut().zip(told.shares).enumerate() {
                 let part = if place == DRAM { memory } else { multiprocessors };
                 *sum = weighted(*sum, share, part);
             }
+            pcie = [told.pcie_rates, told.pcie_bytes];
+            match counted(pair, &told.cycles) {
+                Some(counted) => cycles.push(counted),
+                // Asked once: what is not answered then, or stands at zero, is not there.
+                None if self.counters == Counters::Untried => self.counters = Counters::Refused,
+                None => {}
+            }
+        }
+        if self.counters == Counters::Untried {
+            self.counters = Counters::Answered;
         }
         let [sm, any, dfma, hmma, imma, dram, fp64, fp32, fp16, integer] =
             sums.map(|sum| reading(sum.map(|s| Ppm::of(s, WHOLE.saturating_mul(u64::from(Ppm::ONE.0))))));
-        Reading::Value(Activity {
-            interval_ns: interval_ns.unwrap_or(0),
-            sm,
-            tensor_any: any,
-            dfma,
-            hmma,
-            imma,
-            dram,
-            fp64,
-            fp32,
-            fp16,
-            integer,
-        })
+        let complete = cycles.len() == self.pairs.len();
+        let [pcie_rates, pcie_bytes] = pcie.map(|both| both.map(reading));
+        Metered {
+            activity: Reading::Value(Activity {
+                interval_ns: interval_ns.unwrap_or(0),
+                sm,
+                tensor_any: any,
+                dfma,
+                hmma,
+                imma,
+                dram,
+                fp64,
+                fp32,
+                fp16,
+                integer,
+            }),
+            pcie_rates,
+            cycles: match self.counters {
+                Counters::Answered if complete => Reading::Value(cycles),
+                Counters::Answered => reading(Err(Fault::Malformed)),
+                Counters::Untried | Counters::Refused => Reading::Unsupported,
+            },
+            pcie_bytes,
+        }
+    }
+
+    /// No reading, for one reason.
+    fn nothing(&self, fault: Fault) -> Metered {
+        Metered {
+            activity: reading(Err(fault)),
+            pcie_rates: [reading(Err(fault)), reading(Err(fault))],
+            cycles: match self.counters {
+                Counters::Answered => reading(Err(fault)),
+                Counters::Untried | Counters::Refused => Reading::Unsupported,
+            },
+            pcie_bytes: [Reading::Unsupported, Reading::Unsupported],
+        }
     }
 
     /// Gives the samples back.
     pub(super) fn close(self, session: &Session) {
-        for pair in self.0 {
+        for pair in self.pairs {
             session.gpm_free(pair.older);
             session.gpm_free(pair.newer);
         }
@@ -207,15 +336,17 @@ impl Pair {
         session: &Session,
         device: Handle,
         request: &mut Request,
+        pcie: bool,
+        counters: bool,
         now: impl Fn() -> BootNanos,
-    ) -> Answer<(u64, [Answer<Ppm>; 10])> {
+    ) -> Answer<(u64, Told)> {
         let since = self.older_at.take();
         session.gpm_take(device, self.instance, &mut self.newer)?;
         let at = now();
         let read = match since {
             Some(since) => request
-                .shares(session, &self.older, &self.newer)
-                .map(|shares| (at.since(since), shares)),
+                .ask(session, &self.older, &self.newer, pcie, counters)
+                .map(|told| (at.since(since), told)),
             None => Err(NOT_READY),
         };
         std::mem::swap(&mut self.older, &mut self.newer);
@@ -241,6 +372,28 @@ fn pair(session: &Session, instance: Option<u32>, part: Part) -> Answer<Pair> {
     }
 }
 
+/// What a part has counted; `None` where no cycle is told, or its size is not known.
+fn counted(pair: &Pair, cycles: &[Answer<u64>; 10]) -> Option<PipeCycles> {
+    let [elapsed, others @ ..] = cycles;
+    let elapsed = (*elapsed).ok().filter(|cycles| *cycles > 0)?;
+    let part_ppb = u32::try_from(pair.part.multiprocessors?).ok()?;
+    let [sm, tensor_any, dfma, hmma, imma, fp64, fp32, fp16, integer] = others.map(reading);
+    Some(PipeCycles {
+        instance: pair.instance,
+        part_ppb,
+        elapsed,
+        sm,
+        tensor_any,
+        dfma,
+        hmma,
+        imma,
+        fp64,
+        fp32,
+        fp16,
+        integer,
+    })
+}
+
 /// Adds the share of one part, by its size. A part whose share or size is not known makes the sum unknown.
 fn weighted(sum: Answer<u64>, share: Answer<Ppm>, part: Option<u64>) -> Answer<u64> {
     let part = part.ok_or(Fault::Unsupported)?;
@@ -259,6 +412,19 @@ fn percent(value: f64) -> Answer<Ppm> {
     Ok(Ppm(((value.min(100.0)) * 10_000.0).round() as u32))
 }
 
+/// A count as the driver gives it, in floating point: beyond 53 bits it is rounded, by less than a millionth of a millionth.
+#[expect(
+    clippy::as_conversions,
+    reason = "the value was checked to be no less than zero and to fit"
+)]
+fn whole(value: f64) -> Answer<u64> {
+    const MOST: f64 = 9e18;
+    if !(0.0..=MOST).contains(&value) {
+        return Err(Fault::Malformed);
+    }
+    Ok(value as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,6 +436,14 @@ mod tests {
         assert_eq!(percent(100.4), Ok(Ppm::ONE));
         for wrong in [f64::NAN, f64::INFINITY, -0.1, 1e30] {
             assert_eq!(percent(wrong), Err(Fault::Malformed));
+        }
+    }
+
+    #[test]
+    fn only_what_is_finite_and_not_negative_is_a_count() {
+        assert_eq!((whole(0.0), whole(1e15)), (Ok(0), Ok(1_000_000_000_000_000)));
+        for wrong in [f64::NAN, f64::INFINITY, -1.0, 1e19] {
+            assert_eq!(whole(wrong), Err(Fault::Malformed));
         }
     }
 

@@ -41,6 +41,30 @@ pub(super) type Metrics = sys::nvmlGpmMetricsGet_t;
 /// One field value, as it is asked and answered.
 pub(super) type FieldValue = sys::nvmlFieldValue_t;
 
+/// One sample of a ring.
+pub(super) type Sample = sys::nvmlSample_t;
+
+/// The rings of samples that the driver fills by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ring {
+    /// Power, in milliwatts.
+    Power,
+    /// Share of time in which a kernel was resident, in percent.
+    Utilisation,
+}
+
+impl Ring {
+    fn code(self) -> sys::nvmlSamplingType_t {
+        match self {
+            Self::Power => sys::nvmlSamplingType_enum_NVML_TOTAL_POWER_SAMPLES,
+            Self::Utilisation => sys::nvmlSamplingType_enum_NVML_GPU_UTILIZATION_SAMPLES,
+        }
+    }
+}
+
+/// The result that an entry is asked with. A driver leaves an entry that it does not know as it was.
+pub(super) const UNANSWERED: u32 = u32::MAX;
+
 /// Calls a function of the library, if the library has it.
 macro_rules! call {
     ($session:expr, $name:ident($($argument:expr),* $(,)?)) => {
@@ -324,6 +348,51 @@ impl Session {
         )
     }
 
+    /// How many samples of a kind the driver's ring may hold.
+    pub(super) fn samples_held(&self, device: Handle, kind: Ring) -> Answer<u32> {
+        let (mut value_type, mut count) = (0, 0);
+        call!(
+            self,
+            nvmlDeviceGetSamples(
+                device.0,
+                kind.code(),
+                0,
+                &raw mut value_type,
+                &raw mut count,
+                ptr::null_mut()
+            )
+        )?;
+        Ok(count)
+    }
+
+    /// Fills `room` with the samples newer than `since_us`. Returns how many there are, and the type of their values.
+    pub(super) fn samples(
+        &self,
+        device: Handle,
+        kind: Ring,
+        since_us: u64,
+        room: &mut [Sample],
+    ) -> Answer<(usize, u32)> {
+        let mut value_type = u32::MAX;
+        let mut count = u32::try_from(room.len()).map_err(|_| Fault::Malformed)?;
+        call!(
+            self,
+            nvmlDeviceGetSamples(
+                device.0,
+                kind.code(),
+                since_us,
+                &raw mut value_type,
+                &raw mut count,
+                room.as_mut_ptr()
+            )
+        )?;
+        let count = usize::try_from(count).map_err(|_| Fault::Malformed)?;
+        if count > room.len() {
+            return Err(Fault::Malformed);
+        }
+        Ok((count, value_type))
+    }
+
     pub(super) fn gpm_supported(&self, device: Handle) -> bool {
         let lib = self.nvml.lib();
         // What cannot be freed is not taken.
@@ -358,7 +427,7 @@ impl Session {
         }
     }
 
-    /// The metrics between two samples. `request` keeps its metric ids from the call that made it.
+    /// The metrics between two samples.
     pub(super) fn gpm_metrics(&self, from: &GpmSample, to: &GpmSample, request: &mut Metrics) -> Answer<()> {
         request.sample1 = from.0;
         request.sample2 = to.0;
@@ -381,19 +450,32 @@ pub(super) fn field(id: u32, scope: u32) -> FieldValue {
     let mut field = blank!(FieldValue);
     field.fieldId = id;
     field.scopeId = scope;
-    // What the library does not answer is not a success.
-    field.nvmlReturn = sys::nvmlReturn_enum_NVML_ERROR_UNKNOWN;
+    field.nvmlReturn = UNANSWERED;
     field
 }
 
 /// The answer in `field` as an unsigned number, and whether its type is only 32 bits wide.
 pub(super) fn number(field: &FieldValue) -> Answer<(u64, bool)> {
     Fault::check(field.nvmlReturn)?;
-    let value = &field.value;
+    plain(&field.value, field.valueType)
+}
+
+/// An empty sample.
+pub(super) fn blank_sample() -> Sample {
+    blank!(Sample)
+}
+
+/// The value of a sample.
+pub(super) fn sampled(sample: &Sample, value_type: u32) -> Answer<u64> {
+    plain(&sample.sampleValue, value_type).map(|(value, _)| value)
+}
+
+/// A value of the type that is told, and whether that is only 32 bits wide.
+fn plain(value: &sys::nvmlValue_t, value_type: u32) -> Answer<(u64, bool)> {
     // SAFETY: every member of the union is a plain number no wider than the union, whose bits are all initialised by
-    // `field` or by the library; any bits are a valid value of each.
+    // `field`, by `blank_sample` or by the library; any bits are a valid value of each.
     let (signed, narrow) = unsafe {
-        match field.valueType {
+        match value_type {
             sys::nvmlValueType_enum_NVML_VALUE_TYPE_UNSIGNED_INT => {
                 return Ok((u64::from(value.uiVal), true));
             }
@@ -466,7 +548,7 @@ mod tests {
 
     #[test]
     fn a_field_that_nobody_answered_is_no_value() {
-        assert_eq!(number(&field(83, 0)), Err(Fault::Failed(999)));
+        assert_eq!(number(&field(83, 0)), Err(Fault::Unsupported));
         let mut negative = field(83, 0);
         negative.nvmlReturn = 0;
         negative.valueType = sys::nvmlValueType_enum_NVML_VALUE_TYPE_SIGNED_LONG_LONG;

@@ -8,10 +8,12 @@ use crate::devices::host;
 use crate::devices::pci::NVIDIA;
 use crate::inventory::Format;
 use crate::state::{self, named};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+use weighbridge::accelerator::Catalogue;
 use weighbridge::bounded;
 use weighbridge::report::ClockSource;
 use weighbridge::telemetry::{BusDriver, Inventory, LibraryOrigin};
@@ -212,19 +214,48 @@ fn foreign(inventory: &Inventory) -> Option<Check> {
     })
 }
 
+/// Whether devices tell of their pipes. What bounds compute where they do not is said with the architecture, for it is what
+/// decides.
 fn pipes(inventory: &Inventory) -> Option<Check> {
+    const SUBJECT: &str = "pipes";
     let all = inventory.devices.len();
-    let with = inventory.devices.iter().filter(|d| d.pipe_activity).count();
-    (all > 0).then(|| {
-        if with == all {
-            Check::new("pipes", Health::Ok, "per-pipe activity available (GPM)")
-        } else {
-            let text = format!(
-                "{with} of {all} GPUs have per-pipe activity; for the others compute is bounded by energy and clocks"
-            );
-            Check::new("pipes", Health::Advice, text)
-        }
-    })
+    let without: Vec<_> = inventory.devices.iter().filter(|d| !d.pipe_activity).collect();
+    if all == 0 {
+        return None;
+    }
+    if without.is_empty() {
+        return Some(Check::new(
+            SUBJECT,
+            Health::Ok,
+            "per-pipe activity available (GPM)",
+        ));
+    }
+    let catalogue = Catalogue::embedded().ok();
+    let names: BTreeSet<_> = without
+        .iter()
+        .filter_map(|d| {
+            Some(
+                catalogue
+                    .as_ref()?
+                    .find(&d.pci, &d.name)
+                    .model()?
+                    .architecture
+                    .clone(),
+            )
+        })
+        .collect();
+    let these = match names.len() {
+        0 => String::new(),
+        _ => format!(" ({})", names.into_iter().collect::<Vec<_>>().join(", ")),
+    };
+    let bounded = "compute is bounded by busy time, clocks and energy";
+    let text = if without.len() == all {
+        format!("no pipe activity on this architecture{these}: {bounded}")
+    } else {
+        let some = without.len();
+        format!("no pipe activity on the architecture of {some} of {all} GPUs{these}: their {bounded}")
+    };
+    Some(Check::new(SUBJECT, Health::Advice, text))
 }
 
 fn clock_check() -> Check {
@@ -355,6 +386,56 @@ mod tests {
         let mut none = inventory(LibraryOrigin::System, 0);
         none.bus.clear();
         assert_eq!(devices(&none).health, Health::Wrong);
+    }
+
+    #[test]
+    fn devices_that_do_not_tell_of_their_pipes_are_named_by_their_architecture() {
+        use weighbridge::telemetry::{AcceleratorIdentity, Reading};
+        let device = |index, name: &str, device, pipe_activity| AcceleratorIdentity {
+            index,
+            uuid: weighbridge::id::DeviceUuid::parse_nvml("GPU-00112233-4455-6677-8899-aabbccddeeff")
+                .unwrap(),
+            serial: None,
+            pci: PciId {
+                vendor: NVIDIA,
+                device,
+                ..PciId::default()
+            },
+            name: name.to_owned(),
+            board_part: None,
+            vbios: None,
+            gsp_firmware: None,
+            memory_mib: Reading::Unsupported,
+            cores: Reading::Unsupported,
+            max_sm_clock_mhz: Reading::Unsupported,
+            power_limit_mw: Reading::Unsupported,
+            pdi: None,
+            module_id: None,
+            fabric: None,
+            nvlink_links: None,
+            mig: None,
+            ecc: None,
+            pipe_activity,
+        };
+        let mut node = inventory(LibraryOrigin::System, 8);
+        assert_eq!(pipes(&node), None);
+        let old = device(0, "NVIDIA A100-SXM4-80GB", 0x20b2, false);
+        node.devices = vec![old.clone(), old];
+        assert_eq!(
+            pipes(&node).unwrap().finding,
+            "no pipe activity on this architecture (Ampere): compute is bounded by busy time, clocks and energy"
+        );
+        node.devices
+            .push(device(2, "NVIDIA H100 80GB HBM3", 0x2330, true));
+        let some = pipes(&node).unwrap();
+        assert!(some.finding.contains("2 of 3 GPUs (Ampere)"), "{}", some.finding);
+        node.devices = vec![device(0, "a board that nobody knows", 1, false)];
+        let unknown = pipes(&node).unwrap();
+        assert!(
+            unknown.finding.contains("this architecture: compute"),
+            "{}",
+            unknown.finding
+        );
     }
 
     #[test]

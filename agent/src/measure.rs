@@ -360,8 +360,13 @@ impl Bench {
             Reading::Unsupported => "energy not offered".to_owned(),
             Reading::Lost(why) => format!("energy lost ({why})"),
         };
+        // A lower bound of nothing has a reason, which a person would look for elsewhere.
+        let pipes = match delivered.measured.pipes {
+            Reading::Unsupported => "  no pipe activity on this architecture",
+            Reading::Value(_) | Reading::Lost(_) => "",
+        };
         format!(
-            "{}  {}  {}  {energy}  {compute}  {class}",
+            "{}  {}  {}  {energy}  {compute}{pipes}  {class}",
             self.wall(end),
             claims.identity.uuid.nvml(),
             claims.identity.name
@@ -398,11 +403,13 @@ impl Bench {
             "coverage": number(f64::from(coverage.0) / 1e6),
             "gaps": delivered.gaps,
             "pipes": reading(measured.pipes.clone(), pipes),
+            "activity_source": measured.activity_source,
             "links": {
                 "nvlink_tx_bytes": reading(measured.nvlink.clone(), |t| t.tx.into()),
                 "nvlink_rx_bytes": reading(measured.nvlink.clone(), |t| t.rx.into()),
                 "pcie_tx_bytes": reading(measured.pcie.clone(), |t| t.tx.into()),
                 "pcie_rx_bytes": reading(measured.pcie.clone(), |t| t.rx.into()),
+                "pcie_method": measured.pcie_method,
             },
             "observations": {
                 "samples": delivered.samples,

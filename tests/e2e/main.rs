@@ -45,6 +45,8 @@ mod verifier_json;
 mod operator;
 /// Power meters and network links, which stand outside the devices.
 mod outside;
+/// What each architecture lets an operator measure.
+mod sources;
 /// Real recordings through the real path.
 mod traces;
 /// What `record` writes, and that it can be played again.

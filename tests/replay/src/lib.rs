@@ -26,6 +26,7 @@ pub mod pipes;
 pub mod play;
 mod pointer;
 pub mod profile;
+pub mod recording;
 pub mod scenario;
 mod session;
 pub mod trace;

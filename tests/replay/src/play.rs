@@ -13,8 +13,9 @@ use crate::fault;
 use crate::identity::{Identity, identities, mix};
 use crate::pipes::Pipes;
 use crate::profile::{MIG_INSTANCES, Profile};
+use crate::recording::{self, TraceError};
 use crate::scenario::{Scenario, TraceSource};
-use crate::trace::{self, Level, Totals, TraceError, Track};
+use crate::trace::{Level, Totals, Track};
 
 /// NVML's clock event bit for an idle device.
 const IDLE: u16 = 0x1;
@@ -56,7 +57,7 @@ impl Play {
     pub fn open(scenario: Scenario) -> Result<Self, PlayError> {
         let profile = scenario.profile.profile();
         let (tracks, fp64_share) = match &scenario.trace {
-            TraceSource::Recorded(path) => (trace::read(path)?, 0.0),
+            TraceSource::Recorded(path) => (recording::read(path)?, 0.0),
             TraceSource::Synthetic(generator) => {
                 let seed = scenario.seed.unwrap_or_default();
                 let tracks = (0..scenario.gpus)

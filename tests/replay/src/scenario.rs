@@ -76,7 +76,7 @@ pub struct Scenario {
 pub enum TraceSource {
     /// Made up, without storage to speak of.
     Synthetic(Generator),
-    /// A CSV file, plain or gzip, with the columns that [`crate::trace`] names.
+    /// A CSV file, plain or gzip, with the columns that [`crate::recording`] names.
     Recorded(PathBuf),
 }
 

@@ -420,6 +420,7 @@ impl Bench {
                 "temperature_max_c": measured.temperature_max_c,
                 "clock_events": measured.clock_events,
                 "counter_resets": measured.counter_resets,
+                "jobs": measured.jobs,
                 "features": window.map(|w| &w.sums.features),
             },
             "workload": {

@@ -90,6 +90,7 @@ pub(crate) fn gpu(n: u8) -> AcceleratorClaims {
                 counter_resets: 0,
                 pcie_method: crate::telemetry::Method::Counter,
                 activity_source: crate::telemetry::ActivitySource::Gpm,
+                jobs: None,
             },
             compute: Some(compute(10, 20)),
             training: Some(compute(0, 0)),

@@ -26,6 +26,33 @@ crate::row! {
     }
 }
 
+crate::row! {
+    /// Processes that ended on a device, as the driver's accounting mode lists them: how many, never which.
+    pub struct Jobs {
+        /// How many were found to have ended. One with the number of an earlier process is taken for it.
+        ended: u32,
+        /// The longest time that one of them lived, in seconds.
+        longest_s: u32,
+    }
+}
+
+impl Jobs {
+    /// None ended.
+    pub const NONE: Self = Self {
+        ended: 0,
+        longest_s: 0,
+    };
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            ended: self.ended.saturating_add(other.ended),
+            longest_s: self.longest_s.max(other.longest_s),
+        }
+    }
+}
+
 crate::code! {
     /// How an amount was come by.
     pub enum Method {
@@ -110,5 +137,7 @@ crate::record! {
         12 => pcie_method: Method,
         /// Who told of the pipes.
         13 => activity_source: ActivitySource,
+        /// Processes that ended; absent where nobody switched the driver's accounting mode on.
+        14 => jobs: Option<Jobs>,
     }
 }

@@ -19,7 +19,7 @@ pub use inventory::{
     Inventory, LibraryOrigin, MigInstance, NvlinkLinks,
 };
 pub use link::{HostLinks, LinkCounters, LinkKind, LinkTrack};
-pub use measured::{ActivitySource, Measured, Method, PipeTimes, Spread, Traffic};
+pub use measured::{ActivitySource, Jobs, Measured, Method, PipeTimes, Spread, Traffic};
 pub use reading::{LossReason, Reading};
 #[cfg(test)]
 pub(crate) use sample::tests::blank;

@@ -2,7 +2,7 @@
 //!
 //! These records never leave the node. They are encoded like everything else, so that one strict decoder reads them.
 
-use super::{DeviceState, HostLinks, Inventory, Reading};
+use super::{DeviceState, HostLinks, Inventory, Jobs, Reading};
 use crate::time::BootNanos;
 use crate::unit::Ppm;
 
@@ -129,6 +129,8 @@ crate::record! {
         19 => power_ring: Reading<PowerRing>,
         /// Share of the time since the sample before in which a kernel was resident, likewise.
         20 => busy_mean: Reading<Ppm>,
+        /// Processes found to have ended since the sample before; absent where accounting mode is off.
+        21 => jobs: Option<Jobs>,
     }
 }
 
@@ -273,6 +275,7 @@ pub(crate) mod tests {
             cycles: Reading::Unsupported,
             power_ring: Reading::Unsupported,
             busy_mean: Reading::Unsupported,
+            jobs: None,
         }
     }
 }

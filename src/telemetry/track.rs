@@ -337,7 +337,7 @@ impl GapReason {
 mod tests {
     use super::*;
     use crate::telemetry::cycles::tests::counted;
-    use crate::telemetry::{PowerRing, Window, blank};
+    use crate::telemetry::{Jobs, PowerRing, Window, blank};
     use crate::time::SECOND;
     use proptest::prelude::*;
 
@@ -510,6 +510,22 @@ mod tests {
         );
         let power = measured.power_mw.value().unwrap().clone();
         assert_eq!((power.min, power.mean, power.max), (80_000, 250_000, 400_000));
+    }
+
+    #[test]
+    fn processes_that_ended_are_counted_and_the_longest_is_told() {
+        let ended = |ms: u64, ended, longest_s| DeviceSample {
+            jobs: Some(Jobs { ended, longest_s }),
+            ..at(ms, Reading::Value(1))
+        };
+        let (window, _) = sum(&[ended(0, 0, 0), ended(1_000, 2, 30), ended(2_000, 1, 7)]);
+        let three = Jobs {
+            ended: 3,
+            longest_s: 30,
+        };
+        assert_eq!(window.measured().jobs, Some(three));
+        let (window, _) = sum(&[at(0, Reading::Value(1))]);
+        assert_eq!(window.measured().jobs, None, "accounting mode is off");
     }
 
     fn activity() -> Activity {

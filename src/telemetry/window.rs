@@ -5,8 +5,8 @@
 //! extrapolate over gaps.
 
 use super::{
-    Activity, ActivitySource, DeviceSample, LossReason, Measured, Method, PipeTimes, Reading, Spread, Step,
-    Traffic,
+    Activity, ActivitySource, DeviceSample, Jobs, LossReason, Measured, Method, PipeTimes, Reading, Spread,
+    Step, Traffic,
 };
 
 /// A sum of readings: missing until the first value, and then the reason for the last miss is forgotten.
@@ -146,6 +146,7 @@ pub struct Window {
     clock_events_missing: Total,
     nvlink: [Total; 2],
     pcie: [Total; 2],
+    jobs: Option<Jobs>,
 }
 
 impl Window {
@@ -182,6 +183,7 @@ impl Window {
         self.clock_events_missing.add(sample.clock_events.map(|_| 0));
         self.clock_events |= sample.clock_events.value().copied().unwrap_or(0);
 
+        self.add_jobs(sample.jobs.as_ref());
         self.pcie_sampled |= step.pcie_method == Method::Sampled;
         // Counters speak for gaps too, as the energy counter does.
         let told_ns = step.activity_ns.saturating_add(step.activity_gap_ns);
@@ -214,6 +216,7 @@ impl Window {
             *mine = mine.saturating_add(theirs);
         }
         self.pcie_sampled |= other.pcie_sampled;
+        self.add_jobs(other.jobs.as_ref());
         self.power.absorb(&other.power);
         self.clock.absorb(&other.clock);
         self.memory.absorb(&other.memory);
@@ -285,6 +288,13 @@ impl Window {
                 Method::Counter
             },
             activity_source: self.activity_source(),
+            jobs: self.jobs.clone(),
+        }
+    }
+
+    fn add_jobs(&mut self, more: Option<&Jobs>) {
+        if let Some(more) = more {
+            self.jobs = Some(self.jobs.as_ref().unwrap_or(&Jobs::NONE).plus(more));
         }
     }
 

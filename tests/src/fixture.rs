@@ -290,6 +290,7 @@ pub fn accelerator(index: u16, seconds: u32, salt: [u8; 16]) -> AcceleratorClaim
                 counter_resets: 0,
                 pcie_method: weighbridge::telemetry::Method::Counter,
                 activity_source: weighbridge::telemetry::ActivitySource::Gpm,
+                jobs: None,
             },
             compute: Some(compute.clone()),
             training: Some(compute),

@@ -147,6 +147,7 @@ pub(super) fn tick(seconds: f64) -> Frame {
             cycles: Reading::Unsupported,
             power_ring: Reading::Unsupported,
             busy_mean: Reading::Unsupported,
+            jobs: None,
         }],
     })
 }

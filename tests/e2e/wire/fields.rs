@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use weighbridge::id::{ChainId, Digest};
 use weighbridge::report::{CheckpointSeen, Successor};
-use weighbridge::telemetry::{ConfidentialCompute, MigInstance};
+use weighbridge::telemetry::{ConfidentialCompute, Jobs, MigInstance};
 use weighbridge_agent::devices::host;
 use weighbridge_testbed::fixture;
 
@@ -47,6 +47,10 @@ fn everything() -> BTreeSet<String> {
     }
     let mut accelerator = fixture::accelerator(3, 300, [0; 16]);
     accelerator.identity.mig = Some(vec![MigInstance { slices: 1, count: 7 }]);
+    accelerator.delivered.measured.jobs = Some(Jobs {
+        ended: 2,
+        longest_s: 3_600,
+    });
     let mut found = BTreeSet::new();
     names(&serde_json::to_value(&token).unwrap(), &mut found);
     names(&serde_json::to_value(&accelerator).unwrap(), &mut found);

@@ -118,6 +118,10 @@ fn a_device_that_was_lost_or_offers_little_is_valid_too() {
     claims.identity.serial = None;
     claims.identity.mig = None;
     claims.delivered.compute = None;
+    claims.delivered.measured.jobs = Some(weighbridge::telemetry::Jobs {
+        ended: 2,
+        longest_s: 3_600,
+    });
     let module = weighbridge::report::AcceleratorSubmodule { accelerator: claims };
     validate("accelerator-submodule", &cbor::encode(&module)).unwrap();
 }

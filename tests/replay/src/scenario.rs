@@ -23,6 +23,9 @@ pub const MOST_GPUS: u32 = 16;
 /// The most entries of a series of clocks: an hour at one a second.
 const MOST_CLOCKS: usize = 3_600;
 
+/// The most processes that accounting lists.
+const MOST_JOBS: usize = 4_000;
+
 /// A scenario as read: paths are resolved and the seed is filled in.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,6 +58,10 @@ pub struct Scenario {
     /// From which UUIDs and serial numbers follow. If absent, it follows from the name of the scenario file, so that
     /// editing a scenario does not change its devices and two files are two machines.
     pub seed: Option<u64>,
+    /// Processes that the driver's accounting lists, on every GPU: from when to when each lived, seconds after the play began.
+    /// Accounting mode is on if there are any.
+    #[serde(default)]
+    pub jobs: Vec<(f64, f64)>,
     /// The driver version to report; the profile's own if absent.
     pub driver_version: Option<String>,
     /// A file that keeps the moment the play began, so that a process started later joins the same play. Without it
@@ -212,6 +219,13 @@ impl Scenario {
                 "seconds, 0 or more".into(),
             );
         }
+        if self.jobs.len() > MOST_JOBS || !self.jobs.iter().all(|(from, to)| 0.0 <= *from && from < to) {
+            return refuse(
+                "jobs",
+                format!("{} entries", self.jobs.len()),
+                format!("at most {MOST_JOBS} of [seconds, later seconds]"),
+            );
+        }
         if self.clock_series.len() > MOST_CLOCKS {
             return refuse(
                 "clock_series",
@@ -332,6 +346,7 @@ mod tests {
                 "profile = 'H100'\n[[fault]]\nat_s = 1\nkind = 'lost'\ngpu = 1",
                 "below 1",
             ),
+            ("profile = 'H100'\njobs = [[5, 5]]", "later seconds"),
             (
                 "profile = 'H100'\nclock_series = [[0, 1000], [0, 1100]]",
                 "later than the entry before",

@@ -58,6 +58,7 @@ fn sample(device: u16, second: u64) -> DeviceSample {
         cycles: Reading::Unsupported,
         power_ring: Reading::Unsupported,
         busy_mean: Reading::Unsupported,
+        jobs: None,
     }
 }
 

@@ -6,6 +6,7 @@
 use super::fault::{Answer, Fault, reading};
 use super::fields::Questions;
 use super::identity;
+use super::jobs::JobLog;
 use super::pipes::{Extent, Meter, Metered, Request};
 use super::rings::Rings;
 use super::session::{Handle, Session};
@@ -24,6 +25,8 @@ pub(super) struct Access {
     meter: Option<Meter>,
     /// What tells of the time between two ticks where there is no meter.
     rings: Option<Rings>,
+    /// Kept where accounting mode is on.
+    jobs: Option<JobLog>,
     pub(super) extent: Extent,
 }
 
@@ -45,6 +48,7 @@ impl Access {
             questions: Questions::find(session, handle),
             meter,
             rings,
+            jobs: JobLog::open(session, handle),
             extent,
         }
     }
@@ -52,6 +56,9 @@ impl Access {
     /// Finds out what the device answers by now.
     pub(super) fn survey(&mut self, session: &Session) {
         self.questions.find_again(session, self.handle);
+        if self.jobs.is_none() {
+            self.jobs = JobLog::open(session, self.handle);
+        }
     }
 
     /// Reads the device once. An error means that it did not answer at all.
@@ -101,6 +108,7 @@ impl Access {
             }
             busy = rings.busy(session, self.handle);
         }
+        sample.jobs = self.jobs.as_mut().map(JobLog::take);
         let clock_of = |domain| reading(device.clock_info(domain).map_err(Fault::from));
         sample.sm_clock_mhz = clock_of(ClockDomain::SM);
         sample.memory_clock_mhz = clock_of(ClockDomain::Memory);
@@ -130,6 +138,14 @@ impl Access {
         );
         sample.clock_events = reading(session.clock_events(self.handle));
         Ok(sample)
+    }
+
+    /// Looks which processes have ended, where the driver keeps account of them.
+    pub(super) fn look_at_jobs(&mut self, session: &Session) {
+        if let Some(jobs) = &mut self.jobs {
+            // What a refusal leaves out is found at the next look.
+            jobs.look(session, self.handle).ok();
+        }
     }
 
     /// Whether MIG divides the device otherwise than at the last survey.
@@ -188,5 +204,6 @@ pub(super) fn blank(place: u16, state: DeviceState, at: BootNanos, fault: Fault)
         cycles: none(state, fault),
         power_ring: none(state, fault),
         busy_mean: none(state, fault),
+        jobs: None,
     }
 }

@@ -11,6 +11,7 @@ mod fault;
 mod fields;
 mod further;
 mod identity;
+mod jobs;
 mod pipes;
 mod rings;
 mod session;
@@ -385,8 +386,14 @@ impl DeviceSource for NvmlSource {
             });
         }
         let mut redivided = false;
-        for device in &self.devices {
+        for device in &mut self.devices {
             let index = device.identity.index;
+            if let Some(access) = &mut device.access
+                && !self.avoided.contains(&index)
+            {
+                calling(Call::Sample(index));
+                access.look_at_jobs(&driver.session);
+            }
             match &device.access {
                 Some(access) if device.identity.mig.is_some() && !self.avoided.contains(&index) => {
                     calling(Call::Sample(index));

@@ -62,6 +62,9 @@ impl Ring {
     }
 }
 
+/// The most processes that are listed; the driver's own ring holds 4,000 unless someone made it larger.
+const MOST_PROCESSES: usize = 4_096;
+
 /// The result that an entry is asked with. A driver leaves an entry that it does not know as it was.
 pub(super) const UNANSWERED: u32 = u32::MAX;
 
@@ -346,6 +349,39 @@ impl Session {
             self,
             nvmlDeviceGetFieldValues(device.0, count, fields.as_mut_ptr())
         )
+    }
+
+    /// Whether accounting mode is on.
+    pub(super) fn accounting(&self, device: Handle) -> Answer<bool> {
+        let mut mode = 0;
+        call!(self, nvmlDeviceGetAccountingMode(device.0, &raw mut mode))?;
+        Ok(mode == sys::nvmlEnableState_enum_NVML_FEATURE_ENABLED)
+    }
+
+    /// The numbers of the processes, running or ended, that accounting lists.
+    pub(super) fn accounted(&self, device: Handle) -> Answer<Vec<u32>> {
+        let mut processes = vec![0; MOST_PROCESSES];
+        let mut count = u32::try_from(processes.len()).map_err(|_| Fault::Malformed)?;
+        call!(
+            self,
+            nvmlDeviceGetAccountingPids(device.0, &raw mut count, processes.as_mut_ptr())
+        )?;
+        let count = usize::try_from(count).map_err(|_| Fault::Malformed)?;
+        if count > processes.len() {
+            return Err(Fault::Malformed);
+        }
+        processes.truncate(count);
+        Ok(processes)
+    }
+
+    /// How long a process lived, in milliseconds; `None` while it runs.
+    pub(super) fn lifetime_ms(&self, device: Handle, process: u32) -> Answer<Option<u64>> {
+        let mut stats = blank!(sys::nvmlAccountingStats_t);
+        call!(
+            self,
+            nvmlDeviceGetAccountingStats(device.0, process, &raw mut stats)
+        )?;
+        Ok((stats.isRunning == 0).then_some(stats.time))
     }
 
     /// How many samples of a kind the driver's ring may hold.

@@ -10,7 +10,7 @@ use crate::sampler::{Bursts, InProcess};
 use std::fs;
 use std::path::Path;
 use weighbridge::telemetry::{
-    Activity, DeviceSample, Frame, LibraryOrigin, LossReason, MigInstance, Reading,
+    Activity, DeviceSample, Frame, Jobs, LibraryOrigin, LossReason, MigInstance, Reading,
 };
 use weighbridge::time::{SECOND, UnixSeconds};
 use weighbridge::unit::Ppm;
@@ -293,6 +293,36 @@ fn what_older_devices_keep_between_two_ticks_is_read() {
     let frames = played.frames(3);
     let sample = &ticks(&frames)[2].devices[0];
     assert_eq!(sample.power_ring, Reading::Unsupported, "pairs tell it better");
+}
+
+#[test]
+fn processes_that_ended_are_counted_from_the_first_look_on() {
+    let before: String = (0..600).map(|i| format!("[{i}.0, {}.0], ", i + 1)).collect();
+    let jobs = format!("jobs = [{before}[590.0, 700.0], [610.0, 612.0], [650.0, 9000.0]]\n");
+    let Some(played) = play(&format!("profile = \"A100\"\n{jobs}")) else {
+        return;
+    };
+    played.clock.move_to(BootNanos(605 * SECOND));
+    let frames = played.frames(900);
+    let told = |frames: &[Frame]| {
+        let found = ticks(frames)
+            .into_iter()
+            .map(|t| t.devices[0].jobs.clone().unwrap());
+        found.fold(Jobs::NONE, |sum, jobs| sum.plus(&jobs))
+    };
+    let two = Jobs {
+        ended: 2,
+        longest_s: 110,
+    };
+    assert_eq!(
+        told(&frames),
+        two,
+        "those of before are no news, and one still runs"
+    );
+    let Some(played) = play("profile = \"A100\"\n") else {
+        return;
+    };
+    assert_eq!(ticks(&played.frames(3))[2].devices[0].jobs, None);
 }
 
 #[test]

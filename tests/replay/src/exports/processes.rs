@@ -1,6 +1,7 @@
-//! Processes and accounting: a GPU whose memory is in use shows one process; accounting is off.
+//! Processes and accounting: a GPU whose memory is in use shows one process; accounting lists those of the scenario.
 
 use std::ffi::{c_char, c_uint, c_ulonglong};
+use std::time::Duration;
 
 use nvml_wrapper_sys::bindings as nvml;
 
@@ -13,6 +14,9 @@ const HELD_MIB: u32 = 1024;
 
 /// The process on GPU `n` has this number plus `n`.
 const FIRST_PID: u32 = 40_000;
+
+/// The first process that accounting lists has this number, the others follow.
+const FIRST_JOB: u32 = 50_000;
 
 /// What a process that belongs to no instance says of it.
 const NO_INSTANCE: u32 = u32::MAX;
@@ -98,18 +102,40 @@ calls! { device:
     }
 
     device_call nvmlDeviceGetAccountingMode(gpu, mode: Out<nvml::nvmlEnableState_t>) {
-        let _ = gpu;
-        mode.put(nvml::nvmlEnableState_enum_NVML_FEATURE_DISABLED)
+        mode.put(u32::from(!gpu.play().scenario.jobs.is_empty()))
     }
 
-    device_call nvmlDeviceGetAccountingPids(gpu, count: Out<c_uint>, _pids: Out<c_uint>) {
-        let _ = gpu;
-        none(count)
+    device_call nvmlDeviceGetAccountingPids(gpu, count: Out<c_uint>, pids: Out<c_uint>) {
+        let begun = |(_, (from, _)): &(u32, &(f64, f64))| *from <= gpu.now.seconds;
+        let listed: Vec<_> = (FIRST_JOB..).zip(&gpu.play().scenario.jobs).filter(begun).collect();
+        let room = count.get()?;
+        let found = c_uint::try_from(listed.len()).unwrap_or(c_uint::MAX);
+        count.put(found)?;
+        if room < found || (found > 0 && pids.is_absent()) {
+            return Err(nvml::nvmlReturn_enum_NVML_ERROR_INSUFFICIENT_SIZE);
+        }
+        (0..).zip(listed).try_for_each(|(place, (pid, _))| pids.nth(place).put(pid))
     }
 
-    device_call nvmlDeviceGetAccountingStats(gpu, _pid: c_uint, _stats: Out<nvml::nvmlAccountingStats_t>) {
-        let _ = gpu;
-        Err(nvml::nvmlReturn_enum_NVML_ERROR_NOT_FOUND)
+    device_call nvmlDeviceGetAccountingStats(gpu, pid: c_uint, stats: Out<nvml::nvmlAccountingStats_t>) {
+        let job = pid.checked_sub(FIRST_JOB).and_then(|place| usize::try_from(place).ok());
+        let job = job.and_then(|place| gpu.play().scenario.jobs.get(place));
+        let Some((from, to)) = job.filter(|(from, _)| *from <= gpu.now.seconds) else {
+            return Err(nvml::nvmlReturn_enum_NVML_ERROR_NOT_FOUND);
+        };
+        let runs = gpu.now.seconds < *to;
+        let moment = |seconds: f64| Duration::from_secs_f64(seconds).as_nanos();
+        let lived_ms = moment(to - from).checked_div(1_000_000).unwrap_or_default();
+        stats.put(nvml::nvmlAccountingStats_t {
+            gpuUtilization: 50,
+            memoryUtilization: 10,
+            maxMemoryUsage: 1 << 30,
+            // Zero while it runs, as drivers have it.
+            time: if runs { 0 } else { u64::try_from(lived_ms).unwrap_or(u64::MAX) },
+            startTime: gpu.wall_us(u64::try_from(moment(*from)).unwrap_or_default()),
+            isRunning: u32::from(runs),
+            reserved: [0; 5],
+        })
     }
 
     device_call nvmlDeviceGetAccountingBufferSize(gpu, size: Out<c_uint>) {

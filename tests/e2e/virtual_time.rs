@@ -151,8 +151,8 @@ fn half_an_hour_at_full_load_is_near_the_peak_and_never_idle() {
                 ..
             } = device.delivered.compute.as_ref().unwrap();
             assert!(
-                lower.0 * 5 > upper_unconditional.0 * 2,
-                "half of 0.92 of 1,695 in 1,830 MHz"
+                lower.0 * 8 > upper_unconditional.0 * 3,
+                "0.45 of 0.92 of 1,695 in 1,830 MHz"
             );
             for class in [Class::Idle, Class::InferenceInteractive] {
                 assert_eq!(windows_of(device, class), 0, "{:?}", device.delivered.workload);

@@ -23,8 +23,10 @@ use crate::unit::Millijoules;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     covered_ns: u64,
-    /// Time that per-pipe activity speaks for.
+    /// Covered time that per-pipe activity speaks for.
     piped_ns: u64,
+    /// Time without samples that it speaks for all the same, from counters that went on.
+    bridged_ns: u64,
     /// Time with a utilisation.
     busy_ns: u64,
     lower: u128,
@@ -46,7 +48,8 @@ pub struct Account {
 }
 
 impl Account {
-    /// Adds a step. A gap adds nothing; it counts at peak when the account is read.
+    /// Adds a step. A gap adds nothing but the activity of counters that went on in it, at a clock that nobody read; else it counts at
+    /// peak when the account is read.
     pub fn add(&mut self, step: &Step, peak: &Peak) {
         // Energy of a gap bounds nothing: nothing else was seen of that time.
         if let Reading::Value(energy) = step.energy_mj
@@ -85,9 +88,12 @@ impl Account {
         let most = peak
             .most
             .map_or(1_000_000, |most| scale(told.upper, most).min(1_000_000));
-        self.active =
-            self.active
-                .saturating_add(shares(ns, most.saturating_add(told.vectors).min(1_000_000), high));
+        let most = most.saturating_add(told.vectors).min(1_000_000);
+        self.active = self.active.saturating_add(shares(ns, most, high));
+        self.bridged_ns = self.bridged_ns.saturating_add(step.activity_gap_ns);
+        self.active = self
+            .active
+            .saturating_add(shares(step.activity_gap_ns, most, 1_000_000));
         self.merged |= told.merged;
         let Some(clock) = step.sm_clock_mhz.value() else {
             return;
@@ -124,6 +130,7 @@ impl Account {
         Self {
             covered_ns: self.covered_ns.saturating_add(other.covered_ns),
             piped_ns: self.piped_ns.saturating_add(other.piped_ns),
+            bridged_ns: self.bridged_ns.saturating_add(other.bridged_ns),
             busy_ns: self.busy_ns.saturating_add(other.busy_ns),
             lower: self.lower.saturating_add(other.lower),
             counter: self.counter.saturating_add(other.counter),
@@ -176,16 +183,19 @@ impl Account {
     pub fn compute(&self, peak: &Peak, whole_ns: u64) -> Compute {
         let whole_ns = whole_ns.max(self.covered_ns);
         let gap_ns = whole_ns.saturating_sub(self.covered_ns);
-        let gaps = u128::from(gap_ns).saturating_mul(WHOLE);
+        let at_peak = |ns: u64| u128::from(ns).saturating_mul(WHOLE);
+        let gaps = at_peak(gap_ns);
         let upper_unconditional = peak.over(whole_ns);
         let sampled = |sum: u128| peak.read_up(sum.saturating_add(gaps));
         // Utilisation is of the driver's last moments, and a busy pipe between two readings escapes it: where pipes are told of, it
         // bounds nothing.
-        let covered = u128::from(self.covered_ns).saturating_mul(WHOLE);
+        let covered = at_peak(self.covered_ns);
         let busy = if self.piped_ns == 0 { self.time } else { covered };
-        let activity = peak
-            .most
-            .map(|_| sampled(self.active.saturating_add(self.inactive)));
+        let unseen = at_peak(gap_ns.saturating_sub(self.bridged_ns));
+        let activity = peak.most.map(|_| {
+            let sum = self.active.saturating_add(self.inactive);
+            peak.read_up(sum.saturating_add(unseen))
+        });
         let metered_ns = self.energy_ns.min(self.covered_ns);
         let energy = peak
             .within_energy(Millijoules(self.energy_mj), metered_ns)

@@ -2,7 +2,9 @@ use super::account::Account;
 use super::{Peak, UpperBound};
 use crate::accelerator::Catalogue;
 use crate::id::{DeviceUuid, PciId};
-use crate::telemetry::{AcceleratorIdentity, Activity, DeviceSample, MigInstance, Reading, Track, blank};
+use crate::telemetry::{
+    AcceleratorIdentity, Activity, DeviceSample, MigInstance, PipeCycles, Reading, Track, blank,
+};
 use crate::time::{BootNanos, SECOND};
 use crate::unit::{MicroTppHours, Ppm};
 use proptest::prelude::*;
@@ -303,6 +305,35 @@ fn a_gap_counts_at_peak_whatever_its_energy_and_a_counter_that_restarted_bounds_
     let mut lost = [at(0, 0), at(1, 0), at(2, 110_000)];
     lost[1].energy_mj = Reading::Lost(crate::telemetry::LossReason::Failed);
     assert!(upper(&lost, 2).abs_diff(694_444) < 2_000, "{}", upper(&lost, 2));
+}
+
+#[test]
+fn counters_that_went_on_bound_a_gap_from_above_and_never_from_below() {
+    let peak = peak(0x2335);
+    let at = |t: u64, elapsed: u64, hmma: u64| DeviceSample {
+        cycles: Reading::Value(vec![PipeCycles {
+            instance: None,
+            part_ppb: 1_000_000_000,
+            elapsed,
+            sm: Reading::Value(hmma),
+            tensor_any: Reading::Value(hmma),
+            dfma: Reading::Value(0),
+            hmma: Reading::Value(hmma),
+            imma: Reading::Value(0),
+            fp64: Reading::Value(0),
+            fp32: Reading::Value(0),
+            fp16: Reading::Value(0),
+            integer: Reading::Value(0),
+        }]),
+        ..sample(t, 1_830, Reading::Unsupported)
+    };
+    // Half busy for a second, then for ten that nobody saw.
+    let samples = [at(0, 1_000, 0), at(1, 2_000, 500), at(11, 12_000, 5_500)];
+    let compute = account(&peak, &samples).compute(&peak, 11 * SECOND);
+    let second = 15_832_000_000u128 / 3_600;
+    assert_eq!(compute.bound, UpperBound::Counter);
+    assert!(compute.upper.0.abs_diff(11 * second / 2) < 10, "{compute:?}");
+    assert!(compute.counter.0.abs_diff(second / 2) < 10, "{compute:?}");
 }
 
 #[test]

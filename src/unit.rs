@@ -53,6 +53,38 @@ quantity! {
     Ppm(u32)
 }
 
+impl MicroTppHours {
+    /// As bit-operations: one TPP-hour is 3.6e15 of them.
+    #[must_use]
+    pub fn bit_operations(self) -> u128 {
+        self.0.saturating_mul(3_600_000_000)
+    }
+
+    /// Two bounds as shares of this, rounded outwards; any share where this is zero.
+    #[must_use]
+    pub fn shares(self, lower: Self, upper: Self) -> (Ppm, Ppm) {
+        if self.0 == 0 {
+            return (Ppm(0), Ppm::ONE);
+        }
+        let down = |part: Self| {
+            let scaled = part.0.saturating_mul(1_000_000).checked_div(self.0);
+            let scaled = scaled.and_then(|n| u32::try_from(n).ok());
+            scaled.map_or(Ppm::ONE.0, |n| n.min(Ppm::ONE.0))
+        };
+        let rest = down(self.minus(upper));
+        (Ppm(down(lower)), Ppm(Ppm::ONE.0.saturating_sub(rest)))
+    }
+
+    /// The operations on inputs of so many bits that these can be, rounded up; all that there can be where there are no bits.
+    #[must_use]
+    pub fn operations_at_most(self, bits: u64) -> u128 {
+        match bits {
+            0 => u128::MAX,
+            bits => self.bit_operations().div_ceil(u128::from(bits)),
+        }
+    }
+}
+
 impl Ppm {
     /// The whole.
     pub const ONE: Self = Self(1_000_000);

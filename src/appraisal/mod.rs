@@ -12,13 +12,17 @@ mod day;
 mod device;
 pub mod ear;
 pub mod evidence;
+mod aggregate;
 mod node;
+mod total;
 
+pub use aggregate::Aggregate;
 pub use chain::{ChainFacts, ChainFork, ChainGap, ChainHead, ChainOpening, OpeningKind};
 pub use clock::{BootMark, ClockEvent, ClockFacts, ClockLog, ClockOddity};
-pub use day::{DeviceDay, NodeDay};
+pub use day::NodeDay;
 pub use device::{DeviceFacts, IdentityChange, IdentityField, Span};
 pub use node::{DAYS, LibraryFacts, Newest, NodeFacts, NodeRecord, Peak, RefusalCount, Stranger, day_of};
+pub use total::{DeviceSums, DeviceTotal, NodeRun};
 
 use self::evidence::NodeEvidence;
 use crate::id::{DeviceUuid, Digest, NodeId};

@@ -331,7 +331,7 @@ impl NodeFacts {
                 }
                 device.absorb(accelerator, span, late);
             }
-            day.absorb(accelerator, length_ms);
+            day.absorb(accelerator, span, length_ms);
         }
     }
 

@@ -124,10 +124,7 @@ impl Overview {
         );
         if sums.capacity > MicroTppHours(0) {
             // Rounded outwards, like every bound.
-            let least = part(lower, sums.capacity);
-            let most = Ppm(Ppm::ONE
-                .0
-                .saturating_sub(part(sums.capacity.minus(upper), sums.capacity).0));
+            let (least, most) = sums.capacity.shares(lower, upper);
             self.share = Some(Quantity::between(
                 decimal(least),
                 decimal(most),
@@ -149,14 +146,6 @@ fn period_start(case: &Case<'_>) -> UnixSeconds {
 
 fn whole(hours: MicroTppHours) -> u128 {
     hours.0.checked_div(1_000_000).unwrap_or(0)
-}
-
-/// A share, rounded down.
-fn part(of: MicroTppHours, all: MicroTppHours) -> Ppm {
-    let scaled = of.0.saturating_mul(u128::from(Ppm::ONE.0)).checked_div(all.0);
-    Ppm(scaled
-        .and_then(|n| u32::try_from(n).ok())
-        .map_or(Ppm::ONE.0, |n| n.min(Ppm::ONE.0)))
 }
 
 fn number(n: usize) -> Grouped {

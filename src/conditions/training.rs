@@ -5,7 +5,7 @@ use super::capacity::Fleet;
 use super::case::{Case, no_report};
 use super::finding::{Quantity, Verdict, count, few, peak, plain_hours, scientific_up};
 use crate::accelerator::Model;
-use crate::appraisal::{DeviceDay, NodeAtSite};
+use crate::appraisal::{DeviceSums, NodeAtSite};
 use crate::document::Zone;
 use crate::id::{DeviceUuid, Digest, PciId};
 use crate::licence::{AllowancePeriod, LicensedDevice};
@@ -231,7 +231,7 @@ pub(super) struct Sums {
 }
 
 /// Picks the bounds of one kind of compute from a device's day.
-type Kind = fn(&DeviceDay) -> Interval<MicroTppHours>;
+type Kind = fn(&DeviceSums) -> Interval<MicroTppHours>;
 
 /// What the reports say of one device in the period.
 #[derive(Default)]
@@ -372,8 +372,9 @@ fn reported(case: &Case<'_>, from: UnixSeconds, kind: Kind) -> BTreeMap<DeviceUu
         for (number, day) in node.record.days.range(from.day()..) {
             // What came after the key was revoked may be anyone's: it speaks neither for the site nor against it.
             let whole = is_whole(node, *number, from) && day.came_before(node.status.revoked_from);
-            for sums in &day.devices {
-                let entry = found.entry(sums.uuid).or_default();
+            for device in &day.devices {
+                let sums = &device.sums;
+                let entry = found.entry(device.uuid).or_default();
                 let bounds = kind(sums);
                 entry.upper = entry.upper.plus(bounds.upper());
                 // A day that began before the period may hold compute from before it: no lower bound, and no report

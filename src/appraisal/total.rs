@@ -1,0 +1,339 @@
+//! Sums of one device over any time: a report, a day, or all days of a node up to one of them.
+//!
+//! Decides: what is added and how. Every amount is a whole number in a fixed unit, and is added as it is, lower bounds with lower and upper with
+//! upper: that is what limits are compared with, and it gives the same total in any order. Trusts the reports. Does not establish whose work a
+//! device did: no report of this version attributes any.
+
+use super::NodeDay;
+use super::day::DEVICES;
+use crate::accounting::{ComputeMethod, UpperBound};
+use crate::id::DeviceUuid;
+use crate::report::AcceleratorClaims;
+use crate::time::UnixSeconds;
+use crate::unit::{MicroTppHours, Millijoules};
+
+/// An amount of which totals are made. It stays at its largest or least value instead of wrapping.
+trait Amount {
+    fn more(self, other: Self) -> Self;
+    fn less(self, other: Self) -> Self;
+}
+
+impl Amount for u64 {
+    fn more(self, other: Self) -> Self {
+        self.saturating_add(other)
+    }
+
+    fn less(self, other: Self) -> Self {
+        self.saturating_sub(other)
+    }
+}
+
+macro_rules! amount {
+    ($($name:ident),*) => {
+        $(impl Amount for $name {
+            fn more(self, other: Self) -> Self {
+                self.plus(other)
+            }
+
+            fn less(self, other: Self) -> Self {
+                self.minus(other)
+            }
+        })*
+    };
+}
+amount!(Millijoules, MicroTppHours);
+
+/// A row of amounts, each added and taken away on its own: none can be forgotten.
+macro_rules! sums {
+    ($(#[$meta:meta])* pub struct $name:ident { $( $(#[$fmeta:meta])* $field:ident : $ty:ty ),* $(,)? }) => {
+        crate::row! {
+            $(#[$meta])*
+            #[derive(Copy, Default)]
+            pub struct $name { $( $(#[$fmeta])* $field: $ty, )* }
+        }
+
+        impl $name {
+            /// Both together.
+            #[must_use]
+            pub fn plus(&self, other: &Self) -> Self {
+                Self { $( $field: self.$field.more(other.$field), )* }
+            }
+
+            /// This without a part of it.
+            #[must_use]
+            pub fn minus(&self, part: &Self) -> Self {
+                Self { $( $field: self.$field.less(part.$field), )* }
+            }
+        }
+    };
+}
+
+sums! {
+    /// What reports say of one device, added up.
+    pub struct DeviceSums {
+        /// Reports that name it.
+        reports: u64,
+        /// Time that these speak of, in milliseconds.
+        expected_ms: u64,
+        /// Time in it that samples cover, in milliseconds.
+        covered_ms: u64,
+        /// Time in which a kernel was resident, in milliseconds, as far as it was read.
+        busy_ms: u64,
+        /// Time for which that could not be read, in milliseconds.
+        busy_unknown_ms: u64,
+        /// Energy, as far as it was read.
+        energy: Millijoules,
+        /// Time for which energy could not be read, in milliseconds.
+        energy_unknown_ms: u64,
+        /// Compute: not below.
+        lower: MicroTppHours,
+        /// Compute: what the counters say.
+        counter: MicroTppHours,
+        /// Compute: not above, if the driver tells the truth.
+        upper: MicroTppHours,
+        /// Compute: not above, whatever the driver tells.
+        unconditional: MicroTppHours,
+        /// Time for which compute could not be bounded, because the model was unknown to the node, in milliseconds.
+        unbounded_ms: u64,
+        /// Compute in training: not below.
+        training_lower: MicroTppHours,
+        /// Compute in training: not above, if the driver tells the truth.
+        training_upper: MicroTppHours,
+        /// Time whose compute rests on the activity of pipes, in milliseconds.
+        from_pipes_ms: u64,
+        /// Time whose compute rests on busy time, in milliseconds.
+        from_busy_ms: u64,
+        /// Time whose compute rests on energy, in milliseconds.
+        from_energy_ms: u64,
+        /// Time whose compute rests on nothing but its length, in milliseconds.
+        from_elapsed_ms: u64,
+        /// Time whose upper bound is that of busy time, in milliseconds.
+        bound_time_ms: u64,
+        /// Time whose upper bound is that of clocks, in milliseconds.
+        bound_clock_ms: u64,
+        /// Time whose upper bound is that of the counters, in milliseconds.
+        bound_counter_ms: u64,
+        /// Time whose upper bound is that of energy, in milliseconds.
+        bound_energy_ms: u64,
+        /// Time whose upper bound is that of the power limit, in milliseconds.
+        bound_power_ms: u64,
+        /// What the counters say of FP16, BF16, TF32, FP8 and narrower on the tensor pipe.
+        hmma: MicroTppHours,
+        /// What the counters say of integers on the tensor pipe.
+        imma: MicroTppHours,
+        /// What the counters say of FP64 on the tensor pipe.
+        dfma: MicroTppHours,
+        /// What the counters say of FP64 vectors.
+        fp64: MicroTppHours,
+        /// What the counters say of FP32 vectors.
+        fp32: MicroTppHours,
+        /// What the counters say of FP16 vectors.
+        fp16: MicroTppHours,
+        /// Time whose compute was not told by pipe, in milliseconds.
+        unpiped_ms: u64,
+    }
+}
+
+impl DeviceSums {
+    /// Those of one report.
+    pub(super) fn of(claims: &AcceleratorClaims, length_ms: u64) -> Self {
+        let delivered = &claims.delivered;
+        let mut sums = Self {
+            reports: 1,
+            expected_ms: length_ms,
+            covered_ms: u64::from(delivered.covered_ms).min(length_ms),
+            ..Self::default()
+        };
+        match delivered.measured.busy_ms.value() {
+            Some(busy) => sums.busy_ms = (*busy).min(length_ms),
+            None => sums.busy_unknown_ms = length_ms,
+        }
+        match delivered.measured.energy_mj.value() {
+            Some(energy) => sums.energy = Millijoules(*energy),
+            None => sums.energy_unknown_ms = length_ms,
+        }
+        let Some(compute) = &delivered.compute else {
+            sums.unbounded_ms = length_ms;
+            return sums;
+        };
+        sums.lower = compute.lower;
+        sums.counter = compute.counter;
+        sums.upper = compute.upper;
+        sums.unconditional = compute.upper_unconditional;
+        match &delivered.training {
+            Some(training) => {
+                sums.training_lower = training.lower;
+                sums.training_upper = training.upper;
+            }
+            // Unscored compute may all have been training.
+            None => sums.training_upper = compute.upper,
+        }
+        *match compute.method {
+            ComputeMethod::PipeActivity => &mut sums.from_pipes_ms,
+            ComputeMethod::BusyTime => &mut sums.from_busy_ms,
+            ComputeMethod::Energy => &mut sums.from_energy_ms,
+            ComputeMethod::ElapsedTime => &mut sums.from_elapsed_ms,
+        } = length_ms;
+        *match compute.bound {
+            UpperBound::Time => &mut sums.bound_time_ms,
+            UpperBound::Clock => &mut sums.bound_clock_ms,
+            UpperBound::Counter => &mut sums.bound_counter_ms,
+            UpperBound::Energy => &mut sums.bound_energy_ms,
+            UpperBound::PowerCap => &mut sums.bound_power_ms,
+        } = length_ms;
+        match &delivered.by_pipe {
+            Some(pipes) => {
+                sums.hmma = pipes.hmma;
+                sums.imma = pipes.imma;
+                sums.dfma = pipes.dfma;
+                sums.fp64 = pipes.fp64;
+                sums.fp32 = pipes.fp32;
+                sums.fp16 = pipes.fp16;
+            }
+            None => sums.unpiped_ms = length_ms,
+        }
+        sums
+    }
+
+    /// What the compute rests on, in words, the surest first: `counters and busy time`. `None` where nothing was bounded.
+    #[must_use]
+    pub fn source(&self) -> Option<String> {
+        let ways = [
+            (self.from_pipes_ms, "counters"),
+            (self.from_busy_ms, "busy time"),
+            (self.from_energy_ms, "energy"),
+            (self.from_elapsed_ms, "elapsed time"),
+        ];
+        let named: Vec<&str> = ways.iter().filter(|(ms, _)| *ms > 0).map(|(_, n)| *n).collect();
+        match named.split_last()? {
+            (only, []) => Some((*only).to_owned()),
+            (last, others) => Some(format!("{} and {last}", others.join(", "))),
+        }
+    }
+
+    /// What these bounds are over the bits of the formats that may have run, in operations: at least, and at most.
+    ///
+    /// `widest` and `narrowest` are bit lengths of the part's formats beside FP64. What may have been FP64 counts by its 64 bits in the lower
+    /// bound, and all counts by the narrowest format in the upper one.
+    #[must_use]
+    pub fn operations(&self, widest: u64, narrowest: u64) -> (u128, u128) {
+        // Without a word on the pipes, all may have been FP64.
+        let double = if self.unpiped_ms > 0 {
+            self.lower
+        } else {
+            self.dfma.plus(self.fp64).min(self.lower)
+        };
+        let least = |hours: MicroTppHours, bits: u64| {
+            hours.bit_operations().checked_div(u128::from(bits)).unwrap_or(0)
+        };
+        let lower = least(self.lower.minus(double), widest).saturating_add(least(double, 64));
+        (lower, self.upper.operations_at_most(narrowest))
+    }
+}
+
+crate::row! {
+    /// What the reports of one node say of one device over some time.
+    #[derive(Copy)]
+    pub struct DeviceTotal {
+        /// The device.
+        uuid: DeviceUuid,
+        /// Start of the first of these reports, by the node's clock and never later than its receipt.
+        since: UnixSeconds,
+        /// End of the last of them, by the same clock.
+        until: UnixSeconds,
+        /// What they say.
+        sums: DeviceSums,
+    }
+}
+
+impl DeviceTotal {
+    /// Takes in another time of the same device.
+    pub fn join(&mut self, other: &Self) {
+        self.since = self.since.min(other.since);
+        self.until = self.until.max(other.until);
+        self.sums = self.sums.plus(&other.sums);
+    }
+
+    /// Adds one to a list that is sorted by UUID. Whether there was room for it.
+    pub(super) fn put(list: &mut Vec<Self>, total: &Self) -> bool {
+        match list.binary_search_by(|d| d.uuid.cmp(&total.uuid)) {
+            Ok(at) => {
+                if let Some(known) = list.get_mut(at) {
+                    known.join(total);
+                }
+            }
+            Err(_) if list.len() >= DEVICES => return false,
+            Err(at) => list.insert(at, *total),
+        }
+        true
+    }
+}
+
+crate::record! {
+    /// What a node's days come to from its first one on, up to and including one: the difference of two of these is any period.
+    pub struct NodeRun {
+        /// The last day that is counted in.
+        0 => day: i64,
+        /// Devices, in the order of their UUIDs.
+        1 => devices: Vec<DeviceTotal>,
+        /// Days of which not all could be counted in: they could not be read, or named more devices than are kept.
+        2 => lost: u64,
+    }
+}
+
+impl NodeRun {
+    /// Before the first day.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            day: i64::MIN,
+            devices: Vec::new(),
+            lost: 0,
+        }
+    }
+
+    /// Counts in the next day.
+    pub fn add(&mut self, day: &NodeDay) {
+        self.day = day.day;
+        let mut whole = true;
+        for total in &day.devices {
+            whole &= DeviceTotal::put(&mut self.devices, total);
+        }
+        self.lost = self.lost.saturating_add(u64::from(!whole));
+    }
+
+    /// Counts in a day that cannot be read.
+    pub fn pass(&mut self, day: i64) {
+        self.day = day;
+        self.lost = self.lost.saturating_add(1);
+    }
+
+    /// The devices that reports name in the days after an earlier run, with the start of the first report that ever named each.
+    pub fn after<'a>(&'a self, earlier: Option<&'a Self>) -> impl Iterator<Item = DeviceTotal> + 'a {
+        // Both are sorted, and a device never leaves.
+        let mut before = earlier
+            .map_or(&[][..], |e| e.devices.as_slice())
+            .iter()
+            .peekable();
+        self.devices.iter().filter_map(move |total| {
+            while before.peek().is_some_and(|b| b.uuid < total.uuid) {
+                before.next();
+            }
+            let part = before.peek().filter(|b| b.uuid == total.uuid);
+            let sums = part.map_or(total.sums, |b| total.sums.minus(&b.sums));
+            (sums.reports > 0).then_some(DeviceTotal { sums, ..*total })
+        })
+    }
+
+    /// How many days could not be counted in whole since an earlier run.
+    #[must_use]
+    pub fn lost_after(&self, earlier: Option<&Self>) -> u64 {
+        self.lost.saturating_sub(earlier.map_or(0, |e| e.lost))
+    }
+}
+
+impl Default for NodeRun {
+    fn default() -> Self {
+        Self::new()
+    }
+}

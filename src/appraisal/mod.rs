@@ -14,6 +14,7 @@ pub mod ear;
 pub mod evidence;
 mod aggregate;
 mod node;
+mod period;
 mod total;
 
 pub use aggregate::Aggregate;
@@ -22,6 +23,7 @@ pub use clock::{BootMark, ClockEvent, ClockFacts, ClockLog, ClockOddity};
 pub use day::NodeDay;
 pub use device::{DeviceFacts, IdentityChange, IdentityField, Span};
 pub use node::{DAYS, LibraryFacts, Newest, NodeFacts, NodeRecord, Peak, RefusalCount, Stranger, day_of};
+pub use period::{Period, PeriodError};
 pub use total::{DeviceSums, DeviceTotal, NodeRun};
 
 use self::evidence::NodeEvidence;

@@ -111,6 +111,16 @@ CREATE TABLE day (
     PRIMARY KEY (node, day)
 ) STRICT, WITHOUT ROWID;
 
+-- What a node's closed days come to from its first one on, up to and including each: any period is the difference of two rows. A day is closed
+-- when the node begins a later one, so that its last day, which changes with every hour of reports, writes nothing here. Can be made again
+-- from `day`, and is, from the day on for which a report comes late.
+CREATE TABLE run (
+    node BLOB NOT NULL,
+    day INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (node, day)
+) STRICT, WITHOUT ROWID;
+
 -- How each condition of each site stood when that last changed. The finding itself is the body of the leaf with this digest.
 CREATE TABLE finding (
     site TEXT NOT NULL,

@@ -38,6 +38,7 @@ pub mod key;
 pub mod licence;
 pub mod statement;
 pub mod status;
+pub mod compute;
 pub mod evidence;
 
 #[cfg(test)]

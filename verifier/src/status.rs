@@ -5,6 +5,7 @@
 
 use crate::catalogue;
 use crate::command::{CommandError, Format, Outcome, Session};
+use crate::compute::By;
 use crate::fleet::{Anchors, Licences, sites};
 use crate::recorder::KeyRole;
 use crate::store::FindingRow;
@@ -12,7 +13,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Arc;
-use weighbridge::appraisal::SiteFacts;
+use weighbridge::appraisal::{Period, SiteFacts};
 use weighbridge::conditions::{Finding, Outcome as Verdict, Overview, REGISTRY, evaluate, overview};
 use weighbridge::id::Digest;
 use weighbridge::licence::Licence;
@@ -33,6 +34,16 @@ pub struct StatusCommand {
     /// Facts are kept as of the newest report, so it must not be earlier than that.
     #[arg(long, value_name = "TIME", value_parser = UnixSeconds::parse)]
     pub at: Option<UnixSeconds>,
+    /// Show how much was computed in a period instead, as the reports say.
+    #[arg(long, conflicts_with = "why")]
+    pub compute: bool,
+    /// What the compute is added up by.
+    #[arg(long, value_enum, default_value_t, requires = "compute")]
+    pub by: By,
+    /// The period: the day, the quarter (three months) or the year (twelve) that end with the day in UTC, or two days, both included, such as
+    /// 2026-01-01/2026-03-31. Without it, the year.
+    #[arg(long, requires = "compute")]
+    pub period: Option<Period>,
     /// For people, or for machines.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -178,6 +189,14 @@ impl Session {
 
     pub(crate) async fn status(&self, command: StatusCommand, out: &mut dyn Write) -> Outcome {
         let now = command.at.unwrap_or_else(|| self.clock.now());
+        if command.compute {
+            let asked = (
+                command.site.as_deref(),
+                command.by,
+                command.period.unwrap_or(Period::Year),
+            );
+            return self.compute(asked, now, command.format, out).await;
+        }
         if let Some(wanted) = &command.why
             && !REGISTRY.iter().any(|c| c.id == wanted)
         {

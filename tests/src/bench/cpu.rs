@@ -1,6 +1,6 @@
 //! CPU time and memory of threads and processes, from the kernel.
 //!
-//! Wall time is not read here: on a shared machine the same work takes twice as long from one minute to the next, while its CPU time
+//! Wall time is no measure of work: on a shared machine the same work takes twice as long from one minute to the next, while its CPU time
 //! differs by a percent. The kernel brings a running task's count up to date at its ticks and when it sleeps, so other
 //! processes are read once they are at rest.
 
@@ -11,6 +11,18 @@ use std::path::Path;
 /// CPU time of the calling thread, in nanoseconds.
 pub(super) fn thread_ns() -> u64 {
     let t = clock_gettime(ClockId::ThreadCPUTime);
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
+/// CPU time of all threads of this process, in nanoseconds.
+pub(super) fn process_ns() -> u64 {
+    let t = clock_gettime(ClockId::ProcessCPUTime);
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
+/// Time on the clock, in nanoseconds since some moment.
+pub(super) fn wall_ns() -> u64 {
+    let t = clock_gettime(ClockId::Monotonic);
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
 }
 

@@ -1,11 +1,12 @@
 //! The benchmarks: each figure that the project promises, beside a reference operation of the same run.
 //!
 //! Decides: whether the agent, a report and the verifier's intake keep within their limits. CPU time is compared with bare P-256
-//! verifications (P-384 for what devices sign) measured between the rounds, the median of five or more; wall time is never a figure. Bytes and memory are
-//! absolute. Does not establish what a driver's calls cost: the replay library stands in for the driver.
+//! verifications (P-384 for what devices sign) measured between the rounds, the median of five or more; wall time is a figure only where a person
+//! waits for the answer. Bytes and memory are absolute. Does not establish what a driver's calls cost: the replay library stands in for the driver.
 
 mod accounting;
 mod agent;
+mod aggregate;
 mod conditions;
 mod cpu;
 mod evidence;
@@ -51,6 +52,8 @@ enum Benchmark {
     Intake,
     /// Cost of a report from 10 to 10,000 nodes
     Flat,
+    /// Compute of twelve months from the verifier's database
+    Aggregate,
     /// The agent's CPU time and memory
     Agent,
     /// What devices sign, against the P-384 verifications in it, and against NVIDIA's Python verifier where that is installed
@@ -102,6 +105,7 @@ pub fn run(options: &Options) -> ExitCode {
         (Benchmark::Conditions, conditions::measure),
         (Benchmark::Intake, intake::measure),
         (Benchmark::Flat, intake::measure_flat),
+        (Benchmark::Aggregate, aggregate::measure),
         (Benchmark::Agent, agent::measure),
         (Benchmark::Evidence, evidence::measure),
     ];

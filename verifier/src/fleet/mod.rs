@@ -9,8 +9,8 @@ mod site;
 pub(crate) use around::Around;
 pub(crate) use facts::{Copy, Kept, rounds_of};
 pub use licences::{Anchors, AnchorsError, Issuer, Licences, LoadError, LoadedLicence};
-pub(crate) use site::Fleet;
 pub use site::sites;
+pub(crate) use site::{Fleet, name_of};
 
 use crate::store::Store;
 use std::collections::HashMap;

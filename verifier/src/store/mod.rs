@@ -11,6 +11,7 @@ pub use sqlite::SqliteStore;
 use std::future::Future;
 use std::pin::Pin;
 use weighbridge::appraisal::evidence::RoundStanding;
+use weighbridge::appraisal::{NodeDay, NodeRun};
 use weighbridge::conditions::Outcome;
 use weighbridge::crypto::PublicKey;
 use weighbridge::id::{ChainId, Challenge, Digest, NodeId};
@@ -236,6 +237,25 @@ pub struct DayRow {
     pub body: Vec<u8>,
 }
 
+/// What the days of a period come to at one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeriodRow {
+    /// The node.
+    pub node: NodeId,
+    /// Its site.
+    pub site: String,
+    /// From when its reports no longer count.
+    pub revoked_from: Option<UnixSeconds>,
+    /// All its days up to the last closed one of the period; absent where none of the period is closed.
+    pub later: Option<NodeRun>,
+    /// All its days before the period.
+    pub earlier: Option<NodeRun>,
+    /// The day that is still open, where it lies in the period.
+    pub open: Option<NodeDay>,
+    /// Whether something of that could not be read.
+    pub damaged: bool,
+}
+
 /// What a node's rounds of hardware evidence come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EvidenceRow {
@@ -429,6 +449,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn day(&self, node: NodeId, day: i64) -> Answer<'_, Option<DayRow>>;
     /// The sums of a node's newest days, newest first: a node's clock may name as many as it likes.
     fn days(&self, node: NodeId, limit: u16) -> Answer<'_, Vec<DayRow>>;
+    /// The sums of a node's days from one to another, both included, in their order.
+    fn days_between(&self, node: NodeId, from: i64, to: i64) -> Answer<'_, Vec<DayRow>>;
+    /// What the days from one to another, both included, come to at each node (of one site, or of all), in the order of the nodes' ids. Reads no
+    /// report, and of each node three rows, however long the period.
+    fn period(&self, from: i64, to: i64, site: Option<String>) -> Answer<'_, Vec<PeriodRow>>;
     /// Whether a round of a node has answered a challenge, however it stood.
     fn is_answered(&self, node: NodeId, challenge: Challenge) -> Answer<'_, bool>;
     /// The reports of a node after a leaf (all, for `None`) that carry a round which stands good, in the order of the ledger, with bodies.

@@ -4,10 +4,11 @@
 
 use super::{
     Answer, Batch, DayRow, DeliveredRow, EvidenceRow, FactsRow, FindingRow, HeldEntry, HeldReport, LedgerRow,
-    NodeRow, PendingAct, RefusalRow, Store, StoreError, TokenRow, UnappraisedRow,
+    NodeRow, PendingAct, PeriodRow, RefusalRow, Store, StoreError, TokenRow, UnappraisedRow,
 };
 mod rounds;
 mod rows;
+mod runs;
 mod write;
 
 use rows::{bytes, coded, column, entry, finding, node, number, report, text, token};
@@ -473,6 +474,14 @@ impl Store for SqliteStore {
                 })
                 .collect()
         })
+    }
+
+    fn days_between(&self, node: NodeId, from: i64, to: i64) -> Answer<'_, Vec<DayRow>> {
+        Box::pin(self.read_days(node, from, to))
+    }
+
+    fn period(&self, from: i64, to: i64, site: Option<String>) -> Answer<'_, Vec<PeriodRow>> {
+        Box::pin(self.read_period(from, to, site))
     }
 
     fn is_answered(&self, node: NodeId, challenge: Challenge) -> Answer<'_, bool> {

@@ -1,5 +1,6 @@
 use super::super::{Change, Entry};
 use super::rounds::{IS_ANSWERED, ROUNDS, UNAPPRAISED};
+use super::runs::PERIOD;
 use super::*;
 use std::collections::{BTreeMap, BTreeSet};
 use weighbridge::crypto::merkle;
@@ -41,6 +42,18 @@ async fn what_is_asked_of_each_node_searches_none_of_its_past() {
         assert!(steps.iter().any(over_index), "{steps:?}");
         assert!(!steps.iter().any(|s| s.starts_with("SCAN entry")), "{steps:?}");
     }
+    let steps = plan(PERIOD, 3).await;
+    let read = |s: &&String| {
+        ["run", "day", "open"]
+            .iter()
+            .any(|t| s.split(' ').nth(1) == Some(t))
+    };
+    let read: Vec<_> = steps.iter().filter(read).collect();
+    assert_eq!(read.len(), 4, "{steps:?}");
+    assert!(
+        read.iter().all(|s| s.contains("USING PRIMARY KEY (node=?")),
+        "{steps:?}"
+    );
     let steps = plan(UNAPPRAISED, 0).await;
     let over_index = |s: &String| s == "SCAN entry USING COVERING INDEX entry_round";
     assert!(steps.iter().any(over_index), "{steps:?}");

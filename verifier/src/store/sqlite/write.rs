@@ -5,6 +5,7 @@
 
 use super::super::{Batch, Change, Entry, StoreError};
 use super::rows::continuity_code;
+use super::runs::write_day;
 use super::{SqliteStore, failed, int};
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
@@ -176,10 +177,7 @@ async fn apply(tx: &mut SqliteConnection, change: Change) -> Result<(), StoreErr
             .bind(f.before.map(|leaf| int(leaf, "a leaf's index")).transpose()?)
             .bind(f.body)
         }
-        Change::Day(d) => sqlx::query("INSERT OR REPLACE INTO day (node, day, body) VALUES (?, ?, ?)")
-            .bind(d.node.0.to_vec())
-            .bind(d.day)
-            .bind(d.body),
+        Change::Day(d) => return write_day(tx, d).await,
         Change::Evidence(e) => {
             sqlx::query("INSERT OR REPLACE INTO evidence (node, upto, open, body) VALUES (?, ?, ?, ?)")
                 .bind(e.node.0.to_vec())

@@ -1,0 +1,248 @@
+use super::*;
+use crate::store::{Batch, Change, DayRow, NodeRow, SqliteStore};
+use proptest::prelude::*;
+use std::path::Path;
+use weighbridge::appraisal::DeviceSums;
+use weighbridge::crypto::merkle;
+use weighbridge::crypto::{Algorithm, Entropy, SecretKey, Signer};
+use weighbridge::id::Digest;
+use weighbridge::protocol::EnrolmentState;
+use weighbridge::report::KeyProtection;
+
+const FIRST: i64 = 20_000;
+
+fn start(day: i64) -> UnixSeconds {
+    UnixSeconds(day * DAY_SECONDS)
+}
+
+fn node(n: u8, site: &str) -> NodeRow {
+    let key = SecretKey::generate(Algorithm::EcdsaP256, &Entropy::system()).unwrap();
+    NodeRow {
+        id: NodeId([n; 17]),
+        site: site.to_owned(),
+        state: EnrolmentState::Approved,
+        key: key.public_key().clone(),
+        key_protection: KeyProtection::File,
+        token: Digest([0; 32]),
+        predecessor: None,
+        serials: Vec::new(),
+        enrolled_at: UnixSeconds(0),
+        approved_at: Some(UnixSeconds(0)),
+        revoked_at: None,
+        revoked_from: None,
+        renewed_at: None,
+    }
+}
+
+/// A day on which each of these devices reported for an hour, and computed so much of 3,600 at its peak.
+fn day_of(day: i64, devices: &[(u8, u64)]) -> NodeDay {
+    let mut all: BTreeMap<u8, u64> = BTreeMap::new();
+    for (device, amount) in devices {
+        *all.entry(*device).or_default() += amount;
+    }
+    let devices = all.into_iter().map(|(device, amount)| DeviceTotal {
+        uuid: DeviceUuid([device; 16]),
+        since: start(day),
+        until: start(day).plus(3_600),
+        sums: DeviceSums {
+            reports: 12,
+            expected_ms: 3_600_000,
+            covered_ms: 3_600_000,
+            busy_ms: 1_800_000,
+            lower: MicroTppHours(u128::from(amount)),
+            counter: MicroTppHours(u128::from(amount)),
+            upper: MicroTppHours(u128::from(amount) * 2),
+            unconditional: MicroTppHours(3_600_000_000),
+            from_pipes_ms: 3_600_000,
+            ..DeviceSums::default()
+        },
+    });
+    NodeDay {
+        day,
+        devices: devices.collect(),
+        received: Some(start(day).plus(3_600)),
+    }
+}
+
+async fn store(at: &Path) -> SqliteStore {
+    let path = at.join("compute.db");
+    SqliteStore::create(&path, "weighbridge/test", merkle::empty_root())
+        .await
+        .unwrap()
+}
+
+async fn write(store: &SqliteStore, changes: Vec<Change>) {
+    let tree = (0, merkle::empty_root());
+    let batch = Batch {
+        before: tree,
+        after: tree,
+        entries: Vec::new(),
+        tiles: Vec::new(),
+        changes,
+    };
+    store.commit(batch).await.unwrap();
+}
+
+fn change(node: NodeId, day: &NodeDay) -> Change {
+    Change::Day(DayRow {
+        node,
+        day: day.day,
+        body: cbor::encode(day),
+    })
+}
+
+async fn asked(store: &SqliteStore, days: (i64, i64), by: By) -> Vec<(Key, Aggregate, usize)> {
+    let now = start(days.1 + 1);
+    weigh(store, days, now, None, by, &[]).await.unwrap().groups
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Days come in any order, and again and again as reports are added to them; one is open at the end.
+    #[test]
+    fn any_period_is_the_sum_of_its_days_in_whatever_order_they_were_written(
+        writes in proptest::collection::vec(
+            (0u8..2, 0i64..12, proptest::collection::vec((0u8..4, 0u64..1_000_000), 0..5)), 1..40),
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let store = store(directory.path()).await;
+            write(&store, [1, 2].map(|n| Change::Node(Box::new(node(n, "harbour-1")))).to_vec()).await;
+            let mut known: BTreeMap<(u8, i64), NodeDay> = BTreeMap::new();
+            for some in writes.chunks(3) {
+                let mut changes = Vec::new();
+                for (n, day, devices) in some {
+                    let day = day_of(FIRST + day, devices);
+                    changes.push(change(NodeId([n + 1; 17]), &day));
+                    known.insert((*n, day.day), day);
+                }
+                write(&store, changes).await;
+            }
+            for from in 0..12 {
+                for to in from..12 {
+                    let mut expected: BTreeMap<DeviceUuid, DeviceSums> = BTreeMap::new();
+                    let within = known.iter().filter(|((_, d), _)| (FIRST + from..=FIRST + to).contains(d));
+                    for device in within.flat_map(|(_, day)| &day.devices) {
+                        let entry = expected.entry(device.uuid).or_default();
+                        *entry = entry.plus(&device.sums);
+                    }
+                    let found = asked(&store, (FIRST + from, FIRST + to), By::Device).await;
+                    let found: BTreeMap<_, _> = found.iter().map(|(k, a, _)| (k.device.unwrap(), a.sums)).collect();
+                    assert_eq!(found, expected, "days {from} to {to}");
+                }
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_year_of_many_days_is_asked_of_three_rows_of_each_node() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(directory.path()).await;
+    write(&store, vec![Change::Node(Box::new(node(1, "harbour-1")))]).await;
+    let days: Vec<NodeDay> = (0..365)
+        .map(|d| day_of(FIRST + d, &[(1, 1_000_000), (2, 500_000)]))
+        .collect();
+    write(&store, days.iter().map(|d| change(NodeId([1; 17]), d)).collect()).await;
+    let rows = store.period(FIRST + 10, FIRST + 364, None).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].later.as_ref().map(|r| r.day), Some(FIRST + 363));
+    assert_eq!(rows[0].earlier.as_ref().map(|r| r.day), Some(FIRST + 9));
+    assert_eq!(rows[0].open.as_ref().map(|d| d.day), Some(FIRST + 364));
+    let found = asked(&store, (FIRST, FIRST + 364), By::Site).await;
+    assert_eq!((found.len(), found[0].1.devices), (1, 2));
+    assert_eq!(found[0].1.sums.lower, MicroTppHours(365 * 1_500_000));
+    // An hour of each day was reported, the rest counts at peak: 1,000 TPP-hours in an hour.
+    let peak = MicroTppHours(2 * 365 * 24 * 3_600_000_000);
+    assert_eq!(found[0].1.capacity, peak);
+    assert_eq!(
+        found[0].1.upper(),
+        Some(MicroTppHours(2 * 365 * 1_500_000 + 2 * 365 * 23 * 3_600_000_000))
+    );
+}
+
+#[tokio::test]
+async fn what_came_under_a_revoked_key_counts_as_silence() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(directory.path()).await;
+    let mut revoked = node(1, "harbour-1");
+    revoked.revoked_from = Some(start(FIRST + 1));
+    revoked.revoked_at = revoked.revoked_from;
+    let days = [0, 1, 2].map(|d| change(revoked.id, &day_of(FIRST + d, &[(1, 1_000_000)])));
+    write(&store, vec![Change::Node(Box::new(revoked))]).await;
+    write(&store, days.to_vec()).await;
+    let found = asked(&store, (FIRST, FIRST + 2), By::Node).await;
+    let all = &found[0].1;
+    assert_eq!((all.sums.lower, all.sums.reports), (MicroTppHours(1_000_000), 12));
+    assert_eq!(all.silent_ms, (3 * 24 - 1) * 3_600_000);
+    assert_eq!(all.upper(), Some(MicroTppHours(2_000_000 + 71 * 3_600_000_000)));
+}
+
+#[tokio::test]
+async fn what_is_damaged_of_one_node_is_said_and_hides_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(directory.path()).await;
+    let nodes = [1, 2].map(|n| node(n, "harbour-1"));
+    write(&store, nodes.clone().map(|n| Change::Node(Box::new(n))).to_vec()).await;
+    for day in 0..3 {
+        let days = nodes
+            .iter()
+            .map(|n| change(n.id, &day_of(FIRST + day, &[(n.id.0[0], 1_000_000)])));
+        write(&store, days.collect()).await;
+    }
+    let damaged = Change::Day(DayRow {
+        node: nodes[0].id,
+        day: FIRST + 1,
+        body: b"damaged".to_vec(),
+    });
+    write(&store, vec![damaged]).await;
+    let found = asked(&store, (FIRST, FIRST + 2), By::Site).await;
+    assert_eq!((found[0].2, found[0].1.devices), (1, 2));
+    assert_eq!(found[0].1.sums.lower, MicroTppHours(5_000_000));
+    let before = asked(&store, (FIRST, FIRST), By::Site).await;
+    assert_eq!(before[0].2, 0, "the day before is whole");
+}
+
+#[tokio::test]
+async fn a_group_is_by_what_was_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(directory.path()).await;
+    let nodes = [node(1, "harbour-1"), node(2, "harbour-2")];
+    write(&store, nodes.clone().map(|n| Change::Node(Box::new(n))).to_vec()).await;
+    // Device 7 moved from the first node to the second.
+    write(
+        &store,
+        vec![
+            change(nodes[0].id, &day_of(FIRST, &[(7, 1), (8, 2)])),
+            change(nodes[1].id, &day_of(FIRST + 1, &[(7, 4), (9, 8)])),
+        ],
+    )
+    .await;
+    let lower =
+        |found: &[(Key, Aggregate, usize)]| found.iter().map(|g| g.1.sums.lower.0).collect::<Vec<_>>();
+    let days = (FIRST, FIRST + 1);
+    assert_eq!(lower(&asked(&store, days, By::Site).await), [3, 12]);
+    assert_eq!(lower(&asked(&store, days, By::Node).await), [3, 12]);
+    let text = format!(
+        "licence_id = \"L-1\"\nserial = 1\nissuer = \"I\"\nconsignee = \"C\"\nvalid_from = 2024-01-01\nvalid_to = 2030-01-01\n\
+         ruleset_id = \"contract-only\"\nsite_ids = [\"harbour-1\", \"harbour-2\"]\n\
+         [[device]]\nuuid = \"{}\"\nsite = \"harbour-1\"\n[[device]]\nuuid = \"{}\"\nsite = \"harbour-2\"\n",
+        DeviceUuid([7; 16]).nvml(),
+        DeviceUuid([9; 16]).nvml()
+    );
+    let licences = [Licence::parse(&text).unwrap()];
+    let found = weigh(&store, days, start(FIRST + 2), None, By::Licence, &licences)
+        .await
+        .unwrap();
+    let mut out = Vec::new();
+    found.write(By::Licence, FIRST + 1, &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    // Device 7 stands on the manifest of the first site alone; what it did at the other is on none.
+    assert_eq!(lower(&found.groups), [6, 9], "{text}");
+    assert!(text.contains(" on no manifest   between 0 and 252,001"), "{text}");
+    assert!(text.contains(" licence L-1   between 0 and 252,001"), "{text}");
+    assert!(text.contains("from counters, coverage 2.77 %"), "{text}");
+    assert!(text.contains("none of it attributed to a tenant"), "{text}");
+}

@@ -1,0 +1,165 @@
+//! What each node's days come to from its first one on, so that any period is the difference of two rows.
+//!
+//! Decides: when a day is counted in: when the node has begun a later one. The newest day of a node is open, changes with almost every hour of
+//! reports, and is added when someone asks. A report that comes late for a day that was counted in makes that day's row anew, and those
+//! after it, in the transaction that changes the day. A day that lies further back from the node's newest than is kept of a
+//! node is in no row: no clock that names many past days makes this dear.
+
+use super::super::{DayRow, PeriodRow, StoreError};
+use super::rows::{bytes, column, text, time};
+use super::{SqliteStore, failed};
+use sqlx::Row;
+use sqlx::sqlite::SqliteConnection;
+use weighbridge::appraisal::{DAYS, NodeDay, NodeRun};
+use weighbridge::cbor;
+use weighbridge::id::NodeId;
+
+const WHAT: &str = "write a batch";
+
+/// Of each node: the last row within a period, the last one before it, and the open day if that lies within.
+pub(super) const PERIOD: &str = "SELECT node.id, node.site, node.revoked_from, \
+     (SELECT body FROM run WHERE run.node = node.id AND run.day BETWEEN ?1 AND ?2 ORDER BY run.day DESC LIMIT 1), \
+     (SELECT body FROM run WHERE run.node = node.id AND run.day < ?1 ORDER BY run.day DESC LIMIT 1), \
+     open.body \
+     FROM node LEFT JOIN day AS open ON open.node = node.id AND open.day BETWEEN ?1 AND ?2 \
+     AND open.day = (SELECT max(day) FROM day WHERE day.node = node.id) \
+     WHERE ?3 IS NULL OR node.site = ?3 ORDER BY node.id";
+
+/// Writes a day, and the rows of the days that it closes or changes.
+pub(super) async fn write_day(tx: &mut SqliteConnection, row: DayRow) -> Result<(), StoreError> {
+    let (node, day) = (row.node.0.to_vec(), row.day);
+    let newest: Option<i64> = sqlx::query("SELECT max(day) FROM day WHERE node = ?")
+        .bind(node.as_slice())
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(failed(WHAT))
+        .and_then(|r| column(&r, 0, "day"))?;
+    sqlx::query("INSERT OR REPLACE INTO day (node, day, body) VALUES (?, ?, ?)")
+        .bind(node.as_slice())
+        .bind(day)
+        .bind(row.body)
+        .execute(&mut *tx)
+        .await
+        .map_err(failed(WHAT))?;
+    match newest {
+        // It begins a day: the one that was open is closed.
+        Some(newest) if day > newest => close(tx, &node, newest, day).await,
+        // It came late.
+        Some(newest) if day < newest => close(tx, &node, day, newest).await,
+        _ => Ok(()),
+    }
+}
+
+/// Makes the rows anew of the days from one on, up to the one that is open.
+async fn close(tx: &mut SqliteConnection, node: &[u8], from: i64, open: i64) -> Result<(), StoreError> {
+    let oldest = open.saturating_sub(i64::from(DAYS));
+    if from < oldest {
+        return Ok(());
+    }
+    let before = sqlx::query("SELECT body FROM run WHERE node = ? AND day < ? ORDER BY day DESC LIMIT 1")
+        .bind(node)
+        .bind(from)
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(failed(WHAT))?;
+    let before =
+        before.map(|r| cbor::decode_strict::<NodeRun>(column(&r, 0, "node's run")?).map_err(|_| DAMAGED));
+    // Where a row is damaged, those after it are made from the first day that is kept.
+    let (mut run, from) = match before {
+        Some(Err(_)) => {
+            let mut anew = NodeRun::new();
+            anew.pass(oldest.saturating_sub(1));
+            (anew, oldest)
+        }
+        Some(Ok(run)) => (run, from),
+        None => (NodeRun::new(), from),
+    };
+    let days = sqlx::query("SELECT day, body FROM day WHERE node = ? AND day >= ? AND day < ? ORDER BY day")
+        .bind(node)
+        .bind(from)
+        .bind(open)
+        .fetch_all(&mut *tx)
+        .await
+        .map_err(failed(WHAT))?;
+    for row in days {
+        let day: i64 = column(&row, 0, "day")?;
+        match cbor::decode_strict::<NodeDay>(column(&row, 1, "day")?) {
+            Ok(sums) => run.add(&sums),
+            Err(_) => run.pass(day),
+        }
+        sqlx::query("INSERT OR REPLACE INTO run (node, day, body) VALUES (?, ?, ?)")
+            .bind(node)
+            .bind(day)
+            .bind(cbor::encode(&run))
+            .execute(&mut *tx)
+            .await
+            .map_err(failed(WHAT))?;
+    }
+    Ok(())
+}
+
+const DAMAGED: StoreError = StoreError::Damaged { what: "node's run" };
+
+impl SqliteStore {
+    pub(super) async fn read_period(
+        &self,
+        from: i64,
+        to: i64,
+        site: Option<String>,
+    ) -> Result<Vec<PeriodRow>, StoreError> {
+        sqlx::query(PERIOD)
+            .bind(from)
+            .bind(to)
+            .bind(site)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed("read what nodes' days come to"))?
+            .iter()
+            .map(|r| {
+                let run = |at: usize| -> Result<Option<NodeRun>, StoreError> {
+                    let body: Option<&[u8]> = r.try_get(at).map_err(|_| DAMAGED)?;
+                    body.map(|b| cbor::decode_strict(b).map_err(|_| DAMAGED))
+                        .transpose()
+                };
+                let open: Option<&[u8]> = column(r, 5, "day")?;
+                let both = run(3).and_then(|later| Ok((later, run(4)?)));
+                // What is damaged of one node is its own.
+                let (later, earlier) = both.as_ref().map_or((None, None), Clone::clone);
+                let open = open.map(cbor::decode_strict::<NodeDay>);
+                Ok(PeriodRow {
+                    node: NodeId(bytes(r, 0, "node's id")?),
+                    site: text(r, 1, "node's site")?,
+                    revoked_from: time(r, 2, "node's revocation")?,
+                    damaged: both.is_err() || open.as_ref().is_some_and(Result::is_err),
+                    later,
+                    earlier,
+                    open: open.and_then(Result::ok),
+                })
+            })
+            .collect()
+    }
+
+    pub(super) async fn read_days(
+        &self,
+        node: NodeId,
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<DayRow>, StoreError> {
+        sqlx::query("SELECT day, body FROM day WHERE node = ? AND day BETWEEN ? AND ? ORDER BY day")
+            .bind(node.0.to_vec())
+            .bind(from)
+            .bind(to)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed("read a node's days"))?
+            .iter()
+            .map(|r| {
+                Ok(DayRow {
+                    node,
+                    day: column(r, 0, "day")?,
+                    body: column(r, 1, "day")?,
+                })
+            })
+            .collect()
+    }
+}

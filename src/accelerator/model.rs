@@ -62,6 +62,8 @@ pub struct Model {
     pub sm_count: Option<u32>,
     /// The clock at which its peak rates hold, in megahertz. On Hopper this is the tensor clock, below the SM boost.
     pub tensor_clock_mhz: Option<u32>,
+    /// The highest SM clock that its driver reports, in megahertz; `None` where no source is sure.
+    pub max_sm_clock_mhz: Option<u32>,
     /// Thermal design power, in watts; the larger where it is sold with two.
     pub tdp_w: Option<u32>,
     /// Its class as published sources have it, for people to compare.

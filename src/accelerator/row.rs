@@ -37,7 +37,7 @@ const REQUIRED: [&str; 24] = [
 ];
 
 /// The columns that it may have. One that is absent is empty in every line.
-const OPTIONAL: [&str; 11] = [
+const OPTIONAL: [&str; 12] = [
     "pci_boards",
     "devices_per_card",
     "yield_typical_ppm",
@@ -49,6 +49,7 @@ const OPTIONAL: [&str; 11] = [
     "idle_least_w",
     "energy_floor_aj",
     "calibration_source",
+    "max_sm_clock_mhz",
 ];
 
 /// Checks the heading. A column that nobody knows may be a misspelt one, whose figures would silently not count.
@@ -137,6 +138,8 @@ pub(super) struct Row {
     energy_floor_aj: String,
     #[serde(default)]
     calibration_source: String,
+    #[serde(default)]
+    max_sm_clock_mhz: String,
 }
 
 impl Row {
@@ -212,6 +215,7 @@ impl Row {
                 .max(),
             sm_count: largest_u32("sm_or_cu_count", &self.sm_or_cu_count)?,
             tensor_clock_mhz: largest_u32("spec_clock_mhz", &self.spec_clock_mhz)?,
+            max_sm_clock_mhz: largest_u32("max_sm_clock_mhz", &self.max_sm_clock_mhz)?,
             tdp_w: largest_u32("tdp_w", &self.tdp_w)?,
             calibration,
             vendor: self.vendor,

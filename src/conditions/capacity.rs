@@ -30,7 +30,7 @@ impl<'a> Fleet<'a> {
     }
 
     /// What no other licence answers for. Devices that nobody manages may be another licence's.
-    fn licensed(case: &Case<'a>, since: UnixSeconds) -> Self {
+    pub(super) fn licensed(case: &Case<'a>, since: UnixSeconds) -> Self {
         Self::gathered(case, since, true)
     }
 

@@ -11,17 +11,20 @@
 //!
 //! Conditions of the catalogue that stand in no family here are not evaluated in this version and not listed.
 
+mod activity;
 mod bus;
 mod capacity;
 mod case;
 mod finding;
 mod firmware;
+mod group;
 mod identity;
 mod inventory;
 mod location;
 mod mode;
 mod operations;
 mod overview;
+mod performance;
 mod place;
 mod presence;
 mod proof;
@@ -120,6 +123,20 @@ pub const REGISTRY: &[Condition] = &[
         judge: capacity::models_within_licence,
     },
     Condition {
+        id: "CAP-07",
+        title: "Each device stays below the lines for its TPP and its memory bandwidth",
+        severity: Severity::Critical,
+        source: "15 CFR 742.6(b)(10)(iii)(A)(1); 91 FR 1684",
+        judge: performance::below_lines,
+    },
+    Condition {
+        id: "CAP-08",
+        title: "No device is altered to do more than its model",
+        severity: Severity::Major,
+        source: "NIST SP 800-53 SI-7; 3A090 Note 2 on the theoretical peak",
+        judge: performance::not_altered,
+    },
+    Condition {
         id: "LOC-01",
         title: "The site lies in a licensed country, and not in country group D:5 or Macau",
         severity: Severity::Critical,
@@ -134,11 +151,25 @@ pub const REGISTRY: &[Condition] = &[
         judge: training::capacity_bound,
     },
     Condition {
+        id: "TRN-02",
+        title: "No group of devices that compute together reaches the operation limit within the window",
+        severity: Severity::Critical,
+        source: "ECCN 4E091, Note 2; Supp. 10 to 15 CFR part 748, paragraph 7",
+        judge: group::operations_within,
+    },
+    Condition {
         id: "TRN-04",
         title: "Training stays within its allowance of TPP-hours",
         severity: Severity::Major,
         source: "licence term",
         judge: training::allowance,
+    },
+    Condition {
+        id: "TRN-07",
+        title: "Declared and measured activity agree",
+        severity: Severity::Major,
+        source: "NIST SP 800-53 CA-7; trust between operator and supplier",
+        judge: activity::as_declared,
     },
     Condition {
         id: "SEC-01",

@@ -111,8 +111,13 @@ pub(super) fn observation(case: &Case<'_>) -> Verdict {
             format!("{sentence}; longest unobserved: {}", few(&gaps)),
         )
         .subjects(worst.iter().map(|(_, label)| label.clone()))
-    } else {
+    } else if gaps.is_empty() {
         Verdict::met("observed", sentence)
+    } else {
+        Verdict::met(
+            "observed",
+            format!("{sentence}; longest unobserved: {}", few(&gaps)),
+        )
     };
     case.unless_damaged(verdict, since)
         .measured(Quantity::exactly(decimal(share), "share of device time"))

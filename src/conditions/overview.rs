@@ -32,6 +32,8 @@ pub struct Overview {
     pub compute: Option<Quantity>,
     /// The share of what these devices could have computed at their peak in `window`; absent where that is unknown.
     pub share: Option<Quantity>,
+    /// What the compute is from, such as `counters and busy time`; absent where no report bounds any.
+    pub source: Option<String>,
     /// The time that `compute` and `share` speak of.
     pub window: Window,
     /// All of it in words.
@@ -85,6 +87,7 @@ impl Overview {
             coverage,
             compute: None,
             share: None,
+            source: None,
             window: Window {
                 from: period_start(case),
                 to: case.now,
@@ -102,6 +105,7 @@ impl Overview {
         let from = self.window.from;
         let sums = Sums::over(case, from, |day| Interval::new(day.lower, day.upper));
         let lower = sums.compute.lower();
+        self.source = sums.told.source();
         if !sums.unknown.is_empty() {
             self.compute = Some(Quantity::at_least(plain_hours(lower), "TPP-hours"));
             let least = Grouped(whole(lower));
@@ -133,6 +137,12 @@ impl Overview {
             line.push_str(&format!(
                 ", {least} to {most} of what these devices could have done"
             ));
+        }
+        if let Some(source) = &self.source {
+            line.push_str(&format!(", from {source}"));
+        }
+        if let Some(coverage) = self.coverage {
+            line.push_str(&format!(", coverage {coverage}"));
         }
         self.lines.push(line);
     }

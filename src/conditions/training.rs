@@ -24,30 +24,15 @@ pub(super) fn capacity_bound(case: &Case<'_>) -> Verdict {
     let Some(window) = case.term(|l| l.ops_window) else {
         return Verdict::no_limit("the time over which operations are summed (`ops_window`)");
     };
-    let from = case.now.plus(window.value.saturating_neg());
-    // What was seen at any time of the window may have computed in all of it.
-    let since = case.since().min(from);
-    let (mut rate, mut devices, mut unknown, evidence) = fleet_rate(case, since);
-    for row in unseen_rows(case, since) {
-        // A row stands for a device, as its driver lists it.
-        match row_model(case, row).and_then(|m| Some(m.per_device(fastest(m)?))) {
-            Some(fastest) => {
-                rate = rate.saturating_add(u128::from(fastest));
-                devices = devices.saturating_add(1);
-            }
-            None => unknown.push(format!(
-                "{}, which was not seen and has no known model",
-                row.label()
-            )),
-        }
-    }
-    let seconds = u128::try_from(window.value).unwrap_or(u128::MAX);
-    let most = rate.saturating_mul(1_000_000_000).saturating_mul(seconds);
+    let SitePeak {
+        from,
+        most,
+        unknown,
+        evidence,
+        words,
+    } = SitePeak::of(case, window.value);
     let sum = format!(
-        "{} at the peak of their fastest precision (dense) make at most {} operations in {}; the limit, set by {}, is {}",
-        count(usize::try_from(devices).unwrap_or(usize::MAX), "device"),
-        scientific_up(most),
-        span(window.value),
+        "{words}; the limit, set by {}, is {}",
         limit.from,
         scientific_up(limit.value.0),
     );
@@ -73,6 +58,62 @@ pub(super) fn capacity_bound(case: &Case<'_>) -> Verdict {
     verdict.limit(bound).window(from, case.now).evidence(evidence)
 }
 
+/// What all devices of a site can do at most in a window, whatever they did.
+pub(super) struct SitePeak {
+    /// The window's start.
+    pub(super) from: UnixSeconds,
+    /// The most operations.
+    pub(super) most: u128,
+    /// Devices that are not counted, in words.
+    pub(super) unknown: Vec<String>,
+    /// The reports that show the devices.
+    pub(super) evidence: Vec<Digest>,
+    /// All of it in words.
+    pub(super) words: String,
+}
+
+impl SitePeak {
+    pub(super) fn of(case: &Case<'_>, window: i64) -> Self {
+        let from = case.now.plus(window.saturating_neg());
+        // What was seen at any time of the window may have computed in all of it.
+        let since = case.since().min(from);
+        let (mut rate, mut devices, mut unknown, evidence) = fleet_rate(case, since);
+        for row in unseen_rows(case, since) {
+            // A row stands for a device, as its driver lists it.
+            match row_model(case, row).and_then(device_fastest) {
+                Some(fastest) => {
+                    rate = rate.saturating_add(u128::from(fastest));
+                    devices = devices.saturating_add(1);
+                }
+                None => unknown.push(format!(
+                    "{}, which was not seen and has no known model",
+                    row.label()
+                )),
+            }
+        }
+        let most = operations_in(rate, window);
+        let words = format!(
+            "{} at the peak of their fastest precision (dense) make at most {} operations in {}",
+            count(usize::try_from(devices).unwrap_or(usize::MAX), "device"),
+            scientific_up(most),
+            span(window),
+        );
+        Self {
+            from,
+            most,
+            unknown,
+            evidence,
+            words,
+        }
+    }
+}
+
+/// Operations at a rate in giga-operations per second, in so many seconds.
+pub(super) fn operations_in(giga: u128, seconds: i64) -> u128 {
+    let seconds = u128::try_from(seconds).unwrap_or(u128::MAX);
+    giga.saturating_mul(1_000_000_000).saturating_mul(seconds)
+}
+
 /// Operations per nanosecond of all devices seen, their number, those that are unknown, and the reports that show them.
 fn fleet_rate(case: &Case<'_>, since: UnixSeconds) -> (u128, u64, Vec<String>, Vec<Digest>) {
     let fleet = Fleet::seen(case, since);
@@ -96,8 +137,13 @@ fn fastest(model: &Model) -> Option<u64> {
     model.rates.formats().map(|(_, rate)| rate).max()
 }
 
+/// The same of one device, as its driver lists it.
+pub(super) fn device_fastest(model: &Model) -> Option<u64> {
+    fastest(model).map(|card| model.per_device(card))
+}
+
 /// Rows of the manifest that no device seen since a time answers to. They count: they may stand there unheard.
-fn unseen_rows<'a>(case: &Case<'a>, since: UnixSeconds) -> Vec<&'a LicensedDevice> {
+pub(super) fn unseen_rows<'a>(case: &Case<'a>, since: UnixSeconds) -> Vec<&'a LicensedDevice> {
     let seen: BTreeSet<usize> = case
         .seen_since(since)
         .iter()
@@ -109,7 +155,7 @@ fn unseen_rows<'a>(case: &Case<'a>, since: UnixSeconds) -> Vec<&'a LicensedDevic
         .collect()
 }
 
-fn row_model<'a>(case: &Case<'a>, row: &LicensedDevice) -> Option<&'a Model> {
+pub(super) fn row_model<'a>(case: &Case<'a>, row: &LicensedDevice) -> Option<&'a Model> {
     let named = row.model.as_deref().and_then(|name| case.model_named(name));
     named.or_else(|| {
         let pci = row.pci?;
@@ -225,9 +271,13 @@ pub(super) struct Sums {
     pub(super) capacity: MicroTppHours,
     /// Devices whose peak is not known, in words.
     pub(super) unknown: Vec<String>,
+    /// Operations that the devices computed: at least, and at most, over the formats that each can run.
+    pub(super) operations: (u128, u128),
+    /// What the reports say of whole days, all devices together.
+    pub(super) told: DeviceSums,
     /// The least of each device that surely computed so.
     by_device: BTreeMap<DeviceUuid, MicroTppHours>,
-    evidence: Vec<Digest>,
+    pub(super) evidence: Vec<Digest>,
 }
 
 /// Picks the bounds of one kind of compute from a device's day.
@@ -242,6 +292,8 @@ struct Reported {
     days: BTreeMap<i64, u64>,
     /// Reported time without a bound, because the node did not know the model.
     unbounded_ms: u64,
+    /// All sums of whole days.
+    told: DeviceSums,
 }
 
 impl Reported {
@@ -262,6 +314,8 @@ impl Sums {
             unreported: MicroTppHours(0),
             capacity: MicroTppHours(0),
             unknown: Vec::new(),
+            operations: (0, 0),
+            told: DeviceSums::default(),
             by_device: BTreeMap::new(),
             evidence: Vec::new(),
         };
@@ -325,6 +379,11 @@ impl Sums {
         let most = peak(tpp, milliseconds(case.now.since(start)).saturating_mul(number));
         self.unreported = self.unreported.plus(most);
         self.capacity = self.capacity.plus(most);
+        let narrowest = model.and_then(formats).map_or(0, |(_, narrowest)| narrowest);
+        self.operations.1 = self
+            .operations
+            .1
+            .saturating_add(most.operations_at_most(narrowest));
         self.compute = self.compute.plus(Interval::new(MicroTppHours(0), most));
     }
 
@@ -350,10 +409,14 @@ impl Sums {
         };
         self.unreported = self.unreported.plus(silent);
         self.capacity = self.capacity.plus(capacity);
-        self.compute = self.compute.plus(Interval::new(
-            found.lower,
-            found.upper.plus(silent).max(found.lower),
-        ));
+        let upper = found.upper.plus(silent).max(found.lower);
+        self.compute = self.compute.plus(Interval::new(found.lower, upper));
+        self.told = self.told.plus(&found.told);
+        if let Some((widest, narrowest)) = model.and_then(formats) {
+            let (least, most) = &mut self.operations;
+            *least = least.saturating_add(found.told.operations(widest, narrowest).0);
+            *most = most.saturating_add(upper.operations_at_most(narrowest));
+        }
         if found.lower > MicroTppHours(0) {
             let entry = self.by_device.entry(uuid).or_default();
             *entry = entry.plus(found.lower);
@@ -384,6 +447,7 @@ fn reported(case: &Case<'_>, from: UnixSeconds, kind: Kind) -> BTreeMap<DeviceUu
                     let ms = entry.days.entry(*number).or_default();
                     *ms = ms.saturating_add(sums.expected_ms);
                     entry.unbounded_ms = entry.unbounded_ms.saturating_add(sums.unbounded_ms);
+                    entry.told = entry.told.plus(sums);
                 }
             }
         }
@@ -391,13 +455,23 @@ fn reported(case: &Case<'_>, from: UnixSeconds, kind: Kind) -> BTreeMap<DeviceUu
     found
 }
 
+/// The widest format of a part beside FP64, and its narrowest, in bits.
+pub(super) fn formats(model: &Model) -> Option<(u64, u64)> {
+    let beside = model
+        .rates
+        .formats()
+        .map(|(bits, _)| bits)
+        .filter(|bits| *bits < 64);
+    Some((beside.max().unwrap_or(64), model.rates.narrowest_bits()?))
+}
+
 /// Whether all that a node reported on a day lies within a period that starts at `from`.
-fn is_whole(node: &NodeAtSite, day: i64, from: UnixSeconds) -> bool {
+pub(super) fn is_whole(node: &NodeAtSite, day: i64, from: UnixSeconds) -> bool {
     let start = UnixSeconds(day.saturating_mul(DAY_SECONDS));
     start >= from || node.record.facts.earliest.is_some_and(|t| t >= from)
 }
 
-fn milliseconds(seconds: i64) -> u64 {
+pub(super) fn milliseconds(seconds: i64) -> u64 {
     u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000)
 }
 

@@ -1,6 +1,6 @@
 //! A licence in plain sentences, for those who must live by it.
 
-use super::{AllowancePeriod, CataloguePin, ConfidentialTerm, Licence};
+use super::{AllowancePeriod, CataloguePin, ConfidentialTerm, Licence, OpsGroup};
 use crate::report::KeyProtection;
 use crate::rules::Limits;
 use crate::unit::Grouped;
@@ -89,6 +89,33 @@ impl Licence {
             ));
         }
         lines.extend(limit_sentences(&self.limits));
+        lines.extend(self.ops_group.map(|group| match group {
+            OpsGroup::Node => "Each node counts as one group that computes together (TRN-02).".to_owned(),
+            OpsGroup::Site => {
+                "All devices of a site count as one group that computes together (TRN-02).".to_owned()
+            }
+        }));
+        for a in &self.activity {
+            let site = a
+                .site
+                .as_ref()
+                .map_or_else(String::new, |s| format!(" at site {s}"));
+            let mut shares: Vec<String> = Vec::new();
+            shares.extend(
+                a.busy_share
+                    .map(|p| format!("{p} of device time was declared busy")),
+            );
+            shares.extend(
+                a.training_share
+                    .map(|p| format!("{p} of compute was declared training")),
+            );
+            lines.push(format!(
+                "From {} until just before {}{site}, {} (TRN-07).",
+                a.from,
+                a.to,
+                shares.join(" and ")
+            ));
+        }
         lines.extend(self.hardware());
         lines.push(format!(
             "Each node reports every {} s and keeps its windows for {} days.",
@@ -191,7 +218,7 @@ fn limit_sentences(limits: &Limits) -> Vec<String> {
         .map(|p| format!("A device's memory may be {p} from its model's (INV-06).")));
     say(limits.ops_limit.map(|o| {
         format!(
-            "No model may be trained with {} operations or more (TRN-01).",
+            "No model may be trained with {} operations or more (TRN-01, TRN-02).",
             Grouped(o.0)
         )
     }));
@@ -202,6 +229,24 @@ fn limit_sentences(limits: &Limits) -> Vec<String> {
         KeyProtection::Tpm => "A node's key must be held by a TPM (SEC-04).".to_owned(),
         KeyProtection::File => "A node's key may lie in a file (SEC-04).".to_owned(),
     }));
+    say(limits
+        .device_tpp_below
+        .map(|t| format!("The TPP of each device must be below {t} (CAP-07).")));
+    say(limits.device_bandwidth_below.map(|b| {
+        format!(
+            "The memory of each device must move less than {} GB/s (CAP-07).",
+            Grouped(u128::from(b))
+        )
+    }));
+    say(limits
+        .performance_tolerance
+        .map(|p| format!("A device's clock and power limit may be {p} above its model's (CAP-08).")));
+    say(limits
+        .activity_tolerance
+        .map(|p| format!("Declared and measured activity may lie {p} apart (TRN-07).")));
+    say(limits
+        .idle_power_max
+        .map(|p| format!("A device declared idle may draw {p} of its model's power (TRN-07).")));
     say(limits.proof_max_age.map(|s| {
         format!(
             "A device must have proved its key within {} (INV-05).",

@@ -58,6 +58,31 @@ crate::code! {
     }
 }
 
+crate::code! {
+    /// What the licence takes for one group of devices that compute together (TRN-02).
+    pub enum OpsGroup {
+        /// Each node is a group of its own: what computes on one computes on no other.
+        Node = 0 => "node",
+        /// All devices of a site are one group.
+        Site = 1 => "site",
+    }
+}
+
+/// What the operator declared that the devices of a site did for a time (TRN-07).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeclaredActivity {
+    /// The site; absent where the licence names one only.
+    pub site: Option<String>,
+    /// The first second of that time.
+    pub from: UnixSeconds,
+    /// The first second after it.
+    pub to: UnixSeconds,
+    /// The share of device time in which a kernel was resident; none where the devices were idle.
+    pub busy_share: Option<Ppm>,
+    /// The share of compute that went into training.
+    pub training_share: Option<Ppm>,
+}
+
 /// Compute that may go into training within a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrainingAllowance {
@@ -160,6 +185,10 @@ pub struct Licence {
     pub training: Option<TrainingAllowance>,
     /// Most share of training in device time (TRN-03, which this version does not evaluate).
     pub training_share_max: Option<Ppm>,
+    /// What counts as one group that computes together (TRN-02); absent where the licence leaves it open.
+    pub ops_group: Option<OpsGroup>,
+    /// What the operator declared of its activity (TRN-07).
+    pub activity: Vec<DeclaredActivity>,
     /// Length of a report, in seconds.
     pub report_seconds: u32,
     /// Whether this is a trial.

@@ -2,8 +2,8 @@
 
 use super::country::is_assigned;
 use super::{
-    AllowancePeriod, CataloguePin, ConfidentialTerm, EvidenceRequired, Licence, LicensedDevice,
-    LicensedModel, Names, PciPair, REPORT_SECONDS, REPORT_SECONDS_MAX, REPORT_SECONDS_MIN, Site,
+    AllowancePeriod, CataloguePin, ConfidentialTerm, DeclaredActivity, EvidenceRequired, Licence, LicensedDevice,
+    LicensedModel, Names, OpsGroup, PciPair, REPORT_SECONDS, REPORT_SECONDS_MAX, REPORT_SECONDS_MIN, Site,
     TrainingAllowance, WINDOWS_KEPT_DAYS, Waiver,
 };
 use crate::document::{DayEnd, Field, Section, Zone, nearest};
@@ -65,6 +65,21 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
     let limits = Limits::read(root);
     let training = training(root);
     let training_share_max = root.optional("training_share_max", Field::share);
+    let ops_group = root.optional("ops_group", |f| coded(f, OpsGroup::ALL, OpsGroup::text));
+    let activity = root.tables("activity", |s| activity(s, zone));
+    for row in &activity {
+        match &row.site {
+            Some(site) if !sites.iter().any(|s| s.id == *site) => root.mistake_at(
+                "activity",
+                format!("activity is declared of site `{site}`, which the licence does not name"),
+            ),
+            None if sites.len() > 1 => root.mistake_at(
+                "activity",
+                "the licence names several sites, so each declared activity needs its `site`",
+            ),
+            _ => {}
+        }
+    }
     let trial = root.optional("trial", Field::flag).unwrap_or(false);
     let report_seconds = report_seconds(root, trial);
     let windows_kept_days = root
@@ -109,6 +124,8 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
         limits,
         training,
         training_share_max,
+        ops_group,
+        activity,
         report_seconds,
         trial,
         windows_kept_days: windows_kept_days.unwrap_or(WINDOWS_KEPT_DAYS),
@@ -275,6 +292,29 @@ fn training(root: &mut Section<'_, '_>) -> Option<TrainingAllowance> {
     Some(TrainingAllowance {
         most: most?,
         period: period?,
+    })
+}
+
+fn activity(s: &mut Section<'_, '_>, zone: Zone) -> Option<DeclaredActivity> {
+    let site = s.optional("site", Field::text);
+    let from = s.required("from", |f| f.moment(zone, DayEnd::Start));
+    let to = s.required("to", |f| f.moment(zone, DayEnd::Included));
+    let busy_share = s.optional("busy_share", Field::share);
+    let training_share = s.optional("training_share", Field::share);
+    if busy_share.is_none() && training_share.is_none() {
+        s.mistake("declared activity needs `busy_share`, `training_share` or both");
+    }
+    if let (Some(from), Some(to)) = (from, to)
+        && to <= from
+    {
+        s.mistake_at("to", "`to` does not lie after `from`");
+    }
+    Some(DeclaredActivity {
+        site,
+        from: from?,
+        to: to?,
+        busy_share,
+        training_share,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use crate::document::{Field, Section};
 use crate::report::KeyProtection;
-use crate::unit::{Operations, Ppm};
+use crate::unit::{Operations, Ppm, Tpp};
 
 /// Limits under their names. One that is absent is not set here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,14 +23,24 @@ pub struct Limits {
     pub clock_tolerance: Option<i64>,
     /// `memory_tolerance`: how far a device's memory may be from its model's nominal size, as a share (INV-06).
     pub memory_tolerance: Option<Ppm>,
-    /// `ops_limit`: operations that no model may be trained with (TRN-01).
+    /// `ops_limit`: operations that no model may be trained with (TRN-01, TRN-02).
     pub ops_limit: Option<Operations>,
-    /// `ops_window`: the time over which operations are summed, in seconds (TRN-01).
+    /// `ops_window`: the time over which operations are summed, in seconds (TRN-01, TRN-02).
     pub ops_window: Option<i64>,
     /// `key_protection_min`: what must hold the node's key at least (SEC-04).
     pub key_protection_min: Option<KeyProtection>,
     /// `proof_max_age`: greatest age of the round in which a device proved its key, in seconds (INV-05, SEC-01, SEC-02).
     pub proof_max_age: Option<i64>,
+    /// `device_tpp_below`: what each device's TPP must be below (CAP-07).
+    pub device_tpp_below: Option<Tpp>,
+    /// `device_bandwidth_below`: what the bandwidth of each device's memory must be below, in gigabytes per second (CAP-07).
+    pub device_bandwidth_below: Option<u64>,
+    /// `performance_tolerance`: by how much a device's highest clock and power limit may be above its model's, as a share (CAP-08).
+    pub performance_tolerance: Option<Ppm>,
+    /// `activity_tolerance`: how far declared and measured shares of activity may lie apart (TRN-07).
+    pub activity_tolerance: Option<Ppm>,
+    /// `idle_power_max`: how much of its model's power a device that was declared idle may draw, as a share (TRN-07).
+    pub idle_power_max: Option<Ppm>,
 }
 
 impl Limits {
@@ -48,6 +58,11 @@ impl Limits {
         "ops_window",
         "key_protection_min",
         "proof_max_age",
+        "device_tpp_below",
+        "device_bandwidth_below",
+        "performance_tolerance",
+        "activity_tolerance",
+        "idle_power_max",
     ];
 
     /// Reads those that stand in a section.
@@ -68,6 +83,13 @@ impl Limits {
                 super::coded(f, KeyProtection::ALL, KeyProtection::text)
             }),
             proof_max_age: section.optional("proof_max_age", Field::span),
+            device_tpp_below: section
+                .optional("device_tpp_below", |f| f.integer(1..=u64::MAX))
+                .map(Tpp),
+            device_bandwidth_below: section.optional("device_bandwidth_below", |f| f.integer(1..=u64::MAX)),
+            performance_tolerance: section.optional("performance_tolerance", Field::share),
+            activity_tolerance: section.optional("activity_tolerance", Field::share),
+            idle_power_max: section.optional("idle_power_max", Field::share),
         };
         if let (Some(after), Some(escalates)) = (limits.missing_after, limits.missing_escalates_after)
             && escalates < after
@@ -96,6 +118,11 @@ impl Limits {
             "ops_window" => self.ops_window.is_some(),
             "key_protection_min" => self.key_protection_min.is_some(),
             "proof_max_age" => self.proof_max_age.is_some(),
+            "device_tpp_below" => self.device_tpp_below.is_some(),
+            "device_bandwidth_below" => self.device_bandwidth_below.is_some(),
+            "performance_tolerance" => self.performance_tolerance.is_some(),
+            "activity_tolerance" => self.activity_tolerance.is_some(),
+            "idle_power_max" => self.idle_power_max.is_some(),
             _ => false,
         }
     }

@@ -120,6 +120,7 @@ pub struct RuleSet {
 const CARRIED: &[&str] = &[
     include_str!("data/contract-only.toml"),
     include_str!("data/us-ear-enforced-2026-05.toml"),
+    include_str!("data/us-cn-h200-2026.toml"),
 ];
 
 impl RuleSet {
@@ -292,7 +293,7 @@ mod tests {
         }
         assert_eq!(
             RuleSet::carried_ids(),
-            ["contract-only", "us-ear-enforced-2026-05"]
+            ["contract-only", "us-ear-enforced-2026-05", "us-cn-h200-2026"]
         );
     }
 

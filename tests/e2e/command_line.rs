@@ -151,6 +151,36 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
             "holds no verifier",
         ),
         ("status", vec!["--why", "INV-99"], "`INV-99` is not one of"),
+        (
+            "status",
+            vec!["--compute", "--period", "2026-03-31/2026-01-01"],
+            "ends before it starts",
+        ),
+        (
+            "status",
+            vec!["--compute", "--period", "week"],
+            "must be day, quarter, year, or two days",
+        ),
+        (
+            "status",
+            vec!["--compute", "--by", "tenant"],
+            "invalid value 'tenant'",
+        ),
+        (
+            "status",
+            vec!["--by", "node"],
+            "required arguments were not provided",
+        ),
+        (
+            "status",
+            vec!["--compute", "--why", "INV-01"],
+            "cannot be used with",
+        ),
+        (
+            "status",
+            vec!["--compute", "--site", "nowhere"],
+            "no node reports from site `nowhere`",
+        ),
         ("weigh", vec![], "unrecognized subcommand"),
     ];
     for (verb, arguments, why) in &rows {

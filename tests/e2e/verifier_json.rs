@@ -24,7 +24,10 @@ async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_exp
     verifier.load_licence(&licence::for_site("harbour-1", &[]));
     verifier.serve();
     let mut node = SimulatedNode::enrol(&verifier.token("harbour-1", &[]), 1, now().plus(-3600)).await;
-    node.report().await;
+    // Sums are written with the twelfth.
+    for _ in 0..12 {
+        node.report().await;
+    }
     let printed = |arguments: &[&str]| -> Value {
         let text = must(verifier.command().args(arguments).args(["--format", "json"]));
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {text}"))
@@ -56,6 +59,8 @@ async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_exp
         "`status` (left) and docs/json.md (right)"
     );
     let site = status["sites"][0].clone();
+    let compute = printed(&["status", "--compute", "--by", "device"]);
+    assert!(compute["groups"][0]["device"].is_string(), "{compute}");
     let pki = DevicePki::new();
     std::fs::write(beside("rim-root.pem"), pki.rim_root()).unwrap();
     std::fs::write(beside("driver.xml"), pki.rim("GH100", "580.65.06", 0..20)).unwrap();
@@ -92,6 +97,7 @@ async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_exp
                 .cloned()
                 .collect(),
         ),
+        ("status --compute", members(&compute["groups"][0])),
         (
             "status",
             members(&site["overview"])

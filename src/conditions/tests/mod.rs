@@ -1,13 +1,16 @@
 //! Each condition against sites that meet it, do not meet it, and leave it open.
 
+mod activity;
 mod bus;
 mod capacity;
 mod engine;
 mod evidence;
 mod firmware;
+mod group;
 mod inventory;
 mod operations;
 mod overview;
+mod performance;
 mod place;
 mod revocation;
 mod security;
@@ -88,6 +91,12 @@ impl Scene {
     pub(super) fn hour(&mut self, first: &[AcceleratorClaims], second: &[AcceleratorClaims]) {
         self.labs[0].run(12, first);
         self.labs[1].run(12, second);
+    }
+
+    /// So many reports of both nodes, each with half of four devices.
+    pub(super) fn hour_of(&mut self, reports: u32, devices: &[AcceleratorClaims; 4]) {
+        self.labs[0].run(reports, &devices[..2]);
+        self.labs[1].run(reports, &devices[2..]);
     }
 
     /// Changes the licence's text.

@@ -10,7 +10,7 @@ fn the_overview_says_who_reports_now_and_bounds_what_was_computed() {
         overview.lines,
         [
             "2 of 2 nodes report · 4 of 4 GPUs on the manifest were seen within 24 hours · samples cover 100.00 % of device time",
-            "between 480 and 1,136 TPP-hours since 2026-11-20T00:00:00Z, 0.75 % to 1.78 % of what these devices could have done",
+            "between 480 and 1,136 TPP-hours since 2026-11-20T00:00:00Z, 0.75 % to 1.78 % of what these devices could have done, from counters, coverage 100.00 %",
         ]
     );
     assert_eq!(

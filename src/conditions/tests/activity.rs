@@ -1,0 +1,124 @@
+use super::*;
+use crate::appraisal::fixture::compute;
+use crate::telemetry::Reading;
+use crate::time::DAY_SECONDS;
+
+/// Two days of reports in which each device was busy for a third of the time and trained with a part of what it computed.
+fn two_days(activity: &str, edit: fn(&mut AcceleratorClaims)) -> Scene {
+    let mut scene = Scene::empty();
+    let devices = [1, 2, 3, 4].map(|n| {
+        let mut device = gpu(n);
+        edit(&mut device);
+        device
+    });
+    scene.hour_of(576, &devices);
+    scene.now = start().plus(2 * DAY_SECONDS + 10);
+    scene.licence.push_str(activity);
+    scene
+}
+
+const BUSY: &str = "\n[[activity]]\nfrom = 2026-11-20\nto = 2026-11-21\nbusy_share = 0.33\n";
+const IDLE: &str = "\n[[activity]]\nfrom = 2026-11-20\nto = 2026-11-21\nbusy_share = 0\n";
+const TRAINING: &str = "\n[[activity]]\nfrom = 2026-11-20\nto = 2026-11-21\ntraining_share = 0.5\n";
+
+fn idle(device: &mut AcceleratorClaims) {
+    device.delivered.measured.busy_ms = Reading::Value(0);
+    device.delivered.measured.energy_mj = Reading::Value(77_000 * 300);
+    device.delivered.compute = Some(compute(0, 0));
+}
+
+#[test]
+fn trn_07_does_not_apply_where_nothing_was_declared() {
+    Scene::honest().expect("TRN-07", Outcome::NotApplicable, "`[[activity]]`");
+}
+
+#[test]
+fn trn_07_compares_declared_and_measured_shares() {
+    let scene = two_days(BUSY, |_| {});
+    scene.expect(
+        "TRN-07",
+        Outcome::Met,
+        "33.00 % of device time busy was declared, and 33.27 % to 33.44 % was measured",
+    );
+    let apart = two_days(&BUSY.replace("0.33", "0.60"), |_| {});
+    let finding = apart.expect(
+        "TRN-07",
+        Outcome::NotMet,
+        "60.00 % of device time busy was declared",
+    );
+    assert_eq!(finding.subjects, ["harbour-1"]);
+    let training = two_days(TRAINING, |d| {
+        d.delivered.compute = Some(compute(1_000, 1_010));
+        d.delivered.training = Some(compute(500, 510));
+    });
+    training.expect(
+        "TRN-07",
+        Outcome::Met,
+        "50.00 % of compute in training was declared",
+    );
+    let none = two_days(TRAINING, |d| {
+        d.delivered.compute = Some(compute(1_000, 1_010));
+        d.delivered.training = Some(compute(0, 0));
+    });
+    none.expect(
+        "TRN-07",
+        Outcome::NotMet,
+        "50.00 % of compute in training was declared",
+    );
+    let unscored = two_days(TRAINING, |d| {
+        d.delivered.compute = Some(compute(1_000, 1_010));
+        d.delivered.training = None;
+    });
+    unscored.expect("TRN-07", Outcome::CannotTell, "0.00 % to 100.00 % was measured");
+}
+
+#[test]
+fn trn_07_finds_that_declared_idle_devices_draw_power_or_compute() {
+    two_days(IDLE, idle).expect("TRN-07", Outcome::Met, "0.00 % of device time busy was declared");
+    let hot = two_days(IDLE, |d| {
+        idle(d);
+        d.delivered.measured.energy_mj = Reading::Value(350_000 * 300);
+    });
+    hot.expect(
+        "TRN-07",
+        Outcome::NotMet,
+        "of their models' power while they were declared idle, where 25.00 % is allowed",
+    );
+    let computing = two_days(IDLE, |d| {
+        idle(d);
+        d.delivered.compute = Some(compute(500, 600));
+    });
+    computing.expect(
+        "TRN-07",
+        Outcome::NotMet,
+        "was computed while they were declared idle",
+    );
+    let silent = two_days(IDLE, |d| {
+        idle(d);
+        d.delivered.measured.energy_mj = Reading::Unsupported;
+    });
+    silent.expect("TRN-07", Outcome::CannotTell, "do not tell their energy");
+}
+
+#[test]
+fn trn_07_takes_silence_for_anything() {
+    let mut scene = two_days(&BUSY.replace("2026-11-21", "2026-11-23"), |_| {});
+    scene.now = start().plus(4 * DAY_SECONDS + 10);
+    scene.expect(
+        "TRN-07",
+        Outcome::CannotTell,
+        "33.00 % of device time busy was declared, and 16.",
+    );
+    let early = two_days(
+        &BUSY
+            .replace("2026-11-20", "2026-11-22")
+            .replace("2026-11-21", "2026-11-23"),
+        |_| {},
+    );
+    early.expect("TRN-07", Outcome::CannotTell, "no whole day (UTC) is over yet");
+    let mut waived = two_days(&BUSY.replace("0.33", "0.60"), |_| {});
+    waived.licence.push_str(
+        "\n[[waivers]]\ncondition = \"TRN-07\"\nuntil = 2026-12-31\nreason = \"a known mistake\"\n",
+    );
+    waived.expect("TRN-07", Outcome::Waived, "a known mistake");
+}

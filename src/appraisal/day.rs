@@ -1,6 +1,6 @@
 //! Sums of one node and one day (UTC). A report counts on the day in which it ends.
 
-use super::{DeviceSums, DeviceTotal, Span};
+use super::{DeviceSums, DeviceTotal, NodeRun, Span};
 use crate::id::DeviceUuid;
 use crate::report::AcceleratorClaims;
 use crate::time::UnixSeconds;
@@ -9,14 +9,16 @@ use crate::time::UnixSeconds;
 pub(super) const DEVICES: usize = 256;
 
 crate::record! {
-    /// One node's day.
+    /// One node's day, or several of its days that nobody looks at one by one.
     pub struct NodeDay {
-        /// Days since 1970-01-01, UTC.
+        /// Days since 1970-01-01, UTC; of several days the first.
         0 => day: i64,
         /// Devices, in the order of their UUIDs.
         1 => devices: Vec<DeviceTotal>,
         /// When the last of its reports came, by the verifier's clock.
         2 => received: Option<UnixSeconds>,
+        /// How many days it stands for.
+        3 => days: u32,
     }
 }
 
@@ -28,7 +30,27 @@ impl NodeDay {
             day,
             devices: Vec::new(),
             received: None,
+            days: 1,
         }
+    }
+
+    /// The days from one on that lie between two runs, as one.
+    #[must_use]
+    pub fn between(first: i64, days: u32, later: &NodeRun, earlier: Option<&NodeRun>) -> Self {
+        Self {
+            day: first,
+            devices: later.after(earlier).collect(),
+            received: None,
+            days,
+        }
+    }
+
+    /// Takes in a day that lies within these.
+    pub fn join(&mut self, day: &Self) {
+        for total in &day.devices {
+            let _ = DeviceTotal::put(&mut self.devices, total);
+        }
+        self.received = self.received.max(day.received);
     }
 
     /// Whether all its reports came before a key was revoked, if it was: what came later may be anyone's.

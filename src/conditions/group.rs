@@ -170,7 +170,7 @@ fn of_nodes(
         return None;
     }
     let sentence = format!(
-        "the devices of one node, with those that were not seen, make at most {} operations in the window at the peak of their device_fastest \
+        "the devices of one node, with those that were not seen, make at most {} operations in the window at the peak of their fastest \
          precision (dense); the licence takes each node for one group, and {rule}; no workload data was looked at",
         scientific_up(most)
     );

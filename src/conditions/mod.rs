@@ -41,6 +41,7 @@ use crate::appraisal::SiteFacts;
 use crate::licence::Licence;
 use crate::rules::RuleSet;
 use crate::time::UnixSeconds;
+use std::collections::BTreeSet;
 
 /// A condition: what it asks, what depends on it, where it comes from, and the function that decides it.
 #[derive(Clone, Copy, Debug)]
@@ -288,6 +289,79 @@ pub fn overview(
     now: UnixSeconds,
 ) -> Overview {
     Overview::of(&Case::new(licence, rules, catalogue, facts, now))
+}
+
+/// The days that the conditions of a licence look at one by one, with those of other licences.
+///
+/// All others may stand together, as [`NodeDay::between`](crate::appraisal::NodeDay::between) makes them: a year of a thousand nodes need not lie in
+/// memory day by day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DaysAsked {
+    /// From this day on, each by itself.
+    recent: i64,
+    /// Days at which a period may begin or end.
+    edges: BTreeSet<i64>,
+}
+
+impl DaysAsked {
+    /// Every day by itself.
+    #[must_use]
+    pub fn all() -> Self {
+        Self {
+            recent: i64::MIN,
+            edges: BTreeSet::new(),
+        }
+    }
+
+    /// Those of one licence.
+    #[must_use]
+    pub fn of(licence: &Licence, rules: &RuleSet, catalogue: &Catalogue, now: UnixSeconds) -> Self {
+        let facts = SiteFacts::default();
+        let case = Case::new(licence, rules, catalogue, &facts, now);
+        let mut edges = BTreeSet::new();
+        // Midnight may pass before the conditions are evaluated.
+        let mut edge = |day: i64| edges.extend([day, day.saturating_add(1), day.saturating_add(2)]);
+        edge(licence.valid.from.day());
+        for period in training::period_starts(&case) {
+            edge(period.day());
+        }
+        for declared in &licence.activity {
+            edge(declared.from.day());
+            edge(declared.to.day());
+        }
+        let recent = case.since().day().min(now.day().saturating_sub(2));
+        Self { recent, edges }
+    }
+
+    /// Those of either.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.recent = self.recent.min(other.recent);
+        self.edges.extend(other.edges);
+        self
+    }
+
+    /// Whether every day is looked at by itself.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.recent == i64::MIN
+    }
+
+    /// From which day on each stands by itself.
+    #[must_use]
+    pub fn recent(&self) -> i64 {
+        self.recent
+    }
+
+    /// The stretches before that, each as its first day and how many days it has. What lies before all of them nobody asks for.
+    pub fn stretches(&self) -> impl Iterator<Item = (i64, u32)> + '_ {
+        let before = self.edges.range(..self.recent);
+        let ends = before.clone().skip(1).copied().chain([self.recent]);
+        before
+            .copied()
+            .zip(ends)
+            .filter_map(|(first, end)| Some((first, u32::try_from(end.checked_sub(first)?).ok()?)))
+    }
 }
 
 fn decide(case: &Case<'_>, condition: &'static Condition) -> Finding {

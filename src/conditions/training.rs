@@ -288,8 +288,8 @@ type Kind = fn(&DeviceSums) -> Interval<MicroTppHours>;
 struct Reported {
     lower: MicroTppHours,
     upper: MicroTppHours,
-    /// Time that reports speak of, in milliseconds, by day.
-    days: BTreeMap<i64, u64>,
+    /// Time that reports speak of, in milliseconds, and all that there was, by day, or by the first of several days that stand together.
+    days: BTreeMap<i64, (u64, u64)>,
     /// Reported time without a bound, because the node did not know the model.
     unbounded_ms: u64,
     /// All sums of whole days.
@@ -299,10 +299,9 @@ struct Reported {
 impl Reported {
     /// Time that reports speak of, in milliseconds; a day has no more than a day, however many nodes speak of it.
     fn reported_ms(&self) -> u64 {
-        let day = milliseconds(DAY_SECONDS);
         self.days
             .values()
-            .fold(0, |n, ms| n.saturating_add((*ms).min(day)))
+            .fold(0, |n, (ms, most)| n.saturating_add((*ms).min(*most)))
     }
 }
 
@@ -444,8 +443,10 @@ fn reported(case: &Case<'_>, from: UnixSeconds, kind: Kind) -> BTreeMap<DeviceUu
                 // of the period for sure.
                 if whole {
                     entry.lower = entry.lower.plus(bounds.lower());
-                    let ms = entry.days.entry(*number).or_default();
+                    let most = milliseconds(DAY_SECONDS).saturating_mul(u64::from(day.days));
+                    let (ms, longest) = entry.days.entry(*number).or_default();
                     *ms = ms.saturating_add(sums.expected_ms);
+                    *longest = (*longest).max(most);
                     entry.unbounded_ms = entry.unbounded_ms.saturating_add(sums.unbounded_ms);
                     entry.told = entry.told.plus(sums);
                 }
@@ -473,6 +474,19 @@ pub(super) fn is_whole(node: &NodeAtSite, day: i64, from: UnixSeconds) -> bool {
 
 pub(super) fn milliseconds(seconds: i64) -> u64 {
     u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000)
+}
+
+/// When the periods begin over which compute is added up: that of the allowance, and the window of the operation limit.
+pub(super) fn period_starts(case: &Case<'_>) -> Vec<UnixSeconds> {
+    let licence = case.licence;
+    let allowance = licence
+        .training
+        .map(|a| period_start(a.period, licence.zone, case.now));
+    let window = case
+        .term(|l| l.ops_window)
+        .map(|w| case.now.plus(w.value.saturating_neg()));
+    let starts = allowance.into_iter().chain(window);
+    starts.map(|t| t.max(licence.valid.from)).collect()
 }
 
 /// The start of the calendar period that holds `now`, in the licence's zone.

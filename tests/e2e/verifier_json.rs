@@ -24,8 +24,8 @@ async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_exp
     verifier.load_licence(&licence::for_site("harbour-1", &[]));
     verifier.serve();
     let mut node = SimulatedNode::enrol(&verifier.token("harbour-1", &[]), 1, now().plus(-3600)).await;
-    // Sums are written with the twelfth.
-    for _ in 0..12 {
+    // Sums are written after twelve.
+    for _ in 0..13 {
         node.report().await;
     }
     let printed = |arguments: &[&str]| -> Value {

@@ -103,23 +103,25 @@ CREATE TABLE evidence (
     body BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The sums of a node's day, written together with its facts.
+-- The sums of a node's day, written together with its facts. Rows stand in the order in which days begin, so that those of one day lie
+-- together, and the index over them holds no body and is searched in few steps.
 CREATE TABLE day (
     node BLOB NOT NULL,
     day INTEGER NOT NULL,
     body BLOB NOT NULL,
     PRIMARY KEY (node, day)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 -- What a node's closed days come to from its first one on, up to and including each: any period is the difference of two rows. A day is closed
 -- when the node begins a later one, so that its last day, which changes with every hour of reports, writes nothing here. Can be made again
--- from `day`, and is, from the day on for which a report comes late.
+-- from `day`, and is, from the day on for which a report comes late. Rows stand as those of `day` do: a question about all nodes reads the rows of two
+-- days.
 CREATE TABLE run (
     node BLOB NOT NULL,
     day INTEGER NOT NULL,
     body BLOB NOT NULL,
     PRIMARY KEY (node, day)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 -- How each condition of each site stood when that last changed. The finding itself is the body of the leaf with this digest.
 CREATE TABLE finding (

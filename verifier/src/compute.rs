@@ -349,7 +349,7 @@ impl Weighed {
         if self.groups.is_empty() {
             return writeln!(
                 out,
-                "\nno written sums speak of these days: they are written with every twelfth report of a node"
+                "\nno written sums speak of these days: they are written after every twelve reports of a node"
             );
         }
         for (key, all, lacking) in &self.groups {

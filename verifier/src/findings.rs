@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use weighbridge::cbor;
-use weighbridge::conditions::{FindingAtSite, evaluate};
+use weighbridge::conditions::{DaysAsked, FindingAtSite, evaluate};
 use weighbridge::crypto;
 use weighbridge::ledger::LeafKind;
 use weighbridge::rules::RuleSet;
@@ -99,7 +99,13 @@ impl Findings {
         }
         let fleet = Fleet::read(&*self.store).await?;
         for (site, licences) in asked {
-            let (mut facts, now) = (fleet.facts(&*self.store, &site).await?, self.clock.now());
+            let soon = self.clock.now();
+            let days = licences
+                .iter()
+                .map(|(licence, rules)| DaysAsked::of(licence, rules, &catalogue, soon));
+            let days = days.reduce(DaysAsked::and).unwrap_or_else(DaysAsked::all);
+            let mut facts = fleet.facts(&*self.store, &site, &days).await?;
+            let now = self.clock.now();
             facts.licences = licences.iter().map(|(licence, _)| Arc::clone(licence)).collect();
             let catalogue = Arc::clone(&catalogue);
             // A large site takes long enough to be felt by whoever waits for a receipt on this thread.

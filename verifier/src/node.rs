@@ -10,6 +10,7 @@ use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::Write;
+use weighbridge::conditions::DaysAsked;
 use weighbridge::id::NodeId;
 use weighbridge::time::UnixSeconds;
 
@@ -127,7 +128,7 @@ impl Session {
         let last = self.store.latest(node.id).await?;
         let refusals = self.store.refusals(node.id).await?;
         let kept = Kept::read(&*self.store, node).await?;
-        let record = kept.complete(&*self.store, node).await?;
+        let record = kept.complete(&*self.store, node, &DaysAsked::all()).await?;
         match format {
             Format::Json => {
                 let mut value = described(node);

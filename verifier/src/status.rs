@@ -14,7 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Arc;
 use weighbridge::appraisal::{Period, SiteFacts};
-use weighbridge::conditions::{Finding, Outcome as Verdict, Overview, REGISTRY, evaluate, overview};
+use weighbridge::conditions::{
+    DaysAsked, Finding, Outcome as Verdict, Overview, REGISTRY, evaluate, overview,
+};
 use weighbridge::id::Digest;
 use weighbridge::licence::Licence;
 use weighbridge::rules::RuleSet;
@@ -114,7 +116,6 @@ impl Session {
     pub async fn evaluate(&self, now: UnixSeconds) -> Result<Status, CommandError> {
         let anchors = Anchors::read(&self.config.state_dir)?;
         let catalogue = catalogue::in_use(&self.config)?;
-        let mut facts = sites(&*self.store).await?;
         let recorded = self.store.findings().await?;
         let mut out = Vec::new();
         let mut covered: BTreeMap<String, SiteFacts> = BTreeMap::new();
@@ -126,11 +127,20 @@ impl Session {
             .into_iter()
             .map(|loaded| Arc::new(loaded.licence))
             .collect();
+        let mut ruled = Vec::new();
         for licence in &licences {
             let rules = RuleSet::carried(&licence.ruleset_id).ok_or_else(|| CommandError::Rules {
                 licence: licence.licence_id.clone(),
                 rules: licence.ruleset_id.clone(),
             })?;
+            ruled.push((licence, rules));
+        }
+        let days = ruled
+            .iter()
+            .map(|(licence, rules)| DaysAsked::of(licence, rules, &catalogue, now));
+        let days = days.reduce(DaysAsked::and).unwrap_or_else(DaysAsked::all);
+        let mut facts = sites(&*self.store, &days).await?;
+        for (licence, rules) in ruled {
             for site in &licence.sites {
                 // A site that no node reports from has facts too: none.
                 let known = covered.entry(site.id.clone()).or_insert_with(|| {

@@ -3,6 +3,7 @@
 mod activity;
 mod bus;
 mod capacity;
+mod days;
 mod engine;
 mod evidence;
 mod firmware;

@@ -193,5 +193,6 @@ fn day_of(node: u16, day: i64) -> NodeDay {
         day,
         devices: devices.collect(),
         received: Some(start.plus(DAY_SECONDS)),
+        days: 1,
     }
 }

@@ -61,6 +61,7 @@ fn day_of(day: i64, devices: &[(u8, u64)]) -> NodeDay {
         day,
         devices: devices.collect(),
         received: Some(start(day).plus(3_600)),
+        days: 1,
     }
 }
 

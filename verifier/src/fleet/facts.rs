@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use weighbridge::appraisal::evidence::{NodeEvidence, RoundStanding};
 use weighbridge::appraisal::{ChainHead, DAYS, NodeDay, NodeRecord, RefusalCount, day_of};
 use weighbridge::cbor;
+use weighbridge::conditions::DaysAsked;
 use weighbridge::id::Digest;
 use weighbridge::ledger::LeafKind;
 use weighbridge::report::{ChainLink, Continuity, OpenedReport, VerifiedReport};
@@ -151,15 +152,17 @@ impl Kept {
         mut self,
         store: &dyn Store,
         node: &NodeRow,
+        asked: &DaysAsked,
     ) -> Result<NodeRecord, StoreError> {
-        if self.on_disk {
-            for row in store.days(node.id, DAYS).await? {
-                match decoded(&row) {
-                    // What was folded since is newer than what is on disk.
-                    Some(day) => drop(self.record.days.entry(row.day).or_insert(day)),
-                    None => self.record.damage(end_of(row.day)),
-                }
+        if self.on_disk && asked.is_all() {
+            let days = store.days(node.id, DAYS).await?;
+            self.keep(days);
+        } else if self.on_disk {
+            for (first, days) in asked.stretches() {
+                self.stretch(store, first, days).await?;
             }
+            let days = store.days_between(node.id, asked.recent(), i64::MAX).await?;
+            self.keep(days);
         }
         while self.record.days.len() > usize::from(DAYS) {
             drop(self.record.days.pop_first());
@@ -170,6 +173,51 @@ impl Kept {
         let refusals = store.refusals(node.id).await?;
         self.record.facts.refusals = refusals.iter().map(count).collect();
         Ok(self.record)
+    }
+
+    fn keep(&mut self, rows: Vec<DayRow>) {
+        for row in rows {
+            match decoded(&row) {
+                // What was folded since is newer than what is on disk.
+                Some(day) => drop(self.record.days.entry(row.day).or_insert(day)),
+                None => self.record.damage(end_of(row.day)),
+            }
+        }
+    }
+
+    /// Reads days that nobody looks at one by one, as one; a day alone, and those into which a report was folded since, each by itself.
+    async fn stretch(&mut self, store: &dyn Store, first: i64, days: u32) -> Result<(), StoreError> {
+        let node = self.record.facts.node;
+        let last = first.saturating_add(i64::from(days)).saturating_sub(1);
+        if days == 1 || self.record.days.range(first..=last).next().is_some() {
+            let days = store.days_between(node, first, last).await?;
+            self.keep(days);
+            return Ok(());
+        }
+        let Some(row) = store.period_of(node, first, last).await? else {
+            return Ok(());
+        };
+        let lost = row
+            .later
+            .as_ref()
+            .map_or(0, |l| l.lost_after(row.earlier.as_ref()));
+        if row.damaged || lost > 0 {
+            self.record.damage(end_of(last));
+        }
+        let mut together = match &row.later {
+            Some(later) => NodeDay::between(first, days, later, row.earlier.as_ref()),
+            None => NodeDay {
+                days,
+                ..NodeDay::new(first)
+            },
+        };
+        if let Some(open) = &row.open {
+            together.join(open);
+        }
+        if !together.devices.is_empty() {
+            drop(self.record.days.insert(first, together));
+        }
+        Ok(())
     }
 
     /// Makes sure that the day on which a report counts is here.

@@ -6,6 +6,7 @@ use super::facts::{Kept, rounds_of};
 use crate::store::{NodeRow, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use weighbridge::appraisal::{NodeAtSite, NodeRecord, NodeStatus, SightedProof, Sighting, SiteFacts};
+use weighbridge::conditions::DaysAsked;
 use weighbridge::id::{DeviceUuid, Digest, NodeId};
 use weighbridge::time::UnixSeconds;
 
@@ -30,7 +31,7 @@ impl Fleet {
         let mut seen = Vec::new();
         if sites.len() > 1 {
             for row in sites.values().flatten() {
-                let facts = record(store, row, false).await?.facts;
+                let facts = record(store, row, None).await?.facts;
                 let rounds = store.evidence(row.id).await?;
                 let rounds = rounds.as_ref().and_then(rounds_of).unwrap_or_default();
                 seen.extend(facts.devices.iter().map(|device| Sighting {
@@ -52,14 +53,31 @@ impl Fleet {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(crate) async fn facts(&self, store: &dyn Store, site: &str) -> Result<SiteFacts, StoreError> {
+    pub(crate) async fn facts(
+        &self,
+        store: &dyn Store,
+        site: &str,
+        asked: &DaysAsked,
+    ) -> Result<SiteFacts, StoreError> {
+        let each = DaysAsked::all();
         let mut nodes = Vec::new();
         let rows = self.sites.get(site).map_or(&[][..], Vec::as_slice);
         for row in rows {
+            // Each day says for itself whether its reports came before the key was revoked.
+            let asked = if row.revoked_from.is_some() { &each } else { asked };
             nodes.push(NodeAtSite {
                 status: status_of(row),
-                record: record(store, row, true).await?,
+                record: record(store, row, Some(asked)).await?,
             });
+        }
+        if !asked.is_all() {
+            // A device has no more than a day in a day, on however many nodes it was.
+            for (row, at) in rows.iter().zip(sharing(&nodes)) {
+                let node = nodes.iter_mut().find(|n| at && n.record.facts.node == row.id);
+                if let Some(node) = node {
+                    node.record = record(store, row, Some(&each)).await?;
+                }
+            }
         }
         succeed(rows, &mut nodes);
         Ok(SiteFacts {
@@ -115,14 +133,33 @@ fn succeed(rows: &[NodeRow], nodes: &mut [NodeAtSite]) {
     }
 }
 
-/// What a node's reports add up to, with all days if `whole`. Damage to what is kept of one node is its own: it is among its facts.
-async fn record(store: &dyn Store, row: &NodeRow, whole: bool) -> Result<NodeRecord, StoreError> {
+/// Of each node, whether another one of its site names one of its devices too.
+fn sharing(nodes: &[NodeAtSite]) -> Vec<bool> {
+    let mut times: BTreeMap<DeviceUuid, u32> = BTreeMap::new();
+    for device in nodes.iter().flat_map(|n| &n.record.facts.devices) {
+        let entry = times.entry(device.identity.uuid).or_default();
+        *entry = entry.saturating_add(1);
+    }
+    let shared = |uuid: &DeviceUuid| times.get(uuid).is_some_and(|n| *n > 1);
+    let mut out = Vec::new();
+    for node in nodes {
+        let mut devices = node.record.facts.devices.iter();
+        out.push(devices.any(|d| shared(&d.identity.uuid)));
+    }
+    out
+}
+
+/// What a node's reports add up to, with the days that are asked for, if any. Damage to what is kept of one node is its own: it is among its facts.
+async fn record(
+    store: &dyn Store,
+    row: &NodeRow,
+    asked: Option<&DaysAsked>,
+) -> Result<NodeRecord, StoreError> {
     let read = async {
         let kept = Kept::read(store, row).await?;
-        if whole {
-            kept.complete(store, row).await
-        } else {
-            Ok(kept.record)
+        match asked {
+            Some(asked) => kept.complete(store, row, asked).await,
+            None => Ok(kept.record),
         }
     };
     match read.await {
@@ -136,15 +173,15 @@ async fn record(store: &dyn Store, row: &NodeRow, whole: bool) -> Result<NodeRec
     }
 }
 
-/// The facts of all sites that have nodes, by the site's id.
+/// The facts of all sites that have nodes, by the site's id, with the days that are asked for.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn sites(store: &dyn Store) -> Result<BTreeMap<String, SiteFacts>, StoreError> {
+pub async fn sites(store: &dyn Store, asked: &DaysAsked) -> Result<BTreeMap<String, SiteFacts>, StoreError> {
     let fleet = Fleet::read(store).await?;
     let mut out = BTreeMap::new();
     for site in fleet.sites.keys() {
-        out.insert(site.clone(), fleet.facts(store, site).await?);
+        out.insert(site.clone(), fleet.facts(store, site, asked).await?);
     }
     Ok(out)
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::fleet::{Kept, sites};
 use weighbridge::appraisal::NodeRecord;
 use weighbridge::appraisal::evidence::{CheckName, CheckOutcome, LastRound, NodeEvidence, RoundStanding};
+use weighbridge::conditions::DaysAsked;
 use weighbridge::id::{Challenge, DeviceUuid};
 use weighbridge::time::SECOND;
 
@@ -72,7 +73,9 @@ async fn record_of(verifier: &Verifier, node: &Node) -> NodeRecord {
     let session = verifier.session().await;
     let row = session.store.node(node.enrolled.node).await.unwrap().unwrap();
     let kept = Kept::read(&*session.store, &row).await.unwrap();
-    kept.complete(&*session.store, &row).await.unwrap()
+    kept.complete(&*session.store, &row, &DaysAsked::all())
+        .await
+        .unwrap()
 }
 
 async fn last_round(verifier: &Verifier, node: &Node) -> LastRound {
@@ -137,12 +140,12 @@ async fn a_round_on_the_challenge_given_stands_good_once_and_is_known_after_a_re
     // Folded anew, the facts are the same.
     verifier.stop().await;
     let session = verifier.session().await;
-    let before = sites(&*session.store).await.unwrap();
+    let before = sites(&*session.store, &DaysAsked::all()).await.unwrap();
     sqlx::query("DELETE FROM facts")
         .execute(&pool(&verifier).await)
         .await
         .unwrap();
-    assert_eq!(sites(&*session.store).await.unwrap(), before);
+    assert_eq!(sites(&*session.store, &DaysAsked::all()).await.unwrap(), before);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use super::{Node, Verifier, enrol, new_key, ready};
 use crate::fleet::sites;
 use crate::store::RefusalRow;
 use weighbridge::appraisal::{ChainFork, NodeRecord};
+use weighbridge::conditions::DaysAsked;
 use weighbridge::id::Digest;
 use weighbridge::ledger::LeafKind;
 use weighbridge::protocol::RefusalCode;
@@ -15,7 +16,9 @@ async fn refusals(verifier: &Verifier, node: &Node) -> Vec<RefusalRow> {
 
 async fn record(verifier: &Verifier) -> NodeRecord {
     let store = verifier.session().await.store;
-    sites(&*store).await.unwrap()["harbour-1"].nodes[0].record.clone()
+    sites(&*store, &DaysAsked::all()).await.unwrap()["harbour-1"].nodes[0]
+        .record
+        .clone()
 }
 
 async fn refused(verifier: &Verifier, node: &Node, bundle: &[u8], code: RefusalCode) {

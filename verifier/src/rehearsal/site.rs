@@ -8,6 +8,7 @@ use crate::recorder::{Act, ActKind};
 use crate::status::StatusCommand;
 use std::path::Path;
 use weighbridge::appraisal::{DAYS, NodeDay};
+use weighbridge::conditions::DaysAsked;
 use weighbridge::conditions::Outcome;
 use weighbridge::crypto::dsse;
 use weighbridge::id::Challenge;
@@ -290,7 +291,7 @@ async fn facts_are_the_same_whether_they_were_written_or_are_folded_anew() {
     }
     verifier.stop().await;
     let session = verifier.session().await;
-    let written = sites(&*session.store).await.unwrap();
+    let written = sites(&*session.store, &DaysAsked::all()).await.unwrap();
     let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", verifier.config().database().display()))
         .await
         .unwrap();
@@ -312,7 +313,7 @@ async fn facts_are_the_same_whether_they_were_written_or_are_folded_anew() {
     sqlx::query("DELETE FROM day").execute(&pool).await.unwrap();
     pool.close().await;
     assert_eq!(before, 1, "they were written at least once");
-    let folded = sites(&*session.store).await.unwrap();
+    let folded = sites(&*session.store, &DaysAsked::all()).await.unwrap();
     assert_eq!(written, folded);
     let record = &folded["harbour-1"].nodes[0].record;
     assert_eq!((record.facts.reports, record.facts.chain.gaps.len()), (26, 4));
@@ -341,7 +342,7 @@ async fn a_clock_that_named_many_past_days_makes_nobody_read_them_all() {
     }
     pool.close().await;
     let store = verifier.session().await.store;
-    let days = sites(&*store).await.unwrap()["harbour-1"].nodes[0]
+    let days = sites(&*store, &DaysAsked::all()).await.unwrap()["harbour-1"].nodes[0]
         .record
         .days
         .clone();
@@ -376,7 +377,7 @@ async fn a_damaged_copy_of_a_report_is_one_nodes_matter() {
 
     let shown = async |verifier: &Verifier| {
         let session = verifier.session().await;
-        let facts = sites(&*session.store).await.unwrap();
+        let facts = sites(&*session.store, &DaysAsked::all()).await.unwrap();
         let damaged = |id: NodeId| {
             let nodes = &facts["harbour-1"].nodes;
             let found = nodes.iter().find(|n| n.record.facts.node == id).unwrap();
@@ -406,7 +407,7 @@ async fn a_damaged_copy_of_a_report_is_one_nodes_matter() {
     assert_eq!((receipt.state, receipt.highest), (ReceiptState::Recorded, 4));
     verifier.stop().await;
     let store = verifier.session().await.store;
-    let facts = sites(&*store).await.unwrap();
+    let facts = sites(&*store, &DaysAsked::all()).await.unwrap();
     let found = facts["harbour-1"]
         .nodes
         .iter()
@@ -426,7 +427,7 @@ async fn a_node_is_no_longer_expected_once_its_approved_successor_reports() {
     old.receipted(&verifier, bundle, &one).await;
     let store = verifier.session().await.store;
     let succeeded = async || {
-        let facts = sites(&*store).await.unwrap();
+        let facts = sites(&*store, &DaysAsked::all()).await.unwrap();
         let nodes = &facts["harbour-1"].nodes;
         let found = nodes.iter().find(|n| n.record.facts.node == old.enrolled.node);
         found.unwrap().status.succeeded_from
@@ -496,7 +497,7 @@ async fn a_node_is_found_by_the_name_that_findings_give_it() {
     let token = verifier.token(1, false).await;
     let second = enrol(&verifier, &token, new_key()).await.unwrap();
     let session = verifier.session().await;
-    for node in &sites(&*session.store).await.unwrap()["harbour-1"].nodes {
+    for node in &sites(&*session.store, &DaysAsked::all()).await.unwrap()["harbour-1"].nodes {
         let mut out = Vec::new();
         let show = NodeCommand::Show {
             node: node.status.name.to_uppercase(),

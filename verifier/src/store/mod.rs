@@ -451,6 +451,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn days(&self, node: NodeId, limit: u16) -> Answer<'_, Vec<DayRow>>;
     /// The sums of a node's days from one to another, both included, in their order.
     fn days_between(&self, node: NodeId, from: i64, to: i64) -> Answer<'_, Vec<DayRow>>;
+    /// What the days from one to another, both included, come to at a node.
+    fn period_of(&self, node: NodeId, from: i64, to: i64) -> Answer<'_, Option<PeriodRow>>;
     /// What the days from one to another, both included, come to at each node (of one site, or of all), in the order of the nodes' ids. Reads no
     /// report, and of each node three rows, however long the period.
     fn period(&self, from: i64, to: i64, site: Option<String>) -> Answer<'_, Vec<PeriodRow>>;

@@ -480,6 +480,10 @@ impl Store for SqliteStore {
         Box::pin(self.read_days(node, from, to))
     }
 
+    fn period_of(&self, node: NodeId, from: i64, to: i64) -> Answer<'_, Option<PeriodRow>> {
+        Box::pin(self.read_period_of(node, from, to))
+    }
+
     fn period(&self, from: i64, to: i64, site: Option<String>) -> Answer<'_, Vec<PeriodRow>> {
         Box::pin(self.read_period(from, to, site))
     }

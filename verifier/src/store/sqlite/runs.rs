@@ -8,22 +8,30 @@
 use super::super::{DayRow, PeriodRow, StoreError};
 use super::rows::{bytes, column, text, time};
 use super::{SqliteStore, failed};
-use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use weighbridge::appraisal::{DAYS, NodeDay, NodeRun};
 use weighbridge::cbor;
 use weighbridge::id::NodeId;
 
 const WHAT: &str = "write a batch";
 
-/// Of each node: the last row within a period, the last one before it, and the open day if that lies within.
-pub(super) const PERIOD: &str = "SELECT node.id, node.site, node.revoked_from, \
-     (SELECT body FROM run WHERE run.node = node.id AND run.day BETWEEN ?1 AND ?2 ORDER BY run.day DESC LIMIT 1), \
-     (SELECT body FROM run WHERE run.node = node.id AND run.day < ?1 ORDER BY run.day DESC LIMIT 1), \
-     open.body \
-     FROM node LEFT JOIN day AS open ON open.node = node.id AND open.day BETWEEN ?1 AND ?2 \
-     AND open.day = (SELECT max(day) FROM day WHERE day.node = node.id) \
-     WHERE ?3 IS NULL OR node.site = ?3 ORDER BY node.id";
+/// Of a node: the last row within a period, the last one before it, and the open day if that lies within.
+macro_rules! period {
+    ($which:literal) => {
+        concat!(
+            "SELECT node.id, node.site, node.revoked_from, \
+             (SELECT body FROM run WHERE run.node = node.id AND run.day BETWEEN ?1 AND ?2 ORDER BY run.day DESC LIMIT 1), \
+             (SELECT body FROM run WHERE run.node = node.id AND run.day < ?1 ORDER BY run.day DESC LIMIT 1), \
+             open.body \
+             FROM node LEFT JOIN day AS open ON open.node = node.id AND open.day BETWEEN ?1 AND ?2 \
+             AND open.day = (SELECT max(day) FROM day WHERE day.node = node.id) WHERE ",
+            $which
+        )
+    };
+}
+
+pub(super) const PERIOD: &str = period!("?3 IS NULL OR node.site = ?3 ORDER BY node.id");
+const PERIOD_OF: &str = period!("node.id = ?3");
 
 /// Writes a day, and the rows of the days that it closes or changes.
 pub(super) async fn write_day(tx: &mut SqliteConnection, row: DayRow) -> Result<(), StoreError> {
@@ -34,7 +42,7 @@ pub(super) async fn write_day(tx: &mut SqliteConnection, row: DayRow) -> Result<
         .await
         .map_err(failed(WHAT))
         .and_then(|r| column(&r, 0, "day"))?;
-    sqlx::query("INSERT OR REPLACE INTO day (node, day, body) VALUES (?, ?, ?)")
+    sqlx::query("INSERT INTO day (node, day, body) VALUES (?1, ?2, ?3) ON CONFLICT (node, day) DO UPDATE SET body = ?3")
         .bind(node.as_slice())
         .bind(day)
         .bind(row.body)
@@ -87,7 +95,7 @@ async fn close(tx: &mut SqliteConnection, node: &[u8], from: i64, open: i64) -> 
             Ok(sums) => run.add(&sums),
             Err(_) => run.pass(day),
         }
-        sqlx::query("INSERT OR REPLACE INTO run (node, day, body) VALUES (?, ?, ?)")
+        sqlx::query("INSERT INTO run (node, day, body) VALUES (?1, ?2, ?3) ON CONFLICT (node, day) DO UPDATE SET body = ?3")
             .bind(node)
             .bind(day)
             .bind(cbor::encode(&run))
@@ -115,28 +123,25 @@ impl SqliteStore {
             .await
             .map_err(failed("read what nodes' days come to"))?
             .iter()
-            .map(|r| {
-                let run = |at: usize| -> Result<Option<NodeRun>, StoreError> {
-                    let body: Option<&[u8]> = r.try_get(at).map_err(|_| DAMAGED)?;
-                    body.map(|b| cbor::decode_strict(b).map_err(|_| DAMAGED))
-                        .transpose()
-                };
-                let open: Option<&[u8]> = column(r, 5, "day")?;
-                let both = run(3).and_then(|later| Ok((later, run(4)?)));
-                // What is damaged of one node is its own.
-                let (later, earlier) = both.as_ref().map_or((None, None), Clone::clone);
-                let open = open.map(cbor::decode_strict::<NodeDay>);
-                Ok(PeriodRow {
-                    node: NodeId(bytes(r, 0, "node's id")?),
-                    site: text(r, 1, "node's site")?,
-                    revoked_from: time(r, 2, "node's revocation")?,
-                    damaged: both.is_err() || open.as_ref().is_some_and(Result::is_err),
-                    later,
-                    earlier,
-                    open: open.and_then(Result::ok),
-                })
-            })
+            .map(period_of)
             .collect()
+    }
+
+    pub(super) async fn read_period_of(
+        &self,
+        node: NodeId,
+        from: i64,
+        to: i64,
+    ) -> Result<Option<PeriodRow>, StoreError> {
+        sqlx::query(PERIOD_OF)
+            .bind(from)
+            .bind(to)
+            .bind(node.0.to_vec())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(failed("read what a node's days come to"))?
+            .map(|r| period_of(&r))
+            .transpose()
     }
 
     pub(super) async fn read_days(
@@ -162,4 +167,27 @@ impl SqliteStore {
             })
             .collect()
     }
+}
+
+fn period_of(r: &SqliteRow) -> Result<PeriodRow, StoreError> {
+    let run = |at: usize| -> Result<Option<NodeRun>, StoreError> {
+        let body: Option<&[u8]> = column(r, at, "node's run")?;
+        body.map(|b| cbor::decode_strict(b).map_err(|_| DAMAGED))
+            .transpose()
+    };
+    let open: Option<&[u8]> = column(r, 5, "day")?;
+    let open = open.map(cbor::decode_strict::<NodeDay>);
+    let runs = run(3).and_then(|later| Ok((later, run(4)?)));
+    // What is damaged of one node is its own.
+    let damaged = runs.is_err() || open.as_ref().is_some_and(Result::is_err);
+    let (later, earlier) = runs.unwrap_or_default();
+    Ok(PeriodRow {
+        node: NodeId(bytes(r, 0, "node's id")?),
+        site: text(r, 1, "node's site")?,
+        revoked_from: time(r, 2, "node's revocation")?,
+        damaged,
+        later,
+        earlier,
+        open: open.and_then(Result::ok),
+    })
 }

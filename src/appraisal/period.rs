@@ -80,7 +80,7 @@ fn months_before(now: UnixSeconds, months: u8) -> i64 {
         let start = UnixSeconds(same.next_day()?.midnight().assume_utc().unix_timestamp());
         Some(start.0.div_euclid(DAY_SECONDS))
     };
-    first().unwrap_or(now.day())
+    first().unwrap_or_else(|| now.day())
 }
 
 #[cfg(test)]

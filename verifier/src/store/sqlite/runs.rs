@@ -9,6 +9,7 @@ use super::super::{DayRow, PeriodRow, StoreError};
 use super::rows::{bytes, column, text, time};
 use super::{SqliteStore, failed};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use std::collections::BTreeMap;
 use weighbridge::appraisal::{DAYS, NodeDay, NodeRun};
 use weighbridge::cbor;
 use weighbridge::id::NodeId;
@@ -33,37 +34,54 @@ macro_rules! period {
 pub(super) const PERIOD: &str = period!("?3 IS NULL OR node.site = ?3 ORDER BY node.id");
 const PERIOD_OF: &str = period!("node.id = ?3");
 
-/// Writes a day, and the rows of the days that it closes or changes.
-pub(super) async fn write_day(tx: &mut SqliteConnection, row: DayRow) -> Result<(), StoreError> {
-    let (node, day) = (row.node.0.to_vec(), row.day);
-    let newest: Option<i64> = sqlx::query("SELECT max(day) FROM day WHERE node = ?")
-        .bind(node.as_slice())
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(failed(WHAT))
-        .and_then(|r| column(&r, 0, "day"))?;
-    sqlx::query("INSERT INTO day (node, day, body) VALUES (?1, ?2, ?3) ON CONFLICT (node, day) DO UPDATE SET body = ?3")
-        .bind(node.as_slice())
-        .bind(day)
-        .bind(row.body)
-        .execute(&mut *tx)
-        .await
-        .map_err(failed(WHAT))?;
-    match newest {
-        // It begins a day: the one that was open is closed.
-        Some(newest) if day > newest => close(tx, &node, newest, day).await,
-        // It came late.
-        Some(newest) if day < newest => close(tx, &node, day, newest).await,
-        _ => Ok(()),
+/// Writes days, and the rows of those that they close or change: of each node once, however many they are.
+pub(super) async fn write_days(tx: &mut SqliteConnection, rows: Vec<DayRow>) -> Result<(), StoreError> {
+    let mut of_nodes: BTreeMap<NodeId, Vec<DayRow>> = BTreeMap::new();
+    for row in rows {
+        of_nodes.entry(row.node).or_default().push(row);
     }
+    for (node, rows) in of_nodes {
+        let node = node.0.to_vec();
+        let before: Option<i64> = sqlx::query("SELECT max(day) FROM day WHERE node = ?")
+            .bind(node.as_slice())
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(failed(WHAT))
+            .and_then(|r| column(&r, 0, "day"))?;
+        let newest = rows.iter().map(|r| r.day).chain(before).max();
+        // What is not the newest day is closed: it came late, or was open until now.
+        let from = rows
+            .iter()
+            .map(|r| r.day)
+            .chain(before)
+            .filter(|day| newest.is_some_and(|n| *day < n && *day >= oldest_before(n)))
+            .min();
+        for row in rows {
+            sqlx::query(
+                "INSERT INTO day (node, day, body) VALUES (?1, ?2, ?3) ON CONFLICT (node, day) DO UPDATE SET body = ?3",
+            )
+            .bind(node.as_slice())
+            .bind(row.day)
+            .bind(row.body)
+            .execute(&mut *tx)
+            .await
+            .map_err(failed(WHAT))?;
+        }
+        if let (Some(from), Some(newest)) = (from, newest) {
+            close(tx, &node, from, newest).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The first day that is counted in beside a newest one.
+fn oldest_before(newest: i64) -> i64 {
+    newest.saturating_sub(i64::from(DAYS))
 }
 
 /// Makes the rows anew of the days from one on, up to the one that is open.
 async fn close(tx: &mut SqliteConnection, node: &[u8], from: i64, open: i64) -> Result<(), StoreError> {
-    let oldest = open.saturating_sub(i64::from(DAYS));
-    if from < oldest {
-        return Ok(());
-    }
+    let oldest = oldest_before(open);
     let before = sqlx::query("SELECT body FROM run WHERE node = ? AND day < ? ORDER BY day DESC LIMIT 1")
         .bind(node)
         .bind(from)

@@ -5,7 +5,7 @@
 
 use super::super::{Batch, Change, Entry, StoreError};
 use super::rows::continuity_code;
-use super::runs::write_day;
+use super::runs::write_days;
 use super::{SqliteStore, failed, int};
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
@@ -65,9 +65,14 @@ impl SqliteStore {
                 .await
                 .map_err(failed(WHAT))?;
         }
+        let mut days = Vec::new();
         for change in batch.changes {
-            apply(&mut tx, change).await?;
+            match change {
+                Change::Day(day) => days.push(day),
+                other => apply(&mut tx, other).await?,
+            }
         }
+        write_days(&mut tx, days).await?;
         if reports {
             // After the sums were written: the report that brings them is not among them.
             sqlx::query(TAIL_GROWS)
@@ -177,7 +182,7 @@ async fn apply(tx: &mut SqliteConnection, change: Change) -> Result<(), StoreErr
             .bind(f.before.map(|leaf| int(leaf, "a leaf's index")).transpose()?)
             .bind(f.body)
         }
-        Change::Day(d) => return write_day(tx, d).await,
+        Change::Day(d) => return write_days(tx, vec![d]).await,
         Change::Evidence(e) => {
             sqlx::query("INSERT OR REPLACE INTO evidence (node, upto, open, body) VALUES (?, ?, ?, ?)")
                 .bind(e.node.0.to_vec())

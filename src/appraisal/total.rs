@@ -7,15 +7,18 @@
 use super::NodeDay;
 use super::day::DEVICES;
 use crate::accounting::{ComputeMethod, UpperBound};
+use crate::cbor::{DecodeError, Decoder, Encoder, Wire, written};
 use crate::id::DeviceUuid;
 use crate::report::AcceleratorClaims;
 use crate::time::UnixSeconds;
 use crate::unit::{MicroTppHours, Millijoules};
 
 /// An amount of which totals are made. It stays at its largest or least value instead of wrapping.
-trait Amount {
+trait Amount: Sized {
     fn more(self, other: Self) -> Self;
     fn less(self, other: Self) -> Self;
+    fn wide(self) -> u128;
+    fn narrow(wide: u128) -> Option<Self>;
 }
 
 impl Amount for u64 {
@@ -25,6 +28,14 @@ impl Amount for u64 {
 
     fn less(self, other: Self) -> Self {
         self.saturating_sub(other)
+    }
+
+    fn wide(self) -> u128 {
+        u128::from(self)
+    }
+
+    fn narrow(wide: u128) -> Option<Self> {
+        Self::try_from(wide).ok()
     }
 }
 
@@ -38,18 +49,65 @@ macro_rules! amount {
             fn less(self, other: Self) -> Self {
                 self.minus(other)
             }
+
+            fn wide(self) -> u128 {
+                u128::from(self.0)
+            }
+
+            fn narrow(wide: u128) -> Option<Self> {
+                wide.try_into().ok().map(Self)
+            }
         })*
     };
 }
 amount!(Millijoules, MicroTppHours);
 
+/// Writes an amount: how many bytes it has, and these.
+fn pack(amount: u128, into: &mut Vec<u8>) {
+    let bytes = amount.to_be_bytes();
+    let zeros = usize::try_from(amount.leading_zeros().div_euclid(8)).unwrap_or(0);
+    let digits = bytes.get(zeros..).unwrap_or(&[]);
+    into.push(u8::try_from(digits.len()).unwrap_or(0));
+    into.extend_from_slice(digits);
+}
+
+/// Reads one, from the front of what is left.
+fn unpack(from: &mut &[u8]) -> Option<u128> {
+    let (length, rest) = from.split_first()?;
+    let (digits, rest) = rest.split_at_checked(usize::from(*length))?;
+    *from = rest;
+    let mut bytes = [0; 16];
+    let start = bytes.len().checked_sub(digits.len())?;
+    bytes.get_mut(start..)?.copy_from_slice(digits);
+    Some(u128::from_be_bytes(bytes))
+}
+
 /// A row of amounts, each added and taken away on its own: none can be forgotten.
+///
+/// It is encoded as one byte string: of each amount how many bytes it has, and these, the highest first. A question about a year reads tens of thousands of
+/// them.
 macro_rules! sums {
     ($(#[$meta:meta])* pub struct $name:ident { $( $(#[$fmeta:meta])* $field:ident : $ty:ty ),* $(,)? }) => {
-        crate::row! {
-            $(#[$meta])*
-            #[derive(Copy, Default)]
-            pub struct $name { $( $(#[$fmeta])* $field: $ty, )* }
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+        pub struct $name { $( $(#[$fmeta])* pub $field: $ty, )* }
+
+        impl Wire for $name {
+            fn encode(&self, e: &mut Encoder<&mut Vec<u8>>) {
+                let mut bytes = Vec::with_capacity(256);
+                $( pack(self.$field.wide(), &mut bytes); )*
+                written(e.bytes(&bytes));
+            }
+
+            fn decode(d: &mut Decoder<'_>, what: &'static str) -> Result<Self, DecodeError> {
+                let at = d.position();
+                let shape = DecodeError::Shape { what, expected: "a byte string of amounts", at };
+                let Ok(mut bytes) = d.bytes() else {
+                    return Err(shape);
+                };
+                let sums = (|| Some(Self { $( $field: Amount::narrow(unpack(&mut bytes)?)?, )* }))();
+                sums.filter(|_| bytes.is_empty()).ok_or(shape)
+            }
         }
 
         impl $name {
@@ -335,5 +393,41 @@ impl NodeRun {
 impl Default for NodeRun {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cbor;
+
+    #[test]
+    fn amounts_are_read_back_and_written_in_one_way_only() {
+        let sums = DeviceSums {
+            reports: 288,
+            expected_ms: u64::MAX,
+            lower: MicroTppHours(u128::MAX),
+            energy: Millijoules(1),
+            ..DeviceSums::default()
+        };
+        let bytes = cbor::encode(&sums);
+        assert_eq!(cbor::decode_strict::<DeviceSums>(&bytes).as_ref(), Ok(&sums));
+        let zero = cbor::encode(&DeviceSums::default());
+        assert!(zero.len() < 40, "{}", zero.len());
+        // A leading zero, a cut end, a number too many, and one too large for its unit.
+        let mut padded = zero.clone();
+        padded.splice(2..3, [1, 0]);
+        padded[1] += 1;
+        for wrong in [
+            &padded[..],
+            &zero[..zero.len() - 1],
+            &[zero.as_slice(), &[0]].concat(),
+        ] {
+            assert!(cbor::decode_strict::<DeviceSums>(wrong).is_err(), "{wrong:02x?}");
+        }
+        let mut large = zero;
+        large.splice(2..3, [9, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+        large[1] += 9;
+        assert!(cbor::decode_strict::<DeviceSums>(&large).is_err());
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use weighbridge::appraisal::{Aggregate, DeviceTotal, NodeDay, NodeFacts, Period};
+use weighbridge::appraisal::{Aggregate, DeviceSums, DeviceTotal, NodeDay, NodeFacts, Period};
 use weighbridge::cbor;
 use weighbridge::id::{DeviceUuid, NodeId};
 use weighbridge::licence::Licence;
@@ -203,8 +203,8 @@ async fn before_revocation(
                 since: first(row, device),
                 ..*device
             };
-            let entry = totals.entry(device.uuid).or_insert(DeviceTotal {
-                sums: Default::default(),
+            let entry = totals.entry(device.uuid).or_insert_with(|| DeviceTotal {
+                sums: DeviceSums::default(),
                 ..told
             });
             if sure {

@@ -98,7 +98,7 @@ pub fn run(options: &Options) -> ExitCode {
         reference: Reference::default(),
         quick: options.quick,
     };
-    let all: [(Benchmark, Measure); 8] = [
+    let all: [(Benchmark, Measure); 9] = [
         (Benchmark::Report, report::measure),
         (Benchmark::Ledger, ledger::measure),
         (Benchmark::Accounting, accounting::measure),

@@ -6,7 +6,9 @@
 
 use super::case::{Case, no_report};
 use super::finding::{Quantity, Verdict, few, scientific_up};
-use super::training::{SitePeak, Sums, device_fastest, formats, is_whole, operations_in, row_model, unseen_rows};
+use super::training::{
+    SitePeak, Sums, device_fastest, formats, is_whole, operations_in, row_model, unseen_rows,
+};
 use crate::appraisal::{DeviceSums, NodeAtSite};
 use crate::licence::OpsGroup;
 use crate::time::UnixSeconds;

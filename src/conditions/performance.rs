@@ -190,7 +190,9 @@ fn compare(s: &Seen<'_>, model: &Model, tolerance: Ppm) -> (Vec<String>, Vec<Str
     let cores = model
         .sm_count
         .map(|sms| model.per_device(u64::from(sms).saturating_mul(lanes(model))));
-    let watts = model.tdp_w.map(|w| model.per_device(u64::from(w).saturating_mul(1_000)));
+    let watts = model
+        .tdp_w
+        .map(|w| model.per_device(u64::from(w).saturating_mul(1_000)));
     let (mut above, mut missing) = (Vec::new(), Vec::new());
     let rows = [
         (

@@ -2,9 +2,9 @@
 
 use super::country::is_assigned;
 use super::{
-    AllowancePeriod, CataloguePin, ConfidentialTerm, DeclaredActivity, EvidenceRequired, Licence, LicensedDevice,
-    LicensedModel, Names, OpsGroup, PciPair, REPORT_SECONDS, REPORT_SECONDS_MAX, REPORT_SECONDS_MIN, Site,
-    TrainingAllowance, WINDOWS_KEPT_DAYS, Waiver,
+    AllowancePeriod, CataloguePin, ConfidentialTerm, DeclaredActivity, EvidenceRequired, Licence,
+    LicensedDevice, LicensedModel, Names, OpsGroup, PciPair, REPORT_SECONDS, REPORT_SECONDS_MAX,
+    REPORT_SECONDS_MIN, Site, TrainingAllowance, WINDOWS_KEPT_DAYS, Waiver,
 };
 use crate::document::{DayEnd, Field, Section, Zone, nearest};
 use crate::id::{DeviceUuid, Digest};

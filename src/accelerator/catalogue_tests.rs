@@ -130,10 +130,16 @@ fn an_entry_whose_tpp_is_not_its_own_is_refused_by_name() {
 fn the_digest_is_that_of_the_file_and_a_change_of_the_file_is_a_new_serial() {
     let catalogue = Catalogue::embedded().unwrap();
     // Whoever changes the file raises its serial, and writes the digest of the new file here: nodes in the field hold the old one.
-    let known = [(
-        1,
-        "bca11273d5e9b8d515b750a13a28134c6db89e1c249c93e6cd2ac4ecb6ea7943",
-    )];
+    let known = [
+        (
+            1,
+            "bca11273d5e9b8d515b750a13a28134c6db89e1c249c93e6cd2ac4ecb6ea7943",
+        ),
+        (
+            2,
+            "ee96adc9a99c39a045b9b7c5f81824a1d6d08035a2006995f7b0eb35a7d4167c",
+        ),
+    ];
     let (serial, digest) = known[known.len() - 1];
     assert_eq!(
         (

@@ -16,8 +16,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 use weighbridge::accelerator::Catalogue;
-use weighbridge::accounting::{Compute, Contradiction, Peak, PipeCompute, Precision, operations};
+use weighbridge::accounting::consistency::Physics;
+use weighbridge::accounting::{
+    Compute, Contradiction, Observation, Peak, PipeCompute, Precision, operations,
+};
 use weighbridge::crypto::{Entropy, KeyError};
+use weighbridge::document::Mistakes;
 use weighbridge::id::{ChainId, DeviceUuid, ParseIdError};
 use weighbridge::report::{
     AcceleratorClaims, ClosedWindow, EnvelopeError, Finished, Meter, MeterSettings, OpenedReport,
@@ -95,6 +99,9 @@ pub enum MeasureError {
     /// The rules that were built in.
     #[error("the workload rules that were built in are damaged; reinstall the agent")]
     Rules(#[from] RulesError),
+    /// The bounds of physics that were built in.
+    #[error("the bounds of physics that were built in are damaged; reinstall the agent")]
+    Physics(#[from] Mistakes),
     /// The running agent.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -313,7 +320,14 @@ impl Bench {
         };
         Ok(Self {
             model: rules.digest().to_string(),
-            meter: Meter::new(inventory, start, settings, catalogue.clone(), rules),
+            meter: Meter::new(
+                inventory,
+                start,
+                settings,
+                catalogue.clone(),
+                rules,
+                Physics::embedded()?,
+            ),
             catalogue,
             declared: None,
             wall_at_boot: wall.0.saturating_sub(up),
@@ -333,11 +347,12 @@ impl Bench {
         let Finished {
             accelerators,
             windows,
+            observations,
         } = self.meter.finish(end, &mut || entropy.draw().unwrap_or_default());
         for claims in &accelerators {
             let window = windows.iter().find(|w| w.device == claims.identity.uuid);
             let line = if format == Format::Json {
-                self.json(claims, window, start, end).to_string()
+                self.json(claims, window, &observations, start, end).to_string()
             } else {
                 self.text(claims, window, end)
             };
@@ -377,6 +392,7 @@ impl Bench {
         &self,
         claims: &AcceleratorClaims,
         window: Option<&ClosedWindow>,
+        between: &[Observation],
         start: BootNanos,
         end: BootNanos,
     ) -> Value {
@@ -422,6 +438,8 @@ impl Bench {
                 "counter_resets": measured.counter_resets,
                 "jobs": measured.jobs,
                 "features": window.map(|w| &w.sums.features),
+                "inconsistencies": delivered.observations,
+                "inconsistencies_between_devices": between,
             },
             "workload": {
                 "scores": scores,

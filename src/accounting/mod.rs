@@ -7,6 +7,7 @@
 mod account;
 #[cfg(test)]
 mod account_tests;
+pub mod consistency;
 mod observation;
 mod operations;
 mod peak;

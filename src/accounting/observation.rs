@@ -27,6 +27,14 @@ crate::code! {
         CounterDecreased = 10 => "counter decreased",
         /// A meter outside, and the energy of all devices.
         MeterAgainstDevices = 11 => "meter against devices",
+        /// A pipe, and the SMs that it lies in.
+        PipeAgainstSm = 12 => "pipe against SM",
+        /// One quantity moved, and none of those that go with it: against the windows before, or against devices that do the same work.
+        MovedAlone = 13 => "one moved alone",
+        /// All quantities moved in one proportion, which power at rest rules out.
+        InProportion = 14 => "all in one proportion",
+        /// What the driver says holds the clock back, and power or temperature.
+        ClockEventAgainstPower = 15 => "clock event against power",
     }
 }
 

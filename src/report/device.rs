@@ -5,6 +5,7 @@
 use super::leaf::{ClosedWindow, Leaf, LeafField, WindowSums};
 use super::meter::Salts;
 use super::{AcceleratorClaims, Delivered};
+use crate::accounting::consistency::{Checker, Part, Physics};
 use crate::accounting::{Account, Compute, Peak};
 use crate::cbor;
 use crate::crypto::merkle;
@@ -39,6 +40,7 @@ pub(super) struct Device {
     window: Window,
     account: Account,
     pub(super) series: Series,
+    pub(super) checker: Checker,
     report: Sums,
 }
 
@@ -64,6 +66,7 @@ impl Device {
     pub(super) fn new(
         identity: AcceleratorIdentity,
         peak: Option<Peak>,
+        part: Part,
         nominal_ns: u64,
         start: BootNanos,
     ) -> Self {
@@ -77,12 +80,13 @@ impl Device {
             window: Window::default(),
             account: Account::default(),
             series: Series::default(),
+            checker: Checker::new(part),
             report: Sums::default(),
         }
     }
 
     /// Takes a regular sample into the sums. A burst does not enter them: its ticks read less, and the regular ones go on beside it.
-    pub(super) fn push(&mut self, sample: &DeviceSample, place: usize, noted: &[Noted]) {
+    pub(super) fn push(&mut self, sample: &DeviceSample, place: usize, noted: &[Noted], physics: &Physics) {
         let first = self.track.last_at().is_none();
         let Some(step) = self.track.push(sample) else {
             return;
@@ -104,6 +108,7 @@ impl Device {
             self.account.add(&step, peak);
         }
         self.series.add(&step);
+        self.checker.push(&step, sample, physics);
     }
 
     /// Takes a sample of a burst. Its counters are followed from burst tick to burst tick, or the regular ticks in between would
@@ -251,7 +256,7 @@ impl Device {
                 windows_root: merkle::root(&sums.leaves),
                 windows_leaves: count(sums.leaves.len()),
                 by_pipe: self.peak.and_then(|p| sums.account.by_pipe(&p)),
-                observations: Vec::new(),
+                observations: self.checker.finish(),
             },
         }
     }
@@ -365,7 +370,7 @@ mod tests {
 
     #[test]
     fn eight_devices_in_the_middle_of_a_burst_take_less_than_a_mebibyte() {
-        let device = size_of::<Device>() + Series::MOST_BYTES;
+        let device = size_of::<Device>() + Series::MOST_BYTES + Checker::MOST_BYTES;
         // A thousand leaves are more than a report of 900 s has.
         let leaves = 1_000 * size_of::<Digest>();
         let gaps = Delivered::MAX_GAPS * size_of::<Stretch>();

@@ -1,7 +1,7 @@
 //! The meter: takes ticks, makes windows, and sums them to what each accelerator delivered in a report's time.
 //!
 //! ```text
-//! Meter::new(&inventory, start, MeterSettings { nominal_ns, window_ns }, catalogue, rules)
+//! Meter::new(&inventory, start, MeterSettings { nominal_ns, window_ns }, catalogue, rules, physics)
 //! push_tick(&tick)            each tick, regular or burst
 //! push_notice(&notice)        each notice of the sampler
 //! push_gap(device, reason, from, to)   what the reporter knows about a stretch (suspended, stopped, hung)
@@ -9,7 +9,7 @@
 //! set_inventory(&inventory)   when the sampler sends a new one
 //! window_end()                when to call close_window
 //! close_window(end, salts) -> Vec<ClosedWindow>
-//! finish(end, salts)       -> Finished { accelerators, windows }
+//! finish(end, salts)       -> Finished { accelerators, windows, observations }
 //! ```
 //!
 //! Decides: which stretch counts in which window, why time was not covered, and what was training. Trusts boot time
@@ -20,7 +20,8 @@ use super::AcceleratorClaims;
 use super::device::{Device, Noted};
 use super::leaf::ClosedWindow;
 use crate::accelerator::Catalogue;
-use crate::accounting::Peak;
+use crate::accounting::consistency::{Part, Physics, Summary, Tally, check_node};
+use crate::accounting::{Observation, Peak};
 use crate::report::Submodules;
 use crate::telemetry::{BusDriver, DeviceState, GapReason, Inventory, Notice, NoticeKind, Tick, TickKind};
 use crate::time::BootNanos;
@@ -48,6 +49,8 @@ pub struct Finished {
     pub accelerators: Vec<AcceleratorClaims>,
     /// The windows that were still open.
     pub windows: Vec<ClosedWindow>,
+    /// What does not fit between devices.
+    pub observations: Vec<Observation>,
 }
 
 /// Meters the devices of one node.
@@ -56,6 +59,9 @@ pub struct Meter {
     settings: MeterSettings,
     catalogue: Catalogue,
     rules: Rules,
+    physics: Physics,
+    /// What does not fit between devices, in the report's time so far.
+    between: Tally,
     start: BootNanos,
     window_start: BootNanos,
     last_point: BootNanos,
@@ -74,11 +80,14 @@ impl Meter {
         settings: MeterSettings,
         catalogue: Catalogue,
         rules: Rules,
+        physics: Physics,
     ) -> Self {
         let mut meter = Self {
             settings,
             catalogue,
             rules,
+            physics,
+            between: Tally::default(),
             start,
             window_start: start,
             last_point: start,
@@ -131,15 +140,18 @@ impl Meter {
         for identity in &inventory.devices {
             let known = self.devices.iter().position(|d| d.identity.uuid == identity.uuid);
             let place = known.unwrap_or(self.devices.len());
-            let found = self.catalogue.find(&identity.pci, &identity.name);
-            let peak = Peak::found(&found, identity);
+            let known = self.catalogue.find(&identity.pci, &identity.name);
+            let peak = known.model().and_then(|m| Peak::of(m, identity));
+            let part = Part::of(known.model(), identity, &self.physics);
             if let Some(device) = self.devices.get_mut(place) {
                 device.identity = identity.clone();
                 device.peak = peak;
+                device.checker.set_part(part);
                 device.state = DeviceState::Present;
             } else if self.devices.len() < Submodules::MAX_ACCELERATORS {
                 let settled = self.start.max(inventory.at);
-                let mut device = Device::new(identity.clone(), peak, self.settings.nominal_ns, self.start);
+                let nominal_ns = self.settings.nominal_ns;
+                let mut device = Device::new(identity.clone(), peak, part, nominal_ns, self.start);
                 // One that appears among others was plugged in or reconfigured; the first of all were always awaited.
                 if settled > self.start && appeared_late {
                     device.add_gap(self.start, settled, GapReason::Reconfigured);
@@ -161,7 +173,7 @@ impl Meter {
                 continue;
             };
             match tick.kind {
-                TickKind::Regular => device.push(sample, place, &self.noted),
+                TickKind::Regular => device.push(sample, place, &self.noted, &self.physics),
                 TickKind::Burst => device.push_instant(sample, self.window_start),
             }
         }
@@ -274,6 +286,7 @@ impl Meter {
             return Vec::new();
         }
         self.window_start = end;
+        self.check();
         let synchrony: Vec<Option<f64>> = (0..self.devices.len()).map(|i| self.synchrony(i)).collect();
         self.devices
             .iter_mut()
@@ -299,7 +312,28 @@ impl Meter {
         Finished {
             accelerators,
             windows,
+            observations: self.between.finish(),
         }
+    }
+
+    /// Holds the readings of the open window against each other.
+    fn check(&mut self) {
+        let physics = &self.physics;
+        let checkers = self.devices.iter_mut().map(|d| &mut d.checker);
+        let summaries: Vec<Summary> = checkers.map(|c| c.close_window(physics)).collect();
+        let found = check_node(&summaries, physics);
+        for (place, kind, size) in found.devices {
+            if let Some(device) = self.devices.get_mut(place) {
+                device.checker.note(kind, size);
+            }
+        }
+        for (kind, size) in found.host {
+            self.between.note(kind, size);
+        }
+        for device in &mut self.devices {
+            device.checker.end_window();
+        }
+        self.between.end_window();
     }
 
     fn place(&self, index: u16) -> Option<usize> {

@@ -5,6 +5,7 @@ use super::{
     leaf_proof, open_leaf,
 };
 use crate::accelerator::Catalogue;
+use crate::accounting::consistency::Physics;
 use crate::accounting::{ComputeMethod, UpperBound};
 use crate::id::{DeviceUuid, Digest, PciId};
 use crate::telemetry::blank;
@@ -91,6 +92,7 @@ impl Site {
             settings,
             Catalogue::embedded().unwrap(),
             Rules::embedded().unwrap(),
+            Physics::embedded().unwrap(),
         );
         Self { meter, salt: 0 }
     }

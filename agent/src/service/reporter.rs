@@ -19,7 +19,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use tracing::{error, info, warn};
 use weighbridge::accelerator::Catalogue;
+use weighbridge::accounting::consistency::Physics;
 use weighbridge::crypto::{Entropy, KeyError};
+use weighbridge::document::Mistakes;
 use weighbridge::id::{Digest, NodeId, VerifierId};
 use weighbridge::report::{
     AcceleratorClaims, ChainLink, ClockSource, HostClaims, Meter, MeterSettings, ReportTime,
@@ -58,6 +60,9 @@ pub enum ReporterError {
     /// The rules that were built in.
     #[error("the workload rules that were built in are damaged; reinstall the agent")]
     Rules(#[from] RulesError),
+    /// The bounds of physics that were built in.
+    #[error("the bounds of physics that were built in are damaged; reinstall the agent")]
+    Physics(#[from] Mistakes),
     /// No random bytes.
     #[error(transparent)]
     Entropy(#[from] KeyError),
@@ -167,6 +172,7 @@ impl Reporter {
                 settings(&standing),
                 catalogue,
                 Rules::embedded()?,
+                Physics::embedded()?,
             ),
             spool,
             key,
@@ -454,6 +460,7 @@ impl Reporter {
         let since = now.boot.since(end).checked_div(SECOND).unwrap_or(0);
         let wall_end = now.wall.plus(i64::try_from(since).unwrap_or(0).saturating_neg());
         let mut draft = self.draft(start, end, wall_end, now.source, finished.accelerators);
+        draft.host.observations = finished.observations;
         // A round that ended after the report did rides in the next: what is carried was all there when its carrier ended.
         draft.round = self.round.take_if(|round| round.claims.ended <= end);
         let windows = KeptLeaves::encode(std::mem::take(&mut self.kept));

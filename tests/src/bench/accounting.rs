@@ -6,6 +6,7 @@ use super::{Bench, say};
 use crate::fixture;
 use std::hint::black_box;
 use weighbridge::accelerator::Catalogue;
+use weighbridge::accounting::consistency::Physics;
 use weighbridge::accounting::{Account, Peak};
 use weighbridge::report::{Meter, MeterSettings};
 use weighbridge::telemetry::{
@@ -119,7 +120,14 @@ pub(super) fn measure(bench: &Bench) -> Vec<Figure> {
             window_ns: SECONDS * SECOND,
         };
         let rules = Rules::embedded().unwrap();
-        let mut meter = Meter::new(&inventory, BootNanos(0), settings, catalogue.clone(), rules);
+        let mut meter = Meter::new(
+            &inventory,
+            BootNanos(0),
+            settings,
+            catalogue.clone(),
+            rules,
+            Physics::embedded().unwrap(),
+        );
         let begun = super::cpu::thread_ns();
         for tick in &ticks {
             meter.push_tick(tick);

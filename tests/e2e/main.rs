@@ -23,6 +23,8 @@ mod agent_json;
 mod catalogue;
 /// What the verifier keeps to appraise devices with.
 mod collateral;
+/// Forged telemetry, against physics.
+mod consistency;
 /// What fuzzing found, replayed without the fuzzer.
 mod corpus;
 /// What an adversary does, one file for each thing.

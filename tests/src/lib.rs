@@ -18,6 +18,7 @@
 pub mod bench;
 pub mod cable;
 pub mod chance;
+pub mod consistency;
 pub mod demo;
 pub mod device_pki;
 pub mod fixture;

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use weighbridge_testbed::{bench, demo};
+use weighbridge_testbed::{bench, consistency, demo};
 
 /// Weighbridge's testbed.
 #[derive(Debug, Parser)]
@@ -16,6 +16,9 @@ struct Cli {
 enum Verb {
     /// Measures what `docs/performance.md` promises; the exit status is 1 where a limit is missed.
     Bench(bench::Options),
+    /// Forges telemetry and says what physics sees of it, as `docs/consistency.md` has it; the exit status is 1 where less is seen than is
+    /// promised there.
+    Consistency(consistency::Options),
     /// Shows the main job: nodes report, a verifier answers.
     Demo {
         /// Leave everything running until Enter is pressed.
@@ -27,6 +30,7 @@ enum Verb {
 fn main() -> ExitCode {
     match Cli::parse().verb {
         Verb::Bench(options) => bench::run(&options),
+        Verb::Consistency(options) => consistency::run(&options),
         Verb::Demo { keep } => demo::run(keep),
     }
 }

@@ -39,7 +39,13 @@ impl Shares {
             fp16.saturating_mul(2)
         };
         let free = |share: u64| share.saturating_mul(peak.headroom).div_ceil(1_000_000);
-        let vectors = free(fp64.saturating_add(fp32).saturating_add(apart));
+        // Integer multiply-adds reach half of the rate of FP32 on most parts, and all of it on some.
+        let integer = vector(&a.integer);
+        let vectors = free(
+            fp64.saturating_add(fp32)
+                .saturating_add(apart)
+                .saturating_add(integer),
+        );
         match (share(&a.hmma), share(&a.imma), share(&a.tensor_any)) {
             (Some(counted), Some(imma), any) => {
                 let on_tensor = if peak.fp16_on_tensor {

@@ -59,6 +59,8 @@ mod proxied;
 mod virtual_time;
 /// Recordings and synthetic loads of which samples were lost, against the truth.
 mod lost_samples;
+/// Real work whose operations were counted, against what is reported of it.
+mod recorded_work;
 /// A recording, read by other means than the replay library's.
 mod recording;
 /// What goes over the wire: schema, golden bytes, strictness, what may leave a node.

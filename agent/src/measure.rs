@@ -20,6 +20,7 @@ use weighbridge::accounting::consistency::Physics;
 use weighbridge::accounting::{
     Compute, Contradiction, Observation, Peak, PipeCompute, Precision, operations,
 };
+use weighbridge::appraisal::Grade;
 use weighbridge::crypto::{Entropy, KeyError};
 use weighbridge::document::Mistakes;
 use weighbridge::id::{ChainId, DeviceUuid, ParseIdError};
@@ -368,7 +369,7 @@ impl Bench {
             .map_or("cannot tell", Class::text);
         let compute = delivered.compute.as_ref().map_or_else(
             || "compute cannot be told: the catalogue does not know this model".to_owned(),
-            |c| format!("{} to {} TPP-hours", c.lower, c.upper),
+            |c| format!("{} to {} TPP-hours (at most by {})", c.lower, c.upper, c.bound),
         );
         let energy = match delivered.measured.energy_mj {
             Reading::Value(mj) => format!("{} J", joules(Millijoules(mj))),
@@ -494,6 +495,9 @@ fn tpp_hours(compute: &Compute) -> Value {
         "upper_unconditional": hours(compute.upper_unconditional.0),
         "method": compute.method,
         "bound": compute.bound,
+        // What the driver says bounds all but the last, which needs the catalogue and the clock on the wall alone.
+        "grade": Grade::DriverReported,
+        "grade_unconditional": Grade::Derived,
     })
 }
 

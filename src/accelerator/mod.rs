@@ -11,13 +11,15 @@
 
 mod calibration;
 mod catalogue;
+mod error;
 mod export;
 mod model;
 mod row;
 mod version;
 
 pub use calibration::{Calibration, LeastYield};
-pub use catalogue::{Catalogue, CatalogueError, MAX_CATALOGUE, Match, PAYLOAD_TYPE};
+pub use catalogue::{Catalogue, Match, PAYLOAD_TYPE};
+pub use error::{CatalogueError, MAX_CATALOGUE};
 pub use export::{
     DieArea, ECCN_3A090_2023, ExportClass, ExportLines, MilliDensity, Rates, performance_density,
 };

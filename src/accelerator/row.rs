@@ -1,7 +1,7 @@
 //! One line of a catalogue's table, from text to figures.
 
 use super::calibration::{Calibration, LeastYield};
-use super::catalogue::CatalogueError;
+use super::error::CatalogueError;
 use super::export::{DieArea, Rates};
 use super::model::{Confidence, MAX_DEVICES_PER_CARD, Model};
 use crate::document::nearest;

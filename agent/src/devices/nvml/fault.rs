@@ -3,9 +3,11 @@
 //! Decides: whether a code says "this device does not offer it", "the device is gone", "the driver is gone", or that
 //! something else went wrong. Does not establish why.
 
-use super::session::UNANSWERED;
 use nvml_wrapper::error::NvmlError;
 use weighbridge::telemetry::{LossReason, Reading};
+
+/// The result that an entry is asked with. A driver leaves an entry that it does not know as it was.
+pub(super) const UNANSWERED: u32 = u32::MAX;
 
 /// Why a call into the driver gave no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,8 +8,8 @@
 //! NVLink metrics are not asked: they are answered with zero where no link is seen, which is no evidence of zero. Whose PCIe
 //! bytes an instance's are is not documented, so under MIG they are not asked either.
 
-use super::fault::{Answer, Fault, reading};
-use super::session::{GpmSample, Handle, Metrics, Session, UNANSWERED, metrics};
+use super::fault::{Answer, Fault, UNANSWERED, reading};
+use super::session::{GpmSample, Handle, Metrics, Session, metrics};
 use weighbridge::telemetry::{Activity, PipeCycles, Reading};
 use weighbridge::time::BootNanos;
 use weighbridge::unit::Ppm;

@@ -12,7 +12,7 @@
     reason = "NVML is a C interface; each call passes pointers to memory that outlives it"
 )]
 
-use super::fault::{Answer, Fault};
+use super::fault::{Answer, Fault, UNANSWERED};
 use nvml_wrapper::{Device, Nvml};
 use nvml_wrapper_sys::bindings as sys;
 use std::ffi::{c_char, c_uint};
@@ -64,9 +64,6 @@ impl Ring {
 
 /// The most processes that are listed; the driver's own ring holds 4,000 unless someone made it larger.
 const MOST_PROCESSES: usize = 4_096;
-
-/// The result that an entry is asked with. A driver leaves an entry that it does not know as it was.
-pub(super) const UNANSWERED: u32 = u32::MAX;
 
 /// Calls a function of the library, if the library has it.
 macro_rules! call {

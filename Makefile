@@ -16,6 +16,11 @@ define place_replay
 	install -D -m 755 $(TARGET)/$(PROFILE)/libnvidia_ml.so $(TARGET)/replay/libnvidia-ml.so.1
 endef
 
+# Likewise the client library of DCGM.
+define place_host_engine
+	install -D -m 755 $(TARGET)/$(PROFILE)/libdcgm.so $(TARGET)/replay/libdcgm.so.4
+endef
+
 .PHONY: demo test bench lint replay fuzz deb
 
 # A verifier and two reporting nodes on this machine, ending in the status table. Installs nothing. KEEP=1 leaves it
@@ -45,10 +50,11 @@ lint:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --workspace
 
-# The library that plays a scenario through NVML's C interface.
+# The library that plays a scenario through NVML's C interface, and the host engine of DCGM that is none.
 replay:
-	$(CARGO) build --locked $(PROFILE_FLAG) -p weighbridge-replay
+	$(CARGO) build --locked $(PROFILE_FLAG) -p weighbridge-replay -p weighbridge-dcgm
 	$(place_replay)
+	$(place_host_engine)
 
 fuzz:
 	.ci/fuzz $(FUZZ_SECONDS)

@@ -70,13 +70,27 @@ pub fn program(name: &str) -> Command {
 /// Where it is not built, saying how to build it.
 #[must_use]
 pub fn replay_library() -> PathBuf {
+    newest(["libnvidia_ml.so", "deps/libnvidia_ml.so"])
+        .expect("the replay library is not built: run `make replay` first")
+}
+
+/// The client library of a DCGM host engine that is none, likewise.
+///
+/// # Panics
+/// Where it is not built, saying how to build it.
+#[must_use]
+pub fn host_engine_library() -> PathBuf {
+    newest(["libdcgm.so", "deps/libdcgm.so"])
+        .expect("the fake DCGM library is not built: run `make replay` first")
+}
+
+fn newest(places: [&str; 2]) -> Option<PathBuf> {
     let built = |path: &PathBuf| std::fs::metadata(path).and_then(|m| m.modified()).ok();
-    ["libnvidia_ml.so", "deps/libnvidia_ml.so"]
+    places
         .map(|place| binaries().join(place))
         .into_iter()
         .filter(|path| path.exists())
         .max_by_key(built)
-        .expect("the replay library is not built: run `make replay` first")
 }
 
 /// A port on loopback that nobody uses now.

@@ -4,6 +4,7 @@
 //! above its environment variable, that above the file, the file above the default. Trusts the operator. Does not establish that
 //! what is configured is allowed: a library that is configured, for one, is named as such in every report.
 
+use crate::devices::dcgm::{Endpoint, NotHere};
 use crate::meters::{self, MeterConfig};
 use crate::sampler::{self, EnvironmentError, SamplerOptions, SupervisorOptions};
 use crate::spool::Acceptance;
@@ -51,6 +52,9 @@ pub enum ConfigError {
         /// Why.
         reason: String,
     },
+    /// The host engine is not on this machine.
+    #[error("`dcgm` cannot be used: {0}")]
+    HostEngine(#[from] NotHere),
     /// A value is outside its bounds.
     #[error("`{key}` is {found}, but must lie within {bounds}")]
     Bounds {
@@ -80,6 +84,17 @@ pub struct Settings {
     /// Where the kernel's device tree is mounted [default: /sys]
     #[arg(long, global = true, value_name = "DIR", env = "WEIGHBRIDGE_AGENT_SYSFS_ROOT")]
     pub sysfs_root: Option<PathBuf>,
+    /// A DCGM host engine that runs on this machine, to read the pipes of GPUs before Hopper from: unix:///PATH or 127.0.0.1:PORT [default: none is asked]
+    #[arg(long, global = true, value_name = "ADDRESS", env = "WEIGHBRIDGE_AGENT_DCGM")]
+    pub dcgm: Option<String>,
+    /// Path of DCGM's client library to load instead of the system's; beside the system's own NVML none but the system's is loaded [default: the system's]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "WEIGHBRIDGE_AGENT_DCGM_LIBRARY"
+    )]
+    pub dcgm_library: Option<PathBuf>,
     /// HTTP proxy to reach the verifier through, by CONNECT [default: HTTPS_PROXY of the environment, heeding NO_PROXY]
     #[arg(long, global = true, value_name = "URL", env = "WEIGHBRIDGE_AGENT_PROXY")]
     pub proxy: Option<String>,
@@ -178,6 +193,8 @@ impl Settings {
             state_dir: self.state_dir.or(below.state_dir),
             nvml_path: self.nvml_path.or(below.nvml_path),
             sysfs_root: self.sysfs_root.or(below.sysfs_root),
+            dcgm: self.dcgm.or(below.dcgm),
+            dcgm_library: self.dcgm_library.or(below.dcgm_library),
             proxy: self.proxy.or(below.proxy),
             spool_max_mib: self.spool_max_mib.or(below.spool_max_mib),
             report_seconds_min: self.report_seconds_min.or(below.report_seconds_min),
@@ -205,6 +222,8 @@ impl Settings {
             state_dir: root.optional("state_dir", place),
             nvml_path: root.optional("nvml_path", place),
             sysfs_root: root.optional("sysfs_root", place),
+            dcgm: root.optional("dcgm", Field::text),
+            dcgm_library: root.optional("dcgm_library", place),
             proxy: root.optional("proxy", Field::text),
             spool_max_mib: root.optional("spool_max_mib", |f| f.integer(0..=u64::MAX)),
             report_seconds_min: root.optional("report_seconds_min", seconds),
@@ -274,6 +293,11 @@ impl Config {
             sysfs: self.sysfs_root.to_string_lossy().into_owned(),
             burst_period_s: self.burst_every_seconds,
             burst_length_s: self.burst_seconds,
+            dcgm: self.dcgm.as_ref().map(Endpoint::to_string),
+            dcgm_library: self
+                .dcgm_library
+                .as_ref()
+                .map(|p| p.to_string_lossy().into_owned()),
             ..SamplerOptions::default()
         };
         // The system's own library gets nothing that could steer it. One that the operator chose gets the operator's environment; every
@@ -329,6 +353,10 @@ pub struct Config {
     pub nvml_path: Option<PathBuf>,
     /// Root of sysfs.
     pub sysfs_root: PathBuf,
+    /// DCGM host engine to ask, if any.
+    pub dcgm: Option<Endpoint>,
+    /// DCGM's client library, where it is not the system's.
+    pub dcgm_library: Option<PathBuf>,
     /// Proxy.
     pub proxy: Option<Proxy>,
     /// Bound on the spool, in bytes.
@@ -394,7 +422,7 @@ impl Config {
     /// Fills in defaults and checks bounds.
     ///
     /// # Errors
-    /// [`ConfigError::Bounds`].
+    /// [`ConfigError::Bounds`], [`ConfigError::HostEngine`].
     pub fn resolve(settings: Settings, environment: Option<Proxy>) -> Result<Self, ConfigError> {
         let (shortest, longest) = (
             settings.report_seconds_min.unwrap_or(60),
@@ -438,6 +466,8 @@ impl Config {
                 bounds: "0 and 8760",
             });
         }
+        let dcgm = settings.dcgm.filter(|address| !address.is_empty());
+        let dcgm = dcgm.map(|address| Endpoint::parse(&address)).transpose()?;
         let explicit = settings.proxy.filter(|url| !url.is_empty()).map(|url| Proxy {
             url,
             except: String::new(),
@@ -448,6 +478,8 @@ impl Config {
                 .unwrap_or_else(|| "/var/lib/weighbridge/agent".into()),
             nvml_path: settings.nvml_path,
             sysfs_root: settings.sysfs_root.unwrap_or_else(|| "/sys".into()),
+            dcgm,
+            dcgm_library: settings.dcgm_library,
             proxy: explicit.or(environment),
             spool_max_bytes: mib.saturating_mul(1 << 20),
             report_seconds_min: shortest,
@@ -515,7 +547,7 @@ mod tests {
     fn every_setting_is_a_key_of_the_file_and_the_packaged_file_shows_it() {
         let packaged = include_str!("../../packaging/agent.toml");
         let known = variables();
-        assert_eq!(known.len(), 16);
+        assert_eq!(known.len(), 18);
         for name in known {
             let key = name.strip_prefix(PREFIX).unwrap().to_lowercase();
             if key == "config" {
@@ -567,6 +599,23 @@ mod tests {
             .to_string();
         assert!(
             said.contains("evidence_period_h") && said.contains("8760"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn a_host_engine_elsewhere_is_refused_and_none_is_asked_unless_named() {
+        let resolve = |text: &str| Config::resolve(parse(text).unwrap(), None);
+        let none = resolve("").unwrap().supervisor().unwrap();
+        assert_eq!(none.sampler.dcgm, None);
+        let here = resolve("dcgm = \"unix:///run/dcgm/sock\"")
+            .unwrap()
+            .supervisor()
+            .unwrap();
+        assert_eq!(here.sampler.dcgm.as_deref(), Some("unix:///run/dcgm/sock"));
+        let said = resolve("dcgm = \"10.0.0.7:5555\"").unwrap_err().to_string();
+        assert!(
+            said.contains("`dcgm`") && said.contains("10.0.0.7:5555") && said.contains("loopback"),
             "{said}"
         );
     }

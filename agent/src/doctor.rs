@@ -16,7 +16,7 @@ use std::path::Path;
 use weighbridge::accelerator::Catalogue;
 use weighbridge::bounded;
 use weighbridge::report::ClockSource;
-use weighbridge::telemetry::{BusDriver, Inventory, LibraryOrigin};
+use weighbridge::telemetry::{AcceleratorIdentity, BusDriver, Inventory, LibraryOrigin};
 
 /// How a thing stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -86,7 +86,7 @@ pub fn run(
         devices(inventory),
     ];
     checks.extend(foreign(inventory));
-    checks.extend(pipes(inventory));
+    checks.extend(pipes(inventory, survey.host_engine.as_ref()));
     checks.push(clock_check());
     checks.extend(permissions(Path::new("/dev")));
     checks.extend(preloaded(Path::new("/etc/ld.so.preload")));
@@ -216,19 +216,30 @@ fn foreign(inventory: &Inventory) -> Option<Check> {
 
 /// Whether devices tell of their pipes. What bounds compute where they do not is said with the architecture, for it is what
 /// decides.
-fn pipes(inventory: &Inventory) -> Option<Check> {
+fn pipes(inventory: &Inventory, host_engine: Option<&(String, bool)>) -> Option<Check> {
     const SUBJECT: &str = "pipes";
     let all = inventory.devices.len();
-    let without: Vec<_> = inventory.devices.iter().filter(|d| !d.pipe_activity).collect();
+    let tells = host_engine.is_some_and(|(_, tells)| *tells);
+    // The host engine is not asked about what MIG divides.
+    let by_engine =
+        |d: &&AcceleratorIdentity| tells && !d.pipe_activity && d.mig.as_ref().is_none_or(Vec::is_empty);
+    let from_engine = inventory.devices.iter().filter(by_engine).count();
+    let without: Vec<_> = inventory
+        .devices
+        .iter()
+        .filter(|d| !d.pipe_activity && !by_engine(d))
+        .collect();
     if all == 0 {
         return None;
     }
     if without.is_empty() {
-        return Some(Check::new(
-            SUBJECT,
-            Health::Ok,
-            "per-pipe activity available (GPM)",
-        ));
+        let by_gpm = "per-pipe activity available (GPM)";
+        let text = match host_engine {
+            Some((said, _)) if from_engine == all => said.clone(),
+            Some((said, _)) if from_engine > 0 => format!("{by_gpm}; of {from_engine} GPUs {said}"),
+            _ => by_gpm.to_owned(),
+        };
+        return Some(Check::new(SUBJECT, Health::Ok, text));
     }
     let catalogue = Catalogue::embedded().ok();
     let names: BTreeSet<_> = without
@@ -249,12 +260,16 @@ fn pipes(inventory: &Inventory) -> Option<Check> {
         _ => format!(" ({})", names.into_iter().collect::<Vec<_>>().join(", ")),
     };
     let bounded = "compute is bounded by busy time, clocks and energy";
-    let text = if without.len() == all {
+    let mut text = if without.len() == all {
         format!("no pipe activity on this architecture{these}: {bounded}")
     } else {
         let some = without.len();
         format!("no pipe activity on the architecture of {some} of {all} GPUs{these}: their {bounded}")
     };
+    if let Some((said, _)) = host_engine {
+        text.push_str("; ");
+        text.push_str(said);
+    }
     Some(Check::new(SUBJECT, Health::Advice, text))
 }
 
@@ -390,7 +405,7 @@ mod tests {
 
     #[test]
     fn devices_that_do_not_tell_of_their_pipes_are_named_by_their_architecture() {
-        use weighbridge::telemetry::{AcceleratorIdentity, Reading};
+        use weighbridge::telemetry::Reading;
         let device = |index, name: &str, device, pipe_activity| AcceleratorIdentity {
             index,
             uuid: weighbridge::id::DeviceUuid::parse_nvml("GPU-00112233-4455-6677-8899-aabbccddeeff")
@@ -418,19 +433,29 @@ mod tests {
             pipe_activity,
         };
         let mut node = inventory(LibraryOrigin::System, 8);
-        assert_eq!(pipes(&node), None);
+        assert_eq!(pipes(&node, None), None);
         let old = device(0, "NVIDIA A100-SXM4-80GB", 0x20b2, false);
         node.devices = vec![old.clone(), old];
         assert_eq!(
-            pipes(&node).unwrap().finding,
+            pipes(&node, None).unwrap().finding,
             "no pipe activity on this architecture (Ampere): compute is bounded by busy time, clocks and energy"
+        );
+        let engine = "per-pipe activity from DCGM (host engine at unix:///run/dcgm/sock)".to_owned();
+        let told = Some(Check::new("pipes", Health::Ok, engine.clone()));
+        assert_eq!(pipes(&node, Some(&(engine, true))), told);
+        let away = pipes(&node, Some(&("nothing answers there".to_owned(), false))).unwrap();
+        assert_eq!(away.health, Health::Advice);
+        assert!(
+            away.finding.ends_with("; nothing answers there"),
+            "{}",
+            away.finding
         );
         node.devices
             .push(device(2, "NVIDIA H100 80GB HBM3", 0x2330, true));
-        let some = pipes(&node).unwrap();
+        let some = pipes(&node, None).unwrap();
         assert!(some.finding.contains("2 of 3 GPUs (Ampere)"), "{}", some.finding);
         node.devices = vec![device(0, "a board that nobody knows", 1, false)];
-        let unknown = pipes(&node).unwrap();
+        let unknown = pipes(&node, None).unwrap();
         assert!(
             unknown.finding.contains("this architecture: compute"),
             "{}",

@@ -58,7 +58,9 @@ struct Host<'a> {
 /// [`InventoryError`].
 pub fn run(survey: Survey, format: Format, out: &mut dyn Write) -> Result<bool, InventoryError> {
     let facts = host::facts()?;
-    let Survey { inventory, trouble } = survey;
+    let Survey {
+        inventory, trouble, ..
+    } = survey;
     let host = Host {
         kernel: &facts.kernel,
         cpus: facts.cpus,
@@ -213,6 +215,7 @@ mod tests {
         let options = NvmlOptions {
             library: Some("/nonexistent/libnvidia-ml.so.1".into()),
             sysfs: root.path().to_owned(),
+            host_engine: None,
         };
         let survey = NvmlSource::new(options, Arc::new(SystemClock)).survey(&mut |_| {});
         let mut out = Vec::new();

@@ -6,6 +6,7 @@ use crate::catalogue::{self, CatalogueInUseError};
 use crate::cli::{Outcome, runtime, say};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::devices::dcgm::HOST_ENGINE_HUNG;
 use crate::inventory::Format;
 use crate::sampler::{EnvironmentError, SamplerEvent, Supervisor};
 use crate::service::{Ask, ControlError, KeptLeaves, Request, ShowError, ask, now};
@@ -243,6 +244,10 @@ async fn print_windows(
                     if let Some(bench) = &mut bench {
                         bench.meter.mark(device, DeviceState::Hung);
                     }
+                }
+                Some(SamplerEvent::HostEngineHung { .. }) => {
+                    why = HOST_ENGINE_HUNG.to_owned();
+                    tracing::warn!("{why}");
                 }
                 Some(SamplerEvent::Crowded { left_behind, .. }) => {
                     why = format!("{left_behind} processes wait in calls to the driver and cannot be ended; reset the devices, or reboot");

@@ -92,6 +92,8 @@ pub fn record(config: &Config, arguments: &Arguments) -> Result<Outcome, RecordE
     let options = NvmlOptions {
         library: config.nvml_path.clone(),
         sysfs: config.sysfs_root.clone(),
+        // An engine's values come once a second, and would be of another time than the rest of a row.
+        host_engine: None,
     };
     let mut source = NvmlSource::new(options, clock.clone());
     let survey = source.survey(&mut |_| {});

@@ -197,7 +197,10 @@ impl Meter {
             NoticeKind::Released => self.mark(None, DeviceState::Released),
             NoticeKind::Resumed => self.mark(None, DeviceState::Present),
             NoticeKind::DeviceLost => self.mark(notice.device, DeviceState::Lost),
-            NoticeKind::LibraryChanged | NoticeKind::Calling => {}
+            NoticeKind::LibraryChanged
+            | NoticeKind::HostEngine
+            | NoticeKind::HostEngineAway
+            | NoticeKind::Calling => {}
         }
     }
 

@@ -7,7 +7,7 @@ use crate::time::BootNanos;
 use crate::unit::Ppm;
 
 crate::record! {
-    /// Mean activity of the pipes between two instants, as GPM gives it (Hopper and later).
+    /// Mean activity of the pipes between two instants, as GPM (Hopper and later) or a DCGM host engine gives it.
     ///
     /// Shares are of the interval: `sm` is the mean share of SMs busy; a pipe's share is the share of cycles in which
     /// it was busy.
@@ -131,6 +131,8 @@ crate::record! {
         20 => busy_mean: Reading<Ppm>,
         /// Processes found to have ended since the sample before; absent where accounting mode is off.
         21 => jobs: Option<Jobs>,
+        /// Whether a DCGM host engine told the activity, not GPM.
+        22 => by_host_engine: bool,
     }
 }
 
@@ -169,6 +171,10 @@ crate::code! {
         DeviceLost = 3 => "device lost",
         /// The NVML library on disk is no longer the one that was loaded.
         LibraryChanged = 4 => "library changed",
+        /// A DCGM host engine tells of pipes; the text says where it listens.
+        HostEngine = 6 => "host engine",
+        /// It does not, though one is configured; the text says why.
+        HostEngineAway = 7 => "host engine away",
         /// The answer to the question where the sampler stands: in a call to this device, since the time of the notice where it is
         /// overdue, else at that time. It goes no further than the supervisor.
         Calling = 5 => "calling",
@@ -276,6 +282,7 @@ pub(crate) mod tests {
             power_ring: Reading::Unsupported,
             busy_mean: Reading::Unsupported,
             jobs: None,
+            by_host_engine: false,
         }
     }
 }

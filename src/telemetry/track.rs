@@ -223,7 +223,14 @@ impl Track {
                 )
             }
             Told::Later(why) => (Reading::Lost(why), 0, 0, ActivitySource::GpmCounters),
-            Told::Nothing | Told::Reset => (sample.activity.clone(), pair_ns, 0, ActivitySource::Gpm),
+            Told::Nothing | Told::Reset => {
+                let source = if sample.by_host_engine {
+                    ActivitySource::Dcgm
+                } else {
+                    ActivitySource::Gpm
+                };
+                (sample.activity.clone(), pair_ns, 0, source)
+            }
         };
         let activity_source = activity.value().map_or(ActivitySource::None, |_| activity_source);
         self.last = Some(sample.clone());
@@ -485,6 +492,12 @@ mod tests {
         assert_eq!(measured.pcie, Reading::Value(Traffic { tx: 1_000, rx: 1_000 }));
         assert_eq!(measured.pcie_method, Method::Counter);
         assert_eq!(measured.activity_source, ActivitySource::Gpm);
+        let elsewhere = |ms: u64| DeviceSample {
+            by_host_engine: true,
+            ..sampled(ms)
+        };
+        let (window, _) = sum(&[elsewhere(0), elsewhere(1_000)]);
+        assert_eq!(window.measured().activity_source, ActivitySource::Dcgm);
     }
 
     #[test]

@@ -45,6 +45,8 @@ mod house;
 mod verifier_json;
 /// What an operator sees on the node, without a verifier.
 mod operator;
+/// The pipes of GPUs before Hopper, from a DCGM host engine that runs already.
+mod host_engine;
 /// Power meters and network links, which stand outside the devices.
 mod outside;
 /// What each architecture lets an operator measure.

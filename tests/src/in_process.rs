@@ -89,6 +89,7 @@ impl Machine {
         let options = NvmlOptions {
             library: Some(self.library.clone()),
             sysfs: self.dir.path().join("sys"),
+            host_engine: None,
         };
         NvmlSource::new(options, self.clock.clone())
     }

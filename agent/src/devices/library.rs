@@ -1,4 +1,4 @@
-//! The NVML library: which file it is, whose it is, and whether it is still the one that was loaded.
+//! The driver's library, and DCGM's: which file it is, whose it is, and whether it is still the one that was loaded.
 //!
 //! Decides: the digest and the origin that a report states. The file is opened once; its owner, its place and its
 //! digest are taken through that descriptor, and the same descriptor is what the dynamic linker loads, so that nothing
@@ -18,6 +18,31 @@ use weighbridge::telemetry::LibraryOrigin;
 
 /// The name under which the driver's packages install the library.
 pub const LIBRARY_NAME: &str = "libnvidia-ml.so.1";
+
+/// A library that may be loaded.
+#[derive(Debug)]
+pub struct Kind {
+    /// What people call it.
+    name: &'static str,
+    /// The names under which its packages install it, the one to be preferred first.
+    files: &'static [&'static str],
+    /// What to install where it is missing.
+    package: &'static str,
+}
+
+/// The driver's own library.
+pub static NVML: Kind = Kind {
+    name: "NVML",
+    files: &[LIBRARY_NAME],
+    package: "the driver",
+};
+
+/// The client library of DCGM.
+pub static DCGM: Kind = Kind {
+    name: "DCGM",
+    files: &["libdcgm.so.4", "libdcgm.so.3"],
+    package: "DCGM 3 or 4",
+};
 
 /// The largest library that is read: real ones are 2 to 20 MiB.
 const MAX_LIBRARY: u64 = 256 << 20;
@@ -48,13 +73,18 @@ const SEARCH: &[&str] = &[
 #[non_exhaustive]
 pub enum LibraryError {
     /// No such file anywhere.
-    #[error(
-        "{LIBRARY_NAME} is in none of the system's library directories: install the driver, or set its path"
-    )]
-    NotFound,
+    #[error("{file} is in none of the system's library directories: install {package}, or set its path")]
+    NotFound {
+        /// Its name.
+        file: &'static str,
+        /// What brings it.
+        package: &'static str,
+    },
     /// The file could not be opened or read.
-    #[error("the NVML library {path} could not be read")]
+    #[error("the {name} library {path} could not be read")]
     Unreadable {
+        /// Which library.
+        name: &'static str,
         /// The file.
         path: PathBuf,
         /// What the system said.
@@ -62,14 +92,18 @@ pub enum LibraryError {
         source: io::Error,
     },
     /// It is not a plain file.
-    #[error("the NVML library {path} is not a plain file")]
+    #[error("the {name} library {path} is not a plain file")]
     NotAFile {
+        /// Which library.
+        name: &'static str,
         /// The path.
         path: PathBuf,
     },
     /// It changed while it was read.
-    #[error("the NVML library {path} was written to while it was read")]
+    #[error("the {name} library {path} was written to while it was read")]
     Unsteady {
+        /// Which library.
+        name: &'static str,
         /// The file.
         path: PathBuf,
     },
@@ -109,16 +143,29 @@ pub struct Library {
 }
 
 impl Library {
-    /// Opens and reads the library at `configured`, or the one that the system would load.
+    /// Opens and reads the driver's library at `configured`, or the one that the system would load.
     ///
     /// # Errors
     /// [`LibraryError`].
     pub fn open(configured: Option<&Path>) -> Result<Self, LibraryError> {
+        Self::open_as(&NVML, configured)
+    }
+
+    /// Opens and reads a library of this kind at `configured`, or the one that the system would load.
+    ///
+    /// # Errors
+    /// [`LibraryError`].
+    pub fn open_as(kind: &'static Kind, configured: Option<&Path>) -> Result<Self, LibraryError> {
+        let name = kind.name;
         let path = match configured {
             Some(path) => path.to_owned(),
-            None => find().ok_or(LibraryError::NotFound)?,
+            None => find(kind).ok_or_else(|| LibraryError::NotFound {
+                file: kind.files.first().copied().unwrap_or_default(),
+                package: kind.package,
+            })?,
         };
         let unreadable = |source| LibraryError::Unreadable {
+            name,
             path: path.clone(),
             source,
         };
@@ -126,12 +173,12 @@ impl Library {
         let file = open(&real).map_err(unreadable)?;
         let meta = file.metadata().map_err(unreadable)?;
         if !meta.is_file() {
-            return Err(LibraryError::NotAFile { path });
+            return Err(LibraryError::NotAFile { name, path });
         }
         let digest = host::digest(&file, MAX_LIBRARY).map_err(unreadable)?;
         let stamp = Stamp::of(&file.metadata().map_err(unreadable)?);
         if stamp != Stamp::of(&meta) {
-            return Err(LibraryError::Unsteady { path });
+            return Err(LibraryError::Unsteady { name, path });
         }
         Ok(Self {
             origin: origin(&real, &meta),
@@ -265,14 +312,20 @@ fn only_root_writes(meta: &Metadata) -> bool {
 }
 
 /// The file that the dynamic linker would take: first what its cache says, then the usual directories.
-fn find() -> Option<PathBuf> {
-    let cached = File::open("/etc/ld.so.cache")
+fn find(kind: &Kind) -> Option<PathBuf> {
+    let cache = File::open("/etc/ld.so.cache")
         .ok()
         .and_then(|file| bounded::read(file, MAX_LINKER_CACHE).ok())
-        .and_then(|cache| cached_path(&cache, LIBRARY_NAME));
-    cached
-        .into_iter()
-        .chain(SEARCH.iter().map(|dir| Path::new(dir).join(LIBRARY_NAME)))
+        .unwrap_or_default();
+    let places = |name: &'static str| {
+        let cached = cached_path(&cache, name);
+        cached
+            .into_iter()
+            .chain(SEARCH.iter().map(move |dir| Path::new(dir).join(name)))
+    };
+    kind.files
+        .iter()
+        .flat_map(|name| places(name))
         .find(|path| path.is_file())
 }
 

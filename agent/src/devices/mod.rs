@@ -4,6 +4,7 @@
 //! says beyond its bounds: counts, lengths and numbers are checked, and a refusal is kept apart from a zero. Does not
 //! establish that an answer is true; the grade of everything here is `driver-reported` or `host-observed`.
 
+pub mod dcgm;
 pub mod host;
 pub mod library;
 pub mod links;
@@ -28,7 +29,13 @@ pub enum Call {
     Identify(u16),
     /// Reading the device with this driver index.
     Sample(u16),
+    /// Asking DCGM's host engine. It is no device, and none hangs with it.
+    HostEngine,
 }
+
+/// Stands for the host engine where a device's driver index would stand: among what is not called because a call hung. No
+/// host has so many devices.
+pub const HOST_ENGINE: u16 = u16::MAX;
 
 /// A survey: what was found, and what stood in the way.
 #[derive(Debug)]
@@ -37,6 +44,8 @@ pub struct Survey {
     pub inventory: Inventory,
     /// Why the driver, or part of what it said, could not be used: a sentence for the operator.
     pub trouble: Option<String>,
+    /// How DCGM's host engine stands, where one is configured and a device needs it: a sentence, and whether all is well.
+    pub host_engine: Option<(String, bool)>,
 }
 
 /// A driver and the devices behind it. One thread owns it.
@@ -60,7 +69,7 @@ pub trait DeviceSource {
     /// Devices of an earlier inventory of this boot: one that does not answer is listed as lost, not forgotten.
     fn remember(&mut self, known: &Inventory);
 
-    /// From now on, makes no call to the device with this driver index.
+    /// From now on, makes no call to the device with this driver index, or to the host engine ([`HOST_ENGINE`]).
     fn avoid(&mut self, device: u16);
 
     /// Calls the device again, from the next survey on.

@@ -2,7 +2,8 @@
 //!
 //! Decides: nothing about a hung call, which it cannot end; it only tells where it stands when asked. One thread owns
 //! the driver, because calls into it serialise on one lock anyway; the other waits for words. Both sleep until there is
-//! something to do. The end of the words is the end of the process, so it never outlives its parent by more than a call.
+//! something to do. The process opens no socket but, where the operator names one, that of a DCGM host engine on this machine
+//! (see [`crate::devices::dcgm`]). The end of the words is the end of the process, so it never outlives its parent by more than a call.
 
 use super::pipe::{self, Command, PipeError, SamplerOptions, Start, Word};
 use super::schedule::Schedule;
@@ -10,7 +11,7 @@ use super::watch::Watch;
 use crate::clock::{Clock, SystemClock};
 use crate::devices::links::LinkReader;
 use crate::devices::nvml::NvmlSource;
-use crate::devices::{Call, DeviceSource, system};
+use crate::devices::{Call, DeviceSource, HOST_ENGINE, system};
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
@@ -245,6 +246,7 @@ impl Place {
     const DRIVER: u64 = 1;
     const IDENTIFY: u64 = 1 << 16;
     const SAMPLE: u64 = 1 << 17;
+    const HOST_ENGINE: u64 = 1 << 18;
 
     fn new(options: &SamplerOptions) -> Self {
         let nanos = |ms: u32| u64::from(ms).saturating_mul(1_000_000);
@@ -262,6 +264,7 @@ impl Place {
             Call::Driver => Self::DRIVER,
             Call::Identify(device) => Self::IDENTIFY | u64::from(device),
             Call::Sample(device) => Self::SAMPLE | u64::from(device),
+            Call::HostEngine => Self::HOST_ENGINE | u64::from(HOST_ENGINE),
         };
         self.since.store(now.0, Ordering::Relaxed);
         self.call.store(code, Ordering::Release);
@@ -284,6 +287,9 @@ impl Place {
                 device,
                 format!("identifying GPU {}", c & 0xffff),
             ),
+            c if c & Self::HOST_ENGINE != 0 => {
+                (self.call_deadline, device, "asking DCGM's host engine".to_owned())
+            }
             c => (self.call_deadline, device, format!("reading GPU {}", c & 0xffff)),
         };
         let overdue = now.since(since) >= deadline;
@@ -315,6 +321,8 @@ mod tests {
         place.enter(Call::Identify(4), BootNanos(SECOND));
         assert_eq!(told(&place, 3 * SECOND), (3 * SECOND, Some(4)));
         assert_eq!(told(&place, 61 * SECOND), (SECOND, Some(4)));
+        place.enter(Call::HostEngine, BootNanos(SECOND));
+        assert_eq!(told(&place, 3 * SECOND), (SECOND, Some(HOST_ENGINE)));
         place.enter(Call::None, BootNanos(SECOND));
         assert_eq!(told(&place, 99 * SECOND), (99 * SECOND, None));
     }

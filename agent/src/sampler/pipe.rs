@@ -5,6 +5,7 @@
 //! end the conversation.
 
 use super::Bursts;
+use crate::devices::dcgm::{Endpoint, HostEngineOptions};
 use crate::devices::nvml::NvmlOptions;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -39,6 +40,10 @@ weighbridge::record! {
         8 => open_deadline_ms: u32,
         /// From which the places of bursts follow; absent, drawn at start.
         9 => burst_seed: Option<u64>,
+        /// Where a DCGM host engine listens; absent, none is asked.
+        10 => dcgm: Option<String>,
+        /// DCGM's client library; absent, the one that the system would load.
+        11 => dcgm_library: Option<String>,
     }
 }
 
@@ -55,6 +60,8 @@ impl Default for SamplerOptions {
             call_deadline_ms: 2_000,
             open_deadline_ms: 60_000,
             burst_seed: None,
+            dcgm: None,
+            dcgm_library: None,
         }
     }
 }
@@ -66,6 +73,15 @@ impl SamplerOptions {
         NvmlOptions {
             library: self.nvml.as_ref().map(PathBuf::from),
             sysfs: PathBuf::from(&self.sysfs),
+            // An address that is not on this machine was refused with the configuration, and is not asked here either.
+            host_engine: self
+                .dcgm
+                .as_deref()
+                .and_then(|address| Endpoint::parse(address).ok())
+                .map(|endpoint| HostEngineOptions {
+                    endpoint,
+                    library: self.dcgm_library.as_ref().map(PathBuf::from),
+                }),
         }
     }
 

@@ -9,6 +9,7 @@
 use super::avoided::Avoided;
 use super::pipe::{self, Command, PipeError, SamplerOptions, Start, Word};
 use crate::clock::Clock;
+use crate::devices::HOST_ENGINE;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
@@ -129,6 +130,12 @@ pub enum SamplerEvent {
         index: Option<u16>,
         /// The position of that device in the last inventory, where it is in it.
         device: Option<u16>,
+    },
+    /// A call to DCGM's host engine did not return; its process was abandoned, and the next one leaves the engine alone for
+    /// a while. No device hangs.
+    HostEngineHung {
+        /// When the sampler was given up.
+        at: BootNanos,
     },
     /// A sampler was started in place of one that died or hung.
     Restarted {
@@ -274,6 +281,11 @@ impl Supervision {
                 End::Died(reason) => {
                     self.tell(SamplerEvent::Died { at, reason }).await?;
                     self.longer_wait()
+                }
+                End::Hung(Some(HOST_ENGINE)) => {
+                    self.tell(SamplerEvent::HostEngineHung { at }).await?;
+                    self.avoided.add(HOST_ENGINE);
+                    Duration::ZERO
                 }
                 End::Hung(index) => {
                     let device = index.and_then(|i| self.position(i));

@@ -14,6 +14,7 @@ use crate::catalogue::{self, CatalogueInUseError};
 use crate::clock::{Clock, SleepWatch, SystemClock};
 use crate::config::Config;
 use crate::delivery::{Backoff, Courier};
+use crate::devices::dcgm::HOST_ENGINE_HUNG;
 use crate::devices::host::{self, HostError};
 use crate::devices::system::let_go_of_start;
 use crate::enrolment::{Enrolment, EnrolmentError};
@@ -282,6 +283,11 @@ impl Node {
                     self.devices.hung(index);
                 }
                 self.reporter.sampler_restarted(device);
+            }
+            SamplerEvent::HostEngineHung { .. } => {
+                warn!("{HOST_ENGINE_HUNG}");
+                self.devices.restarted(HOST_ENGINE_HUNG);
+                self.reporter.sampler_restarted(None);
             }
             SamplerEvent::Crowded { left_behind, .. } => {
                 warn!(

@@ -239,7 +239,11 @@ impl Reporter {
                         driver.library_changed = true;
                     }
                 }
-                NoticeKind::DriverUnavailable | NoticeKind::DeviceLost | NoticeKind::Calling => {}
+                NoticeKind::DriverUnavailable
+                | NoticeKind::DeviceLost
+                | NoticeKind::HostEngine
+                | NoticeKind::HostEngineAway
+                | NoticeKind::Calling => {}
             }
             self.meter.push_notice(notice);
         }

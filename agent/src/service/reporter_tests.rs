@@ -148,6 +148,7 @@ pub(super) fn tick(seconds: f64) -> Frame {
             power_ring: Reading::Unsupported,
             busy_mean: Reading::Unsupported,
             jobs: None,
+            by_host_engine: false,
         }],
     })
 }

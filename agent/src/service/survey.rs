@@ -2,6 +2,7 @@
 
 use crate::clock::SystemClock;
 use crate::devices::Survey;
+use crate::devices::dcgm::HOST_ENGINE_HUNG;
 use crate::sampler::{EnvironmentError, SamplerEvent, Supervisor, SupervisorOptions};
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,13 +58,21 @@ pub async fn look(mut options: SupervisorOptions) -> Result<Survey, LookError> {
 async fn gather(events: &mut Receiver<SamplerEvent>, hung: &mut Vec<u16>) -> Result<Survey, LookError> {
     let mut found: Option<Inventory> = None;
     let mut trouble = None;
+    let mut host_engine = None;
     loop {
         match events.recv().await {
             Some(SamplerEvent::Frame(frame)) => {
-                if let Some(notice) = frame.notice
-                    && notice.kind == NoticeKind::DriverUnavailable
-                {
-                    trouble = Some(notice.text);
+                match frame.notice {
+                    Some(notice) if notice.kind == NoticeKind::DriverUnavailable => {
+                        trouble = Some(notice.text)
+                    }
+                    Some(notice) if notice.kind == NoticeKind::HostEngine => {
+                        host_engine = Some((notice.text, true))
+                    }
+                    Some(notice) if notice.kind == NoticeKind::HostEngineAway => {
+                        host_engine = Some((notice.text, false));
+                    }
+                    _ => {}
                 }
                 found = frame.inventory.or(found);
                 // The trouble follows its inventory, and the first reading follows both.
@@ -74,6 +83,7 @@ async fn gather(events: &mut Receiver<SamplerEvent>, hung: &mut Vec<u16>) -> Res
                     return Ok(Survey {
                         inventory,
                         trouble: silent.or(trouble),
+                        host_engine,
                     });
                 }
             }
@@ -85,6 +95,10 @@ async fn gather(events: &mut Receiver<SamplerEvent>, hung: &mut Vec<u16>) -> Res
                 found = None;
             }
             Some(SamplerEvent::Hung { index: None, .. }) => return Err(LookError::DriverHangs),
+            Some(SamplerEvent::HostEngineHung { .. }) => {
+                host_engine = Some((HOST_ENGINE_HUNG.to_owned(), false));
+                found = None;
+            }
             Some(SamplerEvent::Crowded { .. }) => {
                 return Err(LookError::TooLong {
                     hung: std::mem::take(hung),
@@ -145,7 +159,9 @@ mod tests {
             return;
         };
         options.sampler.open_deadline_ms = 500;
-        let Survey { inventory, trouble } = look(options).await.unwrap();
+        let Survey {
+            inventory, trouble, ..
+        } = look(options).await.unwrap();
         let listed: Vec<_> = inventory.devices.iter().map(|d| d.index).collect();
         assert_eq!(listed, [0, 2]);
         assert!(trouble.unwrap().starts_with("GPU 1 hangs"));

@@ -60,6 +60,7 @@ fn sample(device: u16, second: u64) -> DeviceSample {
         power_ring: Reading::Unsupported,
         busy_mean: Reading::Unsupported,
         jobs: None,
+        by_host_engine: false,
     }
 }
 

@@ -167,6 +167,7 @@ impl Device {
                     power_ring: Reading::Unsupported,
                     busy_mean: Reading::Unsupported,
                     jobs: None,
+                    by_host_engine: false,
                 }
             })
             .collect()

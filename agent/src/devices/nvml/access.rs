@@ -205,5 +205,6 @@ pub(super) fn blank(place: u16, state: DeviceState, at: BootNanos, fault: Fault)
         power_ring: none(state, fault),
         busy_mean: none(state, fault),
         jobs: None,
+        by_host_engine: false,
     }
 }

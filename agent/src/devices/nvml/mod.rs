@@ -21,22 +21,23 @@ pub use fault::Fault;
 pub use further::{Further, FurtherReading};
 pub use session::OpenError;
 
+use super::dcgm::{HostEngine, HostEngineOptions};
 use super::library::{Library, LibraryError};
 use super::pci::{self, BusFunction, NVIDIA, PciAddress};
-use super::{Call, DeviceSource, MAX_DEVICES, Survey};
+use super::{Call, DeviceSource, HOST_ENGINE, MAX_DEVICES, Survey};
 use crate::clock::Clock;
 use crate::sentence::Sentence;
 use access::{Access, blank, unread};
 use identity::Identified;
-use pipes::Request;
+use pipes::{Extent, Request};
 use session::{Handle, Session};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use weighbridge::id::DeviceUuid;
 use weighbridge::telemetry::{
-    AcceleratorIdentity, BusDriver, BusSource, ConfidentialCompute, DeviceState, HostDriver, Inventory,
-    Notice, NoticeKind, Tick, TickKind,
+    AcceleratorIdentity, Activity, BusDriver, BusSource, ConfidentialCompute, DeviceState, HostDriver,
+    Inventory, Notice, NoticeKind, Reading, Tick, TickKind,
 };
 use weighbridge::time::BootNanos;
 
@@ -47,6 +48,8 @@ pub struct NvmlOptions {
     pub library: Option<PathBuf>,
     /// The root of sysfs, `/sys` on a host.
     pub sysfs: PathBuf,
+    /// A host engine to ask for the pipes of devices that do not tell of them; `None` asks none.
+    pub host_engine: Option<HostEngineOptions>,
 }
 
 /// NVIDIA devices, and the bus they stand on.
@@ -61,6 +64,8 @@ pub struct NvmlSource {
     bus_source: BusSource,
     notices: Vec<Notice>,
     request: Request,
+    engine: Option<HostEngine>,
+    engine_avoided: bool,
 }
 
 /// An open driver.
@@ -106,6 +111,8 @@ impl NvmlSource {
     #[must_use]
     pub fn new(options: NvmlOptions, clock: Arc<dyn Clock>) -> Self {
         Self {
+            engine: options.host_engine.clone().map(HostEngine::new),
+            engine_avoided: false,
             options,
             clock,
             driver: None,
@@ -230,6 +237,43 @@ impl NvmlSource {
         newly_lost.then_some(uuid)
     }
 
+    /// Has the host engine find the devices that need it: those that have no GPM, and
+    /// that MIG does not divide.
+    fn survey_engine(&mut self, calling: &mut dyn FnMut(Call)) {
+        let (Some(engine), Some(driver)) = (&mut self.engine, &self.driver) else {
+            return;
+        };
+        let whole = |d: &Tracked| d.access.as_ref().is_some_and(|a| a.extent == Extent::Whole);
+        let needs = |d: &&Tracked| !d.identity.pipe_activity && whole(d);
+        let wanted = self
+            .devices
+            .iter()
+            .filter(needs)
+            .map(|d| d.identity.uuid)
+            .collect();
+        engine.want(wanted);
+        if self.engine_avoided {
+            return;
+        }
+        calling(Call::HostEngine);
+        engine.survey(driver.library.origin(), self.clock.boot_now());
+        self.notices.extend(engine.notices());
+    }
+
+    /// What the host engine tells of the pipes of the devices that need it.
+    fn ask_engine(&mut self, calling: &mut dyn FnMut(Call)) -> BTreeMap<DeviceUuid, Reading<Activity>> {
+        let (Some(engine), Some(_)) = (&mut self.engine, &self.driver) else {
+            return BTreeMap::new();
+        };
+        if self.engine_avoided {
+            return engine.hung();
+        }
+        calling(Call::HostEngine);
+        let told = engine.read(self.clock.boot_now());
+        self.notices.extend(engine.notices());
+        told
+    }
+
     fn tell_lost(&mut self, place: usize) {
         let Some(device) = self.devices.get(place) else {
             return;
@@ -311,17 +355,23 @@ impl DeviceSource for NvmlSource {
                 needed.then(|| Sentence(&trouble).to_string())
             }
         };
+        self.survey_engine(calling);
         calling(Call::Driver);
         let inventory = self.inventory();
         calling(Call::None);
         Survey {
             inventory,
             trouble: trouble.or(bus_trouble),
+            host_engine: None,
         }
     }
 
     fn sample(&mut self, kind: TickKind, calling: &mut dyn FnMut(Call)) -> Tick {
         let at = self.clock.boot_now();
+        let mut by_engine = match kind {
+            TickKind::Regular => self.ask_engine(calling),
+            TickKind::Burst => BTreeMap::new(),
+        };
         let mut samples = Vec::with_capacity(self.devices.len());
         let mut newly_lost = Vec::new();
         for (position, device) in self.devices.iter_mut().enumerate() {
@@ -352,6 +402,10 @@ impl DeviceSource for NvmlSource {
                 Ok(mut sample) => {
                     sample.device = place;
                     sample.at = at;
+                    if let Some(activity) = by_engine.remove(&device.identity.uuid) {
+                        sample.activity = activity;
+                        sample.by_host_engine = true;
+                    }
                     sample
                 }
                 Err(fault) => blank(place, state, at, fault),
@@ -428,11 +482,21 @@ impl DeviceSource for NvmlSource {
     }
 
     fn avoid(&mut self, device: u16) {
-        self.avoided.insert(device);
+        match device {
+            HOST_ENGINE => self.engine_avoided = true,
+            device => {
+                self.avoided.insert(device);
+            }
+        }
     }
 
     fn readmit(&mut self, device: u16) {
-        self.avoided.remove(&device);
+        match device {
+            HOST_ENGINE => self.engine_avoided = false,
+            device => {
+                self.avoided.remove(&device);
+            }
+        }
     }
 
     fn usable(&self) -> bool {
@@ -440,6 +504,9 @@ impl DeviceSource for NvmlSource {
     }
 
     fn release(&mut self) {
+        if let Some(engine) = &mut self.engine {
+            engine.release();
+        }
         let Some(driver) = self.driver.take() else { return };
         for device in &mut self.devices {
             device.state = DeviceState::DriverUnavailable;

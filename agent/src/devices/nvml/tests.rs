@@ -83,6 +83,7 @@ impl Played {
         let options = NvmlOptions {
             library: Some(self.library.clone()),
             sysfs: self.dir.path().join("sys"),
+            host_engine: None,
         };
         NvmlSource::new(options, self.clock.clone())
     }
@@ -597,6 +598,7 @@ fn nvidia_devices_without_a_driver_are_a_failure_and_their_absence_is_none() {
         let options = NvmlOptions {
             library: None,
             sysfs: root.path().to_owned(),
+            host_engine: None,
         };
         NvmlSource::new(options, Arc::new(VirtualClock::new(UnixSeconds(0))))
     };

@@ -6,7 +6,7 @@ use crate::crypto::dsse::DsseError;
 /// The most entries that a catalogue may hold; there are fewer than a hundred data-centre parts.
 pub(super) const MAX_MODELS: usize = 4_096;
 
-/// The most bytes that a catalogue may have: [`MAX_MODELS`] entries of the length that they have today.
+/// The most bytes that a catalogue may have: `MAX_MODELS` entries of the length that they have today.
 pub const MAX_CATALOGUE: usize = 1 << 20;
 
 /// Why a catalogue could not be read.

@@ -475,8 +475,9 @@ impl Bench {
                 .copied()
                 .map(Millijoules);
             let covered_ns = u64::from(claims.delivered.covered_ms).saturating_mul(1_000_000);
-            let odd = Peak::of(model, identity)
-                .and_then(|peak| format.contradicted(compute, pipes, &peak, energy.map(|e| (e, covered_ns))));
+            let odd = Peak::of(model, identity).and_then(|peak| {
+                format.contradicted(compute, pipes, model, &peak, energy.map(|e| (e, covered_ns)))
+            });
             fields.insert("contradicted_by".to_owned(), json!(odd.map(contradiction)));
         }
         Some(shown)
@@ -486,6 +487,7 @@ impl Bench {
 /// What contradicts a declared format.
 fn contradiction(odd: Contradiction) -> &'static str {
     match odd {
+        Contradiction::Model => "model",
         Contradiction::OtherPipe => "pipes",
         Contradiction::Energy => "energy",
     }

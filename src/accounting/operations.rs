@@ -35,6 +35,8 @@ crate::code! {
 /// What is odd about a declared format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contradiction {
+    /// The catalogue has no such format for the model.
+    Model,
     /// Other pipes than the one that runs this format did more than it did.
     OtherPipe,
     /// The energy does not suffice for what the counters say.
@@ -54,6 +56,19 @@ impl Precision {
         }
     }
 
+    /// Whether a model runs it. FP64 runs as vectors on every part.
+    fn runs_on(self, model: &Model) -> bool {
+        let rates = &model.rates;
+        match self {
+            Self::Fp64 => true,
+            Self::Tf32 => rates.tf32.is_some(),
+            Self::Bf16 | Self::Fp16 => rates.fp16.is_some(),
+            Self::Fp8 => rates.fp8.is_some(),
+            Self::Int8 => rates.int8.is_some(),
+            Self::Fp4 => rates.fp4.is_some(),
+        }
+    }
+
     /// What the pipe that runs it did, and what all tensor pipes did.
     fn on(self, pipes: &PipeCompute) -> (MicroTppHours, MicroTppHours) {
         let all = pipes.on_tensor();
@@ -64,15 +79,19 @@ impl Precision {
         }
     }
 
-    /// Whether the pipes or the energy of the same time contradict that this format was run.
+    /// Whether the part, or the pipes or the energy of the same time, contradict that this format was run.
     #[must_use]
     pub fn contradicted(
         self,
         compute: &Compute,
         pipes: Option<&PipeCompute>,
+        model: &Model,
         peak: &Peak,
         energy: Option<(Millijoules, u64)>,
     ) -> Option<Contradiction> {
+        if !self.runs_on(model) {
+            return Some(Contradiction::Model);
+        }
         if let Some((own, all)) = pipes.map(|p| self.on(p))
             && own.plus(own) < all
         {
@@ -86,8 +105,8 @@ impl Precision {
 
 /// Operations between the widest and the narrowest format that each pipe of `model` can run, or in the `declared` one.
 ///
-/// The lower bound goes pipe by pipe where they were told apart: integers are eight bits wide and FP64 is sixty-four, whatever
-/// else a part can run. `None` where the model's rates are not public.
+/// The lower bound goes pipe by pipe where they were told apart: FP64 is sixty-four bits wide, whatever else a part can run, and what was
+/// surely done by the integer pipe is eight. `None` where the model's rates are not public.
 #[must_use]
 pub fn operations(
     compute: &Compute,
@@ -113,14 +132,16 @@ pub fn operations(
     }
     let lower = match pipes {
         Some(pipes) if pipes.on_tensor().0 > 0 => {
-            let part = |pipe: MicroTppHours, bits: u64| {
-                let share = compute.lower.0.saturating_mul(pipe.0);
-                count(share.checked_div(pipes.on_tensor().0).unwrap_or(0), bits)
-            };
-            let halves = formats().filter(|b| *b <= 32).max().unwrap_or(widest);
-            part(pipes.hmma, halves)
-                .saturating_add(part(pipes.imma, 8))
-                .saturating_add(part(pipes.dfma, 64))
+            // What a pipe was estimated to have done is no less than its share of the lower bound. So the widest pipes take as much of it
+            // as they may have had, and only what is left over is counted by fewer bits.
+            let double = pipes.dfma.0.min(compute.lower.0);
+            let left = compute.lower.0.saturating_sub(double);
+            let halves = pipes.hmma.0.min(left);
+            let integers = left.saturating_sub(halves);
+            let widest_half = formats().filter(|b| *b <= 32).max().unwrap_or(widest);
+            count(double, 64)
+                .saturating_add(count(halves, widest_half))
+                .saturating_add(count(integers, 8))
         }
         _ => count(compute.lower.0, widest),
     };
@@ -183,6 +204,32 @@ mod tests {
     }
 
     #[test]
+    fn operations_on_several_pipes_are_no_fewer_than_the_lower_bound_says() {
+        let catalogue = Catalogue::embedded().unwrap();
+        let h100 = catalogue
+            .models()
+            .iter()
+            .find(|m| m.name == "H100 SXM5 80GB")
+            .unwrap();
+        let least = h100.calibration.least.unwrap();
+        let typical = u128::from(h100.calibration.typical.unwrap());
+        // Half of the time TF32 and half of it INT8, each by the instructions that do the least.
+        let busy = HOUR.0 / 2;
+        let (halves, integers) = (
+            busy * u128::from(least.hmma) / 1_000_000,
+            busy * u128::from(least.imma) / 1_000_000,
+        );
+        let seen = pipes(busy * typical / 1_000_000, busy * typical / 1_000_000, 0);
+        let told = compute(halves + integers, HOUR.0, HOUR.0);
+        let found = operations(&told, Some(&seen), h100, None).unwrap();
+        let issued = (halves / 32 + integers / 8) * BITS_PER_MICRO;
+        assert!(
+            found.lower().0 > 0 && found.lower().0 <= issued,
+            "{found:?} for {issued}"
+        );
+    }
+
+    #[test]
     fn a_declared_format_is_held_against_the_pipe_that_would_have_run_it_and_against_energy() {
         let catalogue = Catalogue::embedded().unwrap();
         let h200 = catalogue.models().iter().find(|m| m.name == "H200 SXM").unwrap();
@@ -197,6 +244,7 @@ mod tests {
             format.contradicted(
                 &done,
                 Some(&on_halves),
+                h200,
                 &peak,
                 Some((Millijoules(mj), 1_000_000_000)),
             )
@@ -204,6 +252,7 @@ mod tests {
         assert_eq!(check(Precision::Bf16, 700_000), None);
         assert_eq!(check(Precision::Fp8, 700_000), None);
         assert_eq!(check(Precision::Int8, 700_000), Some(Contradiction::OtherPipe));
+        assert_eq!(check(Precision::Fp4, 700_000), Some(Contradiction::Model));
         // Half a TPP-hour is 1.8e15 bit-operations, 7.2 J at four femtojoules each, and idling takes 50 J in that second.
         assert_eq!(check(Precision::Bf16, 57_000), Some(Contradiction::Energy));
         assert_eq!(check(Precision::Bf16, 57_400), None);

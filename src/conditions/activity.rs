@@ -107,21 +107,21 @@ impl Judged {
         }
         let told = Told::of(case, first, end);
         let shares = [
-            declared.busy_share.map(|d| ("device time busy", d, told.busy())),
+            declared
+                .busy_share
+                .map(|d| ("device time was declared busy", d, told.busy())),
             declared
                 .training_share
-                .map(|d| ("compute in training", d, told.training())),
+                .map(|d| ("compute was declared training", d, told.training())),
         ];
         let (mut wrong, mut open, mut fine) = (Vec::new(), Vec::new(), Vec::new());
         let mut apart: Option<Ppm> = None;
         for (what, share, measured) in shares.into_iter().flatten() {
             let Some((least, most)) = measured else {
-                open.push(format!(
-                    "{share} of {what} was declared, and nothing was measured of it"
-                ));
+                open.push(format!("{share} of {what}, and nothing was measured of it"));
                 continue;
             };
-            let words = format!("{share} of {what} was declared, and {least} to {most} was measured");
+            let words = format!("{share} of {what}, and {least} to {most} was measured");
             let off = |a: Ppm, b: Ppm| a.0.saturating_sub(b.0);
             let surely = off(least, share).max(off(share, most));
             let maybe = off(most, share).max(off(share, least));

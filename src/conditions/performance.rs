@@ -27,10 +27,12 @@ pub(super) fn below_lines(case: &Case<'_>) -> Verdict {
         .map(|d| format!("{d} is not in the catalogue"))
         .collect();
     open.extend(fleet.doubtful.iter().cloned());
-    let (mut wrong, mut names, mut devices, mut highest) = (Vec::new(), Vec::new(), 0u64, Tpp(0));
+    let (mut wrong, mut names, mut devices) = (Vec::new(), Vec::new(), 0u64);
+    let (mut highest, mut widest) = (Tpp(0), 0u64);
     for (model, number) in fleet.models.values() {
         devices = devices.saturating_add(*number);
         highest = highest.max(model.tpp().unwrap_or(Tpp(0)));
+        widest = widest.max(model.dram_bandwidth_gbs.unwrap_or(0));
         let lines = [
             tpp.map(|t| (model.tpp().map(|t| t.0), t.value.0, "TPP", t.from)),
             bandwidth.map(|t| {
@@ -78,16 +80,25 @@ pub(super) fn below_lines(case: &Case<'_>) -> Verdict {
             .collect();
         named
     };
+    // A finding has one limit: that of bandwidth where TPP is below its own.
+    let of_tpp = tpp.filter(|t| highest >= t.value || bandwidth.is_none_or(|b| widest < b.value));
     let place = |verdict: Verdict| {
-        let limit = tpp.map(|t| Quantity::at_most(t.value.0.saturating_sub(1), "TPP"));
-        let limit = limit.or_else(|| bandwidth.map(|t| Quantity::at_most(t.value.saturating_sub(1), "GB/s")));
-        let verdict = match tpp {
-            Some(_) if devices > 0 => verdict.measured(Quantity::at_most(highest.0, "TPP")),
-            _ => verdict,
+        let (measured, limit) = match (of_tpp, bandwidth) {
+            (Some(t), _) => (
+                Quantity::at_most(highest.0, "TPP"),
+                Quantity::at_most(t.value.0.saturating_sub(1), "TPP"),
+            ),
+            (None, Some(b)) => (
+                Quantity::at_most(widest, "GB/s"),
+                Quantity::at_most(b.value.saturating_sub(1), "GB/s"),
+            ),
+            (None, None) => return verdict,
         };
-        match limit {
-            Some(limit) => verdict.limit(limit),
-            None => verdict,
+        let verdict = verdict.limit(limit);
+        if devices > 0 {
+            verdict.measured(measured)
+        } else {
+            verdict
         }
     };
     if !wrong.is_empty() {
@@ -165,7 +176,7 @@ pub(super) fn not_altered(case: &Case<'_>) -> Verdict {
     let limit = Quantity::at_most(0, "devices");
     if wrong.is_empty() && open.is_empty() {
         let sentence = format!(
-            "the highest SM clock, the power limit and the cores of each of {} are no more than its model's, as the drivers report; {rule}",
+            "the highest SM clock, the power limit and the cores of each of {} are within what its model allows, as the drivers report; {rule}",
             count(seen.len(), "device")
         );
         return case.settle_devices(since, Verdict::met("as-made", sentence).none_of("devices"));

@@ -234,7 +234,7 @@ fn limit_sentences(limits: &Limits) -> Vec<String> {
         .map(|t| format!("The TPP of each device must be below {t} (CAP-07).")));
     say(limits.device_bandwidth_below.map(|b| {
         format!(
-            "The memory of each device must move less than {} GB/s (CAP-07).",
+            "The bandwidth of each device's memory must be below {} GB/s (CAP-07).",
             Grouped(u128::from(b))
         )
     }));

@@ -38,24 +38,20 @@ fn trn_07_compares_declared_and_measured_shares() {
     scene.expect(
         "TRN-07",
         Outcome::Met,
-        "33.00 % of device time busy was declared, and 33.27 % to 33.44 % was measured",
+        "33.00 % of device time was declared busy, and 33.27 % to 33.44 % was measured",
     );
     let apart = two_days(&BUSY.replace("0.33", "0.60"), |_| {});
     let finding = apart.expect(
         "TRN-07",
         Outcome::NotMet,
-        "60.00 % of device time busy was declared",
+        "60.00 % of device time was declared busy",
     );
     assert_eq!(finding.subjects, ["harbour-1"]);
     let training = two_days(TRAINING, |d| {
         d.delivered.compute = Some(compute(1_000, 1_010));
         d.delivered.training = Some(compute(500, 510));
     });
-    training.expect(
-        "TRN-07",
-        Outcome::Met,
-        "50.00 % of compute in training was declared",
-    );
+    training.expect("TRN-07", Outcome::Met, "50.00 % of compute was declared training");
     let none = two_days(TRAINING, |d| {
         d.delivered.compute = Some(compute(1_000, 1_010));
         d.delivered.training = Some(compute(0, 0));
@@ -63,7 +59,7 @@ fn trn_07_compares_declared_and_measured_shares() {
     none.expect(
         "TRN-07",
         Outcome::NotMet,
-        "50.00 % of compute in training was declared",
+        "50.00 % of compute was declared training",
     );
     let unscored = two_days(TRAINING, |d| {
         d.delivered.compute = Some(compute(1_000, 1_010));
@@ -74,7 +70,7 @@ fn trn_07_compares_declared_and_measured_shares() {
 
 #[test]
 fn trn_07_finds_that_declared_idle_devices_draw_power_or_compute() {
-    two_days(IDLE, idle).expect("TRN-07", Outcome::Met, "0.00 % of device time busy was declared");
+    two_days(IDLE, idle).expect("TRN-07", Outcome::Met, "0.00 % of device time was declared busy");
     let hot = two_days(IDLE, |d| {
         idle(d);
         d.delivered.measured.energy_mj = Reading::Value(350_000 * 300);
@@ -107,7 +103,7 @@ fn trn_07_takes_silence_for_anything() {
     scene.expect(
         "TRN-07",
         Outcome::CannotTell,
-        "33.00 % of device time busy was declared, and 16.",
+        "33.00 % of device time was declared busy, and 16.",
     );
     let early = two_days(
         &BUSY

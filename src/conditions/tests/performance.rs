@@ -25,7 +25,21 @@ fn cap_07_holds_each_device_against_the_lines_of_the_rule() {
         "4 of H100 SXM5 80GB with 15,832 TPP, where the licence asks for less than 15,832",
     );
     assert_eq!(finding.subjects.len(), 4);
-    lines(Scene::honest(), "15_833", "3_000").expect("CAP-07", Outcome::NotMet, "GB/s of memory bandwidth");
+    let finding = lines(Scene::honest(), "15_833", "3_000").expect(
+        "CAP-07",
+        Outcome::NotMet,
+        "GB/s of memory bandwidth",
+    );
+    // What failed is what was measured, against its own limit.
+    let (measured, limit) = (finding.measured.unwrap(), finding.limit.unwrap());
+    assert_eq!(
+        (measured.upper.as_deref(), measured.unit.as_str()),
+        (Some("3350"), "GB/s")
+    );
+    assert_eq!(
+        (limit.upper.as_deref(), limit.unit.as_str()),
+        (Some("2999"), "GB/s")
+    );
 }
 
 #[test]
@@ -57,7 +71,7 @@ fn cap_08_finds_a_device_that_is_set_above_its_model() {
     Scene::honest().expect(
         "CAP-08",
         Outcome::Met,
-        "are no more than its model's, as the drivers report",
+        "are within what its model allows, as the drivers report",
     );
     // One per cent is within the tolerance.
     scene(|d| d.identity.max_sm_clock_mhz = Reading::Value(1_999)).expect("CAP-08", Outcome::Met, "");

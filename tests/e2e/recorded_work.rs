@@ -60,7 +60,6 @@ fn runs(name: &str) -> (Vec<Run>, Vec<Tick>) {
 /// The account of the seconds that lie well within a run; `None` where there are fewer than `least`.
 fn told(run: &Run, ticks: &[Tick], peak: &Peak, least: usize) -> Option<Told> {
     // A row tells of the 200 ms before it, and the library plays it from its time on: so much later does a run show whole.
-    // A row tells of the 200 ms before it, and the library plays it from its time on: so much later does a run show whole.
     let within = |t: &&Tick| {
         let at = t.at.0 as f64 / 1e9;
         (run.from_s + 0.45..run.to_s - 0.05).contains(&at)

@@ -21,6 +21,26 @@ pub(crate) fn explained(command: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// Members of a window's objects stand in its table, or in `docs/fields.md`.
+fn explained_below(window: &Value) {
+    let document = include_str!("../../docs/json.md");
+    let (_, section) = document
+        .split_once("## `weighbridge-agent measure --format json`\n")
+        .unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let fields = include_str!("../../docs/fields.md");
+    for (member, value) in window.as_object().unwrap() {
+        for below in value.as_object().into_iter().flat_map(|v| v.keys()) {
+            let named = format!("`{below}`");
+            let known = section.contains(&named) || fields.contains(&named);
+            assert!(
+                known,
+                "`{member}.{below}` is printed and not explained in docs/json.md"
+            );
+        }
+    }
+}
+
 #[test]
 fn the_members_that_the_agent_prints_are_the_ones_that_the_document_explains() {
     let dir = tempfile::tempdir().unwrap();
@@ -62,7 +82,12 @@ fn the_members_that_the_agent_prints_are_the_ones_that_the_document_explains() {
     );
     printed(&agent, "inventory --format json", &[]);
     printed(&agent, "doctor --format json", &[]);
-    printed(&agent, "measure --format json", &["--window", "1"]);
+    let window = printed(
+        &agent,
+        "measure --format json",
+        &["--window", "1", "--precision", "bf16"],
+    );
+    explained_below(&window);
     agent.run();
     wait_for("a report", || stored::counts(&verifier.state).first().copied());
     printed(&agent, "preview", &[]);

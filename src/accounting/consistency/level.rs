@@ -182,7 +182,7 @@ impl Level {
             return Some((ObservationKind::MovedAlone, size(low.min(high))));
         }
         // Idle power does not shrink with work, so not everything shrinks alike.
-        let all = kept == 0 && told(Group::Electrical) && told(Group::Activity) && moved.len() >= 4;
+        let all = echoes == 0 && told(Group::Electrical) && told(Group::Activity) && moved.len() >= 4;
         let shrunk = high <= 1_000_000u64.saturating_sub(physics.proportion_least);
         (all && in_proportion && shrunk).then(|| (ObservationKind::InProportion, size(low)))
     }

@@ -128,6 +128,43 @@ fn each_disagreement_has_its_kind() {
         }
     });
     assert_eq!(cold, [Kind::TemperatureAgainstPower]);
+    let above = observed(|t, s| {
+        s.power_mw = s.power_mw.map(|p| p * 2);
+        s.energy_mj = Reading::Value(1_000_000 + t * 796_000);
+    });
+    assert!(above.contains(&Kind::PowerAboveLimit), "{above:?}");
+    let capped = observed(|t, s| {
+        s.clock_events = Reading::Value(POWER_CAP);
+        s.power_mw = s.power_mw.map(|p| p / 4);
+        s.energy_mj = Reading::Value(1_000_000 + t * 100_000);
+    });
+    assert!(capped.contains(&Kind::ClockEventAgainstPower), "{capped:?}");
+    let hot = observed(|_, s| s.clock_events = Reading::Value(THERMAL));
+    assert_eq!(hot, [Kind::ClockEventAgainstPower]);
+}
+
+#[test]
+fn rest_that_is_halved_with_all_else_is_seen_by_its_proportion() {
+    let seen = observed(|t, s| {
+        if t > 60 {
+            let before = 1_000_000 + 60 * 400_000;
+            s.energy_mj = s.energy_mj.map(|e| before + (e - before) / 2);
+            s.power_mw = s.power_mw.map(|p| p / 2);
+            s.utilisation = s.utilisation.map(|u| Ppm(u.0 / 2));
+            let a = activity(s);
+            for share in [
+                &mut a.sm,
+                &mut a.tensor_any,
+                &mut a.hmma,
+                &mut a.dram,
+                &mut a.fp32,
+                &mut a.integer,
+            ] {
+                *share = share.map(|p| Ppm(p.0 / 2));
+            }
+        }
+    });
+    assert!(seen.contains(&ObservationKind::InProportion), "{seen:?}");
 }
 
 #[test]

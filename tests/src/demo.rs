@@ -286,8 +286,9 @@ fn watch(verifier: &Verifier, nodes: usize, end: &Receiver<End>) -> Option<End> 
         let total: u64 = counts.iter().sum();
         if total > shown {
             shown = total;
+            let reports = if total == 1 { "report" } else { "reports" };
             say(&format!(
-                "{:>3} s  {total} reports received, verified, recorded and receipted.",
+                "{:>3} s  {total} {reports} received, verified, recorded and receipted.",
                 begun.elapsed().as_secs()
             ));
         }

@@ -386,8 +386,13 @@ impl Bench {
             Reading::Unsupported => "  no pipe activity on this architecture",
             Reading::Value(_) | Reading::Lost(_) => "",
         };
+        let odd: Vec<&str> = delivered.observations.iter().map(|o| o.kind.text()).collect();
+        let odd = match odd.is_empty() {
+            true => String::new(),
+            false => format!("  does not fit: {}", odd.join(", ")),
+        };
         format!(
-            "{}  {}  {}  {energy}  {compute}{pipes}  {class}",
+            "{}  {}  {}  {energy}  {compute}{pipes}  {class}{odd}",
             self.wall(end),
             claims.identity.uuid.nvml(),
             claims.identity.name

@@ -19,6 +19,25 @@ fn names(value: &Value, into: &mut BTreeSet<String>) {
 }
 
 #[test]
+fn a_person_is_told_what_does_not_fit() {
+    let dir = tempfile::tempdir().unwrap();
+    let scenario = dir.path().join("node.toml");
+    // No H100 has such a clock.
+    std::fs::write(
+        &scenario,
+        "profile = \"H100\"\ntrace = \"training\"\nsm_clock_mhz = 2100\n",
+    )
+    .unwrap();
+    let out = must(
+        program("weighbridge-agent")
+            .args(["measure", "--window", "2", "--nvml"])
+            .arg(replay_library())
+            .env("WEIGHBRIDGE_REPLAY_SCENARIO", &scenario),
+    );
+    assert!(out.contains("does not fit: clock above highest"), "{out}");
+}
+
+#[test]
 fn measure_needs_neither_verifier_nor_configuration() {
     let dir = tempfile::tempdir().unwrap();
     let scenario = dir.path().join("node.toml");

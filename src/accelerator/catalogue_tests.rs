@@ -139,6 +139,10 @@ fn the_digest_is_that_of_the_file_and_a_change_of_the_file_is_a_new_serial() {
             2,
             "ee96adc9a99c39a045b9b7c5f81824a1d6d08035a2006995f7b0eb35a7d4167c",
         ),
+        (
+            3,
+            "c6ce6e535535cb98495ca6f487f1d1c4508216c14056ae954444557fe83e6d29",
+        ),
     ];
     let (serial, digest) = known[known.len() - 1];
     assert_eq!(

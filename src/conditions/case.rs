@@ -304,6 +304,22 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// The verdict where only what drivers report keeps compute below a limit: a host that owns its driver can falsify that, so it is
+    /// `cannot tell`, unless the parties agreed in the licence that it suffices.
+    pub(super) fn by_report(&self, message: &'static str, what: String, measured: Quantity) -> Verdict {
+        if self.licence.reported_bounds_suffice {
+            let sentence = format!(
+                "{what}; the upper bound is as good as what the drivers report, which the licence takes"
+            );
+            return self.hold_devices(Verdict::met(message, sentence).measured(measured));
+        }
+        let sentence = format!(
+            "{what}; the upper bound is as good as what the drivers report, which whoever owns the hosts can falsify; a licence that takes \
+             their word (`reported_bounds_suffice`) would settle it"
+        );
+        Verdict::cannot_tell("as-reported", sentence).measured(measured)
+    }
+
     /// The nodes, in the order of their ids.
     pub(super) fn nodes(&self) -> impl Iterator<Item = &'a NodeAtSite> + '_ {
         self.nodes.iter().copied()

@@ -106,11 +106,9 @@ fn measured(
             .evidence(sums.evidence);
     }
     if upper < limit.0 {
-        let sentence = format!(
-            "{site}, and no group of them more; {rule}; the upper bound is as good as what the drivers report"
-        );
+        let sentence = format!("{site}, and no group of them more; {rule}");
         return case
-            .hold_devices(Verdict::met("below-limit", sentence).measured(interval))
+            .by_report("below-limit", sentence, interval)
             .evidence(sums.evidence);
     }
     let (message, why) = match case.licence.ops_group {

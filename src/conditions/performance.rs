@@ -200,7 +200,7 @@ fn compare(s: &Seen<'_>, model: &Model, tolerance: Ppm) -> (Vec<String>, Vec<Str
     let identity = &s.device.identity;
     let cores = model
         .sm_count
-        .map(|sms| model.per_device(u64::from(sms).saturating_mul(lanes(model))));
+        .and_then(|sms| Some(model.per_device(u64::from(sms).saturating_mul(lanes(model)?))));
     let watts = model
         .tdp_w
         .map(|w| model.per_device(u64::from(w).saturating_mul(1_000)));
@@ -258,11 +258,13 @@ fn compare(s: &Seen<'_>, model: &Model, tolerance: Ppm) -> (Vec<String>, Vec<Str
 }
 
 /// FP32 lanes of an SM, which NVML counts as cores: 64 on Volta, Turing and the only Ampere part with FP64 on its tensor cores (GA100), 128 on
-/// the others.
-fn lanes(model: &Model) -> u64 {
-    match model.architecture.as_str() {
-        "Volta" | "Turing" => 64,
-        "Ampere" if model.rates.fp64_matrix.is_some() => 64,
-        _ => 128,
+/// the others that are known. `None` for an architecture that nobody looked up.
+fn lanes(model: &Model) -> Option<u64> {
+    let architecture = model.architecture.split([' ', '(']).next().unwrap_or_default();
+    match architecture {
+        "Volta" | "Turing" => Some(64),
+        "Ampere" if model.rates.fp64_matrix.is_some() => Some(64),
+        "Ampere" | "Ada" | "Hopper" | "Blackwell" => Some(128),
+        _ => None,
     }
 }

@@ -242,15 +242,7 @@ pub(super) fn allowance(case: &Case<'_>) -> Verdict {
         );
     }
     if sums.compute.upper() <= allowance.most {
-        return place(
-            case.hold_devices(
-                Verdict::met(
-                    "within-allowance",
-                    format!("{what}; the upper bound is as good as what the drivers report"),
-                )
-                .measured(measured),
-            ),
-        );
+        return place(case.by_report("within-allowance", what, measured));
     }
     place(
         Verdict::cannot_tell(

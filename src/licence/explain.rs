@@ -95,6 +95,11 @@ impl Licence {
                 "All devices of a site count as one group that computes together (TRN-02).".to_owned()
             }
         }));
+        if self.reported_bounds_suffice {
+            lines.push(
+                "An upper bound on compute that rests on what drivers report suffices to keep a limit (TRN-02, TRN-04).".to_owned(),
+            );
+        }
         for a in &self.activity {
             let site = a
                 .site

@@ -187,6 +187,8 @@ pub struct Licence {
     pub training_share_max: Option<Ppm>,
     /// What counts as one group that computes together (TRN-02); absent where the licence leaves it open.
     pub ops_group: Option<OpsGroup>,
+    /// Whether the parties take the drivers' word for an upper bound on compute (TRN-02, TRN-04). Otherwise only the peak rules a limit out.
+    pub reported_bounds_suffice: bool,
     /// What the operator declared of its activity (TRN-07).
     pub activity: Vec<DeclaredActivity>,
     /// Length of a report, in seconds.

@@ -66,6 +66,9 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
     let training = training(root);
     let training_share_max = root.optional("training_share_max", Field::share);
     let ops_group = root.optional("ops_group", |f| coded(f, OpsGroup::ALL, OpsGroup::text));
+    let reported_bounds_suffice = root
+        .optional("reported_bounds_suffice", Field::flag)
+        .unwrap_or(false);
     let activity = root.tables("activity", |s| activity(s, zone));
     for row in &activity {
         match &row.site {
@@ -125,6 +128,7 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
         training,
         training_share_max,
         ops_group,
+        reported_bounds_suffice,
         activity,
         report_seconds,
         trial,

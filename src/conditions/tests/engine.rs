@@ -326,7 +326,7 @@ fn a_limit_that_nobody_sets_leaves_its_condition_open() {
     let bare = Scene::honest()
         .with("us-ear-enforced-2026-05", "contract-only")
         .with(
-            "licensed_tpp = 63_328\ntpp_hours_max = 50_000\ntpp_hours_period = \"term\"\n",
+            "licensed_tpp = 63_328\ntpp_hours_max = 50_000\nreported_bounds_suffice = true\ntpp_hours_period = \"term\"\n",
             "",
         )
         .with("countries_allowed = [\"SG\"]\n", "");

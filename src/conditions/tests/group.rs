@@ -47,6 +47,12 @@ fn trn_02_believes_the_drivers_where_the_site_could_do_more_and_says_so() {
         (480u128 * 3_600_000_000_000_000 / 64).to_string()
     );
     assert_eq!(finding.window.unwrap().from, start());
+    let doubted = scene.with("reported_bounds_suffice = true\n", "");
+    doubted.expect(
+        "TRN-02",
+        Outcome::CannotTell,
+        "whoever owns the hosts can falsify",
+    );
 }
 
 #[test]

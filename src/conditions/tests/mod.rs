@@ -50,6 +50,7 @@ ruleset_id = "us-ear-enforced-2026-05"
 countries_allowed = ["SG"]
 licensed_tpp = 63_328
 tpp_hours_max = 50_000
+reported_bounds_suffice = true
 tpp_hours_period = "term"
 [[site]]
 id = "harbour-1"

@@ -6,7 +6,7 @@
 
 use crate::recording::Recording;
 use std::collections::BTreeMap;
-use weighbridge::accounting::{Compute, ComputeMethod};
+use weighbridge::accounting::{Compute, ComputeMethod, Observation};
 use weighbridge::id::DeviceUuid;
 use weighbridge::report::{AcceleratorClaims, LeafField};
 use weighbridge::telemetry::DeviceState;
@@ -171,6 +171,43 @@ fn half_an_hour_of_simulation_uses_no_tensor_pipe_and_is_not_training() {
             }
         }
     }
+}
+
+#[test]
+fn half_an_hour_of_every_load_and_ten_minutes_on_every_part_state_nothing() {
+    let mut stated = Vec::new();
+    for (profile, gpus, reports_due) in [
+        ("H100", 4, 6),
+        ("H200", 4, 2),
+        ("B200", 4, 2),
+        ("A100", 4, 2),
+        ("L40S", 4, 2),
+        ("MIG", 1, 2),
+    ] {
+        for load in ["idle", "training", "inference", "burn", "hpc"] {
+            let scenario = format!("profile = \"{profile}\"\ngpus = {gpus}\ntrace = \"{load}\"\nseed = 11\n");
+            let name = format!("{load}-{profile}");
+            let mut played = Played::new(&name, &scenario, BURSTS);
+            played.until(reports_due * 300 + 2);
+            let reports = played.reports();
+            assert_eq!(reports.len() as u64, reports_due, "{name}");
+            for sealed in &reports {
+                stated.extend(observed(sealed).into_iter().map(|o| (name.clone(), o)));
+            }
+        }
+    }
+    assert_eq!(stated, []);
+}
+
+/// What a report states that does not fit, with the device that it is of, or the host.
+fn observed(sealed: &Sealed) -> Vec<(Option<u16>, Observation)> {
+    let host = sealed.report.claims().submods.host.host.observations.iter();
+    let devices = sealed.report.accelerators().flat_map(|device| {
+        let index = device.identity.index;
+        let own = device.delivered.observations.iter();
+        own.map(move |o| (Some(index), o.clone()))
+    });
+    host.map(|o| (None, o.clone())).chain(devices).collect()
 }
 
 fn windows_of(device: &AcceleratorClaims, class: Class) -> u16 {

@@ -1,4 +1,5 @@
-//! Synthetic loads: short tables of rows that repeat, made from a profile and a seed.
+//! Synthetic loads: short tables of rows that repeat, made from a profile and a seed, read by sensors with
+//! noise that does not repeat.
 //!
 //! Each stands for one kind of work as its telemetry looks from outside: what matters are the shapes (period,
 //! symmetry, synchrony, which pipes), not any one machine. They serve tests and demonstrations; what a classifier is
@@ -10,6 +11,7 @@
 )]
 
 use crate::identity::mix;
+use crate::noise::Noise;
 use crate::profile::Profile;
 use crate::trace::{Level, Rates, Track, TrackBuilder};
 
@@ -59,13 +61,14 @@ impl Generator {
     /// The track of the GPU of index `gpu`.
     #[must_use]
     pub fn track(self, profile: &Profile, seed: u64, gpu: u32) -> Track {
-        match self {
+        let track = match self {
             Self::Idle => idle(profile, gpu),
             Self::Training => training(profile, seed, gpu),
             Self::Inference => inference(profile, seed, gpu),
             Self::Burn => burn(profile, gpu),
             Self::Hpc => hpc(profile, gpu),
-        }
+        };
+        track.sensed(Noise::of(seed, gpu))
     }
 }
 
@@ -171,7 +174,7 @@ fn training(profile: &Profile, seed: u64, gpu: u32) -> Track {
                 utilisation_pct: 100,
                 clock_events: 0,
                 rates: Rates {
-                    sm: 0.55,
+                    sm: 0.62,
                     tensor: 0.05,
                     dram: 0.35,
                     pcie_tx: 3e6 + (1.0 - links) * 18e9,
@@ -189,7 +192,7 @@ fn training(profile: &Profile, seed: u64, gpu: u32) -> Track {
                 utilisation_pct: 97,
                 clock_events: 0,
                 rates: Rates {
-                    sm: 0.3,
+                    sm: 0.45,
                     tensor: 0.02,
                     dram: 0.5,
                     pcie_tx: 3e6,

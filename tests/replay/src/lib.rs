@@ -22,6 +22,7 @@ mod exports;
 pub mod fault;
 pub mod generator;
 pub mod identity;
+mod noise;
 pub mod pipes;
 pub mod play;
 mod pointer;

@@ -265,7 +265,7 @@ mod tests {
         let before = play.counters(1, 9.9).energy_mj;
         let after = play.counters(1, 11.0).energy_mj;
         assert!(
-            before > 1e8 && (after - 689_500.0 * 1.004).abs() < 10.0,
+            before > 1e8 && (after - 689_500.0 * 1.004).abs() < 7_000.0,
             "{before} {after}"
         );
         assert!(play.counters(0, 11.0).energy_mj > play.counters(0, 9.9).energy_mj);
@@ -288,7 +288,33 @@ mod tests {
         assert_eq!((clock(0.0), clock(9.9), clock(10.0)), (1_000, 1_000, 1_500));
         let passed = play.cycles(0, 14.0).since(play.cycles(0, 2.0));
         assert!((passed.elapsed - 14e9).abs() < 1e3, "{passed:?}");
-        assert!((passed.hmma - 0.92 * 14e9).abs() < 1e3, "{passed:?}");
+        assert!((passed.hmma - 0.92 * 14e9).abs() < 14e7, "{passed:?}");
+    }
+
+    #[test]
+    fn no_round_of_a_load_repeats_the_one_before_and_energy_is_the_integral_of_the_power_shown() {
+        for load in ["idle", "training", "inference", "burn", "hpc"] {
+            let play = play(&format!("profile = 'H100'\ngpus = 2\ntrace = '{load}'\nseed = 3"));
+            let round_s = play.tracks[0].length_s();
+            let shown = |gpu, second| milliwatts(play.at(gpu, second).0);
+            let repeated = (0..100).filter(|i| {
+                let at = f64::from(*i) * 0.97;
+                shown(0, at) == shown(0, at + round_s) || shown(0, at) == shown(1, at)
+            });
+            assert!(repeated.count() < 3, "{load}");
+            let (from, steps) = (20.0, 40_000_u32);
+            let sum: f64 = (0..steps)
+                .map(|i| f64::from(play.at(0, from + (f64::from(i) + 0.5) / 1_000.0).0.power_w))
+                .sum();
+            let to = from + f64::from(steps) / 1_000.0;
+            let counted = play.at(0, to).1.energy_mj - play.at(0, from).1.energy_mj;
+            assert!(
+                (sum - counted).abs() < counted * 1e-4,
+                "{load}: {sum} and {counted}"
+            );
+            let busy = play.at(0, 50.0).1.sm_s;
+            assert_eq!(busy == 0.0, load == "idle");
+        }
     }
 
     #[test]
@@ -296,6 +322,6 @@ mod tests {
         let play = play("profile = 'H100'\ntrace = 'training'");
         let mean = play.average_power_mw(0, 4.85);
         assert!((503_000..679_000).contains(&mean), "{mean}");
-        assert_eq!(play.average_power_mw(0, 3.0), 679_000);
+        assert!(play.average_power_mw(0, 3.0).abs_diff(679_000) < 7_000);
     }
 }

@@ -4,9 +4,11 @@
 //! track ends it begins again, and its totals go on from where they were.
 #![expect(
     clippy::arithmetic_side_effects,
-    reason = "floating point over rows checked when they were read"
+    clippy::as_conversions,
+    reason = "floating point over rows checked when they were read; casts of floats to integers saturate"
 )]
 
+use crate::noise::{Counted, Noise};
 use crate::pipes::{PIPES, Pipes, Told};
 
 /// What a GPU shows at a moment.
@@ -115,19 +117,84 @@ pub struct Track {
     told: [bool; PIPES],
     /// Cycles up to each row, once they were counted.
     cycles: Vec<Pipes>,
+    /// The share of the multiprocessors' time that those cycles count as double precision.
+    fp64_share: f64,
+    /// What makes readings of a synthetic load those of sensors.
+    sensors: Option<Sensors>,
 }
+
+/// The noise of a GPU, and how warm its die is at each row.
+#[derive(Debug, Clone)]
+struct Sensors {
+    noise: Noise,
+    /// Degrees Celsius at the beginning of each row.
+    warmth: Vec<f64>,
+}
+
+/// The time in which the die makes up two thirds of a difference to what power warms it to, s.
+const WARMING_S: f64 = 1.2;
 
 /// Where a moment lies in a track: how often it was played, the row before, and the share of the way to the next.
 struct Place {
     rounds: f64,
     row: usize,
     share: f64,
+    /// Seconds since this round of it began.
+    within_s: f64,
+}
+
+/// How warm the die is `seconds` after it was at `from`, where its power warms it to `to`, in degrees Celsius.
+fn warmed(from: f64, to: f64, seconds: f64) -> f64 {
+    to + (from - to) * (-seconds / WARMING_S).exp()
 }
 
 impl Track {
+    /// The same track as sensors show it: with noise, which no round of it repeats, and with a die that warms with a lag.
+    pub(crate) fn sensed(mut self, noise: Noise) -> Self {
+        let target = |row: &Row| f64::from(row.level.temperature_c);
+        let mut warmth = Vec::with_capacity(self.rows.len());
+        let mut now = self.rows.first().map_or(0.0, target);
+        // Twice, so that a round begins as warm as the one before ended.
+        for _ in 0..2 {
+            warmth.clear();
+            let mut before: Option<&Row> = None;
+            for row in &self.rows {
+                if let Some(earlier) = before {
+                    let seconds = f64::from(row.at_ms - earlier.at_ms) / 1000.0;
+                    now = warmed(now, target(earlier), seconds);
+                }
+                warmth.push(now);
+                before = Some(row);
+            }
+        }
+        self.sensors = Some(Sensors { noise, warmth });
+        self
+    }
+
     /// What the GPU shows `at_s` seconds into the track, and its totals by then. The track repeats for ever.
     #[must_use]
     pub fn at(&self, at_s: f64) -> (Level, Totals) {
+        let (mut level, mut totals) = self.done(at_s);
+        let Some(Sensors { noise, warmth }) = &self.sensors else {
+            return (level, totals);
+        };
+        let (energy_mj, power) = noise.stray(Counted::Energy, totals.energy_mj);
+        totals.energy_mj += energy_mj;
+        level.power_w = (f64::from(level.power_w) * (1.0 + power)) as f32;
+        totals.sm_s += noise.stray(Counted::Sm, totals.sm_s).0;
+        totals.tensor_s += noise.stray(Counted::Tensor, totals.tensor_s).0;
+        totals.dram_s += noise.stray(Counted::Dram, totals.dram_s).0;
+        let place = self.place(at_s);
+        if let (Some(row), Some(then)) = (self.rows.get(place.row), warmth.get(place.row)) {
+            let seconds = place.within_s - f64::from(row.at_ms) / 1000.0;
+            let now = warmed(*then, f64::from(level.temperature_c), seconds);
+            level.temperature_c = (now + noise.drift(at_s)).round() as u8;
+        }
+        (level, totals)
+    }
+
+    /// What the load does, whatever sensors show of it.
+    fn done(&self, at_s: f64) -> (Level, Totals) {
         let Some(last) = self.rows.last() else {
             return (Level::default(), Totals::default());
         };
@@ -151,7 +218,10 @@ impl Track {
     /// the multiprocessors' time is `fp64_share`.
     #[must_use]
     pub fn busy_at(&self, at_s: f64, fp64_share: f64) -> Pipes {
-        let (_, totals) = self.at(at_s);
+        self.busy_of(self.at(at_s).1, at_s, fp64_share)
+    }
+
+    fn busy_of(&self, totals: Totals, at_s: f64, fp64_share: f64) -> Pipes {
         let place = self.place(at_s);
         let told: Told = match (self.pipes.get(place.row), self.pipes.last()) {
             (Some(row), Some(last)) => {
@@ -177,7 +247,8 @@ impl Track {
         // The last row's moment is that of the first of the next round: it is looked at a hair before.
         let end = self.length_s() * (1.0 - 1e-12);
         for row in &self.rows {
-            let busy = self.busy_at((f64::from(row.at_ms) / 1000.0).min(end), fp64_share);
+            let at_s = (f64::from(row.at_ms) / 1000.0).min(end);
+            let busy = self.busy_of(self.done(at_s).1, at_s, fp64_share);
             if let Some((level, earlier)) = before {
                 sum = sum.plus(busy.since(earlier).times(hz(level)));
             }
@@ -185,6 +256,7 @@ impl Track {
             before = Some((row.level, busy));
         }
         self.cycles = cycles;
+        self.fp64_share = fp64_share;
     }
 
     /// Cycles of each pipe by `at_s`, if they were counted.
@@ -195,8 +267,19 @@ impl Track {
             return Pipes::default();
         };
         let next = self.cycles.get(place.row + 1).unwrap_or(row);
-        row.join(*next, |from, to| from + (to - from) * place.share)
-            .join(*last, |part, whole| part + place.rounds * whole)
+        let counted = row
+            .join(*next, |from, to| from + (to - from) * place.share)
+            .join(*last, |part, whole| part + place.rounds * whole);
+        match &self.sensors {
+            Some(Sensors { noise, .. }) if at_s > 0.0 => {
+                let (_, totals) = self.done(at_s);
+                let sm_s = noise.stray(Counted::Sm, totals.sm_s).0;
+                let tensor_s = noise.stray(Counted::Tensor, totals.tensor_s).0;
+                let strayed = Pipes::busy(0.0, sm_s, tensor_s, [None; PIPES], self.fp64_share);
+                counted.plus(strayed.times(counted.elapsed / at_s))
+            }
+            _ => counted,
+        }
     }
 
     fn place(&self, at_s: f64) -> Place {
@@ -211,7 +294,12 @@ impl Track {
             }
             _ => 0.0,
         };
-        Place { rounds, row, share }
+        Place {
+            rounds,
+            row,
+            share,
+            within_s: within_ms / 1000.0,
+        }
     }
 
     /// The length after which the track repeats, s.
@@ -294,6 +382,8 @@ impl TrackBuilder {
             pipes: self.pipes,
             told: self.told,
             cycles: Vec::new(),
+            fp64_share: 0.0,
+            sensors: None,
         }
     }
 

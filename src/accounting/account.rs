@@ -98,10 +98,16 @@ impl Account {
         let Some(clock) = step.sm_clock_mhz.value() else {
             return;
         };
-        let (low, mid) = (clock.low, clock.low.midpoint(clock.high));
-        let at = |mhz, tensor: u64, fp64: u64| {
-            let capped = shares(ns, tensor, peak.share_of_clock(mhz, false));
-            capped.saturating_add(shares(ns, fp64, peak.share_of_clock(mhz, true)))
+        let low = peak.share_of_clock(clock.low);
+        let mid = if clock.low == clock.high {
+            low
+        } else {
+            peak.share_of_clock(clock.low.midpoint(clock.high))
+        };
+        let capped = |clock: u64| clock.min(1_000_000);
+        let at = |clock: u64, tensor: u64, fp64: u64| {
+            let tensor = shares(ns, tensor, capped(clock));
+            tensor.saturating_add(shares(ns, fp64, clock))
         };
         let [least, least_fp64] = told.least;
         self.lower = self.lower.saturating_add(at(low, least, least_fp64));
@@ -109,6 +115,9 @@ impl Account {
             .counter
             .saturating_add(at(mid, told.tensor, told.fp64_tensor));
         for (place, (sum, share)) in self.by_pipe.iter_mut().zip(told.by_pipe).enumerate() {
+            if share == 0 {
+                continue;
+            }
             // The half-precision and integer tensor pipes stand first. What was measured of them holds at every clock; the data sheet has
             // them gain nothing above the tensor clock.
             let (share, free) = match (place, peak.typical) {
@@ -116,7 +125,8 @@ impl Account {
                 (0 | 1, None) => (share, false),
                 _ => (share, true),
             };
-            *sum = sum.saturating_add(shares(ns, share, peak.share_of_clock(mid, free)));
+            let clock = if free { mid } else { capped(mid) };
+            *sum = sum.saturating_add(shares(ns, share, clock));
         }
     }
 
@@ -227,9 +237,13 @@ impl Account {
 
 /// Nanoseconds times two shares in parts per million.
 fn shares(ns: u64, activity: u64, clock: u64) -> u128 {
-    u128::from(ns)
-        .saturating_mul(u128::from(activity))
-        .saturating_mul(u128::from(clock))
+    match activity.checked_mul(clock) {
+        // Shares are some twenty bits each: one multiplication, which cannot exceed 128.
+        Some(share) => u128::from(ns).wrapping_mul(u128::from(share)),
+        None => u128::from(ns)
+            .saturating_mul(u128::from(activity))
+            .saturating_mul(u128::from(clock)),
+    }
 }
 
 /// A share times parts per million.

@@ -99,15 +99,14 @@ impl Peak {
         Some(u64::from(Ppm::of(mhz.into(), whole.into()).0))
     }
 
-    /// The same against the highest clock of the driver where the catalogue has none, and not capped if `free`: FP64 and vectors go
-    /// on gaining above the tensor clock. Zero where no clock is known.
-    pub(super) fn share_of_clock(&self, mhz: u32, free: bool) -> u64 {
+    /// The same against the highest clock of the driver where the catalogue has none, and not capped: FP64 and vectors go on gaining
+    /// above the tensor clock. Zero where no clock is known.
+    pub(super) fn share_of_clock(&self, mhz: u32) -> u64 {
         let whole = self.tensor_clock_mhz.or(self.reference_clock_mhz);
-        let share = u64::from(mhz)
+        u64::from(mhz)
             .saturating_mul(1_000_000)
             .checked_div(u64::from(whole.unwrap_or(0)))
-            .unwrap_or(0);
-        if free { share } else { share.min(1_000_000) }
+            .unwrap_or(0)
     }
 
     /// Compute at peak over `ns`, rounded up.

@@ -104,11 +104,21 @@ impl Counter {
     }
 }
 
-/// Follows one device through its samples. Holds one sample, whatever the length of the run.
+/// What is kept of the last sample: what the next stretch begins with.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    at: BootNanos,
+    unreadable: Option<GapReason>,
+    power_mw: Option<u32>,
+    sm_clock_mhz: Option<u32>,
+    utilisation: Option<Ppm>,
+}
+
+/// Follows one device through its samples. Holds the end of one, whatever the length of the run.
 #[derive(Clone, Debug)]
 pub struct Track {
     nominal_ns: u64,
-    last: Option<DeviceSample>,
+    last: Option<Last>,
     without_activity_ns: u64,
     without_energy_ns: u64,
     cycles: Cycles,
@@ -149,23 +159,20 @@ impl Track {
 
     /// Takes the next sample. `None` where it is not later than the last one: such a sample says nothing new.
     pub fn push(&mut self, sample: &DeviceSample) -> Option<Step> {
-        let before = self.last.as_ref();
+        let before = self.last;
         if before.is_some_and(|b| sample.at <= b.at) {
             return None;
         }
         let from = before.map_or(sample.at, |b| b.at);
         let length = sample.at.since(from);
+        let unreadable = unreadable(sample);
         let gap = before
-            .and_then(unreadable)
-            .or_else(|| unreadable(sample))
+            .and_then(|b| b.unreadable)
+            .or(unreadable)
             .or_else(|| (length > self.longest_ns()).then_some(GapReason::SamplerLate));
-        let ends = |get: fn(&DeviceSample) -> &Reading<u32>| {
-            let now = get(sample);
-            let then = before.and_then(|b| get(b).value().copied());
-            now.map(|n| Ends::of(then.unwrap_or(n), n))
-        };
-        let sm_clock_mhz = ends(|s| &s.sm_clock_mhz);
-        let mut power_mw = ends(|s| &s.power_mw);
+        let ends = |now: Reading<u32>, then: Option<u32>| now.map(|n| Ends::of(then.unwrap_or(n), n));
+        let sm_clock_mhz = ends(sample.sm_clock_mhz, before.and_then(|b| b.sm_clock_mhz));
+        let mut power_mw = ends(sample.power_mw, before.and_then(|b| b.power_mw));
         let mut power_mean_mw = power_mw.map(|e| e.low.midpoint(e.high));
         if let Reading::Value(ring) = &sample.power_ring {
             let at_ends = power_mw.value().copied();
@@ -175,7 +182,7 @@ impl Track {
             });
             power_mean_mw = Reading::Value(ring.mean_mw);
         }
-        let busy_before = before.and_then(|b| b.utilisation.value().copied());
+        let busy_before = before.and_then(|b| b.utilisation);
         let utilisation = match sample.busy_mean {
             Reading::Value(mean) => Reading::Value(Ends::of(mean, mean)),
             _ => sample.utilisation.map(|n| Ends::of(busy_before.unwrap_or(n), n)),
@@ -211,29 +218,24 @@ impl Track {
         let gap_ns = length.saturating_sub(covered_ns);
         let told = self.cycles.push(sample.at, covered_ns, gap_ns, &sample.cycles);
         resets = resets.saturating_add(u32::from(told == Told::Reset));
-        let (activity, activity_ns, activity_gap_ns, activity_source) = match told {
-            Told::Since(activity, covered_ns, gap_ns) => {
-                let dram = dram_of(sample, activity.interval_ns);
-                let activity = Activity { dram, ..*activity };
-                (
-                    Reading::Value(activity),
-                    covered_ns,
-                    gap_ns,
-                    ActivitySource::GpmCounters,
-                )
-            }
-            Told::Later(why) => (Reading::Lost(why), 0, 0, ActivitySource::GpmCounters),
-            Told::Nothing | Told::Reset => {
-                let source = if sample.by_host_engine {
-                    ActivitySource::Dcgm
-                } else {
-                    ActivitySource::Gpm
-                };
-                (sample.activity.clone(), pair_ns, 0, source)
-            }
+        let by_pairs = if sample.by_host_engine {
+            ActivitySource::Dcgm
+        } else {
+            ActivitySource::Gpm
         };
-        let activity_source = activity.value().map_or(ActivitySource::None, |_| activity_source);
-        self.last = Some(sample.clone());
+        let (activity_ns, activity_gap_ns, activity_source) = match (&told, &sample.activity) {
+            (Told::Since(_, covered_ns, gap_ns), _) => (*covered_ns, *gap_ns, ActivitySource::GpmCounters),
+            (Told::Later(_), _) => (0, 0, ActivitySource::None),
+            (Told::Nothing | Told::Reset, Reading::Value(_)) => (pair_ns, 0, by_pairs),
+            (Told::Nothing | Told::Reset, _) => (pair_ns, 0, ActivitySource::None),
+        };
+        self.last = Some(Last {
+            at: sample.at,
+            unreadable,
+            power_mw: sample.power_mw.value().copied(),
+            sm_clock_mhz: sample.sm_clock_mhz.value().copied(),
+            utilisation: sample.utilisation.value().copied(),
+        });
         Some(Step {
             from,
             to: sample.at,
@@ -248,7 +250,15 @@ impl Track {
             power_mean_mw,
             sm_clock_mhz,
             utilisation,
-            activity,
+            // Made in its place: it is the largest part of a step.
+            activity: match told {
+                Told::Since(activity, ..) => {
+                    let dram = dram_of(sample, activity.interval_ns);
+                    Reading::Value(Activity { dram, ..*activity })
+                }
+                Told::Later(why) => Reading::Lost(why),
+                Told::Nothing | Told::Reset => sample.activity.clone(),
+            },
             activity_ns,
             activity_gap_ns,
             activity_source,

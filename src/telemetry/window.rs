@@ -5,50 +5,72 @@
 //! extrapolate over gaps.
 
 use super::{
-    Activity, ActivitySource, DeviceSample, Jobs, LossReason, Measured, Method, PipeTimes, Reading, Spread,
-    Step, Traffic,
+    ActivitySource, DeviceSample, Jobs, LossReason, Measured, Method, PipeTimes, Reading, Spread, Step,
+    Traffic,
 };
+use crate::unit::Ppm;
 
-/// A sum of readings: missing until the first value, and then the reason for the last miss is forgotten.
+/// Whether there was a value, or why there was none: missing until the first value, and then the reason for a miss is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Total {
-    sum: u128,
-    missing: Reading<()>,
+struct Seen(Reading<()>);
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self(Reading::Lost(LossReason::Failed))
+    }
 }
 
-impl Default for Total {
-    fn default() -> Self {
-        Self {
-            sum: 0,
-            missing: Reading::Lost(LossReason::Failed),
+impl Seen {
+    #[inline]
+    fn add<T>(&mut self, reading: &Reading<T>) {
+        match reading {
+            Reading::Value(_) => self.0 = Reading::Value(()),
+            Reading::Unsupported => self.miss(Reading::Unsupported),
+            Reading::Lost(why) => self.miss(Reading::Lost(*why)),
+        }
+    }
+
+    /// A value once seen stays a value; `Unsupported` outranks the blank that a new window begins with.
+    fn miss(&mut self, why: Reading<()>) {
+        if self.0.value().is_none() {
+            self.0 = self.0.outranked_by(why);
         }
     }
 }
 
+/// A sum of readings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Total {
+    sum: u128,
+    seen: Seen,
+}
+
 impl Total {
+    #[inline]
     fn add(&mut self, amount: Reading<u128>) {
-        match amount {
-            Reading::Value(v) => {
-                self.sum = self.sum.saturating_add(v);
-                self.missing = Reading::Value(());
-            }
-            // A value once seen stays a value; `Unsupported` outranks the blank that a new window begins with.
-            Reading::Unsupported | Reading::Lost(_) => {
-                if self.missing.value().is_none() {
-                    self.missing = self.missing.outranked_by(amount.map(|_| ()));
-                }
-            }
+        self.seen.add(&amount);
+        if let Reading::Value(v) = amount {
+            self.sum = self.sum.saturating_add(v);
+        }
+    }
+
+    /// Adds a share of some time.
+    #[inline]
+    fn add_share(&mut self, share: &Reading<Ppm>, ns: u64) {
+        self.seen.add(share);
+        if let Reading::Value(share) = share {
+            self.sum = self.sum.saturating_add(product(share.0, ns));
         }
     }
 
     fn absorb(&mut self, other: &Self) {
-        let amount = other.missing.map(|()| other.sum);
+        let amount = other.seen.0.map(|()| other.sum);
         self.add(amount);
     }
 
     /// The sum divided by `unit`, rounded down.
     fn read(&self, unit: u128) -> Reading<u64> {
-        self.missing.map(|()| {
+        self.seen.0.map(|()| {
             let whole = self.sum.checked_div(unit).unwrap_or(0);
             u64::try_from(whole).unwrap_or(u64::MAX)
         })
@@ -75,7 +97,7 @@ struct SpreadSum {
     weighted: u128,
     weight: u128,
     extremes: Option<(u32, u32)>,
-    missing: Total,
+    seen: Seen,
 }
 
 impl SpreadSum {
@@ -85,7 +107,7 @@ impl SpreadSum {
 
     /// Adds a stretch of which the lowest and the highest value are known.
     fn add_range(&mut self, now: Reading<(u32, u32)>, mean: u32, ns: u64) {
-        self.missing.add(now.map(|_| 0));
+        self.seen.add(&now);
         if let Reading::Value((lowest, highest)) = now {
             let (low, high) = self.extremes.unwrap_or((lowest, highest));
             self.extremes = Some((low.min(lowest), high.max(highest)));
@@ -95,7 +117,7 @@ impl SpreadSum {
     }
 
     fn absorb(&mut self, other: &Self) {
-        self.missing.absorb(&other.missing);
+        self.seen.add(&other.seen.0);
         self.weighted = self.weighted.saturating_add(other.weighted);
         self.weight = self.weight.saturating_add(other.weight);
         self.extremes = match (self.extremes, other.extremes) {
@@ -106,7 +128,7 @@ impl SpreadSum {
     }
 
     fn read(&self) -> Reading<Spread> {
-        match (self.missing.missing, self.extremes) {
+        match (self.seen.0, self.extremes) {
             (Reading::Value(()), Some((min, max))) => {
                 let mean = self.weighted.checked_div(self.weight);
                 let mean = mean.and_then(|m| u32::try_from(m).ok()).unwrap_or(min);
@@ -141,9 +163,9 @@ pub struct Window {
     clock: SpreadSum,
     memory: SpreadSum,
     temperature: Option<i32>,
-    temperature_missing: Total,
+    temperature_seen: Seen,
     clock_events: u64,
-    clock_events_missing: Total,
+    clock_events_seen: Seen,
     nvlink: [Total; 2],
     pcie: [Total; 2],
     jobs: Option<Jobs>,
@@ -178,9 +200,9 @@ impl Window {
         let memory = sample.memory_used_mib;
         self.memory.add(memory, memory.value().copied().unwrap_or(0), ns);
 
-        self.temperature_missing.add(sample.temperature_c.map(|_| 0));
+        self.temperature_seen.add(&sample.temperature_c);
         self.temperature = self.temperature.max(sample.temperature_c.value().copied());
-        self.clock_events_missing.add(sample.clock_events.map(|_| 0));
+        self.clock_events_seen.add(&sample.clock_events);
         self.clock_events |= sample.clock_events.value().copied().unwrap_or(0);
 
         self.add_jobs(sample.jobs.as_ref());
@@ -193,9 +215,18 @@ impl Window {
             Reading::Lost(why) => Reading::Lost(*why),
         });
         if let Reading::Value(activity) = &step.activity {
-            for (total, share) in self.pipes.iter_mut().zip(pipes(activity)) {
-                total.add(share.map(|p| product(p.0, told_ns)));
-            }
+            let [sm, tensor, dfma, hmma, imma, dram, fp64, fp32, fp16, integer] = &mut self.pipes;
+            let a = activity;
+            sm.add_share(&a.sm, told_ns);
+            tensor.add_share(&a.tensor_any, told_ns);
+            dfma.add_share(&a.dfma, told_ns);
+            hmma.add_share(&a.hmma, told_ns);
+            imma.add_share(&a.imma, told_ns);
+            dram.add_share(&a.dram, told_ns);
+            fp64.add_share(&a.fp64, told_ns);
+            fp32.add_share(&a.fp32, told_ns);
+            fp16.add_share(&a.fp16, told_ns);
+            integer.add_share(&a.integer, told_ns);
             let source = usize::from(step.activity_source.code());
             if let Some(ns) = self.sources.get_mut(source) {
                 *ns = ns.saturating_add(told_ns);
@@ -221,9 +252,9 @@ impl Window {
         self.clock.absorb(&other.clock);
         self.memory.absorb(&other.memory);
         self.temperature = self.temperature.max(other.temperature);
-        self.temperature_missing.absorb(&other.temperature_missing);
+        self.temperature_seen.add(&other.temperature_seen.0);
         self.clock_events |= other.clock_events;
-        self.clock_events_missing.absorb(&other.clock_events_missing);
+        self.clock_events_seen.add(&other.clock_events_seen.0);
         let mine = self
             .pipes
             .iter_mut()
@@ -259,7 +290,7 @@ impl Window {
             energy_mj: self.energy.read(1),
             power_integral_mj: self.power_integral.read(1_000_000_000),
             busy_ms: self.busy.read(SHARE),
-            pipes: self.activity.missing.map(|()| PipeTimes {
+            pipes: self.activity.seen.0.map(|()| PipeTimes {
                 sm,
                 tensor,
                 dfma,
@@ -274,11 +305,8 @@ impl Window {
             power_mw: self.power.read(),
             sm_clock_mhz: self.clock.read(),
             memory_used_mib: self.memory.read(),
-            temperature_max_c: self
-                .temperature_missing
-                .missing
-                .map(|()| self.temperature.unwrap_or(0)),
-            clock_events: self.clock_events_missing.missing.map(|()| self.clock_events),
+            temperature_max_c: self.temperature_seen.0.map(|()| self.temperature.unwrap_or(0)),
+            clock_events: self.clock_events_seen.0.map(|()| self.clock_events),
             nvlink: read_traffic(&self.nvlink),
             pcie: read_traffic(&self.pcie),
             counter_resets: self.resets,
@@ -311,24 +339,9 @@ impl Window {
 /// Nanoseconds in a millisecond.
 const NS_PER_MS: u64 = 1_000_000;
 
-/// The shares of an activity in the order of [`PipeTimes`].
-fn pipes(a: &Activity) -> [Reading<crate::unit::Ppm>; 10] {
-    [
-        a.sm,
-        a.tensor_any,
-        a.dfma,
-        a.hmma,
-        a.imma,
-        a.dram,
-        a.fp64,
-        a.fp32,
-        a.fp16,
-        a.integer,
-    ]
-}
-
 fn product(value: u32, ns: u64) -> u128 {
-    u128::from(value).saturating_mul(u128::from(ns))
+    // 32 and 64 bits never make more than 96.
+    u128::from(value).wrapping_mul(u128::from(ns))
 }
 
 fn add_traffic(totals: &mut [Total; 2], gained: &Reading<Traffic>) {

@@ -19,9 +19,10 @@ impl Follow {
         self.n = self.n.saturating_add(1);
         self.x = self.x.saturating_add(x);
         self.y = self.y.saturating_add(y);
-        self.xx = self.xx.saturating_add(x.saturating_mul(x));
-        self.yy = self.yy.saturating_add(y.saturating_mul(y));
-        self.xy = self.xy.saturating_add(x.saturating_mul(y));
+        // Products of twenty bits have forty.
+        self.xx = self.xx.saturating_add(x.wrapping_mul(x));
+        self.yy = self.yy.saturating_add(y.wrapping_mul(y));
+        self.xy = self.xy.saturating_add(x.wrapping_mul(y));
     }
 
     pub(super) fn pairs(&self) -> i64 {

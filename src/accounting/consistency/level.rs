@@ -41,51 +41,75 @@ pub struct Level([Option<u64>; QUANTITIES]);
 /// What the open window gathers: value times microseconds, or an amount, and the microseconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Gathering {
-    sums: [u64; QUANTITIES],
-    micros: [u64; QUANTITIES],
+    sums: [Sum; QUANTITIES],
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    sum: u64,
+    micros: u64,
+}
+
+impl Sum {
+    fn weigh(&mut self, value: Option<u32>, micros: u64) {
+        if let Some(value) = value {
+            self.sum = self.sum.saturating_add(u64::from(value).saturating_mul(micros));
+            self.micros = self.micros.saturating_add(micros);
+        }
+    }
+
+    fn gain(&mut self, amount: Option<u64>, micros: u64) {
+        if let Some(amount) = amount {
+            self.sum = self.sum.saturating_add(amount.saturating_mul(1_000_000));
+            self.micros = self.micros.saturating_add(micros);
+        }
+    }
 }
 
 impl Gathering {
     pub(super) fn add(&mut self, m: &Moment) {
-        let weighed = |v: Option<u32>| v.map(|v| (u64::from(v).saturating_mul(m.micros), m.micros));
-        let share = |get: fn(&super::moment::Shares) -> Option<u32>| {
-            let s = m.shares?;
-            Some((u64::from(get(&s)?).saturating_mul(s.micros), s.micros))
-        };
+        let [
+            power,
+            energy,
+            sm,
+            tensor,
+            dram,
+            vector,
+            busy,
+            clock,
+            sent,
+            received,
+        ] = &mut self.sums;
+        power.weigh(m.middle_mw, m.micros);
         // Millijoules over microseconds are 10^6 milliwatts; bytes over microseconds are 10^6 bytes per second.
-        let amount = |v: Option<u64>| v.map(|v| (v.saturating_mul(1_000_000), m.micros));
-        let values = [
-            weighed(m.middle_mw),
-            amount(m.energy_mj),
-            share(|s| Some(s.sm)),
-            share(|s| s.tensor),
-            share(|s| s.dram),
-            share(|s| s.vector),
-            weighed(m.utilisation),
-            weighed(m.clock_mhz),
-            amount(m.link.map(|[tx, _]| tx)),
-            amount(m.link.map(|[_, rx]| rx)),
-        ];
-        for ((sum, micros), value) in self.sums.iter_mut().zip(&mut self.micros).zip(values) {
-            if let Some((weighed, span)) = value {
-                *sum = sum.saturating_add(weighed);
-                *micros = micros.saturating_add(span);
-            }
+        energy.gain(m.energy_mj, m.micros);
+        if let Some(shares) = &m.shares {
+            sm.weigh(Some(shares.sm), shares.micros);
+            tensor.weigh(shares.tensor, shares.micros);
+            dram.weigh(shares.dram, shares.micros);
+            vector.weigh(shares.vector, shares.micros);
+        }
+        busy.weigh(m.utilisation, m.micros);
+        clock.weigh(m.clock_mhz, m.micros);
+        if let Some([tx, rx]) = m.link {
+            sent.gain(Some(tx), m.micros);
+            received.gain(Some(rx), m.micros);
         }
     }
 
     pub(super) fn close(&mut self) -> Level {
         let closed = std::mem::take(self);
         let mut level = Level::default();
-        for ((mean, sum), micros) in level.0.iter_mut().zip(closed.sums).zip(closed.micros) {
-            *mean = sum.checked_div(micros);
+        for (mean, of) in level.0.iter_mut().zip(closed.sums) {
+            *mean = of.sum.checked_div(of.micros);
         }
         level
     }
 
     /// Microseconds of the window that power or energy speak for.
     pub(super) fn micros(&self) -> u64 {
-        self.micros.iter().copied().max().unwrap_or(0)
+        self.sums.iter().map(|of| of.micros).max().unwrap_or(0)
     }
 }
 

@@ -23,37 +23,36 @@ pub(super) const SERIES: usize = 3;
 #[derive(Clone, Copy, Debug, Default)]
 struct Tail {
     readings: [u64; LONGEST],
-    filled: u32,
+    /// How many of the last readings, counted back from the newest, are all different from each other.
+    distinct: usize,
 }
 
 impl Tail {
     /// Takes a reading; the fingerprint of the last `length` if they are all different from each other.
     fn take(&mut self, reading: Option<u64>, length: usize, salt: u64) -> Option<u64> {
         let Some(reading) = reading else {
-            self.filled = 0;
+            self.distinct = 0;
             return None;
         };
-        self.readings.rotate_left(1);
-        if let Some(last) = self.readings.last_mut() {
-            *last = mix(reading);
+        let reading = mix(reading);
+        // How far back the same was read last. Beyond those that count it does not matter.
+        let mut back = LONGEST;
+        for (held, far) in self.readings.iter().zip((1..=LONGEST).rev()) {
+            back = if *held == reading { far } else { back };
         }
-        self.filled = self.filled.saturating_add(1);
+        self.distinct = self.distinct.saturating_add(1).min(back);
+        let [_, b, c, d, e, f, g, h] = self.readings;
+        self.readings = [b, c, d, e, f, g, h, reading];
         let length = length.clamp(2, LONGEST);
-        if usize::try_from(self.filled).unwrap_or(0) < length {
+        if self.distinct < length {
             return None;
         }
         let stretch = self.readings.get(LONGEST.saturating_sub(length)..)?;
-        let repeats = stretch
-            .iter()
-            .enumerate()
-            .any(|(i, a)| stretch.iter().skip(i.saturating_add(1)).any(|b| a == b));
         // A polynomial of spread readings, spread once more.
-        (!repeats).then(|| {
-            let sum = stretch.iter().fold(salt, |h, r| {
-                h.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(*r)
-            });
-            mix(sum)
-        })
+        let sum = stretch.iter().fold(salt, |h, r| {
+            h.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(*r)
+        });
+        Some(mix(sum))
     }
 }
 
@@ -69,6 +68,10 @@ impl Default for Sketch {
 
 impl Sketch {
     fn add(&mut self, fingerprint: u32) {
+        let [.., largest] = self.0;
+        if fingerprint >= largest {
+            return;
+        }
         let mut carried = fingerprint;
         for kept in &mut self.0 {
             if carried == *kept {
@@ -134,18 +137,16 @@ impl Repeat {
                 continue;
             };
             sketch.add(u32::try_from(hash >> 32).unwrap_or(0));
-            // Every second stretch, chosen by what it holds, so that a repeat chooses the same.
-            if hash & 1 == 1 {
-                continue;
-            }
+            // Every second stretch, chosen by what it holds, so that a repeat chooses the same. A branch here would be guessed wrong
+            // half of the time.
+            let chosen = hash & 1 == 0;
             let place = usize::try_from(hash >> 1).unwrap_or(usize::MAX) & (PLACES.saturating_sub(1));
             let tag = u16::try_from((hash >> 16) & 0xffff).unwrap_or(0).max(1);
             if let Some(held) = self.table.get_mut(place) {
-                self.taken = self.taken.saturating_add(1);
-                if *held == tag {
-                    self.matches = self.matches.saturating_add(1);
-                }
-                *held = tag;
+                self.taken = self.taken.saturating_add(u32::from(chosen));
+                let seen = chosen & (*held == tag);
+                self.matches = self.matches.saturating_add(u32::from(seen));
+                *held = if chosen { tag } else { *held };
             }
         }
     }
@@ -161,7 +162,7 @@ impl Repeat {
     /// A gap ends every stretch.
     pub(super) fn interrupt(&mut self) {
         for tail in &mut self.tails {
-            tail.filled = 0;
+            tail.distinct = 0;
         }
     }
 }

@@ -10,15 +10,14 @@ use super::{Part, scale};
 /// Readings of power that a change of temperature may answer to.
 const MEMORY: usize = 8;
 
-/// Readings at each end of them, whose means are compared.
-const ENDS: usize = 3;
-
 /// The last readings, and those of the window.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Thermal {
-    /// Lowest and highest power of each step.
-    powers: [Option<(u64, u64)>; MEMORY],
+    /// Lowest and highest power of each step, the oldest first; only the last `filled` count.
+    lows: [u64; MEMORY],
+    highs: [u64; MEMORY],
     warmths: [i32; MEMORY],
+    filled: usize,
     last: Option<i32>,
     smooth_mw: u64,
     follow: Follow,
@@ -52,21 +51,22 @@ impl Thermal {
         self.mean_mw = self.mean_mw.saturating_add(mw);
         let reading = u64::from(m.power_mw.unwrap_or(0));
         let reading = if reading == 0 { mw } else { reading };
-        self.powers.rotate_left(1);
-        self.warmths.rotate_left(1);
-        if let (Some(power), Some(warmth)) = (self.powers.last_mut(), self.warmths.last_mut()) {
-            *power = Some((mw.min(reading), mw.max(reading)));
-            *warmth = c;
-        }
+        shift(&mut self.lows, mw.min(reading));
+        shift(&mut self.highs, mw.max(reading));
+        shift(&mut self.warmths, c);
         self.last = Some(c);
-        let (low, high) = self.powers.iter().try_fold((u64::MAX, 0), |(low, high), p| {
-            let (l, h) = (*p)?;
-            Some((low.min(l), high.max(h)))
-        })?;
-        let sum = |of: &[i32]| of.iter().fold(0i32, |s, c| s.saturating_add(*c));
-        let early = sum(self.warmths.get(..ENDS)?);
-        let late = sum(self.warmths.get(MEMORY.saturating_sub(ENDS)..)?);
-        let jump = u64::from(late.abs_diff(early)).checked_div(3)?;
+        self.filled = self.filled.saturating_add(1).min(MEMORY);
+        if self.filled < MEMORY {
+            return None;
+        }
+        let [a, b, c, .., x, y, z] = self.warmths;
+        let sum = |one: i32, two: i32, three: i32| one.saturating_add(two).saturating_add(three);
+        let jump = u64::from(sum(x, y, z).abs_diff(sum(a, b, c))).div_euclid(3);
+        if jump <= physics.temperature_jump {
+            return None;
+        }
+        let low = self.lows.iter().copied().min().unwrap_or(0);
+        let high = self.highs.iter().copied().max().unwrap_or(0);
         let explained = scale(high.saturating_sub(low), physics.temperature_quick);
         (jump > explained.saturating_add(physics.temperature_jump)).then(|| super::ppm(jump, 100))
     }
@@ -106,9 +106,15 @@ impl Thermal {
 
     /// Nothing is known of what happened in a gap.
     pub(super) fn interrupt(&mut self) {
-        self.powers = [None; MEMORY];
+        self.filled = 0;
         self.last = None;
     }
+}
+
+/// Drops the oldest and appends the newest.
+fn shift<T: Copy>(of: &mut [T; MEMORY], newest: T) {
+    let [_, b, c, d, e, f, g, h] = *of;
+    *of = [b, c, d, e, f, g, h, newest];
 }
 
 fn deciwatts(mw: u64) -> u64 {

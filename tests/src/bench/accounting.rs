@@ -6,7 +6,7 @@ use super::{Bench, say};
 use crate::fixture;
 use std::hint::black_box;
 use weighbridge::accelerator::Catalogue;
-use weighbridge::accounting::consistency::Physics;
+use weighbridge::accounting::consistency::{Checker, Part, Physics, Summary, check_node};
 use weighbridge::accounting::{Account, Peak};
 use weighbridge::report::{Meter, MeterSettings};
 use weighbridge::telemetry::{
@@ -64,7 +64,7 @@ fn sample(device: u16, second: u64) -> DeviceSample {
     }
 }
 
-/// Measures the account alone, and all that the meter does in a window.
+/// Measures the account alone, the account with consistency, and all that the meter does in a window.
 pub(super) fn measure(bench: &Bench) -> Vec<Figure> {
     say("accounting: a window of 60 s and 8 devices");
     let catalogue = Catalogue::embedded().unwrap();
@@ -79,18 +79,30 @@ pub(super) fn measure(bench: &Bench) -> Vec<Figure> {
     let samples: Vec<Vec<DeviceSample>> = (0..=SECONDS)
         .map(|t| (0..DEVICES).map(|d| sample(d, t)).collect())
         .collect();
-    let account = || {
+    let physics = Physics::embedded().unwrap();
+    let parts: Vec<Part> = identities
+        .iter()
+        .map(|i| Part::of(catalogue.find(&i.pci, &i.name).model(), i, &physics))
+        .collect();
+    let account = |checkers: &mut [Checker]| {
         let mut tracks = vec![Track::new(SECOND); usize::from(DEVICES)];
         let mut sums = vec![(Window::default(), Account::default()); usize::from(DEVICES)];
         for tick in &samples {
-            for ((sample, track), ((window, account), peak)) in
-                tick.iter().zip(&mut tracks).zip(sums.iter_mut().zip(&peaks))
-            {
+            let devices = tick.iter().zip(&mut tracks).zip(sums.iter_mut().zip(&peaks));
+            for (place, ((sample, track), ((window, account), peak))) in devices.enumerate() {
                 if let Some(step) = track.push(sample) {
                     window.add(&step, sample);
                     account.add(&step, peak);
+                    if let Some(checker) = checkers.get_mut(place) {
+                        checker.push(&step, sample, &physics);
+                    }
                 }
             }
+        }
+        let summaries: Vec<Summary> = checkers.iter_mut().map(|c| c.close_window(&physics)).collect();
+        black_box(check_node(&summaries, &physics));
+        for checker in checkers {
+            checker.end_window();
         }
         for ((window, account), peak) in sums.iter().zip(&peaks) {
             black_box(window.measured());
@@ -136,9 +148,11 @@ pub(super) fn measure(bench: &Bench) -> Vec<Figure> {
         black_box(meter.close_window(BootNanos(SECONDS * SECOND), &mut || [0x5a; 16]));
         (super::cpu::thread_ns() - begun) as f64
     };
-    let (mut alone, mut whole) = (Vec::new(), Vec::new());
+    let mut checkers: Vec<Checker> = parts.into_iter().map(Checker::new).collect();
+    let (mut alone, mut checked, mut whole) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..bench.rounds() {
-        alone.push(bench.reference.hold(|| each(400, account)));
+        alone.push(bench.reference.hold(|| each(400, || account(&mut []))));
+        checked.push(bench.reference.hold(|| each(400, || account(&mut checkers))));
         whole.push(
             bench
                 .reference
@@ -154,6 +168,12 @@ pub(super) fn measure(bench: &Bench) -> Vec<Figure> {
             ratios(&alone),
         )
         .at_most(LIMIT_US / NOMINAL_US),
+        Figure::of(
+            "accounting.consistency",
+            "the same, and the readings held against each other",
+            "verifications",
+            ratios(&checked),
+        ),
         Figure::of(
             "accounting.meter",
             "all that the agent does with these samples: that, consistency, features, scores, the leaf",

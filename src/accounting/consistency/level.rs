@@ -7,6 +7,9 @@ use super::bounds::Physics;
 use super::moment::Moment;
 use crate::accounting::ObservationKind;
 
+/// Devices that are compared at most; a host has eight or sixteen.
+pub(super) const MOST_PEERS: usize = 64;
+
 /// Quantities of a level.
 const QUANTITIES: usize = 10;
 
@@ -216,7 +219,7 @@ impl Level {
         let mut middle = Self::default();
         let places = middle.0.iter_mut().enumerate().zip(TABLE);
         for ((i, place), (least, _)) in places {
-            let mut values = [0u64; super::node::MOST_PEERS];
+            let mut values = [0u64; MOST_PEERS];
             let mut n = 0usize;
             for value in levels.iter().filter_map(|l| l.0.get(i).copied().flatten()) {
                 if let Some(slot) = values.get_mut(n) {

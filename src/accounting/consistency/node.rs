@@ -1,13 +1,10 @@
 //! The devices of a node against each other.
 
 use super::bounds::Physics;
-use super::level::Level;
+use super::level::{Level, MOST_PEERS};
 use super::repeat::Sketch;
 use super::{Summary, ppm};
 use crate::accounting::ObservationKind;
-
-/// Devices that are compared at most; a host has eight or sixteen.
-pub(super) const MOST_PEERS: usize = 64;
 
 /// The fewest other devices that make a job in step.
 const LEAST_PEERS: usize = 3;

@@ -63,10 +63,9 @@ fn later_devices_are_weighed_by_their_pipes_against_their_own_peak() {
             assert!(device.identity.pipe_activity, "{profile}");
             let compute = device.delivered.compute.unwrap();
             assert_eq!(compute.method, ComputeMethod::PipeActivity, "{profile}");
-            assert!(
-                compute.lower.0 > 0 && compute.lower < compute.counter,
-                "{profile}"
-            );
+            // What busy pipes do at the least was measured on Hopper, and on nothing later.
+            assert_eq!(compute.lower.0 > 0, profile != "B200", "{profile}");
+            assert!(compute.lower < compute.counter, "{profile}");
             assert!(
                 compute.counter < compute.upper && compute.upper < compute.upper_unconditional,
                 "{profile}"

@@ -16,7 +16,7 @@
 use super::peak::{Peak, WHOLE};
 use super::pipes::Shares;
 use super::{Compute, ComputeMethod, PipeCompute, UpperBound};
-use crate::telemetry::{Reading, Step};
+use crate::telemetry::{ENERGY_REFRESH_NS, Reading, Step};
 use crate::unit::Millijoules;
 
 /// The account of one device over some time. Shares are nanoseconds × parts per million × parts per million.
@@ -25,6 +25,8 @@ pub struct Account {
     covered_ns: u64,
     /// Covered time that per-pipe activity speaks for.
     piped_ns: u64,
+    /// Time of steps that are gaps.
+    gap_ns: u64,
     /// Time without samples that it speaks for all the same, from counters that went on.
     bridged_ns: u64,
     /// Time with a utilisation.
@@ -60,19 +62,19 @@ impl Account {
         }
         let ns = step.covered_ns();
         self.covered_ns = self.covered_ns.saturating_add(ns);
+        self.gap_ns = self.gap_ns.saturating_add(step.length_ns().saturating_sub(ns));
+        // A reading that reaches back into time before this account speaks for none of this account's.
+        self.energy_ns = self.energy_ns.min(self.covered_ns);
         let high = step
-            .sm_clock_mhz
-            .value()
+            .clock_bounds_mhz
             .and_then(|c| peak.share_of_tensor_clock(c.high))
             .unwrap_or(1_000_000);
-        let busy = step
-            .utilisation
-            .value()
-            .map(|b| u64::from(b.high.0.min(1_000_000)));
-        if busy.is_some() {
+        if step.utilisation.value().is_some() {
             self.busy_ns = self.busy_ns.saturating_add(ns);
         }
-        let busy = busy.unwrap_or(1_000_000);
+        let busy = step
+            .busy_most
+            .map_or(1_000_000, |b| u64::from(b.0.min(1_000_000)));
         self.time = self.time.saturating_add(shares(ns, busy, 1_000_000));
         self.clock = self.clock.saturating_add(shares(ns, 1_000_000, high));
 
@@ -90,27 +92,31 @@ impl Account {
             .map_or(1_000_000, |most| scale(told.upper, most).min(1_000_000));
         let most = most.saturating_add(told.vectors).min(1_000_000);
         self.active = self.active.saturating_add(shares(ns, most, high));
-        self.bridged_ns = self.bridged_ns.saturating_add(step.activity_gap_ns);
+        self.bridged_ns = self
+            .bridged_ns
+            .saturating_add(step.activity_gap_ns)
+            .min(self.gap_ns);
         self.active = self
             .active
             .saturating_add(shares(step.activity_gap_ns, most, 1_000_000));
         self.merged |= told.merged;
-        let Some(clock) = step.sm_clock_mhz.value() else {
+        let ends = step.activity_clock_mhz;
+        let Some(clock) = ends.or_else(|| step.sm_clock_mhz.value().copied()) else {
             return;
         };
-        let low = peak.share_of_clock(clock.low);
-        let mid = if clock.low == clock.high {
-            low
-        } else {
-            peak.share_of_clock(clock.low.midpoint(clock.high))
-        };
+        let mid = peak.share_of_clock(clock.low.midpoint(clock.high));
         let capped = |clock: u64| clock.min(1_000_000);
         let at = |clock: u64, tensor: u64, fp64: u64| {
             let tensor = shares(ns, tensor, capped(clock));
             tensor.saturating_add(shares(ns, fp64, clock))
         };
-        let [least, least_fp64] = told.least;
-        self.lower = self.lower.saturating_add(at(low, least, least_fp64));
+        // From below, only where every clock was read of the time in which the pipes may have been busy.
+        if let Some(ends) = ends {
+            let [least, least_fp64] = told.least;
+            self.lower = self
+                .lower
+                .saturating_add(at(peak.share_of_clock(ends.low), least, least_fp64));
+        }
         self.counter = self
             .counter
             .saturating_add(at(mid, told.tensor, told.fp64_tensor));
@@ -140,6 +146,7 @@ impl Account {
         Self {
             covered_ns: self.covered_ns.saturating_add(other.covered_ns),
             piped_ns: self.piped_ns.saturating_add(other.piped_ns),
+            gap_ns: self.gap_ns.saturating_add(other.gap_ns),
             bridged_ns: self.bridged_ns.saturating_add(other.bridged_ns),
             busy_ns: self.busy_ns.saturating_add(other.busy_ns),
             lower: self.lower.saturating_add(other.lower),
@@ -206,7 +213,10 @@ impl Account {
             let sum = self.active.saturating_add(self.inactive);
             peak.read_up(sum.saturating_add(unseen))
         });
-        let metered_ns = self.energy_ns.min(self.covered_ns);
+        let metered_ns = self
+            .energy_ns
+            .min(self.covered_ns)
+            .saturating_sub(ENERGY_REFRESH_NS);
         let energy = peak
             .within_energy(Millijoules(self.energy_mj), metered_ns)
             .map(|most| most.plus(peak.over(whole_ns.saturating_sub(metered_ns))));

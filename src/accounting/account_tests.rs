@@ -33,7 +33,7 @@ pub(super) fn identity(pci: PciId) -> AcceleratorIdentity {
     }
 }
 
-fn peak(device: u16) -> Peak {
+pub(super) fn peak(device: u16) -> Peak {
     let id = PciId {
         vendor: 0x10de,
         device,
@@ -68,7 +68,7 @@ fn the_devices_of_a_card_share_its_peak_and_slices_share_none() {
     );
 }
 
-fn activity(hmma: u32, imma: u32, dfma: u32) -> Activity {
+pub(super) fn activity(hmma: u32, imma: u32, dfma: u32) -> Activity {
     let value = |ppm| Reading::Value(Ppm(ppm));
     Activity {
         interval_ns: SECOND,
@@ -85,7 +85,7 @@ fn activity(hmma: u32, imma: u32, dfma: u32) -> Activity {
     }
 }
 
-fn sample(second: u64, clock: u32, activity: Reading<Activity>) -> DeviceSample {
+pub(super) fn sample(second: u64, clock: u32, activity: Reading<Activity>) -> DeviceSample {
     DeviceSample {
         sm_clock_mhz: Reading::Value(clock),
         utilisation: Reading::Value(Ppm(950_000)),
@@ -265,7 +265,8 @@ fn each_bound_binds_where_it_is_the_least_and_says_so() {
         (nothing.bound, nothing.upper),
         (UpperBound::Time, nothing.upper_unconditional)
     );
-    // An hour at 60 W, 10 above the least that idling takes, is 36 kJ: 2,500 TPP-hours at four femtojoules a bit-operation.
+    // An hour at 60 W, 10 above the least that idling takes, is 36 kJ: 2,500 TPP-hours at four femtojoules a bit-operation. The last tenth
+    // of a second may not be in the counter yet: it counts at peak.
     let cold: Vec<_> = hour_of(&activity(0, 0, 0), 1_980, 60)
         .into_iter()
         .map(|s| DeviceSample {
@@ -275,7 +276,7 @@ fn each_bound_binds_where_it_is_the_least_and_says_so() {
         .collect();
     let cold = bound(&cold, &h200);
     assert_eq!(cold.bound, UpperBound::Energy);
-    assert!(cold.upper.0.abs_diff(2_500_000_000) < 1_000, "{cold:?}");
+    assert!(cold.upper.0.abs_diff(2_500_347_222 + 439_778) < 1_000, "{cold:?}");
 }
 
 #[test]
@@ -288,23 +289,27 @@ fn a_gap_counts_at_peak_whatever_its_energy_and_a_counter_that_restarted_bounds_
     let upper =
         |samples: &[DeviceSample], whole: u64| account(&peak, samples).compute(&peak, whole * SECOND).upper.0;
     let second = 15_832_000_000u128 / 3_600;
-    // 55 J in each second covered: 5 above idling, 1.25e15 bit-operations, 0.35 TPP-hours.
+    // 55 J in each second covered, of which the counter surely shows nine tenths: 10 above idling, 2.5e15 bit-operations, 0.69 TPP-hours.
     let gap = [at(0, 0), at(1, 55_000), at(11, 605_000), at(12, 660_000)];
     assert!(
-        upper(&gap, 12).abs_diff(10 * second + 694_444) < 2_000,
+        upper(&gap, 12).abs_diff(102 * second / 10 + 1_388_889) < 2_000,
         "{}",
         upper(&gap, 12)
     );
     let reset = [at(0, 1_000_000), at(1, 1_055_000), at(2, 500), at(3, 55_500)];
     assert!(
-        upper(&reset, 3).abs_diff(second + 694_444) < 2_000,
+        upper(&reset, 3).abs_diff(12 * second / 10 + 1_388_889) < 2_000,
         "{}",
         upper(&reset, 3)
     );
     // Energy that was lost once is read with the next value.
     let mut lost = [at(0, 0), at(1, 0), at(2, 110_000)];
     lost[1].energy_mj = Reading::Lost(crate::telemetry::LossReason::Failed);
-    assert!(upper(&lost, 2).abs_diff(694_444) < 2_000, "{}", upper(&lost, 2));
+    assert!(
+        upper(&lost, 2).abs_diff(second / 10 + 1_041_667) < 2_000,
+        "{}",
+        upper(&lost, 2)
+    );
 }
 
 #[test]

@@ -8,6 +8,8 @@ mod account;
 #[cfg(test)]
 mod account_tests;
 pub mod consistency;
+#[cfg(test)]
+mod lost_tests;
 mod observation;
 mod operations;
 mod peak;

@@ -87,6 +87,15 @@ impl Peak {
         })
     }
 
+    /// This peak for a time in which an earlier one held for a part: the higher power limit of the two, and none where one had none.
+    #[must_use]
+    pub(crate) fn as_wide_as(self, earlier: &Self) -> Self {
+        Self {
+            limit_mw: self.limit_mw.zip(earlier.limit_mw).map(|(a, b)| a.max(b)),
+            ..self
+        }
+    }
+
     /// Total Processing Performance.
     #[must_use]
     pub fn tpp(&self) -> Tpp {

@@ -32,19 +32,22 @@ impl Shares {
         let weighed = |ppm: u64, weight: u64| ppm.saturating_mul(weight).checked_div(1_000_000).unwrap_or(0);
         let vector = |r: &Reading<Ppm>| weighed(share(r).unwrap_or(0), peak.vector);
         let (fp64, fp32, fp16) = (vector(&a.fp64), vector(&a.fp32), vector(&a.fp16));
+        // From above, a pipe that is not told of was as busy as the multiprocessors that it lies in.
+        let most = share(&a.sm).unwrap_or(1_000_000);
+        let vector_most = |r: &Reading<Ppm>| weighed(share(r).unwrap_or(most), peak.vector);
         // FP16 vectors reach twice the rate of FP32 on the A100, of half the width; where they run on the tensor pipe they are in there.
         let apart = if peak.fp16_on_tensor {
             0
         } else {
-            fp16.saturating_mul(2)
+            vector_most(&a.fp16).saturating_mul(2)
         };
         let free = |share: u64| share.saturating_mul(peak.headroom).div_ceil(1_000_000);
         // Integer multiply-adds reach half of the rate of FP32 on most parts, and all of it on some.
-        let integer = vector(&a.integer);
         let vectors = free(
-            fp64.saturating_add(fp32)
+            vector_most(&a.fp64)
+                .saturating_add(vector_most(&a.fp32))
                 .saturating_add(apart)
-                .saturating_add(integer),
+                .saturating_add(vector_most(&a.integer)),
         );
         match (share(&a.hmma), share(&a.imma), share(&a.tensor_any)) {
             (Some(counted), Some(imma), any) => {
@@ -60,12 +63,19 @@ impl Shares {
                 let unnamed = any
                     .unwrap_or(0)
                     .saturating_sub(counted.saturating_add(imma).saturating_add(busy64));
+                let dfma_most = match any {
+                    Some(_) => dfma,
+                    None => weighed(share(&a.dfma).unwrap_or(most), peak.dfma),
+                };
                 let upper = counted
                     .saturating_add(imma)
-                    .saturating_add(free(dfma))
+                    .saturating_add(free(dfma_most))
                     .saturating_add(unnamed);
                 let least = peak.least.map_or([0; 2], |l| {
-                    let named = weighed(hmma, l.hmma.into()).saturating_add(weighed(imma, l.imma.into()));
+                    // Where FP16 vectors count on the tensor pipe and are not told of, all of it may have been theirs.
+                    let apart = !peak.fp16_on_tensor || share(&a.fp16).is_some();
+                    let least_hmma = u64::from(l.hmma).min(if apart { u64::MAX } else { peak.vector });
+                    let named = weighed(hmma, least_hmma).saturating_add(weighed(imma, l.imma.into()));
                     [named.min(1_000_000), weighed(dfma, l.dfma.into())]
                 });
                 Some(Self {

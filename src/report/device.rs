@@ -11,7 +11,7 @@ use crate::cbor;
 use crate::crypto::merkle;
 use crate::id::Digest;
 use crate::telemetry::{
-    AcceleratorIdentity, DeviceSample, DeviceState, Gap, GapReason, Reading, Track, Window,
+    AcceleratorIdentity, DeviceSample, DeviceState, Gap, GapReason, Reading, Step, Track, Window,
 };
 use crate::time::BootNanos;
 use crate::workload::{Class, Instant, Rules, Scored, Series, WorkloadScores};
@@ -30,7 +30,9 @@ pub(super) struct Noted {
 #[derive(Debug)]
 pub(super) struct Device {
     pub(super) identity: AcceleratorIdentity,
+    /// The peak that the report is held against, and the one that the newest inventory gives.
     pub(super) peak: Option<Peak>,
+    pub(super) newest_peak: Option<Peak>,
     pub(super) state: DeviceState,
     track: Track,
     /// Follows the ticks of bursts alone.
@@ -73,6 +75,7 @@ impl Device {
         Self {
             identity,
             peak,
+            newest_peak: peak,
             state: DeviceState::Present,
             track: Track::new(nominal_ns),
             instants: Track::new(nominal_ns),
@@ -86,7 +89,14 @@ impl Device {
     }
 
     /// Takes a regular sample into the sums. A burst does not enter them: its ticks read less, and the regular ones go on beside it.
-    pub(super) fn push(&mut self, sample: &DeviceSample, place: usize, noted: &[Noted], physics: &Physics) {
+    pub(super) fn push(
+        &mut self,
+        sample: &DeviceSample,
+        place: usize,
+        window_start: BootNanos,
+        noted: &[Noted],
+        physics: &Physics,
+    ) {
         let first = self.track.last_at().is_none();
         let Some(step) = self.track.push(sample) else {
             return;
@@ -105,7 +115,12 @@ impl Device {
         self.state = sample.state;
         self.window.add(&step, sample);
         if let Some(peak) = &self.peak {
-            self.account.add(&step, peak);
+            // Of a gap, what lay before the window was counted there.
+            let within = step.gap.map(|_| Step {
+                from: step.from.max(window_start).min(step.to),
+                ..step.clone()
+            });
+            self.account.add(within.as_ref().unwrap_or(&step), peak);
         }
         self.series.add(&step);
         self.checker.push(&step, sample, physics);
@@ -240,6 +255,7 @@ impl Device {
         }
         let sums = std::mem::take(&mut self.report);
         let whole_ns = end.since(start);
+        let peak = std::mem::replace(&mut self.peak, self.newest_peak);
         AcceleratorClaims {
             salt: salts(),
             identity: self.identity.clone(),
@@ -250,12 +266,12 @@ impl Device {
                 samples: sums.window.samples(),
                 gaps: sums.gaps.iter().map(|g| g.since(start)).collect(),
                 measured: sums.window.measured(),
-                compute: self.peak.map(|p| sums.account.compute(&p, whole_ns)),
-                training: self.peak.map(|p| sums.training(&p, whole_ns)),
+                compute: peak.map(|p| sums.account.compute(&p, whole_ns)),
+                training: peak.map(|p| sums.training(&p, whole_ns)),
                 workload: sums.scores(),
                 windows_root: merkle::root(&sums.leaves),
                 windows_leaves: count(sums.leaves.len()),
-                by_pipe: self.peak.and_then(|p| sums.account.by_pipe(&p)),
+                by_pipe: peak.and_then(|p| sums.account.by_pipe(&p)),
                 observations: self.checker.finish(),
             },
         }

@@ -145,7 +145,9 @@ impl Meter {
             let part = Part::of(known.model(), identity, &self.physics);
             if let Some(device) = self.devices.get_mut(place) {
                 device.identity = identity.clone();
-                device.peak = peak;
+                // A limit that was higher before held for a part of the report's time.
+                device.newest_peak = peak;
+                device.peak = peak.map(|p| device.peak.map_or(p, |before| p.as_wide_as(&before)));
                 device.checker.set_part(part);
                 device.state = DeviceState::Present;
             } else if self.devices.len() < Submodules::MAX_ACCELERATORS {
@@ -173,7 +175,9 @@ impl Meter {
                 continue;
             };
             match tick.kind {
-                TickKind::Regular => device.push(sample, place, &self.noted, &self.physics),
+                TickKind::Regular => {
+                    device.push(sample, place, self.window_start, &self.noted, &self.physics);
+                }
                 TickKind::Burst => device.push_instant(sample, self.window_start),
             }
         }

@@ -39,3 +39,5 @@ mod mishap_tests;
 mod presence_tests;
 #[cfg(test)]
 mod trace_tests;
+#[cfg(test)]
+mod truth_tests;

@@ -62,3 +62,24 @@ fn a_device_that_was_handed_to_a_guest_is_passed_through_and_not_lost() {
         [DeviceState::Present, DeviceState::Present]
     );
 }
+
+#[test]
+fn a_power_limit_that_is_lowered_at_the_end_bounds_nothing_of_the_time_before() {
+    // At 55 W, five above the least that idling takes, a sixth of the peak is out of reach.
+    let low = |at: u64| {
+        let mut now = inventory(BootNanos(at * SECOND), 0..1);
+        now.devices[0].power_limit_mw = Reading::Value(55_000);
+        now
+    };
+    let mut site = Site::new(1, 60);
+    site.meter.set_inventory(&low(59));
+    let mut upper = |at: u64| {
+        let claims = site.finish(BootNanos(at * SECOND)).accelerators.remove(0);
+        let compute = claims.delivered.compute.unwrap();
+        (compute.upper, compute.upper_unconditional)
+    };
+    let (most, whole) = upper(60);
+    assert_eq!(most, whole);
+    let (most, whole) = upper(120);
+    assert!(most.0 * 2 < whole.0, "{most:?}");
+}

@@ -13,6 +13,8 @@ mod sample;
 mod track;
 mod window;
 
+#[cfg(test)]
+pub(crate) use cycles::tests::counted;
 pub use host::{HostTraffic, MeterKind, PowerMeter};
 pub use inventory::{
     AcceleratorIdentity, BusDevice, BusDriver, BusSource, BusSwitch, ConfidentialCompute, Fabric, HostDriver,
@@ -24,6 +26,7 @@ pub use reading::{LossReason, Reading};
 #[cfg(test)]
 pub(crate) use sample::tests::blank;
 pub use sample::{Activity, DeviceSample, Frame, Notice, NoticeKind, PipeCycles, PowerRing, Tick, TickKind};
+pub(crate) use track::ENERGY_REFRESH_NS;
 pub use track::{Ends, Step, Track};
 pub use window::Window;
 

@@ -58,14 +58,22 @@ pub struct Step {
     pub power_mean_mw: Reading<u32>,
     /// SM clock at both ends, in megahertz.
     pub sm_clock_mhz: Reading<Ends<u32>>,
+    /// The same where both ends were read, and neither as zero, which no clock that runs is: what bounds may rest on.
+    pub clock_bounds_mhz: Option<Ends<u32>>,
     /// Utilisation at both ends; its mean over the stretch, twice, where the driver kept what was in between.
     pub utilisation: Reading<Ends<Ppm>>,
+    /// The most of both ends, or the mean where the driver kept what was in between; `None` where one was not read, or does not bound what was
+    /// in between.
+    pub busy_most: Option<Ppm>,
     /// Mean activity up to the later sample.
     pub activity: Reading<Activity>,
     /// For how many nanoseconds of covered time that mean speaks; it may reach back over earlier steps.
     pub activity_ns: u64,
     /// For how many nanoseconds of gaps it speaks beside them, at a clock that nobody read: zero unless counters tell it.
     pub activity_gap_ns: u64,
+    /// The lowest and the highest SM clock of the covered time that it speaks for, in megahertz; `None` where one was not read, or where
+    /// some of the activity may lie in a gap.
+    pub activity_clock_mhz: Option<Ends<u32>>,
     /// Who told of the activity.
     pub activity_source: ActivitySource,
 }
@@ -83,6 +91,10 @@ impl Step {
         if self.gap.is_none() { self.length_ns() } else { 0 }
     }
 }
+
+/// How old a reading of the energy counter may be: drivers refresh it ten times a second. What was drawn in the last tenth of a second
+/// before a gap, or before a report ends, is not in it.
+pub(crate) const ENERGY_REFRESH_NS: u64 = 100_000_000;
 
 /// A cumulative counter and its last good value.
 #[derive(Clone, Copy, Debug, Default)]
@@ -120,7 +132,12 @@ pub struct Track {
     nominal_ns: u64,
     last: Option<Last>,
     without_activity_ns: u64,
+    since_pair: Clocks,
+    since_cycles: Clocks,
     without_energy_ns: u64,
+    /// Whether a gap has broken off what the energy counter is followed over.
+    energy_broken: bool,
+    energy_begins: bool,
     cycles: Cycles,
     energy: Counter,
     nvlink: [Counter; 2],
@@ -136,7 +153,11 @@ impl Track {
             nominal_ns,
             last: None,
             without_activity_ns: 0,
+            since_pair: Clocks::default(),
+            since_cycles: Clocks::default(),
             without_energy_ns: 0,
+            energy_broken: false,
+            energy_begins: false,
             cycles: Cycles::default(),
             energy: Counter::default(),
             nvlink: [Counter::default(); 2],
@@ -172,6 +193,11 @@ impl Track {
             .or_else(|| (length > self.longest_ns()).then_some(GapReason::SamplerLate));
         let ends = |now: Reading<u32>, then: Option<u32>| now.map(|n| Ends::of(then.unwrap_or(n), n));
         let sm_clock_mhz = ends(sample.sm_clock_mhz, before.and_then(|b| b.sm_clock_mhz));
+        let running = |mhz: &u32| *mhz > 0;
+        let clock_bounds_mhz = before
+            .and_then(|b| b.sm_clock_mhz.filter(running))
+            .zip(sample.sm_clock_mhz.value().copied().filter(running))
+            .map(|(then, now)| Ends::of(then, now));
         let mut power_mw = ends(sample.power_mw, before.and_then(|b| b.power_mw));
         let mut power_mean_mw = power_mw.map(|e| e.low.midpoint(e.high));
         if let Reading::Value(ring) = &sample.power_ring {
@@ -183,15 +209,22 @@ impl Track {
             power_mean_mw = Reading::Value(ring.mean_mw);
         }
         let busy_before = before.and_then(|b| b.utilisation);
-        let utilisation = match sample.busy_mean {
-            Reading::Value(mean) => Reading::Value(Ends::of(mean, mean)),
-            _ => sample.utilisation.map(|n| Ends::of(busy_before.unwrap_or(n), n)),
+        let (utilisation, busy_most) = match sample.busy_mean {
+            Reading::Value(mean) => (Reading::Value(Ends::of(mean, mean)), Some(mean)),
+            _ => {
+                let now = sample.utilisation.value();
+                let most = busy_before.zip(now).map(|(then, now)| then.max(*now));
+                // Where pipes should have been told of and were lost, a busy one between two readings escapes utilisation all the same.
+                let most = most.filter(|_| !matches!(sample.activity, Reading::Lost(_)));
+                let ends = sample.utilisation.map(|n| Ends::of(busy_before.unwrap_or(n), n));
+                (ends, most)
+            }
         };
 
         let mut resets = 0;
         let metered = self.energy.last.is_some();
         let energy_mj = self.energy.gain(&sample.energy_mj, &mut resets);
-        let energy_ns = self.energy_time(length, gap, sample, metered && resets == 0);
+        let energy_ns = self.energy_time(length, gap, sample, metered, resets == 0);
         let mut pair = |counters: &mut [Counter; 2], tx: &Reading<u64>, rx: &Reading<u64>| {
             let [sent, received] = counters;
             both(sent.gain(tx, &mut resets), received.gain(rx, &mut resets))
@@ -201,6 +234,9 @@ impl Track {
 
         let covered_ns = if gap.is_none() { length } else { 0 };
         let mut pair_ns = 0;
+        let mut pair_clock = None;
+        self.since_pair.take_in(gap, clock_bounds_mhz);
+        self.since_cycles.take_in(gap, clock_bounds_mhz);
         if gap.is_some() {
             self.without_activity_ns = 0;
         } else {
@@ -210,6 +246,9 @@ impl Track {
                 self.without_activity_ns = 0;
             }
         }
+        if sample.activity.value().is_some() {
+            pair_clock = std::mem::take(&mut self.since_pair).known();
+        }
         let mut pcie_method = Method::Counter;
         if let (Reading::Unsupported, Some(sampled)) = (&pcie, sampled_bytes(sample, pair_ns)) {
             pcie = sampled;
@@ -218,6 +257,19 @@ impl Track {
         let gap_ns = length.saturating_sub(covered_ns);
         let told = self.cycles.push(sample.at, covered_ns, gap_ns, &sample.cycles);
         resets = resets.saturating_add(u32::from(told == Told::Reset));
+        let mut activity_clock_mhz = None;
+        match told {
+            Told::Since(..) => {
+                // A later pair may reach back over this time, which is told of by now.
+                self.without_activity_ns = 0;
+                activity_clock_mhz = std::mem::take(&mut self.since_cycles).known();
+            }
+            Told::Later(_) => {}
+            Told::Nothing | Told::Reset => {
+                self.since_cycles = Clocks::default();
+                activity_clock_mhz = pair_clock;
+            }
+        }
         let by_pairs = if sample.by_host_engine {
             ActivitySource::Dcgm
         } else {
@@ -249,7 +301,9 @@ impl Track {
             power_mw,
             power_mean_mw,
             sm_clock_mhz,
+            clock_bounds_mhz,
             utilisation,
+            busy_most,
             // Made in its place: it is the largest part of a step.
             activity: match told {
                 Told::Since(activity, ..) => {
@@ -261,29 +315,68 @@ impl Track {
             },
             activity_ns,
             activity_gap_ns,
+            activity_clock_mhz,
             activity_source,
         })
     }
 }
 
 impl Track {
-    /// For how much covered time the energy gained with this sample speaks; none where the gain is not `sound`.
+    /// For how much covered time the energy gained with this sample speaks; none where the counter was not `metered` before, or
+    /// did not grow.
     fn energy_time(
         &mut self,
         length: u64,
         gap: Option<GapReason>,
         sample: &DeviceSample,
-        sound: bool,
+        metered: bool,
+        grew: bool,
     ) -> u64 {
         self.without_energy_ns = match gap {
             Some(_) => 0,
             None => self.without_energy_ns.saturating_add(length),
         };
+        self.energy_broken |= gap.is_some();
         if sample.energy_mj.value().is_none() {
             return 0;
         }
         let spoken_for = std::mem::take(&mut self.without_energy_ns);
-        if sound { spoken_for } else { 0 }
+        // What the counter gained from before a gap to after it may be short by what a reset in the gap took away.
+        if std::mem::take(&mut self.energy_broken) || !metered || !grew {
+            self.energy_begins |= metered;
+            return 0;
+        }
+        let unseen = if spoken_for > 0 && std::mem::take(&mut self.energy_begins) {
+            ENERGY_REFRESH_NS
+        } else {
+            0
+        };
+        spoken_for.saturating_sub(unseen)
+    }
+}
+
+/// The SM clocks since activity was last told of.
+#[derive(Clone, Copy, Debug, Default)]
+struct Clocks {
+    ends: Option<Ends<u32>>,
+    /// A clock that was not read, or a gap, whose clock nobody read.
+    unknown: bool,
+}
+
+impl Clocks {
+    fn take_in(&mut self, gap: Option<GapReason>, clock: Option<Ends<u32>>) {
+        let Some(clock) = clock.filter(|_| gap.is_none()) else {
+            self.unknown = true;
+            return;
+        };
+        self.ends = Some(self.ends.map_or(clock, |known| Ends {
+            low: known.low.min(clock.low),
+            high: known.high.max(clock.high),
+        }));
+    }
+
+    fn known(self) -> Option<Ends<u32>> {
+        self.ends.filter(|_| !self.unknown)
     }
 }
 
@@ -351,280 +444,5 @@ impl GapReason {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::telemetry::cycles::tests::counted;
-    use crate::telemetry::{Jobs, PowerRing, Window, blank};
-    use crate::time::SECOND;
-    use proptest::prelude::*;
-
-    fn at(ms: u64, energy: Reading<u64>) -> DeviceSample {
-        DeviceSample {
-            energy_mj: energy,
-            power_mw: Reading::Value(100_000),
-            ..blank(BootNanos(ms * 1_000_000))
-        }
-    }
-
-    fn sum(samples: &[DeviceSample]) -> (Window, Vec<Option<GapReason>>) {
-        let (mut track, mut window, mut gaps) = (Track::new(SECOND), Window::default(), Vec::new());
-        for s in samples {
-            if let Some(step) = track.push(s) {
-                window.add(&step, s);
-                gaps.push(step.gap);
-            }
-        }
-        (window, gaps)
-    }
-
-    #[test]
-    fn a_counter_counts_across_a_gap_and_a_sampled_integral_does_not() {
-        let (window, gaps) = sum(&[
-            at(0, Reading::Value(5_000)),
-            at(1_000, Reading::Value(5_100)),
-            at(2_500, Reading::Value(5_250)),
-            at(10_000, Reading::Value(6_000)),
-        ]);
-        assert_eq!(gaps, [None, None, None, Some(GapReason::SamplerLate)]);
-        let measured = window.measured();
-        assert_eq!(measured.energy_mj, Reading::Value(1_000));
-        assert_eq!(measured.power_integral_mj, Reading::Value(250_000));
-        assert_eq!(window.covered_ms(), 2_500);
-    }
-
-    #[test]
-    fn a_value_lost_once_costs_nothing_and_a_counter_started_anew_adds_nothing() {
-        let (window, _) = sum(&[
-            at(0, Reading::Value(900)),
-            at(1_000, Reading::Lost(LossReason::Failed)),
-            at(2_000, Reading::Value(1_000)),
-            at(3_000, Reading::Value(10)),
-            at(4_000, Reading::Value(30)),
-        ]);
-        let measured = window.measured();
-        assert_eq!(
-            (measured.energy_mj, measured.counter_resets),
-            (Reading::Value(120), 1)
-        );
-    }
-
-    #[test]
-    fn what_a_device_does_not_offer_is_missing_and_not_zero() {
-        let (window, _) = sum(&[at(0, Reading::Unsupported), at(1_000, Reading::Unsupported)]);
-        let measured = window.measured();
-        assert_eq!(measured.energy_mj, Reading::Unsupported);
-        assert_eq!(measured.pipes, Reading::Unsupported);
-        assert_eq!(measured.temperature_max_c, Reading::Unsupported);
-        assert_eq!(
-            Window::default().measured().energy_mj,
-            Reading::Lost(LossReason::Failed)
-        );
-    }
-
-    #[test]
-    fn a_sample_without_any_value_or_of_a_lost_device_covers_nothing() {
-        let lost = DeviceSample {
-            state: DeviceState::Lost,
-            ..at(1_000, Reading::Value(1))
-        };
-        let (window, gaps) = sum(&[
-            at(0, Reading::Value(1)),
-            lost,
-            blank(BootNanos(2 * SECOND)),
-            at(3_000, Reading::Value(1)),
-        ]);
-        let (lost, failed) = (Some(GapReason::DeviceLost), Some(GapReason::ReadFailed));
-        assert_eq!(gaps, [None, lost, lost, failed]);
-        assert_eq!(window.covered_ms(), 0);
-    }
-
-    fn busy(ms: u64, elapsed: u64, hmma: u64) -> DeviceSample {
-        DeviceSample {
-            cycles: Reading::Value(vec![counted(elapsed, hmma)]),
-            ..at(ms, Reading::Value(ms))
-        }
-    }
-
-    #[test]
-    fn cycle_counters_speak_for_a_gap_and_begin_anew_without_inventing_any() {
-        let mut track = Track::new(SECOND);
-        let mut step = |sample| track.push(&sample).unwrap();
-        assert_eq!(step(busy(0, 1_000, 0)).activity_source, ActivitySource::None);
-        let one = step(busy(1_000, 2_000, 400));
-        assert_eq!((one.activity_ns, one.activity_gap_ns), (SECOND, 0));
-        assert_eq!(one.activity_source, ActivitySource::GpmCounters);
-        let after = step(busy(11_000, 12_000, 5_400));
-        assert_eq!(after.gap, Some(GapReason::SamplerLate));
-        assert_eq!((after.activity_ns, after.activity_gap_ns), (0, 10 * SECOND));
-        let hmma = |step: &Step| step.activity.value().unwrap().hmma;
-        assert_eq!(hmma(&after), Reading::Value(Ppm(500_000)));
-        let anew = step(busy(12_000, 100, 10));
-        assert_eq!((anew.resets, anew.activity), (1, Reading::Unsupported));
-        let again = step(busy(13_000, 1_100, 260));
-        assert_eq!((again.resets, hmma(&again)), (0, Reading::Value(Ppm(250_000))));
-        let (window, _) = sum(&[
-            busy(0, 1_000, 0),
-            busy(10_000, 2_000, 250),
-            busy(11_000, 2_100, 350),
-        ]);
-        let measured = window.measured();
-        assert_eq!(measured.activity_source, ActivitySource::GpmCounters);
-        let pipes = measured.pipes.value().unwrap();
-        assert_eq!(
-            pipes.hmma,
-            Reading::Value(2_500 + 1_000),
-            "of which 2.5 s in the gap"
-        );
-    }
-
-    #[test]
-    fn pcie_bytes_of_means_count_for_covered_time_and_say_that_they_are_sampled() {
-        let sampled = |ms: u64| DeviceSample {
-            activity: Reading::Value(Activity {
-                interval_ns: SECOND,
-                ..activity()
-            }),
-            pcie_tx_rate: Reading::Value(1_000),
-            pcie_rx_rate: Reading::Value(3_000),
-            ..at(ms, Reading::Value(1))
-        };
-        let (window, _) = sum(&[sampled(0), sampled(1_000), sampled(20_000), sampled(20_500)]);
-        let measured = window.measured();
-        assert_eq!(measured.pcie, Reading::Value(Traffic { tx: 1_500, rx: 4_500 }));
-        assert_eq!(measured.pcie_method, Method::Sampled);
-        let counted = |ms: u64| DeviceSample {
-            pcie_tx_bytes: Reading::Value(ms),
-            pcie_rx_bytes: Reading::Value(ms),
-            ..sampled(ms)
-        };
-        let (window, _) = sum(&[counted(0), counted(1_000)]);
-        let measured = window.measured();
-        assert_eq!(measured.pcie, Reading::Value(Traffic { tx: 1_000, rx: 1_000 }));
-        assert_eq!(measured.pcie_method, Method::Counter);
-        assert_eq!(measured.activity_source, ActivitySource::Gpm);
-        let elsewhere = |ms: u64| DeviceSample {
-            by_host_engine: true,
-            ..sampled(ms)
-        };
-        let (window, _) = sum(&[elsewhere(0), elsewhere(1_000)]);
-        assert_eq!(window.measured().activity_source, ActivitySource::Dcgm);
-    }
-
-    #[test]
-    fn what_the_driver_kept_between_two_ticks_is_in_the_sums() {
-        let kept = |ms: u64| DeviceSample {
-            utilisation: Reading::Value(Ppm(1_000_000)),
-            busy_mean: Reading::Value(Ppm(300_000)),
-            power_ring: Reading::Value(PowerRing {
-                mean_mw: 250_000,
-                lowest_mw: 80_000,
-                highest_mw: 400_000,
-            }),
-            ..at(ms, Reading::Unsupported)
-        };
-        let (window, _) = sum(&[kept(0), kept(1_000), kept(2_000)]);
-        let measured = window.measured();
-        assert_eq!(measured.busy_ms, Reading::Value(600));
-        assert_eq!(measured.power_integral_mj, Reading::Value(500_000));
-        assert_eq!(
-            measured.energy_mj,
-            Reading::Unsupported,
-            "an integral is no counter"
-        );
-        let power = measured.power_mw.value().unwrap().clone();
-        assert_eq!((power.min, power.mean, power.max), (80_000, 250_000, 400_000));
-    }
-
-    #[test]
-    fn processes_that_ended_are_counted_and_the_longest_is_told() {
-        let ended = |ms: u64, ended, longest_s| DeviceSample {
-            jobs: Some(Jobs { ended, longest_s }),
-            ..at(ms, Reading::Value(1))
-        };
-        let (window, _) = sum(&[ended(0, 0, 0), ended(1_000, 2, 30), ended(2_000, 1, 7)]);
-        let three = Jobs {
-            ended: 3,
-            longest_s: 30,
-        };
-        assert_eq!(window.measured().jobs, Some(three));
-        let (window, _) = sum(&[at(0, Reading::Value(1))]);
-        assert_eq!(window.measured().jobs, None, "accounting mode is off");
-    }
-
-    fn activity() -> Activity {
-        Activity {
-            interval_ns: 0,
-            sm: Reading::Unsupported,
-            tensor_any: Reading::Unsupported,
-            dfma: Reading::Unsupported,
-            hmma: Reading::Unsupported,
-            imma: Reading::Unsupported,
-            dram: Reading::Unsupported,
-            fp64: Reading::Unsupported,
-            fp32: Reading::Unsupported,
-            fp16: Reading::Unsupported,
-            integer: Reading::Unsupported,
-        }
-    }
-
-    proptest! {
-        /// Whatever samples are lost on the way, the pipes were busy for as long as the counters say.
-        #[test]
-        fn cycle_counters_lose_nothing_to_lost_samples(
-            seconds in prop::collection::vec((0u64..=1_000, prop::sample::select(vec![0, 0, 1, 2])), 2..60),
-        ) {
-            let (mut hmma, mut samples) = (0, vec![busy(0, 0, 0)]);
-            for (i, (busy_ms, kind)) in (1u64..).zip(&seconds) {
-                hmma += busy_ms;
-                let mut sample = busy(i * 1_000, i * 1_000, hmma);
-                let last = usize::try_from(i).unwrap() == seconds.len();
-                match kind {
-                    1 if !last => continue,
-                    2 if !last => sample.cycles = Reading::Lost(LossReason::Failed),
-                    _ => {}
-                }
-                samples.push(sample);
-            }
-            let (window, _) = sum(&samples);
-            let told = *window.measured().pipes.value().unwrap().hmma.value().unwrap();
-            prop_assert!(told <= hmma && told + 1 >= hmma, "{} of {}", told, hmma);
-        }
-
-        #[test]
-        fn windows_add_up_to_the_same_in_any_order(
-            values in prop::collection::vec((1u64..4_000, 0u64..1_000_000, 0u32..4), 1..60),
-            cut in 1usize..20,
-            turn in 0usize..20,
-        ) {
-            let mut ms = 0;
-            let samples: Vec<DeviceSample> = values.iter().map(|(dt, energy, kind)| {
-                ms += dt;
-                let reading = match kind {
-                    0 => Reading::Lost(LossReason::Hung),
-                    1 => Reading::Unsupported,
-                    _ => Reading::Value(*energy),
-                };
-                at(ms, reading)
-            }).collect();
-            let (whole, _) = sum(&samples);
-            let mut track = Track::new(SECOND);
-            let mut parts: Vec<Window> = samples.chunks(cut).map(|chunk| {
-                let mut window = Window::default();
-                for s in chunk {
-                    if let Some(step) = track.push(s) {
-                        window.add(&step, s);
-                    }
-                }
-                window
-            }).collect();
-            let turn = turn % parts.len();
-            parts.rotate_left(turn);
-            let mut total = Window::default();
-            for part in &parts {
-                total.absorb(part);
-            }
-            prop_assert_eq!(total.measured(), whole.measured());
-            prop_assert_eq!(total.covered_ms(), whole.covered_ms());
-        }
-    }
-}
+#[path = "track_tests.rs"]
+mod tests;

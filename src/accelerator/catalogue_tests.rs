@@ -127,6 +127,18 @@ fn an_entry_whose_tpp_is_not_its_own_is_refused_by_name() {
 }
 
 #[test]
+fn a_clock_or_a_yield_of_zero_is_refused_for_it_would_bound_everything_by_zero() {
+    for (from, to, column) in [
+        (",132,1830,700,", ",132,0,700,", "spec_clock_mhz"),
+        ("913000,450000,225000,490000,1000000,", ",,,,0,", "yield_most_ppm"),
+    ] {
+        let changed = EMBEDDED.replacen(from, to, 1);
+        assert_ne!(changed, EMBEDDED, "{column} stands otherwise by now");
+        assert!(refused(&changed).contains(column), "{column}");
+    }
+}
+
+#[test]
 fn the_digest_is_that_of_the_file_and_a_change_of_the_file_is_a_new_serial() {
     let catalogue = Catalogue::embedded().unwrap();
     // Whoever changes the file raises its serial, and writes the digest of the new file here: nodes in the field hold the old one.

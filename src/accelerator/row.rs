@@ -165,6 +165,11 @@ impl Row {
                 .map(|n| u32::try_from(n).map_err(|_| cell(column, text)))
                 .transpose()
         };
+        // A clock of zero would make a bound of zero: what is not known is left empty.
+        let clock = |column: &'static str, text: &str| match largest_u32(column, text)? {
+            Some(0) => Err(cell(column, text)),
+            found => Ok(found),
+        };
         let rates = Rates {
             fp64_matrix: number("fp64_matrix_tflops", &self.fp64_matrix_tflops, 3)?,
             tf32: number("tf32_dense_tflops", &self.tf32_dense_tflops, 3)?,
@@ -214,8 +219,8 @@ impl Row {
                 .into_iter()
                 .max(),
             sm_count: largest_u32("sm_or_cu_count", &self.sm_or_cu_count)?,
-            tensor_clock_mhz: largest_u32("spec_clock_mhz", &self.spec_clock_mhz)?,
-            max_sm_clock_mhz: largest_u32("max_sm_clock_mhz", &self.max_sm_clock_mhz)?,
+            tensor_clock_mhz: clock("spec_clock_mhz", &self.spec_clock_mhz)?,
+            max_sm_clock_mhz: clock("max_sm_clock_mhz", &self.max_sm_clock_mhz)?,
             tdp_w: largest_u32("tdp_w", &self.tdp_w)?,
             calibration,
             vendor: self.vendor,
@@ -265,6 +270,9 @@ impl Row {
                 .filter(|n| *n > 0),
             source: self.calibration_source.clone(),
         };
+        if found.most == Some(0) {
+            return Err(("yield_most_ppm", self.yield_most_ppm.clone()));
+        }
         // A typical yield outside its own bounds, or bounds the wrong way round, would invert an interval.
         let most = found.most.unwrap_or(Calibration::MOST_YIELD);
         let largest = found.least.map_or(0, |l| l.hmma.max(l.imma));

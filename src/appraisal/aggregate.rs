@@ -28,13 +28,16 @@ pub struct Aggregate {
 }
 
 impl Aggregate {
-    /// Adds one device over a period. It is added once, with all that nodes say of it.
-    pub fn add(&mut self, device: &DeviceTotal, from: UnixSeconds, until: UnixSeconds) {
+    /// Adds one device over a period. It is added once, with all that nodes say of it, one total for each node.
+    pub fn add(&mut self, told: &mut [DeviceTotal], from: UnixSeconds, until: UnixSeconds) {
+        let Some((device, twice_ms)) = DeviceTotal::of_nodes(told, from, until) else {
+            return;
+        };
         let sums = &device.sums;
         let elapsed_ms = milliseconds(until.since(from.max(device.since)));
         // However many nodes speak of it, a device has no more time than there is.
         let told_ms = sums.expected_ms.saturating_sub(sums.unbounded_ms);
-        let silent_ms = elapsed_ms.saturating_sub(sums.expected_ms);
+        let silent_ms = elapsed_ms.saturating_sub(sums.expected_ms.saturating_sub(twice_ms));
         let peak = |ms: u64| {
             let scaled = sums.unconditional.0.saturating_mul(u128::from(ms));
             (told_ms > 0).then(|| MicroTppHours(scaled.div_ceil(u128::from(told_ms.max(1)))))
@@ -108,8 +111,8 @@ mod tests {
         let mut hour = Aggregate::default();
         let mut two = Aggregate::default();
         for device in run.after(None) {
-            hour.add(&device, START, START.plus(3_600));
-            two.add(&device, START, START.plus(7_200));
+            hour.add(&mut [device], START, START.plus(3_600));
+            two.add(&mut [device], START, START.plus(7_200));
         }
         // Each report of each device: 10 to 20 TPP-hours of 1,320.
         assert_eq!((hour.devices, hour.silent_ms), (2, 0));
@@ -133,10 +136,42 @@ mod tests {
         run.add(lab.record.days.values().next().unwrap());
         let mut both = Aggregate::default();
         for device in run.after(None) {
-            both.add(&device, START, START.plus(300));
+            both.add(&mut [device], START, START.plus(300));
         }
         assert_eq!((both.unknown, both.upper(), both.share()), (1, None, None));
         assert_eq!(both.sums.lower, hours(10));
+    }
+
+    #[test]
+    fn what_two_nodes_say_of_one_hour_counts_once_below_and_hides_no_silence_above() {
+        let hour = |from: i64, amount: u128| DeviceTotal {
+            uuid: DeviceUuid([1; 16]),
+            since: START.plus(from),
+            until: START.plus(from + 3_600),
+            sums: DeviceSums {
+                reports: 12,
+                expected_ms: 3_600_000,
+                covered_ms: 3_600_000,
+                lower: hours(amount),
+                upper: hours(amount),
+                unconditional: hours(1_000),
+                ..DeviceSums::default()
+            },
+        };
+        let of = |mut told: Vec<DeviceTotal>| {
+            let mut all = Aggregate::default();
+            all.add(&mut told, START, START.plus(7_200));
+            (all.silent_ms, all.sums.lower, all.upper(), all.capacity)
+        };
+        // Two agents beside one device for an hour, and none for the next.
+        let (silent, lower, upper, capacity) = of(vec![hour(0, 600), hour(0, 500)]);
+        assert_eq!((silent, lower), (3_600_000, hours(600)));
+        assert_eq!((upper, capacity), (Some(hours(2_100)), hours(2_000)));
+        // One that moved from node to node, by clocks that differ by a tenth of a second or not.
+        assert_eq!(of(vec![hour(0, 600), hour(3_600, 500)]).0, 0);
+        let (silent, lower, ..) = of(vec![hour(3_590, 600), hour(0, 500)]);
+        assert_eq!(silent, 10_000);
+        assert!(lower < hours(1_100) && lower > hours(1_097), "{lower}");
     }
 
     fn day_of(number: i64, amounts: &[(u8, u64)]) -> NodeDay {

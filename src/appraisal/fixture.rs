@@ -25,6 +25,10 @@ use std::collections::BTreeMap;
 /// Length of a report.
 pub(crate) const LENGTH: i64 = 300;
 
+/// The digest of the catalogue that this build carries.
+static CARRIED: std::sync::LazyLock<Digest> =
+    std::sync::LazyLock::new(|| crate::accelerator::Catalogue::embedded().unwrap().digest());
+
 pub(crate) fn hours(n: u128) -> MicroTppHours {
     MicroTppHours(n * 1_000_000)
 }
@@ -267,7 +271,7 @@ impl Lab {
                         bus: vec![bus(0x2330, count, count, DeviceState::Present)],
                         clock_source: ClockSource::Synchronised,
                         model_digest: Digest([2; 32]),
-                        catalogue_digest: Digest([3; 32]),
+                        catalogue_digest: *CARRIED,
                         released: false,
                         sampler_restarts: 0,
                         bus_source: BusSource::System,

@@ -253,6 +253,19 @@ impl DeviceSums {
         sums
     }
 
+    /// What may have been computed in so many milliseconds of the time that these speak of; all of it where no peak is known.
+    pub(crate) fn at_peak(&self, ms: u64) -> MicroTppHours {
+        let told_ms = self.expected_ms.saturating_sub(self.unbounded_ms);
+        if ms == 0 {
+            return MicroTppHours(0);
+        }
+        let scaled = self.unconditional.0.saturating_mul(u128::from(ms));
+        match told_ms {
+            0 => self.upper.max(self.lower),
+            _ => MicroTppHours(scaled.div_ceil(u128::from(told_ms))),
+        }
+    }
+
     /// What the compute rests on, in words, the surest first: `counters and busy time`. `None` where nothing was bounded.
     #[must_use]
     pub fn source(&self) -> Option<String> {
@@ -310,6 +323,40 @@ impl DeviceTotal {
         self.since = self.since.min(other.since);
         self.until = self.until.max(other.until);
         self.sums = self.sums.plus(&other.sums);
+    }
+
+    /// What several nodes say of one device, together, and how many milliseconds of it may have been told of twice.
+    ///
+    /// Where the times of two nodes overlap, one device may stand in the reports of both, by two agents on one host as well as by fraud. From
+    /// below, time and compute then count once: of each node after the first, what lies in the overlap is taken off, at peak. From above,
+    /// both count.
+    #[must_use]
+    pub fn of_nodes(told: &mut [Self], from: UnixSeconds, until: UnixSeconds) -> Option<(Self, u64)> {
+        told.sort_unstable_by_key(|t| (t.since, t.until));
+        let (first, others) = told.split_first()?;
+        let (mut all, mut reach, mut twice_ms) = (*first, first.until.min(until), 0u64);
+        let mut most = first.sums;
+        for next in others {
+            let overlap = next.until.min(reach).since(next.since.max(from)).max(0);
+            let overlap_ms = u64::try_from(overlap).unwrap_or(0).saturating_mul(1_000);
+            let overlap_ms = overlap_ms.min(next.sums.expected_ms);
+            twice_ms = twice_ms.saturating_add(overlap_ms);
+            let part = next.sums.at_peak(overlap_ms);
+            let alone = DeviceSums {
+                lower: next.sums.lower.minus(part),
+                training_lower: next.sums.training_lower.minus(part),
+                ..next.sums
+            };
+            all.join(&Self { sums: alone, ..*next });
+            most.lower = most.lower.max(next.sums.lower);
+            most.training_lower = most.training_lower.max(next.sums.training_lower);
+            most.expected_ms = most.expected_ms.max(next.sums.expected_ms);
+            reach = reach.max(next.until.min(until));
+        }
+        all.sums.lower = all.sums.lower.max(most.lower);
+        all.sums.training_lower = all.sums.training_lower.max(most.training_lower);
+        twice_ms = twice_ms.min(all.sums.expected_ms.saturating_sub(most.expected_ms));
+        Some((all, twice_ms))
     }
 
     /// Adds one to a list that is sorted by UUID. Whether there was room for it.

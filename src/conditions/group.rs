@@ -9,7 +9,9 @@ use super::finding::{Quantity, Verdict, few, scientific_up};
 use super::training::{
     SitePeak, Sums, device_fastest, formats, is_whole, operations_in, row_model, unseen_rows,
 };
+use crate::accelerator::Catalogue;
 use crate::appraisal::{DeviceSums, NodeAtSite};
+use crate::id::Digest;
 use crate::licence::OpsGroup;
 use crate::time::UnixSeconds;
 use crate::unit::{Interval, Operations};
@@ -105,6 +107,16 @@ fn measured(
             .measured(Quantity::at_least(lower, "operations"))
             .evidence(sums.evidence);
     }
+    let foreign = otherwise_computed(case);
+    if upper < limit.0 && !foreign.is_empty() {
+        let sentence = format!(
+            "{site}; {rule}; no bound from above rests on figures of another catalogue: {}",
+            few(&foreign)
+        );
+        return Verdict::cannot_tell("other-catalogue", sentence)
+            .measured(interval)
+            .evidence(sums.evidence);
+    }
     if upper < limit.0 {
         let sentence = format!("{site}, and no group of them more; {rule}");
         return case
@@ -176,6 +188,20 @@ fn of_nodes(
     );
     let verdict = Verdict::met("out-of-reach", sentence).measured(Quantity::at_most(most, "operations"));
     Some(case.hold_devices(verdict))
+}
+
+/// Nodes whose newest report was computed with a catalogue that is neither the verifier's nor the one that it carries, in words. An operator
+/// configures the agent's, and may have signed any figures: no bound from above rests on them.
+pub(super) fn otherwise_computed(case: &Case<'_>) -> Vec<String> {
+    let own = case.catalogue.digest();
+    let known = |digest: Digest| {
+        digest == own || Catalogue::embedded().is_ok_and(|carried| carried.digest() == digest)
+    };
+    case.nodes()
+        .filter_map(|n| Some((n, n.record.facts.newest.as_ref()?.catalogue_digest)))
+        .filter(|(_, digest)| !known(*digest))
+        .map(|(n, digest)| format!("node {} computed with the catalogue {digest}", n.status.name))
+        .collect()
 }
 
 /// Operations that one node surely made since a time.

@@ -4,8 +4,9 @@ use super::bus;
 use super::capacity::Fleet;
 use super::case::{Case, no_report};
 use super::finding::{Quantity, Verdict, count, few, peak, plain_hours, scientific_up};
+use super::group::otherwise_computed;
 use crate::accelerator::Model;
-use crate::appraisal::{DeviceSums, NodeAtSite};
+use crate::appraisal::{DeviceSums, DeviceTotal, NodeAtSite};
 use crate::document::Zone;
 use crate::id::{DeviceUuid, Digest, PciId};
 use crate::licence::{AllowancePeriod, LicensedDevice};
@@ -241,6 +242,14 @@ pub(super) fn allowance(case: &Case<'_>) -> Verdict {
             ),
         );
     }
+    let foreign = otherwise_computed(case);
+    if sums.compute.upper() <= allowance.most && !foreign.is_empty() {
+        let sentence = format!(
+            "{what}; no bound from above rests on figures of another catalogue: {}",
+            few(&foreign)
+        );
+        return place(Verdict::cannot_tell("other-catalogue", sentence).measured(measured));
+    }
     if sums.compute.upper() <= allowance.most {
         return place(case.by_report("within-allowance", what, measured));
     }
@@ -280,8 +289,10 @@ type Kind = fn(&DeviceSums) -> Interval<MicroTppHours>;
 struct Reported {
     lower: MicroTppHours,
     upper: MicroTppHours,
-    /// Time that reports speak of, in milliseconds, and all that there was, by day, or by the first of several days that stand together.
-    days: BTreeMap<i64, (u64, u64)>,
+    /// What nodes say by day, or by the first of several days that stand together, and how long that was, in milliseconds.
+    days: BTreeMap<i64, (Vec<DeviceTotal>, u64)>,
+    /// Time that reports speak of, in milliseconds.
+    reported_ms: u64,
     /// Reported time without a bound, because the node did not know the model.
     unbounded_ms: u64,
     /// All sums of whole days.
@@ -289,11 +300,18 @@ struct Reported {
 }
 
 impl Reported {
-    /// Time that reports speak of, in milliseconds; a day has no more than a day, however many nodes speak of it.
-    fn reported_ms(&self) -> u64 {
-        self.days
-            .values()
-            .fold(0, |n, (ms, most)| n.saturating_add((*ms).min(*most)))
+    /// Adds what nodes say of whole days. These have no more time than there was, and what two nodes say of one time counts once from below.
+    fn take_in(&mut self, mut told: Vec<DeviceTotal>, most_ms: u64, kind: Kind) {
+        let (ever, end) = (UnixSeconds(i64::MIN), UnixSeconds(i64::MAX));
+        let Some((all, twice_ms)) = DeviceTotal::of_nodes(&mut told, ever, end) else {
+            return;
+        };
+        let sums = &all.sums;
+        self.lower = self.lower.plus(kind(sums).lower());
+        let ms = sums.expected_ms.saturating_sub(twice_ms).min(most_ms);
+        self.reported_ms = self.reported_ms.saturating_add(ms);
+        self.unbounded_ms = self.unbounded_ms.saturating_add(sums.unbounded_ms);
+        self.told = self.told.plus(sums);
     }
 }
 
@@ -388,11 +406,22 @@ impl Sums {
         found: &Reported,
     ) {
         let elapsed_ms = milliseconds(case.now.since(start));
-        let silent_ms = elapsed_ms.saturating_sub(found.reported_ms());
+        let silent_ms = elapsed_ms.saturating_sub(found.reported_ms);
         let unbounded_ms = silent_ms.saturating_add(found.unbounded_ms);
         let tpp = model.and_then(Model::device_tpp);
         let (silent, capacity) = match tpp {
-            Some(tpp) => (peak(tpp, unbounded_ms), peak(tpp, elapsed_ms)),
+            Some(tpp) => {
+                let told = &found.told;
+                let told_ms = told.expected_ms.saturating_sub(told.unbounded_ms);
+                // What an operator's catalogue makes smaller bounds nothing.
+                if told.unconditional < peak(tpp, told_ms) {
+                    self.unknown.push(format!(
+                        "{label}, whose reports go by a lower peak than {}",
+                        tpp.0
+                    ));
+                }
+                (peak(tpp, unbounded_ms), peak(tpp, elapsed_ms))
+            }
             None => {
                 self.unknown.push(format!("{label}, whose peak is not known"));
                 (MicroTppHours(0), MicroTppHours(0))
@@ -427,22 +456,22 @@ fn reported(case: &Case<'_>, from: UnixSeconds, kind: Kind) -> BTreeMap<DeviceUu
             // What came after the key was revoked may be anyone's: it speaks neither for the site nor against it.
             let whole = is_whole(node, *number, from) && day.came_before(node.status.revoked_from);
             for device in &day.devices {
-                let sums = &device.sums;
                 let entry = found.entry(device.uuid).or_default();
-                let bounds = kind(sums);
-                entry.upper = entry.upper.plus(bounds.upper());
+                entry.upper = entry.upper.plus(kind(&device.sums).upper());
                 // A day that began before the period may hold compute from before it: no lower bound, and no report
                 // of the period for sure.
                 if whole {
-                    entry.lower = entry.lower.plus(bounds.lower());
                     let most = milliseconds(DAY_SECONDS).saturating_mul(u64::from(day.days));
-                    let (ms, longest) = entry.days.entry(*number).or_default();
-                    *ms = ms.saturating_add(sums.expected_ms);
+                    let (told, longest) = entry.days.entry(*number).or_default();
+                    told.push(*device);
                     *longest = (*longest).max(most);
-                    entry.unbounded_ms = entry.unbounded_ms.saturating_add(sums.unbounded_ms);
-                    entry.told = entry.told.plus(sums);
                 }
             }
+        }
+    }
+    for entry in found.values_mut() {
+        for (told, most) in std::mem::take(&mut entry.days).into_values() {
+            entry.take_in(told, most, kind);
         }
     }
     found
@@ -516,6 +545,27 @@ fn period_start(period: AllowancePeriod, zone: Zone, now: UnixSeconds) -> UnixSe
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_day_that_two_nodes_tell_of_accuses_once_and_hides_no_silence() {
+        let half = DeviceTotal {
+            uuid: DeviceUuid([1; 16]),
+            since: UnixSeconds(0),
+            until: UnixSeconds(43_200),
+            sums: DeviceSums {
+                expected_ms: 43_200_000,
+                training_lower: MicroTppHours(500),
+                training_upper: MicroTppHours(500),
+                unconditional: MicroTppHours(1_000),
+                ..DeviceSums::default()
+            },
+        };
+        let mut found = Reported::default();
+        found.take_in(vec![half, half], 86_400_000, |sums| {
+            Interval::new(sums.training_lower, sums.training_upper)
+        });
+        assert_eq!((found.lower, found.reported_ms), (MicroTppHours(500), 43_200_000));
+    }
 
     #[test]
     fn periods_start_with_the_calendar_of_the_zone() {

@@ -49,7 +49,8 @@ pub struct Key {
 /// The devices of a group.
 #[derive(Debug, Default)]
 struct Group {
-    devices: BTreeMap<DeviceUuid, DeviceTotal>,
+    /// What each node says of each.
+    devices: BTreeMap<DeviceUuid, Vec<DeviceTotal>>,
     /// Nodes of which something could not be counted in.
     lacking: BTreeSet<NodeId>,
 }
@@ -114,11 +115,7 @@ pub async fn weigh(
                 if lost > 0 || row.damaged {
                     group.lacking.insert(row.node);
                 }
-                group
-                    .devices
-                    .entry(total.uuid)
-                    .and_modify(|t| t.join(&total))
-                    .or_insert(total);
+                group.devices.entry(total.uuid).or_default().push(total);
             }
         }
     }
@@ -127,12 +124,13 @@ pub async fn weigh(
     let until = end.min(now).max(start);
     let newest = groups
         .values()
-        .flat_map(|g| g.devices.values())
+        .flat_map(|g| g.devices.values().flatten())
         .map(|d| d.until)
         .max();
-    let groups = groups.into_iter().map(|(key, group)| {
+    let groups = groups.into_iter().map(|(key, mut group)| {
         let mut all = Aggregate::default();
-        group.devices.values().for_each(|d| all.add(d, start, until));
+        let told = group.devices.values_mut();
+        told.for_each(|told| all.add(told, start, until));
         (key, all, group.lacking.len())
     });
     Ok(Weighed {

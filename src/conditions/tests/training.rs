@@ -61,6 +61,31 @@ fn trn_04_compares_an_interval_with_the_allowance() {
 }
 
 #[test]
+fn trn_04_believes_no_upper_bound_by_figures_that_an_operator_signed() {
+    let mut scene = Scene::empty();
+    scene.hour(&[gpu(1), gpu(2)], &[gpu(3), gpu(4)]);
+    scene.expect("TRN-04", Outcome::Met, "as good as what the drivers report");
+    let newest = |scene: &mut Scene, digest| {
+        let facts = &mut scene.labs[0].record.facts;
+        facts.newest.as_mut().unwrap().catalogue_digest = digest;
+    };
+    newest(&mut scene, Digest([7; 32]));
+    scene.expect(
+        "TRN-04",
+        Outcome::CannotTell,
+        "rests on figures of another catalogue: node",
+    );
+    // The same TPP for a tenth of the peak that the catalogue has is no bound whatever its digest.
+    let mut small = gpu(1);
+    if let Some(compute) = &mut small.delivered.compute {
+        compute.upper_unconditional = crate::unit::MicroTppHours(compute.upper_unconditional.0 / 10);
+    }
+    let mut scene = Scene::empty();
+    scene.hour(&[small, gpu(2)], &[gpu(3), gpu(4)]);
+    scene.expect("TRN-04", Outcome::CannotTell, "go by a lower peak than 15832");
+}
+
+#[test]
 fn trn_04_is_settled_by_capacity_where_capacity_is_small() {
     // 4 devices x 15,832 TPP x 3,610 s = 63,503.911... TPP-hours.
     let scene = Scene::honest().with("tpp_hours_max = 50_000", "tpp_hours_max = 64_000");

@@ -223,7 +223,11 @@ fn cycle_counters_are_read_where_the_driver_has_them_and_pcie_bytes_with_them() 
     assert!(elapsed.abs_diff(9 * 1_500_000_000 * 132) < 1_000, "{elapsed}");
     let of = |reading: Reading<u64>| *reading.value().unwrap();
     let hmma = of(last.hmma) - of(first.hmma);
-    assert!(hmma.abs_diff(elapsed / 100 * 92) < 1_000, "{hmma} of {elapsed}");
+    // Real loads stray, and so does the one that is played.
+    assert!(
+        hmma.abs_diff(elapsed / 100 * 92) < elapsed / 100,
+        "{hmma} of {elapsed}"
+    );
     let sent = of(read[9].pcie_tx_bytes) - of(read[0].pcie_tx_bytes);
     assert!(sent.abs_diff(9 * 2_000_000) <= 1, "{sent}");
     let rate = of(read[9].pcie_tx_rate);

@@ -52,7 +52,7 @@ crate::code! {
     }
 }
 
-crate::record! {
+crate::row! {
     /// The best estimate by pipe, in millionths of a TPP-hour: busy time × SM clock × what the pipe was seen to do in a clock
     /// ([`Calibration::typical`](crate::accelerator::Calibration)), where the part was measured; else what the data sheet says.
     ///
@@ -60,22 +60,22 @@ crate::record! {
     pub struct PipeCompute {
         /// FP16, BF16, TF32, FP8 and narrower on the tensor pipe.
         #[serde(serialize_with = "tpp_hours")]
-        0 => hmma: MicroTppHours,
+        hmma: MicroTppHours,
         /// Integers on the tensor pipe.
         #[serde(serialize_with = "tpp_hours")]
-        1 => imma: MicroTppHours,
+        imma: MicroTppHours,
         /// FP64 on the tensor pipe.
         #[serde(serialize_with = "tpp_hours")]
-        2 => dfma: MicroTppHours,
+        dfma: MicroTppHours,
         /// FP64 vectors.
         #[serde(serialize_with = "tpp_hours")]
-        3 => fp64: MicroTppHours,
+        fp64: MicroTppHours,
         /// FP32 vectors.
         #[serde(serialize_with = "tpp_hours")]
-        4 => fp32: MicroTppHours,
+        fp32: MicroTppHours,
         /// FP16 vectors.
         #[serde(serialize_with = "tpp_hours")]
-        5 => fp16: MicroTppHours,
+        fp16: MicroTppHours,
     }
 }
 
@@ -87,25 +87,25 @@ impl PipeCompute {
     }
 }
 
-crate::record! {
+crate::row! {
     /// Compute delivered, in millionths of a TPP-hour, as bounds.
     pub struct Compute {
         /// What the truth is not below. Zero where only utilisation or power exist.
         #[serde(serialize_with = "tpp_hours")]
-        0 => lower: MicroTppHours,
+        lower: MicroTppHours,
         /// What the counters say, between the bounds.
         #[serde(serialize_with = "tpp_hours")]
-        1 => counter: MicroTppHours,
+        counter: MicroTppHours,
         /// What the truth is not above, if the driver's inputs are true. Gaps count at the peak rate.
         #[serde(serialize_with = "tpp_hours")]
-        2 => upper: MicroTppHours,
+        upper: MicroTppHours,
         /// What the truth is not above whatever the driver says: the catalogue's peak for the whole of the time.
         #[serde(serialize_with = "tpp_hours")]
-        3 => upper_unconditional: MicroTppHours,
+        upper_unconditional: MicroTppHours,
         /// What it rests on.
-        4 => method: ComputeMethod,
+        method: ComputeMethod,
         /// Which bound the upper one is.
-        5 => bound: UpperBound,
+        bound: UpperBound,
     }
 }
 

@@ -136,8 +136,11 @@ fn a_value_of_an_engine_that_hurries_counts_for_its_own_time_alone() {
     for line in &lines {
         assert_eq!(line["activity_source"], "dcgm", "{line}");
         let told = line["pipes"]["sm_s"].as_f64().unwrap() / 0.8;
-        // Never more than what the engine's own updates speak for; less where a busy machine is late.
-        assert!((0.0..3.0).contains(&told), "{told}: {line}");
+        assert!((0.1..3.0).contains(&told), "{told}: {line}");
+        // A tick that a busy machine took late may end a window a little before or after its sixth second.
+        let covered = line["coverage"].as_f64().unwrap();
+        assert!(covered > 0.95, "{line}");
+        assert_eq!(line["gaps"], serde_json::json!([]), "{line}");
     }
 }
 

@@ -1,10 +1,11 @@
 //! The NVML library is replaced under a running agent.
 
 use std::path::PathBuf;
+use std::time::Duration;
 use weighbridge::crypto::sha256;
 use weighbridge::id::Digest;
 use weighbridge_testbed::licence;
-use weighbridge_testbed::process::{Agent, Verifier, must, wait_for};
+use weighbridge_testbed::process::{Agent, Verifier, must, wait_for, wait_within};
 
 /// A library that works and is not the one that was there.
 fn forged(agent: &Agent) -> Vec<u8> {
@@ -51,7 +52,8 @@ fn a_library_that_was_swapped_while_loaded_is_found() {
     );
     // As a package upgrade or an adversary does it: a new file renamed over the old one.
     put(&agent, &forged(&agent));
-    wait_for("the swap to be found", || {
+    // The sampler looks for it once a minute, and a report follows.
+    wait_within(Duration::from_secs(120), "the swap to be found", || {
         verifier.finding("SEC-09").1.contains("replaced").then_some(())
     });
     assert_eq!(verifier.finding("SEC-09").0, "not met");

@@ -14,7 +14,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// How long a program may take to say what it was started for. Generous: the machines that run this are slow and shared.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The directory of the binaries: where this program itself was built.
 ///
@@ -135,16 +135,24 @@ pub fn said(output: &Output) -> String {
 ///
 /// # Panics
 /// Where it does not within a minute, naming `what`.
-pub fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, done: impl FnMut() -> Option<T>) -> T {
+    wait_within(PATIENCE, what, done)
+}
+
+/// The same, for what takes its own time: something that a program does once a minute, say.
+///
+/// # Panics
+/// Where it does not within `patience`, naming `what`.
+pub fn wait_within<T>(patience: Duration, what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(value) = done() {
             return value;
         }
         assert!(
-            begun.elapsed() < PATIENCE,
+            begun.elapsed() < patience,
             "waited {} s in vain for {what}",
-            PATIENCE.as_secs()
+            patience.as_secs()
         );
         std::thread::sleep(Duration::from_millis(100));
     }

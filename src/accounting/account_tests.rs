@@ -1,9 +1,9 @@
 use super::account::Account;
 use super::{Peak, UpperBound};
 use crate::accelerator::Catalogue;
-use crate::id::{DeviceUuid, PciId};
+use crate::id::PciId;
 use crate::telemetry::{
-    AcceleratorIdentity, Activity, DeviceSample, MigInstance, PipeCycles, Reading, Track, blank,
+    AcceleratorIdentity, Activity, DeviceSample, MigInstance, PipeCycles, Reading, Track, blank, h100,
 };
 use crate::time::{BootNanos, SECOND};
 use crate::unit::{MicroTppHours, Ppm};
@@ -11,25 +11,9 @@ use proptest::prelude::*;
 
 pub(super) fn identity(pci: PciId) -> AcceleratorIdentity {
     AcceleratorIdentity {
-        index: 0,
-        uuid: DeviceUuid([1; 16]),
-        serial: None,
         pci,
         name: String::new(),
-        board_part: None,
-        vbios: None,
-        gsp_firmware: None,
-        memory_mib: Reading::Value(81_559),
-        cores: Reading::Value(16_896),
-        max_sm_clock_mhz: Reading::Value(1_980),
-        power_limit_mw: Reading::Value(700_000),
-        pdi: None,
-        module_id: None,
-        fabric: None,
-        nvlink_links: None,
-        mig: None,
-        ecc: Some(true),
-        pipe_activity: true,
+        ..h100()
     }
 }
 

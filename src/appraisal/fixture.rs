@@ -15,7 +15,7 @@ use crate::report::{
 };
 use crate::telemetry::{
     AcceleratorIdentity, BusDevice, BusDriver, BusSource, ConfidentialCompute, DeviceState, HostDriver,
-    HostTraffic, LibraryOrigin, Measured, Reading,
+    HostTraffic, LibraryOrigin, Measured, Reading, h100,
 };
 use crate::time::{BootNanos, SECOND, UnixSeconds};
 use crate::unit::MicroTppHours;
@@ -58,21 +58,8 @@ pub(crate) fn gpu(n: u8) -> AcceleratorClaims {
                 subsystem_vendor: 0x10de,
                 subsystem_device: 0x16c1,
             },
-            name: "NVIDIA H100 80GB HBM3".to_owned(),
-            board_part: None,
-            vbios: None,
-            gsp_firmware: None,
-            memory_mib: Reading::Value(81_559),
-            cores: Reading::Value(16_896),
-            max_sm_clock_mhz: Reading::Value(1_980),
-            power_limit_mw: Reading::Value(700_000),
-            pdi: None,
-            module_id: None,
-            fabric: None,
-            nvlink_links: None,
-            mig: None,
             ecc: None,
-            pipe_activity: true,
+            ..h100()
         },
         state: DeviceState::Present,
         delivered: Delivered {

@@ -7,11 +7,11 @@ use super::{
 use crate::accelerator::Catalogue;
 use crate::accounting::consistency::Physics;
 use crate::accounting::{ComputeMethod, UpperBound};
-use crate::id::{DeviceUuid, Digest, PciId};
+use crate::id::{DeviceUuid, Digest};
 use crate::telemetry::blank;
 use crate::telemetry::{
     AcceleratorIdentity, Activity, BusSource, DeviceSample, DeviceState, GapReason, HostDriver, Inventory,
-    LibraryOrigin, Reading, Tick, TickKind,
+    LibraryOrigin, Reading, Tick, TickKind, h100,
 };
 use crate::time::{BootNanos, SECOND};
 use crate::unit::Ppm;
@@ -22,27 +22,7 @@ pub(super) fn identity(index: u16) -> AcceleratorIdentity {
     AcceleratorIdentity {
         index,
         uuid: DeviceUuid([u8::try_from(index).unwrap() + 1; 16]),
-        serial: None,
-        pci: PciId {
-            vendor: 0x10de,
-            device: 0x2330,
-            ..PciId::default()
-        },
-        name: "NVIDIA H100 80GB HBM3".into(),
-        board_part: None,
-        vbios: None,
-        gsp_firmware: None,
-        memory_mib: Reading::Value(81_559),
-        cores: Reading::Value(16_896),
-        max_sm_clock_mhz: Reading::Value(1_980),
-        power_limit_mw: Reading::Value(700_000),
-        pdi: None,
-        module_id: None,
-        fabric: None,
-        nvlink_links: None,
-        mig: None,
-        ecc: Some(true),
-        pipe_activity: true,
+        ..h100()
     }
 }
 

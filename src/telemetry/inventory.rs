@@ -203,3 +203,37 @@ crate::record! {
         5 => switches: Vec<BusSwitch>,
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// An H100 with SXM.
+    pub(crate) fn h100() -> AcceleratorIdentity {
+        AcceleratorIdentity {
+            index: 0,
+            uuid: DeviceUuid([1; 16]),
+            serial: None,
+            pci: PciId {
+                vendor: 0x10de,
+                device: 0x2330,
+                ..PciId::default()
+            },
+            name: "NVIDIA H100 80GB HBM3".to_owned(),
+            board_part: None,
+            vbios: None,
+            gsp_firmware: None,
+            memory_mib: Reading::Value(81_559),
+            cores: Reading::Value(16_896),
+            max_sm_clock_mhz: Reading::Value(1_980),
+            power_limit_mw: Reading::Value(700_000),
+            pdi: None,
+            module_id: None,
+            fabric: None,
+            nvlink_links: None,
+            mig: None,
+            ecc: Some(true),
+            pipe_activity: true,
+        }
+    }
+}

@@ -16,6 +16,8 @@ mod window;
 #[cfg(test)]
 pub(crate) use cycles::tests::counted;
 pub use host::{HostTraffic, MeterKind, PowerMeter};
+#[cfg(test)]
+pub(crate) use inventory::tests::h100;
 pub use inventory::{
     AcceleratorIdentity, BusDevice, BusDriver, BusSource, BusSwitch, ConfidentialCompute, Fabric, HostDriver,
     Inventory, LibraryOrigin, MigInstance, NvlinkLinks,

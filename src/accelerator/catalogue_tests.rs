@@ -155,6 +155,10 @@ fn the_digest_is_that_of_the_file_and_a_change_of_the_file_is_a_new_serial() {
             3,
             "c6ce6e535535cb98495ca6f487f1d1c4508216c14056ae954444557fe83e6d29",
         ),
+        (
+            4,
+            "c649a4968a8ec205faf0281c54a76d7af3105ed57c8b341373631e235d642b42",
+        ),
     ];
     let (serial, digest) = known[known.len() - 1];
     assert_eq!(

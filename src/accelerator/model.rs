@@ -60,6 +60,8 @@ pub struct Model {
     pub dram_bandwidth_gbs: Option<u64>,
     /// Streaming multiprocessors or compute units.
     pub sm_count: Option<u32>,
+    /// FP32 lanes of an SM, which NVML counts as cores; `None` where nobody looked them up.
+    pub cores_per_sm: Option<u32>,
     /// The clock at which its peak rates hold, in megahertz. On Hopper this is the tensor clock, below the SM boost.
     pub tensor_clock_mhz: Option<u32>,
     /// The highest SM clock that its driver reports, in megahertz; `None` where no source is sure.
@@ -128,6 +130,12 @@ impl Model {
         let hertz = u128::from(self.tensor_clock_mhz?).saturating_mul(1_000_000);
         let clocks = hertz.saturating_mul(u128::from(self.sm_count?));
         u64::try_from(per_second.checked_div(clocks)?).ok()
+    }
+
+    /// FP32 lanes of a card, which NVML counts as cores; `None` where a figure is missing.
+    #[must_use]
+    pub fn cores(&self) -> Option<u64> {
+        Some(u64::from(self.sm_count?).saturating_mul(self.cores_per_sm?.into()))
     }
 
     /// Whether a licence calls it by this name: the catalogue's, with or without its maker, or one that its driver reports.

@@ -37,7 +37,7 @@ const REQUIRED: [&str; 24] = [
 ];
 
 /// The columns that it may have. One that is absent is empty in every line.
-const OPTIONAL: [&str; 12] = [
+const OPTIONAL: [&str; 13] = [
     "pci_boards",
     "devices_per_card",
     "yield_typical_ppm",
@@ -50,6 +50,7 @@ const OPTIONAL: [&str; 12] = [
     "energy_floor_aj",
     "calibration_source",
     "max_sm_clock_mhz",
+    "cores_per_sm",
 ];
 
 /// Checks the heading. A column that nobody knows may be a misspelt one, whose figures would silently not count.
@@ -140,6 +141,8 @@ pub(super) struct Row {
     calibration_source: String,
     #[serde(default)]
     max_sm_clock_mhz: String,
+    #[serde(default)]
+    cores_per_sm: String,
 }
 
 impl Row {
@@ -221,6 +224,7 @@ impl Row {
             sm_count: largest_u32("sm_or_cu_count", &self.sm_or_cu_count)?,
             tensor_clock_mhz: clock("spec_clock_mhz", &self.spec_clock_mhz)?,
             max_sm_clock_mhz: clock("max_sm_clock_mhz", &self.max_sm_clock_mhz)?,
+            cores_per_sm: largest_u32("cores_per_sm", &self.cores_per_sm)?,
             tdp_w: largest_u32("tdp_w", &self.tdp_w)?,
             calibration,
             vendor: self.vendor,

@@ -249,7 +249,7 @@ impl Compared {
         self.names = self.names.saturating_add(usize::from(is_called(model, name)));
         let memory = !model.memory_gb.is_empty();
         self.memory = self.memory.saturating_add(usize::from(memory));
-        self.cores = self.cores.saturating_add(usize::from(model.sm_count.is_some()));
+        self.cores = self.cores.saturating_add(usize::from(model.cores().is_some()));
     }
 
     fn sentence(&self, devices: usize) -> String {
@@ -325,8 +325,8 @@ fn agreement<'a>(
     {
         return doubt(format!("shows {mib} MiB of memory, which no {} has", model.name));
     }
-    if let (Some(cores), Some(sms)) = (identity.cores.value(), model.sm_count)
-        && !cores_agree(*cores, sms)
+    if let (Some(cores), Some(sms), Some(known)) = (identity.cores.value(), model.sm_count, model.cores())
+        && u64::from(*cores) != known
     {
         return doubt(format!(
             "shows {cores} cores, which no {} with {sms} SMs has",
@@ -361,11 +361,4 @@ fn memory_agrees(model: &Model, mib: u64, tolerance_ppm: u32) -> bool {
                 .div_ceil(1_000_000);
             u128::from(nominal.abs_diff(mib)) <= allowed
         })
-}
-
-/// NVML counts FP32 lanes: 64 on an SM of Volta, Turing and GA100, 128 on the others.
-fn cores_agree(cores: u32, sms: u32) -> bool {
-    [64, 128]
-        .iter()
-        .any(|lanes| sms.checked_mul(*lanes) == Some(cores))
 }

@@ -198,9 +198,7 @@ pub(super) fn not_altered(case: &Case<'_>) -> Verdict {
 /// What of a device is above its model, and what could not be compared, in words.
 fn compare(s: &Seen<'_>, model: &Model, tolerance: Ppm) -> (Vec<String>, Vec<String>) {
     let identity = &s.device.identity;
-    let cores = model
-        .sm_count
-        .and_then(|sms| Some(model.per_device(u64::from(sms).saturating_mul(lanes(model)?))));
+    let cores = model.cores().map(|cores| model.per_device(cores));
     let watts = model
         .tdp_w
         .map(|w| model.per_device(u64::from(w).saturating_mul(1_000)));
@@ -255,16 +253,4 @@ fn compare(s: &Seen<'_>, model: &Model, tolerance: Ppm) -> (Vec<String>, Vec<Str
         }
     }
     (above, missing)
-}
-
-/// FP32 lanes of an SM, which NVML counts as cores: 64 on Volta, Turing and the only Ampere part with FP64 on its tensor cores (GA100), 128 on
-/// the others that are known. `None` for an architecture that nobody looked up.
-fn lanes(model: &Model) -> Option<u64> {
-    let architecture = model.architecture.split([' ', '(']).next().unwrap_or_default();
-    match architecture {
-        "Volta" | "Turing" => Some(64),
-        "Ampere" if model.rates.fp64_matrix.is_some() => Some(64),
-        "Ampere" | "Ada" | "Hopper" | "Blackwell" => Some(128),
-        _ => None,
-    }
 }

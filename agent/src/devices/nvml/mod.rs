@@ -581,4 +581,6 @@ impl Driver {
 }
 
 #[cfg(test)]
+mod source_tests;
+#[cfg(test)]
 mod tests;

@@ -9,18 +9,16 @@ use crate::clock::VirtualClock;
 use crate::sampler::{Bursts, InProcess};
 use std::fs;
 use std::path::Path;
-use weighbridge::telemetry::{
-    Activity, DeviceSample, Frame, Jobs, LibraryOrigin, LossReason, MigInstance, Reading,
-};
+use weighbridge::telemetry::{Activity, Frame, LibraryOrigin, LossReason, MigInstance, Reading};
 use weighbridge::time::{SECOND, UnixSeconds};
 use weighbridge::unit::Ppm;
 
 /// A copy of the replay library that plays one scenario, for one test.
-struct Played {
+pub(super) struct Played {
     dir: tempfile::TempDir,
     library: PathBuf,
     loaded: libloading::Library,
-    clock: Arc<VirtualClock>,
+    pub(super) clock: Arc<VirtualClock>,
 }
 
 fn built() -> Option<PathBuf> {
@@ -34,7 +32,7 @@ fn built() -> Option<PathBuf> {
     .find(|path| path.is_file())
 }
 
-fn play(scenario: &str) -> Option<Played> {
+pub(super) fn play(scenario: &str) -> Option<Played> {
     let Some(built) = built() else {
         println!("skipped: the replay library is not built; run `make replay`");
         return None;
@@ -88,17 +86,17 @@ impl Played {
         NvmlSource::new(options, self.clock.clone())
     }
 
-    fn sampler(&self, bursts: Bursts) -> InProcess<NvmlSource> {
+    pub(super) fn sampler(&self, bursts: Bursts) -> InProcess<NvmlSource> {
         InProcess::new(self.source(), self.clock.clone(), bursts, self.hands())
     }
 
     /// All frames up to the second `end`.
-    fn frames(&self, end: u64) -> Vec<Frame> {
+    pub(super) fn frames(&self, end: u64) -> Vec<Frame> {
         frames(&mut self.sampler(NO_BURSTS), end)
     }
 }
 
-fn frames(sampler: &mut InProcess<NvmlSource>, end: u64) -> Vec<Frame> {
+pub(super) fn frames(sampler: &mut InProcess<NvmlSource>, end: u64) -> Vec<Frame> {
     let mut all = Vec::new();
     loop {
         let frame = sampler.next_frame();
@@ -116,7 +114,7 @@ const NO_BURSTS: Bursts = Bursts {
     seed: 0,
 };
 
-fn ticks(frames: &[Frame]) -> Vec<&Tick> {
+pub(super) fn ticks(frames: &[Frame]) -> Vec<&Tick> {
     frames.iter().filter_map(|f| f.tick.as_ref()).collect()
 }
 
@@ -179,155 +177,6 @@ fn eight_devices_are_identified_and_read_every_second() {
             assert_eq!(imma, Reading::Value(Ppm(0)));
         }
     }
-}
-
-#[test]
-fn a_burst_reads_power_and_links_ten_times_a_second_and_leaves_activity_to_the_regular_ticks() {
-    let Some(played) = play("profile = \"H100\"\ntrace = \"training\"\n") else {
-        return;
-    };
-    let bursts = Bursts {
-        period: 30 * SECOND,
-        length: 10 * SECOND,
-        interval: SECOND / 10,
-        seed: 1,
-    };
-    let frames = frames(&mut played.sampler(bursts), 60);
-    let ticks = ticks(&frames);
-    let regular = ticks.iter().filter(|t| t.kind == TickKind::Regular);
-    for tick in regular {
-        let Reading::Value(activity) = &tick.devices[0].activity else {
-            panic!("a burst took the activity of a regular tick");
-        };
-        assert_eq!(activity.interval_ns, SECOND);
-    }
-    let burst: Vec<_> = ticks.iter().filter(|t| t.kind == TickKind::Burst).collect();
-    assert!(burst.len() >= 100);
-    assert!(burst.iter().all(|t| t.devices[0].power_mw.value().is_some()
-        && t.devices[0].nvlink_tx_bytes.value().is_some()
-        && t.devices[0].energy_mj == Reading::Unsupported
-        && t.devices[0].activity == Reading::Unsupported));
-}
-
-#[test]
-fn cycle_counters_are_read_where_the_driver_has_them_and_pcie_bytes_with_them() {
-    let scenario = "profile = \"H100\"\ntrace = \"burn\"\nsm_clock_mhz = 1500\ngpm_counters = true\n";
-    let Some(played) = play(scenario) else { return };
-    let frames = played.frames(10);
-    let ticks = ticks(&frames);
-    let read: Vec<_> = ticks.iter().map(|t| &t.devices[0]).collect();
-    let cycles = |sample: &DeviceSample| sample.cycles.value().unwrap()[0].clone();
-    let (first, last) = (cycles(read[0]), cycles(read[9]));
-    assert_eq!((first.instance, first.part_ppb), (None, 1_000_000_000));
-    let elapsed = last.elapsed - first.elapsed;
-    assert!(elapsed.abs_diff(9 * 1_500_000_000 * 132) < 1_000, "{elapsed}");
-    let of = |reading: Reading<u64>| *reading.value().unwrap();
-    let hmma = of(last.hmma) - of(first.hmma);
-    // Real loads stray, and so does the one that is played.
-    assert!(
-        hmma.abs_diff(elapsed / 100 * 92) < elapsed / 100,
-        "{hmma} of {elapsed}"
-    );
-    let sent = of(read[9].pcie_tx_bytes) - of(read[0].pcie_tx_bytes);
-    assert!(sent.abs_diff(9 * 2_000_000) <= 1, "{sent}");
-    let rate = of(read[9].pcie_tx_rate);
-    assert!(rate.abs_diff(2_000_000) <= 1, "{rate}");
-}
-
-#[test]
-fn cycles_of_a_device_cut_by_mig_come_by_instance() {
-    let scenario = "profile = \"MIG\"\ntrace = \"burn\"\ngpm_counters = true\n";
-    let Some(played) = play(scenario) else { return };
-    let frames = played.frames(3);
-    let sample = &ticks(&frames)[2].devices[0];
-    let cycles = sample.cycles.value().unwrap();
-    assert_eq!(cycles.len(), 7);
-    assert!(
-        cycles
-            .iter()
-            .all(|c| c.instance.is_some() && c.part_ppb == 121_212_121)
-    );
-    assert_eq!(
-        (&sample.pcie_tx_rate, &sample.pcie_tx_bytes),
-        (&Reading::Unsupported, &Reading::Unsupported)
-    );
-    // GPM answers zero for links that nobody sees.
-    assert_eq!(sample.nvlink_tx_bytes, Reading::Unsupported);
-}
-
-#[test]
-fn pcie_bytes_that_do_not_wrap_are_counters() {
-    let scenario = "profile = \"L40S\"\ntrace = \"training\"\n";
-    let Some(played) = play(scenario) else { return };
-    let narrow = played.frames(3);
-    assert_eq!(ticks(&narrow)[2].devices[0].pcie_tx_bytes, Reading::Unsupported);
-    let Some(played) = play(&format!("{scenario}wide_pcie_counters = true\n")) else {
-        return;
-    };
-    let wide = played.frames(3);
-    let sent: Vec<_> = ticks(&wide)
-        .iter()
-        .map(|t| *t.devices[0].pcie_tx_bytes.value().unwrap())
-        .collect();
-    assert!(sent[2] > sent[1], "{sent:?}");
-}
-
-#[test]
-fn what_older_devices_keep_between_two_ticks_is_read() {
-    // A second of work in five: whoever looks once a second sees all of it or nothing.
-    let recording = "timestamp,gpu,power_w,temp_c,mem_used_mib,gpu_util_pct,mem_util_pct,sm_active,tensor_active,\
-        dram_active,pcie_tx_bytes_s,pcie_rx_bytes_s,nvlink_tx_bytes_s,nvlink_rx_bytes_s,throttle_reasons,energy_mj\n\
-        0,0,300,50,9000,100,0,0,0,0,0,0,0,0,0,0\n0.39,0,100,50,9000,0,0,0,0,0,0,0,0,0,1,120000\n\
-        1,0,100,50,9000,0,0,0,0,0,0,0,0,0,1,180000\n";
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), recording).unwrap();
-    let scenario = format!("profile = \"A100\"\ntrace = '{}'\n", file.path().display());
-    let Some(played) = play(&scenario) else { return };
-    let frames = played.frames(20);
-    for tick in ticks(&frames).iter().skip(1) {
-        let sample = &tick.devices[0];
-        let ring = sample.power_ring.value().expect("the ring of power");
-        assert_eq!((ring.lowest_mw, ring.highest_mw), (100_000, 300_000));
-        assert!(ring.mean_mw.abs_diff(180_000) <= 4_000, "{}", ring.mean_mw);
-        assert_eq!(sample.busy_mean, Reading::Value(Ppm(400_000)));
-        assert!(sample.utilisation.value().is_some());
-    }
-    let Some(played) = play("profile = \"H100\"\n") else {
-        return;
-    };
-    let frames = played.frames(3);
-    let sample = &ticks(&frames)[2].devices[0];
-    assert_eq!(sample.power_ring, Reading::Unsupported, "pairs tell it better");
-}
-
-#[test]
-fn processes_that_ended_are_counted_from_the_first_look_on() {
-    let before: String = (0..600).map(|i| format!("[{i}.0, {}.0], ", i + 1)).collect();
-    let jobs = format!("jobs = [{before}[590.0, 700.0], [610.0, 612.0], [650.0, 9000.0]]\n");
-    let Some(played) = play(&format!("profile = \"A100\"\n{jobs}")) else {
-        return;
-    };
-    played.clock.move_to(BootNanos(605 * SECOND));
-    let frames = played.frames(900);
-    let told = |frames: &[Frame]| {
-        let found = ticks(frames)
-            .into_iter()
-            .map(|t| t.devices[0].jobs.clone().unwrap());
-        found.fold(Jobs::NONE, |sum, jobs| sum.plus(&jobs))
-    };
-    let two = Jobs {
-        ended: 2,
-        longest_s: 110,
-    };
-    assert_eq!(
-        told(&frames),
-        two,
-        "those of before are no news, and one still runs"
-    );
-    let Some(played) = play("profile = \"A100\"\n") else {
-        return;
-    };
-    assert_eq!(ticks(&played.frames(3))[2].devices[0].jobs, None);
 }
 
 #[test]

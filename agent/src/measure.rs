@@ -463,7 +463,8 @@ impl Bench {
     /// Operations as an interval, as decimal texts.
     fn operations(&self, compute: &Compute, claims: &AcceleratorClaims) -> Option<Value> {
         let identity = &claims.identity;
-        let model = self.catalogue.find(&identity.pci, &identity.name).model()?;
+        let known = self.catalogue.find(&identity.pci, &identity.name);
+        let model = known.model()?;
         let pipes = claims.delivered.by_pipe.as_ref();
         let found = operations(compute, pipes, model, self.declared)?;
         let mut shown = json!({
@@ -480,7 +481,7 @@ impl Bench {
                 .copied()
                 .map(Millijoules);
             let covered_ns = u64::from(claims.delivered.covered_ms).saturating_mul(1_000_000);
-            let odd = Peak::of(model, identity).and_then(|peak| {
+            let odd = Peak::found(&known, identity).and_then(|peak| {
                 format.contradicted(compute, pipes, model, &peak, energy.map(|e| (e, covered_ns)))
             });
             fields.insert("contradicted_by".to_owned(), json!(odd.map(contradiction)));

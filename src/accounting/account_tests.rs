@@ -341,6 +341,23 @@ fn a_part_whose_counters_were_never_held_against_work_has_no_lower_bound() {
     assert_ne!(compute.bound, UpperBound::Counter);
 }
 
+#[test]
+fn a_device_whose_name_speaks_against_its_identifiers_has_no_lower_bound_and_the_larger_peak() {
+    let catalogue = Catalogue::embedded().unwrap();
+    // The identifiers of an H20 under the name of an H200.
+    let pci = PciId {
+        vendor: 0x10de,
+        device: 0x2329,
+        ..PciId::default()
+    };
+    let peak = Peak::found(&catalogue.find(&pci, "NVIDIA H200"), &identity(pci)).unwrap();
+    assert_eq!(peak.tpp().0, 15_832);
+    let compute =
+        account(&peak, &hour_of(&activity(900_000, 0, 0), 1_830, 700)).compute(&peak, 3_600 * SECOND);
+    assert_eq!((compute.lower.0, compute.bound), (0, UpperBound::Time));
+    assert_eq!(compute.upper, compute.upper_unconditional);
+}
+
 proptest! {
     /// What a device really did lies between the bounds: whatever samples are lost, however the clock moved between
     /// them, and however activity reads within its error.

@@ -1,6 +1,6 @@
 //! The peak that a device is held against, and what its counters are worth.
 
-use crate::accelerator::{LeastYield, Model};
+use crate::accelerator::{LeastYield, Match, Model};
 use crate::telemetry::AcceleratorIdentity;
 use crate::unit::{MicroTppHours, Millijoules, Ppm, Tpp};
 
@@ -84,6 +84,23 @@ impl Peak {
                 .and_then(|w| w.saturating_mul(1_000).checked_div(model.devices_per_card.into())),
             floor_aj: calibration.energy_floor_aj,
             limit_mw: identity.power_limit_mw.value().copied().map(u64::from),
+        })
+    }
+
+    /// The peak of a device as it was found in the catalogue. Where its identifiers say one model and its name another, the larger peak
+    /// holds from above, and nothing that was measured of a part bounds it: which part it is, is not known.
+    #[must_use]
+    pub fn found(found: &Match<'_>, identity: &AcceleratorIdentity) -> Option<Self> {
+        let peak = Self::of(found.model()?, identity)?;
+        Some(match found {
+            Match::Disagree { .. } => Self {
+                typical: None,
+                least: None,
+                most: None,
+                floor_aj: None,
+                ..peak
+            },
+            Match::Pci(_) | Match::Name(_) | Match::Unknown => peak,
         })
     }
 

@@ -140,9 +140,9 @@ impl Meter {
         for identity in &inventory.devices {
             let known = self.devices.iter().position(|d| d.identity.uuid == identity.uuid);
             let place = known.unwrap_or(self.devices.len());
-            let known = self.catalogue.find(&identity.pci, &identity.name);
-            let peak = known.model().and_then(|m| Peak::of(m, identity));
-            let part = Part::of(known.model(), identity, &self.physics);
+            let found = self.catalogue.find(&identity.pci, &identity.name);
+            let peak = Peak::found(&found, identity);
+            let part = Part::of(found.model(), identity, &self.physics);
             if let Some(device) = self.devices.get_mut(place) {
                 device.identity = identity.clone();
                 // A limit that was higher before held for a part of the report's time.

@@ -258,6 +258,27 @@ fn compute_of_a_known_activity_lies_between_its_bounds() {
 }
 
 #[test]
+fn a_device_whose_name_speaks_against_its_identifiers_is_bounded_by_the_larger_peak_alone() {
+    let mut site = Site::new(1, 60);
+    let mut swapped = inventory(BootNanos(0), 0..1);
+    // The identifiers of an H20.
+    swapped.devices[0].pci.device = 0x2329;
+    site.meter.set_inventory(&swapped);
+    let mut players = Players::new(vec![|_, _| (60, 50, 30, 500, [0; 2])]);
+    // The first report still holds time of the device as it was listed before.
+    players.play(&mut site, 0..=300);
+    site.finish(second(300));
+    players.play(&mut site, 301..=600);
+    let claims = site.finish(second(600)).accelerators;
+    let compute = claims[0].delivered.compute.as_ref().unwrap();
+    assert_eq!(compute.lower.0, 0);
+    assert_eq!(
+        compute.upper_unconditional.0,
+        (15_832_000_000u128 * 300).div_ceil(3_600)
+    );
+}
+
+#[test]
 fn consecutive_reports_count_every_joule_once() {
     let mut site = Site::new(1, 10);
     let mut players = Players::new(vec![trains]);

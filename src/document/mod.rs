@@ -252,6 +252,12 @@ impl<'d, 't> Section<'d, 't> {
         self.document.mistake(self.at, what.into());
     }
 
+    /// Whether `key` stands in the table, readable or not.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.field(key).is_some()
+    }
+
     /// Reports a mistake that concerns the value of `key`.
     pub fn mistake_at(&self, key: &str, what: impl Into<String>) {
         let at = self.field(key).map_or(self.at, |f| f.at);

@@ -152,6 +152,10 @@ fn catalogue_pin(s: &mut Section<'_, '_>) -> Option<CataloguePin> {
     match (digest, key, least_serial) {
         (Some(digest), None, None) => Some(CataloguePin::Digest(digest)),
         (None, Some(key), Some(least_serial)) => Some(CataloguePin::Signed { key, least_serial }),
+        // What stands there and cannot be read was named already.
+        (None, ..) if s.has("digest") => None,
+        (_, None, _) if s.has("key") => None,
+        (.., None) if s.has("least_serial") => None,
         _ => {
             s.mistake("the catalogue is pinned by `digest`, or by `key` and `least_serial` together");
             None

@@ -270,6 +270,17 @@ fn a_catalogue_is_pinned_in_one_of_two_ways() {
             "{wrong}: {mistakes}"
         );
     }
+    for (unreadable, named) in [
+        (
+            format!("key = \"{zeros}\"\nleast_serial = 0"),
+            "`catalogue.least_serial`",
+        ),
+        ("digest = \"0\"".to_owned(), "`catalogue.digest`"),
+    ] {
+        let mistakes = pin(&unreadable).unwrap_err().to_string();
+        assert!(mistakes.contains(named), "{mistakes}");
+        assert_eq!(mistakes.lines().count(), 1, "{mistakes}");
+    }
     let shown = EXAMPLE
         .replace("# [catalogue]", "[catalogue]")
         .replace("# key = ", "key = ")

@@ -39,6 +39,7 @@ pub mod report;
 pub mod hardware;
 
 pub mod rules;
+pub mod statement;
 pub mod licence;
 pub mod appraisal;
 pub mod conditions;

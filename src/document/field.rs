@@ -66,16 +66,28 @@ impl Field<'_, '_> {
     /// # Errors
     /// What is wrong.
     pub fn text(&self) -> Result<String, String> {
+        self.string(MAX_TEXT, char::is_control)
+    }
+
+    /// A text of any number of lines, at most `most` bytes, not empty and without other control characters than line feeds.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn prose(&self, most: usize) -> Result<String, String> {
+        self.string(most, |c| c.is_control() && c != '\n')
+    }
+
+    fn string(&self, most: usize, barred: impl Fn(char) -> bool) -> Result<String, String> {
         let DeValue::String(text) = self.value else {
             return Err(self.not("a text in quotation marks"));
         };
         if text.trim().is_empty() {
             return Err("is empty".to_owned());
         }
-        if text.len() > MAX_TEXT {
-            return Err(format!("is longer than {MAX_TEXT} bytes"));
+        if text.len() > most {
+            return Err(format!("is longer than {most} bytes"));
         }
-        if text.chars().any(char::is_control) {
+        if text.chars().any(barred) {
             return Err("holds a control character".to_owned());
         }
         Ok(text.to_string())

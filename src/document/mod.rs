@@ -6,9 +6,11 @@
 //!
 //! This room alone names the TOML library.
 
+mod country;
 mod field;
 mod variable;
 
+pub use country::is_country;
 pub use field::{DayEnd, Field, Zone, exact};
 pub use variable::stray_variable;
 
@@ -171,11 +173,16 @@ impl<'d, 't> Section<'d, 't> {
         key: &'static str,
         read: impl FnOnce(&Field<'d, 't>) -> Result<T, String>,
     ) -> Option<T> {
-        if self.field(key).is_none() {
-            self.document
-                .mistake(self.at, format!("`{}{key}` is missing", self.name));
+        if !self.has(key) {
+            self.missing(key);
         }
         self.optional(key, read)
+    }
+
+    /// Reports that `key` is missing.
+    pub fn missing(&self, key: &str) {
+        self.document
+            .mistake(self.at, format!("`{}{key}` is missing", self.name));
     }
 
     /// The table `key`, read by `read`; `None` where it is absent.

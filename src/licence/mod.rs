@@ -6,7 +6,6 @@
 //!
 //! `docs/examples/licence.toml` shows every key.
 
-mod country;
 mod explain;
 mod manifest;
 mod read;

@@ -1,12 +1,11 @@
 //! From text to licence.
 
-use super::country::is_assigned;
 use super::{
     AllowancePeriod, CataloguePin, ConfidentialTerm, DeclaredActivity, EvidenceRequired, Licence,
     LicensedDevice, LicensedModel, Names, OpsGroup, PciPair, REPORT_SECONDS, REPORT_SECONDS_MAX,
     REPORT_SECONDS_MIN, Site, TrainingAllowance, WINDOWS_KEPT_DAYS, Waiver,
 };
-use crate::document::{DayEnd, Field, Section, Zone, nearest};
+use crate::document::{DayEnd, Field, Section, Zone, is_country, nearest};
 use crate::id::{DeviceUuid, Digest};
 use crate::rules::{Limits, Validity, coded};
 use crate::unit::{MicroTppHours, Tpp};
@@ -401,7 +400,7 @@ impl Names<'_> {
 
     fn country(self, code: String) -> Result<String, String> {
         match self {
-            Self::Known { .. } if !is_assigned(&code) => {
+            Self::Known { .. } if !is_country(&code) => {
                 Err(format!("is `{code}`, which ISO 3166-1 assigns to no country"))
             }
             _ => Ok(code),

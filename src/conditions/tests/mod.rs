@@ -15,6 +15,7 @@ mod performance;
 mod place;
 mod revocation;
 mod security;
+mod statements;
 mod training;
 
 use super::*;

@@ -13,6 +13,7 @@ const ASSIGNED: &str = "\
     TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW";
 
 /// Whether ISO 3166-1 assigned these two letters.
-pub(super) fn is_assigned(code: &str) -> bool {
+#[must_use]
+pub fn is_country(code: &str) -> bool {
     ASSIGNED.split(' ').any(|c| c == code)
 }

@@ -111,23 +111,56 @@ fn pre_authentication(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 /// [`DsseError::Sign`].
 pub fn sign(payload_type: &str, payload: &[u8], keys: &[&dyn Signer]) -> Result<String, DsseError> {
     let message = pre_authentication(payload_type, payload);
-    let signatures = keys
-        .iter()
-        .map(|key| {
-            Ok(Signature {
-                keyid: key.public_key().id().to_string(),
-                sig: BASE64.encode(&key.sign(&message)?),
-            })
-        })
-        .collect::<Result<_, SignError>>()?;
-    let json = Json {
+    write(&Json {
         payload_type: payload_type.to_owned(),
         payload: BASE64.encode(payload),
-        signatures,
+        signatures: signatures(&message, keys)?,
+    })
+}
+
+/// Adds signatures to an envelope: its payload and the signatures that stand there stay as they are. A key whose signature stands there already
+/// replaces it.
+///
+/// # Errors
+/// [`DsseError`]. The text is untrusted: whoever signs must have looked at the payload.
+pub fn countersign(text: &str, payload_type: &str, keys: &[&dyn Signer]) -> Result<String, DsseError> {
+    let mut json = parse(text)?;
+    of_type(&json, payload_type)?;
+    let message = pre_authentication(payload_type, &decode("payload", &json.payload)?);
+    let more = signatures(&message, keys)?;
+    json.signatures
+        .retain(|s| more.iter().all(|m| m.keyid != s.keyid));
+    json.signatures.extend(more);
+    if json.signatures.len() > MAX_SIGNATURES {
+        return Err(DsseError::TooManySignatures);
+    }
+    write(&json)
+}
+
+fn signatures(message: &[u8], keys: &[&dyn Signer]) -> Result<Vec<Signature>, SignError> {
+    let sign = |key: &&dyn Signer| {
+        Ok(Signature {
+            keyid: key.public_key().id().to_string(),
+            sig: BASE64.encode(&key.sign(message)?),
+        })
     };
-    let mut text = serde_json::to_string_pretty(&json).map_err(DsseError::Json)?;
+    keys.iter().map(sign).collect()
+}
+
+fn write(json: &Json) -> Result<String, DsseError> {
+    let mut text = serde_json::to_string_pretty(json).map_err(DsseError::Json)?;
     text.push('\n');
     Ok(text)
+}
+
+fn of_type(json: &Json, expected: &str) -> Result<(), DsseError> {
+    if json.payload_type == expected {
+        return Ok(());
+    }
+    Err(DsseError::Type {
+        expected: expected.to_owned(),
+        found: json.payload_type.chars().take(100).collect(),
+    })
 }
 
 /// Opens an envelope: at least one of `keys` must have signed.
@@ -136,12 +169,7 @@ pub fn sign(payload_type: &str, payload: &[u8], keys: &[&dyn Signer]) -> Result<
 /// [`DsseError`]. The text is untrusted; the keys must come from the checker's own anchors.
 pub fn verify(text: &str, payload_type: &str, keys: &[PublicKey]) -> Result<Verified, DsseError> {
     let json = parse(text)?;
-    if json.payload_type != payload_type {
-        return Err(DsseError::Type {
-            expected: payload_type.to_owned(),
-            found: json.payload_type.chars().take(100).collect(),
-        });
-    }
+    of_type(&json, payload_type)?;
     let payload = decode("payload", &json.payload)?;
     let message = pre_authentication(payload_type, &payload);
     let signatures = json
@@ -207,6 +235,29 @@ mod tests {
         let open = verify(&text, TYPE, &[b.public_key().clone()]).unwrap();
         assert_eq!(open.payload(), b"limit = 5 # five\n");
         assert_eq!(open.signers(), [b.public_key().id()]);
+    }
+
+    #[test]
+    fn a_second_signature_joins_the_first_on_the_same_bytes() {
+        let (owner, assessor) = (key(), key());
+        let keys = [owner.public_key().clone(), assessor.public_key().clone()];
+        let first = sign(TYPE, b"limit = 5", &[&owner]).unwrap();
+        let both = countersign(&first, TYPE, &[&assessor]).unwrap();
+        let open = verify(&both, TYPE, &keys).unwrap();
+        assert_eq!(open.payload(), b"limit = 5");
+        assert_eq!(open.signers().len(), 2);
+        let again = countersign(&both, TYPE, &[&assessor]).unwrap();
+        assert_eq!(again.matches("keyid").count(), 2);
+        assert!(matches!(
+            countersign(&first, "text/plain", &[&assessor]),
+            Err(DsseError::Type { .. })
+        ));
+        let many: Vec<SecretKey> = (0..MAX_SIGNATURES).map(|_| key()).collect();
+        let many: Vec<&dyn Signer> = many.iter().map(|k| -> &dyn Signer { k }).collect();
+        assert!(matches!(
+            countersign(&first, TYPE, &many),
+            Err(DsseError::TooManySignatures)
+        ));
     }
 
     #[test]

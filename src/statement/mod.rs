@@ -8,6 +8,7 @@
 //! not establish that what a statement says is true, nor that its signer had the right to say it: that is a licence's part.
 
 mod draft;
+mod explain;
 mod kinds;
 mod shape;
 mod value;
@@ -349,6 +350,12 @@ impl Statement {
             }
         }
         Err(content(mistakes.join("; ")))
+    }
+
+    /// Header and claims, as the payload has them.
+    #[must_use]
+    pub fn predicate(&self) -> Value {
+        json!({ "header": self.header, "claims": self.claims })
     }
 
     /// Its kind.

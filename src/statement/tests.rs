@@ -273,3 +273,62 @@ fn no_kind_has_a_key_for_what_must_never_leave_a_site() {
         assert!(!found.contains(&never), "{never}");
     }
 }
+
+/// The part of the manual that lists kinds and keys, as the code has them.
+fn manual() -> String {
+    fn rows(out: &mut String, members: &[Member], place: &str) {
+        for member in members {
+            let (of, list) = match member.shape {
+                Shape::List(of) => (*of, true),
+                shape => (shape, false),
+            };
+            let holds = match of {
+                Shape::Word(words) => format!("`{}`", words.join("`, `")),
+                shape => shape.name().to_owned(),
+            };
+            let holds = if list { format!("list: {holds}") } else { holds };
+            let needed = if member.required { "" } else { "optional; " };
+            out.push_str(&format!(
+                "| `{place}{}` | {} | {needed}{holds} |\n",
+                member.key,
+                member.sentence()
+            ));
+            if let Shape::Table(inner) = of {
+                rows(out, inner, &format!("{place}{}.", member.key));
+            }
+        }
+    }
+    let head = "| key | says | holds |\n|---|---|---|\n";
+    let mut out = format!("## The header\n\n{head}");
+    rows(&mut out, HEADER, "");
+    for kind in Kind::ALL {
+        let roles: Vec<&str> = kind.roles.iter().map(|r| r.text()).collect();
+        let settles = match kind.settles {
+            [] => "It settles no condition by itself.".to_owned(),
+            some => format!("It can settle {}.", some.join(", ")),
+        };
+        let bound = match kind.binds {
+            [] => String::new(),
+            some => format!(" It must have `{}`.", some.join("`, `")),
+        };
+        out.push_str(&format!(
+            "\n## `{}`\n\n{}. Given by: {}.{bound} {settles}\n\n{head}",
+            kind.name,
+            kind.says,
+            roles.join(", ")
+        ));
+        rows(&mut out, kind.members(), "");
+    }
+    out
+}
+
+#[test]
+fn the_manual_lists_every_kind_and_key() {
+    let text = include_str!("../../docs/statements.md");
+    let (_, listed) = text.split_once("## The header").unwrap();
+    assert_eq!(
+        format!("## The header{listed}"),
+        manual(),
+        "docs/statements.md (left) from its header on should be as the code has it (right)"
+    );
+}

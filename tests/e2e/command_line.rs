@@ -96,6 +96,20 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
             vec![&catalogue, "--key", &public],
             "the public half",
         ),
+        ("statement new", vec!["tranfer"], "did you mean `transfer`?"),
+        ("statement schema", vec!["papers"], "is no kind of statement"),
+        ("statement kinds", vec!["rma"], "unexpected argument 'rma'"),
+        ("statement attach", vec![&nowhere], "cannot be read"),
+        (
+            "statement verify",
+            vec![&good],
+            "none is trusted to sign statements",
+        ),
+        (
+            "statement verify",
+            vec![&good, "--key", &public],
+            "is no statement that can be used",
+        ),
         ("statement show", vec![&nowhere], "cannot be read"),
         ("statement show", vec![&huge], "cannot be read"),
         (

@@ -43,6 +43,8 @@ mod faults;
 mod house;
 /// What machines read of the verifier, against its document.
 mod verifier_json;
+/// Statements from an empty draft to a checked signature, and through others' tools.
+mod statements;
 /// What an operator sees on the node, without a verifier.
 mod operator;
 /// The pipes of GPUs before Hopper, from a DCGM host engine that runs already.

@@ -71,6 +71,17 @@ async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_exp
     let items = collateral(&["list"]);
     let exported = members(&collateral(&["export", &beside("carried.tar")]));
     let catalogue = concat!(env!("CARGO_MANIFEST_DIR"), "/../src/accelerator/catalogue.csv");
+    let (draft, pen) = (beside("maintenance.toml"), beside("pen.key"));
+    let text = must(verifier.command().args(["statement", "new", "maintenance"]));
+    std::fs::write(&draft, text.replace("# sites", "sites")).unwrap();
+    must(verifier.command().args(["key", "new", &pen]));
+    must(
+        verifier
+            .command()
+            .args(["statement", "sign", &draft, "--key", &pen]),
+    );
+    let (signed, pen) = (format!("{draft}.dsse"), format!("{pen}.pub"));
+    let checked = printed(&["statement", "verify", &signed, "--key", &pen]);
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/licence.toml");
     for (verb, found) in [
         ("init", members(&printed(&["init", "--state-dir", &other]))),
@@ -85,7 +96,15 @@ async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_exp
         ("node show", shown),
         (
             "statement show",
-            members(&printed(&["statement", "show", catalogue])),
+            members(&printed(&["statement", "show", catalogue]))
+                .union(&members(&printed(&["statement", "show", &draft])))
+                .cloned()
+                .collect(),
+        ),
+        ("statement verify", members(&checked)),
+        (
+            "statement kinds",
+            members(&printed(&["statement", "kinds"])["kinds"][0]),
         ),
         ("licence lint", members(&printed(&["licence", "lint", example]))),
         ("evidence collateral add", added),

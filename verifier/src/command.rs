@@ -46,6 +46,7 @@ use weighbridge::document::Mistakes;
 use weighbridge::hardware::nvidia::UcsError;
 use weighbridge::hardware::nvidia::nras::NrasError;
 use weighbridge::id::NodeId;
+use weighbridge::statement::StatementError;
 
 /// How long a command waits for a running verifier to carry it out.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -82,7 +83,7 @@ enum Verb {
     /// Check, sign, explain and load licences.
     #[command(subcommand)]
     Licence(LicenceCommand),
-    /// Sign and show other documents, such as catalogues of accelerators.
+    /// Write, sign, check and show statements about sites, and catalogues of accelerators.
     #[command(subcommand)]
     Statement(StatementCommand),
     /// Appraise what devices sign, from files: reports of GPUs and switches, their chains and manifests. Keep the manifests.
@@ -242,12 +243,21 @@ pub enum CommandError {
     Catalogue(#[from] CatalogueInUseError),
     /// A document is not what it should be.
     #[error("{path} is no catalogue that can be used", path = path.display())]
-    Statement {
+    Paper {
         /// The file.
         path: PathBuf,
         /// Why not.
         #[source]
         source: CatalogueError,
+    },
+    /// A document is no statement.
+    #[error("{path} is no statement that can be used", path = path.display())]
+    Statement {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: StatementError,
     },
     /// A loaded licence names a rule set that this build lacks.
     #[error(

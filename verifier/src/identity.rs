@@ -9,6 +9,7 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::net::IpAddr;
@@ -355,6 +356,25 @@ pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), IdentityErr
             path: path.to_owned(),
             source,
         })
+}
+
+/// Writes a file whole or not at all, over one that stands there.
+///
+/// # Errors
+/// What the file system says.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut draft = OsString::from(path);
+    draft.push(".new");
+    let draft = PathBuf::from(draft);
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let directory = directory.unwrap_or_else(|| Path::new("."));
+    File::create(&draft)
+        .and_then(|mut f| {
+            f.write_all(bytes)?;
+            f.sync_all()
+        })
+        .and_then(|()| std::fs::rename(&draft, path))
+        .and_then(|()| File::open(directory)?.sync_all())
 }
 
 /// Reads one PEM block from a file.

@@ -116,7 +116,8 @@ const fn predicate(claims: Shape) -> [Member; 2] {
 macro_rules! kinds {
     ($($name:literal => $claims:ident: $title:literal, $says:literal; by $roles:expr; bound to $binds:expr; settles $settles:expr;)*) => {
         /// What a statement says, by its kind.
-        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+        #[serde(untagged)]
         pub enum Claims {
             $(#[doc = $title] $claims(Box<$claims>),)*
         }

@@ -1,14 +1,16 @@
 //! What holds for the nodes of a site: the licences that cover it, their terms, and the facts that its nodes' reports add up to.
 
+mod anchors;
 mod around;
 mod draws;
 mod facts;
 mod licences;
 mod site;
 
+pub use anchors::{Anchors, AnchorsError, Issuer};
 pub(crate) use around::Around;
 pub(crate) use facts::{Copy, Kept, rounds_of};
-pub use licences::{Anchors, AnchorsError, Issuer, Licences, LoadError, LoadedLicence};
+pub use licences::{Licences, LoadError, LoadedLicence};
 pub use site::sites;
 pub(crate) use site::{Fleet, name_of};
 

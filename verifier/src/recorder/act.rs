@@ -38,6 +38,8 @@ weighbridge::code! {
         Licences = 0 => "licences",
         /// Catalogues of accelerators.
         Catalogues = 1 => "catalogues",
+        /// Statements about sites.
+        Statements = 2 => "statements",
     }
 }
 

@@ -1,3 +1,4 @@
+use super::super::sealing::MAX_UNSTORED;
 use super::super::tests::{Node, inventory, run, tick};
 use super::super::*;
 use super::*;

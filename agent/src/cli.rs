@@ -5,6 +5,7 @@
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, Settings};
+use crate::devices::system;
 use crate::inventory::{self, Format};
 use crate::sentence::Sentence;
 use crate::{binding, doctor, enrol, measure, preview, record, release, run, sampler, service};
@@ -81,6 +82,7 @@ pub enum Outcome {
 /// Runs the command line of this process.
 #[must_use]
 pub fn run() -> ExitCode {
+    system::share_one_heap();
     let cli = match parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(e) => {

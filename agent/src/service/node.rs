@@ -216,7 +216,7 @@ impl Node {
     ) {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let_go_of_start();
+        let program = let_go_of_start();
         loop {
             tokio::select! {
                 event = events.recv() => match event {
@@ -241,6 +241,8 @@ impl Node {
                             self.evidence.answered();
                         }
                     }
+                    // A report was sealed and sent, which took most of the program; for a while no other is.
+                    program.let_go();
                 }
                 told = self.meters.next() => self.reporter.meter(&told),
                 collected = self.evidence.end() => self.evidence.ended(collected, &mut self.reporter),

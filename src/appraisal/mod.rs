@@ -29,6 +29,7 @@ pub use total::{DeviceSums, DeviceTotal, NodeRun};
 use self::evidence::NodeEvidence;
 use crate::id::{DeviceUuid, Digest, NodeId};
 use crate::licence::Licence;
+use crate::statement::Statement;
 use crate::time::UnixSeconds;
 use std::sync::Arc;
 
@@ -153,6 +154,28 @@ pub struct SiteFacts {
     pub elsewhere: Vec<Sighting>,
     /// The licences that name it, in any order. Each answers for the devices on its own manifest.
     pub licences: Vec<Arc<Licence>>,
+    /// Statements that concern it, in any order.
+    pub statements: Vec<Arc<HeardStatement>>,
+}
+
+/// A statement on file, with the keys that signed it: those that some licence names, for no other says anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeardStatement {
+    /// What it says.
+    pub statement: Statement,
+    /// Ids of the keys that signed it.
+    pub signers: Vec<Digest>,
+    /// When it was put on file.
+    pub filed: UnixSeconds,
+}
+
+impl HeardStatement {
+    /// Whether it may concern a site: it names it, or names none but a licence.
+    #[must_use]
+    pub fn concerns(&self, site: &str) -> bool {
+        let sites = self.statement.header.sites.as_ref();
+        sites.is_none_or(|sites| sites.iter().any(|s| s.as_str() == site))
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::bus::unanswered;
 use super::finding::{Outcome, Quantity, Verdict, count, few};
 use super::operations::observed_share;
+use super::papers::Papers;
 use crate::accelerator::{Catalogue, Match, Model};
 use crate::appraisal::{DeviceFacts, NodeAtSite, NodeFacts, SiteFacts, Span};
 use crate::id::{DeviceUuid, Digest};
@@ -40,6 +41,8 @@ pub struct Case<'a> {
     beside: Vec<(&'a Licence, Manifest<'a>)>,
     /// Made once, when it is first asked for.
     coverage: OnceCell<Ppm>,
+    /// Likewise.
+    papers: OnceCell<Papers<'a>>,
 }
 
 /// Rows of a manifest by UUID and by serial number: a site may have ten thousand of them.
@@ -168,6 +171,7 @@ impl<'a> Case<'a> {
         let beside = beside.filter(|l| l.licence_id != licence.licence_id && l.site(&facts.site).is_some());
         Self {
             coverage: OnceCell::new(),
+            papers: OnceCell::new(),
             licence,
             rules: same.then_some(rules),
             catalogue,
@@ -177,6 +181,11 @@ impl<'a> Case<'a> {
             manifest: Manifest::of(licence),
             beside: beside.map(|l| (l, Manifest::of(l))).collect(),
         }
+    }
+
+    /// The statements that the licence hears about the site.
+    pub(super) fn papers(&self) -> &Papers<'a> {
+        self.papers.get_or_init(|| Papers::of(self))
     }
 
     /// Rows of the manifest that name this UUID or this serial number, whatever their site, with their place in it.

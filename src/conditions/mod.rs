@@ -12,6 +12,7 @@
 //! Conditions of the catalogue that stand in no family here are not evaluated in this version and not listed.
 
 mod activity;
+mod attestation;
 mod bus;
 mod capacity;
 mod case;
@@ -24,6 +25,7 @@ mod location;
 mod mode;
 mod operations;
 mod overview;
+mod papers;
 mod performance;
 mod place;
 mod presence;
@@ -201,11 +203,25 @@ pub const REGISTRY: &[Condition] = &[
         judge: security::chain_unbroken,
     },
     Condition {
+        id: "SEC-07",
+        title: "Evidence of the site's cyber security is current, against a standard that counts",
+        severity: Severity::Major,
+        source: "Supp. 10 to 15 CFR part 748, paragraph 14; NIST SP 800-53 CA-2",
+        judge: attestation::cyber,
+    },
+    Condition {
         id: "SEC-09",
         title: "The NVML library loaded is the system's own or an approved one",
         severity: Severity::Major,
         source: "NIST SP 800-53 SI-7",
         judge: security::library_genuine,
+    },
+    Condition {
+        id: "PHY-01",
+        title: "The site's physical security was examined by an assessor whom the licence hears, lately",
+        severity: Severity::Critical,
+        source: "BIS diversion guidance of May 2025; Supp. 10 to 15 CFR part 748, paragraph 14; NIST SP 800-53 PE",
+        judge: attestation::physical,
     },
     Condition {
         id: "OPS-01",

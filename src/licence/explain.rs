@@ -1,6 +1,6 @@
 //! A licence in plain sentences, for those who must live by it.
 
-use super::{AllowancePeriod, CataloguePin, ConfidentialTerm, Licence, OpsGroup};
+use super::{AllowancePeriod, CataloguePin, ConfidentialTerm, Licence, LicensedSigner, OpsGroup};
 use crate::report::KeyProtection;
 use crate::rules::Limits;
 use crate::unit::Grouped;
@@ -88,6 +88,7 @@ impl Licence {
                 }
             ));
         }
+        lines.extend(self.signers.iter().map(LicensedSigner::sentence));
         lines.extend(limit_sentences(&self.limits));
         lines.extend(self.ops_group.map(|group| match group {
             OpsGroup::Node => "Each node counts as one group that computes together (TRN-02).".to_owned(),
@@ -252,6 +253,12 @@ fn limit_sentences(limits: &Limits) -> Vec<String> {
     say(limits
         .idle_power_max
         .map(|p| format!("A device declared idle may draw {p} of its model's power (TRN-07).")));
+    say(limits.assessment_max_age.map(|s| {
+        format!(
+            "An assessment of a site may be {} old (PHY-01, SEC-07).",
+            crate::time::span(s)
+        )
+    }));
     say(limits.proof_max_age.map(|s| {
         format!(
             "A device must have proved its key within {} (INV-05).",

@@ -9,8 +9,10 @@
 mod explain;
 mod manifest;
 mod read;
+mod signer;
 
 pub use manifest::{LicensedDevice, LicensedModel, PciPair, RowMatch, Site};
+pub use signer::LicensedSigner;
 
 use crate::accelerator::Catalogue;
 use crate::document::{Document, Mistakes, Zone};
@@ -204,6 +206,8 @@ pub struct Licence {
     pub vbios_versions: Vec<String>,
     /// Whether confidential computing must be on or off (SEC-02); absent where the licence leaves it open.
     pub confidential_compute: Option<ConfidentialTerm>,
+    /// Whose statements are heard about its sites, and as what.
+    pub signers: Vec<LicensedSigner>,
     /// Attestations that must be on file.
     pub evidence_required: Vec<EvidenceRequired>,
     /// Countries from which remote users may come (TEN-05, which this version does not evaluate).

@@ -2,8 +2,8 @@
 
 use super::{
     AllowancePeriod, CataloguePin, ConfidentialTerm, DeclaredActivity, EvidenceRequired, Licence,
-    LicensedDevice, LicensedModel, Names, OpsGroup, PciPair, REPORT_SECONDS, REPORT_SECONDS_MAX,
-    REPORT_SECONDS_MIN, Site, TrainingAllowance, WINDOWS_KEPT_DAYS, Waiver,
+    LicensedDevice, LicensedModel, LicensedSigner, Names, OpsGroup, PciPair, REPORT_SECONDS,
+    REPORT_SECONDS_MAX, REPORT_SECONDS_MIN, Site, TrainingAllowance, WINDOWS_KEPT_DAYS, Waiver,
 };
 use crate::document::{DayEnd, Field, Section, Zone, is_country, nearest};
 use crate::id::{DeviceUuid, Digest};
@@ -95,6 +95,15 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
     let confidential_compute = root.optional("confidential_compute", |f| {
         coded(f, ConfidentialTerm::ALL, ConfidentialTerm::text)
     });
+    let signers = root.tables("signers", |s| LicensedSigner::read(s, zone));
+    for site in signers.iter().flat_map(|s| &s.sites) {
+        if !sites.iter().any(|s| s.id == *site) {
+            root.mistake_at(
+                "signers",
+                format!("a signer is heard about site `{site}`, which the licence does not name"),
+            );
+        }
+    }
     let evidence_required = root.tables("evidence_required", evidence);
     let remote_access_countries = root
         .optional("remote_access_countries", |f| {
@@ -136,6 +145,7 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
         driver_versions,
         vbios_versions,
         confidential_compute,
+        signers,
         evidence_required,
         remote_access_countries,
         waivers,

@@ -110,6 +110,7 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
             vec![&good, "--key", &public],
             "is no statement that can be used",
         ),
+        ("statement load", vec![&good], "is not signed"),
         ("statement show", vec![&nowhere], "cannot be read"),
         ("statement show", vec![&huge], "cannot be read"),
         (

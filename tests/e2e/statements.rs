@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 use weighbridge::crypto::dsse;
 use weighbridge::statement::{self, Kind, PAYLOAD_TYPE};
+use weighbridge_testbed::licence;
 use weighbridge_testbed::process::{Verifier, binaries, must, said};
 
 /// A desk with a verifier that nobody runs, and two keys.
@@ -268,4 +269,70 @@ fn others_tools_read_our_statements_and_we_read_theirs() {
     let told = others(&["sign", &desk.path("payload"), &theirs, &their_key]).unwrap();
     assert!(told.status.success(), "{}", said(&told));
     desk.run(&["statement", "verify", &theirs, "--key", &their_key]);
+}
+
+#[test]
+fn a_statement_on_file_settles_a_condition_and_nobody_else_s_does() {
+    let desk = Desk::new();
+    let supplier = desk.path("supplier.key");
+    desk.run(&["key", "new", &supplier]);
+    desk.run(&["key", "trust", &format!("{supplier}.pub"), "--as", "supplier"]);
+    let pem = std::fs::read_to_string(desk.path("assessor.key.pub")).unwrap();
+    let key = pem.lines().nth(1).unwrap();
+    let licence = licence::for_site("harbour-1", &[]);
+    let signers = format!(
+        "{licence}\n[[signers]]\nname = \"Example Assessors\"\nrole = \"assessor\"\nkey = \"{key}\"\naccreditation = \"A-1234\"\n"
+    );
+    let load = |name: &str, text: &str| {
+        let file = desk.write(name, text);
+        desk.run(&["licence", "sign", &file, "--key", &supplier]);
+        desk.run(&["licence", "load", &format!("{file}.dsse")]);
+    };
+    let draft = desk
+        .draft("security-attestation")
+        .replace("2026-11-20T08:00:00Z", "2026-11-24T08:00:00Z");
+    let file = desk.write("attestation.toml", &draft);
+    desk.run(&["statement", "sign", &file, "--key", &desk.path("assessor.key")]);
+    let signed = format!("{file}.dsse");
+    let forged = desk.write("forged.toml", &draft);
+    desk.run(&["statement", "sign", &forged, "--key", &desk.path("operator.key")]);
+    let forged = format!("{forged}.dsse");
+
+    // A licence that names nobody hears nobody.
+    load("first.toml", &licence);
+    let deaf = desk.ask(&["statement", "load", &signed]);
+    assert_eq!(deaf.status.code(), Some(2), "{}", said(&deaf));
+    assert!(
+        said(&deaf).contains("no licence that is loaded here says whose statements are heard"),
+        "{}",
+        said(&deaf)
+    );
+    load("second.toml", &signers.replacen("serial = 1", "serial = 2", 1));
+    assert_eq!(desk.verifier.finding("PHY-01").0, "cannot tell");
+    let refused = desk.ask(&["statement", "load", &forged]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        said(&refused).contains("none of the 1 keys that may sign this signed it"),
+        "{}",
+        said(&refused)
+    );
+    assert_eq!(desk.verifier.finding("PHY-01").0, "cannot tell");
+
+    let filed = desk.run(&["statement", "load", &signed]);
+    assert!(filed.contains(" is on file, SHA-256 "), "{filed}");
+    let (outcome, sentence) = desk.verifier.finding("PHY-01");
+    assert_eq!(outcome, "met", "{sentence}");
+    assert!(
+        sentence.contains("finds physical security satisfied against nist-800-53"),
+        "{sentence}"
+    );
+    // Filed again it is the same; a licence that no longer names its signer hears it no more, and the ledger keeps it.
+    desk.run(&["statement", "load", &signed]);
+    load("third.toml", &licence.replacen("serial = 1", "serial = 3", 1));
+    assert_eq!(desk.verifier.finding("PHY-01").0, "cannot tell");
+    let status = desk.verifier.status();
+    assert!(
+        status["passed_over"].to_string().contains("is not heard"),
+        "{status}"
+    );
 }

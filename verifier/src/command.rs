@@ -99,7 +99,7 @@ impl Verb {
         match self {
             Self::Evidence(command) => matches!(command, EvidenceCommand::Collateral(_)),
             Self::Licence(command) => matches!(command, LicenceCommand::Load { .. }),
-            Self::Statement(_) => false,
+            Self::Statement(command) => matches!(command, StatementCommand::Load { .. }),
             Self::Key(command) => matches!(command, KeyCommand::Trust { .. }),
             Self::Init { .. } | Self::Serve | Self::Token(_) | Self::Node(_) | Self::Status(_) => true,
         }
@@ -421,6 +421,10 @@ async fn perform(verb: Verb, config: Config, out: &mut dyn Write) -> Outcome {
             Session::open(config, clock).await?.load(&file, out).await
         }
         Verb::Licence(command) => on_paper(command, &config, out),
+        Verb::Statement(StatementCommand::Load { file }) => {
+            let session = Session::open(config, clock).await?;
+            session.file_statement(&file, out).await
+        }
         Verb::Statement(command) => statement(command, &config, out),
         Verb::Evidence(command) => evidence(command, &config, clock.now(), out),
         Verb::Status(command) => Session::open(config, clock).await?.status(command, out).await,

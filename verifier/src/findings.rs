@@ -9,7 +9,7 @@ use crate::catalogue::{self, CatalogueInUseError};
 use crate::cause::with_causes;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::fleet::{Anchors, AnchorsError, Fleet, Licences, LoadError};
+use crate::fleet::{Anchors, AnchorsError, Fleet, Licences, LoadError, Statements};
 use crate::recorder::{NewLeaf, RecordError, Recorder};
 use crate::store::{Change, FindingRow, Store, StoreError};
 use std::collections::{BTreeMap, HashMap};
@@ -83,7 +83,9 @@ impl Findings {
         let catalogue = Arc::new(catalogue::in_use(&self.config)?);
         let anchors = Anchors::read(&self.config.state_dir)?;
         let mut asked: BTreeMap<String, Vec<_>> = BTreeMap::new();
-        for loaded in Licences::read(&*self.store, &anchors).await?.counting {
+        let counting = Licences::read(&*self.store, &anchors).await?.counting;
+        let statements = Statements::read(&*self.store, &counting).await?;
+        for loaded in counting {
             let licence = Arc::new(loaded.licence);
             let Some(rules) = RuleSet::carried(&licence.ruleset_id).map(Arc::new) else {
                 tracing::error!(licence = %licence.licence_id, rules = %licence.ruleset_id, "this version does not carry the rule set that a licence applies, so its findings are not recorded");
@@ -107,6 +109,7 @@ impl Findings {
             let mut facts = fleet.facts(&*self.store, &site, &days).await?;
             let now = self.clock.now();
             facts.licences = licences.iter().map(|(licence, _)| Arc::clone(licence)).collect();
+            facts.statements = statements.about(&site);
             let catalogue = Arc::clone(&catalogue);
             // A large site takes long enough to be felt by whoever waits for a receipt on this thread.
             let found = tokio::task::spawn_blocking(move || {

@@ -6,7 +6,7 @@
 use crate::catalogue;
 use crate::command::{CommandError, Format, Outcome, Session};
 use crate::compute::By;
-use crate::fleet::{Anchors, Licences, sites};
+use crate::fleet::{Anchors, Licences, Statements, sites};
 use crate::recorder::KeyRole;
 use crate::store::FindingRow;
 use serde::Serialize;
@@ -104,7 +104,7 @@ pub struct Status {
     pub sites: Vec<SiteStatus>,
     /// The catalogue of accelerators that the findings rest on.
     pub catalogue: CatalogueUsed,
-    /// Why loaded licences do not count, in sentences.
+    /// Why loaded licences and statements do not count, in sentences.
     pub passed_over: Vec<String>,
 }
 
@@ -121,8 +121,10 @@ impl Session {
         let mut covered: BTreeMap<String, SiteFacts> = BTreeMap::new();
         let Licences {
             counting,
-            passed_over,
+            mut passed_over,
         } = Licences::read(&*self.store, &anchors).await?;
+        let statements = Statements::read(&*self.store, &counting).await?;
+        passed_over.extend(statements.passed_over.iter().cloned());
         let licences: Vec<Arc<Licence>> = counting
             .into_iter()
             .map(|loaded| Arc::new(loaded.licence))
@@ -148,6 +150,7 @@ impl Session {
                     SiteFacts {
                         site: site.id.clone(),
                         licences: naming.cloned().collect(),
+                        statements: statements.about(&site.id),
                         ..facts.remove(&site.id).unwrap_or_default()
                     }
                 });

@@ -11,6 +11,7 @@ mod group;
 mod inventory;
 mod operations;
 mod overview;
+mod papers;
 mod performance;
 mod place;
 mod revocation;
@@ -20,7 +21,7 @@ mod training;
 
 use super::*;
 use crate::appraisal::fixture::{Lab, answer, gpu};
-use crate::appraisal::{NodeAtSite, NodeStatus, Sighting, Span};
+use crate::appraisal::{HeardStatement, NodeAtSite, NodeStatus, Sighting, Span};
 use crate::id::Digest;
 use crate::report::AcceleratorClaims;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub(super) struct Scene {
     pub(super) elsewhere: Vec<Sighting>,
     /// Licences beside the one that is judged.
     pub(super) beside: Vec<String>,
+    /// Statements on file.
+    pub(super) statements: Vec<Arc<HeardStatement>>,
     pub(super) now: UnixSeconds,
 }
 
@@ -74,6 +77,7 @@ impl Scene {
             statuses: [1, 2].map(status).to_vec(),
             elsewhere: Vec::new(),
             beside: Vec::new(),
+            statements: Vec::new(),
             now: start().plus(3_610),
         }
     }
@@ -126,6 +130,7 @@ impl Scene {
                 .chain(&self.beside)
                 .map(|text| Arc::new(Licence::parse(text).unwrap()))
                 .collect(),
+            statements: self.statements.clone(),
         }
     }
 

@@ -112,6 +112,15 @@ const fn predicate(claims: Shape) -> [Member; 2] {
     ]
 }
 
+/// What a kind of statement says.
+pub trait Said: Sized {
+    /// Its kind.
+    const KIND: Kind;
+
+    /// The claims, where they are of this kind.
+    fn of(claims: &Claims) -> Option<&Self>;
+}
+
 /// Declares the kinds: name, type of the claims, title, what it says, who may give it, what it must be bound to, what it can settle.
 macro_rules! kinds {
     ($($name:literal => $claims:ident: $title:literal, $says:literal; by $roles:expr; bound to $binds:expr; settles $settles:expr;)*) => {
@@ -122,9 +131,8 @@ macro_rules! kinds {
             $(#[doc = $title] $claims(Box<$claims>),)*
         }
 
-        $(impl $claims {
-            /// Its kind.
-            pub const KIND: Kind = Kind {
+        $(impl Said for $claims {
+            const KIND: Kind = Kind {
                 name: $name,
                 title: $title,
                 says: $says,
@@ -133,6 +141,13 @@ macro_rules! kinds {
                 binds: $binds,
                 predicate: Shape::Table(&const { predicate(<$claims as Shaped>::SHAPE) }),
             };
+
+            fn of(claims: &Claims) -> Option<&Self> {
+                match claims {
+                    Claims::$claims(said) => Some(said),
+                    _ => None,
+                }
+            }
         })*
 
         impl Kind {

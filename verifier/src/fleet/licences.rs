@@ -5,6 +5,7 @@
 //! another issuer, does not count.
 
 use super::anchors::{Anchors, AnchorsError};
+use super::statements::is_statement;
 use crate::cause::with_causes;
 use crate::recorder::Act;
 use crate::store::{Store, StoreError};
@@ -114,6 +115,9 @@ impl Licences {
             else {
                 continue;
             };
+            if is_statement(&envelope) {
+                continue;
+            }
             let loaded = match LoadedLicence::open(&envelope, anchors, entry.at) {
                 Ok(loaded) => loaded,
                 Err(error) => {

@@ -6,6 +6,7 @@ mod draws;
 mod facts;
 mod licences;
 mod site;
+mod statements;
 
 pub use anchors::{Anchors, AnchorsError, Issuer};
 pub(crate) use around::Around;
@@ -13,6 +14,8 @@ pub(crate) use facts::{Copy, Kept, rounds_of};
 pub use licences::{Licences, LoadError, LoadedLicence};
 pub use site::sites;
 pub(crate) use site::{Fleet, name_of};
+pub use statements::Statements;
+pub(crate) use statements::signers;
 
 use crate::store::Store;
 use std::collections::HashMap;

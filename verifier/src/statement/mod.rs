@@ -5,19 +5,21 @@
 mod attachment;
 mod paper;
 
-use crate::command::{CommandError, Format, Outcome};
+use crate::cause::with_causes;
+use crate::command::{CommandError, Format, Outcome, Session};
 use crate::config::Config;
-use crate::fleet::Anchors;
+use crate::fleet::{self, Anchors, Licences, Statements};
 use crate::identity::replace;
 use crate::key::{read_public, secret};
 use crate::licence::{is_envelope, read};
-use crate::recorder::KeyRole;
+use crate::recorder::{Act, ActKind, KeyRole};
 use paper::Paper;
 use serde_json::json;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use weighbridge::accelerator::{self, Catalogue, CatalogueVersion};
+use weighbridge::cbor::Bytes;
 use weighbridge::crypto::{PublicKey, Signer, dsse};
 use weighbridge::document::nearest;
 use weighbridge::id::Digest;
@@ -72,6 +74,11 @@ pub enum StatementCommand {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+    /// Put a signed statement on file, where a licence that is loaded here hears its signer.
+    Load {
+        /// The signed statement.
+        file: PathBuf,
+    },
     /// Show what a document is, what it says, and who signed it.
     Show {
         /// The document, signed or not.
@@ -102,6 +109,8 @@ pub(crate) fn statement(command: StatementCommand, config: &Config, out: &mut dy
             attachments,
             format,
         } => verify(&file, &keys, &attachments, format, config, out),
+        // It works on the verifier's state.
+        StatementCommand::Load { .. } => Ok(false),
         StatementCommand::Show { file, format } => {
             let anchors = Anchors::read(&config.state_dir)?;
             Paper::read(&file, &anchors)?.show(format, out)
@@ -199,6 +208,54 @@ fn sign(file: &Path, keys: &[PathBuf], out: &mut dyn Write) -> Outcome {
     replace(&path, envelope.as_bytes())?;
     writeln!(out, "{label}, signed in {}", path.display())?;
     Ok(true)
+}
+
+impl Session {
+    /// Puts a signed statement on file.
+    ///
+    /// # Errors
+    /// [`CommandError`]: it is no statement, nobody whom a licence hears signed it, or no such licence hears it about any of its sites.
+    pub async fn load_statement(&self, envelope: &str) -> Result<Statement, CommandError> {
+        let refused = |why: String| CommandError::Refused { why };
+        let (_, licences) = Licences::anchored(&*self.store, &self.config.state_dir).await?;
+        let keys = fleet::signers(licences.counting.iter().map(|l| &l.licence));
+        if keys.is_empty() {
+            return Err(refused(
+                "no licence that is loaded here says whose statements are heard: [[signers]] in a licence does".to_owned(),
+            ));
+        }
+        let signed = Statement::open(envelope, &keys).map_err(|e| refused(with_causes(&e)))?;
+        let statement = &signed.statement;
+        let held = Statements::read(&*self.store, &licences.counting).await?;
+        if held
+            .heard
+            .iter()
+            .any(|h| h.statement.digest == statement.digest && h.signers.len() >= signed.signers.len())
+        {
+            return Ok(signed.statement);
+        }
+        let mut act = Act::new(ActKind::Document, self.clock.now());
+        act.document = Some(Bytes(envelope.as_bytes().to_vec()));
+        self.carry_out(&act).await?;
+        Ok(signed.statement)
+    }
+
+    pub(crate) async fn file_statement(&self, file: &Path, out: &mut dyn Write) -> Outcome {
+        let envelope = read(file)?;
+        if !is_envelope(&envelope) {
+            return Err(CommandError::Unsigned {
+                path: file.to_owned(),
+            });
+        }
+        let statement = self.load_statement(&envelope).await?;
+        writeln!(
+            out,
+            "{} is on file, SHA-256 {}",
+            label(&statement),
+            statement.digest
+        )?;
+        Ok(true)
+    }
 }
 
 fn signers<S: Signer>(keys: &[S]) -> Vec<&dyn Signer> {

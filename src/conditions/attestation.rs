@@ -1,0 +1,168 @@
+//! Attestations of a site's security: what an assessor examined, and what it found.
+
+use super::case::Case;
+use super::finding::{Quantity, Verdict};
+use super::papers::Paper;
+use crate::appraisal::Grade;
+use crate::statement::{
+    AreaExamined, AssessorFinding, FindingResult, Opinion, SecurityArea, SecurityAttestation, Standard,
+};
+use crate::time::DAY_SECONDS;
+
+/// PHY-01: an assessor examined the physical security of the site lately, and it holds.
+pub(super) fn physical(case: &Case<'_>) -> Verdict {
+    area(case, "PHY-01", SecurityArea::Physical, |_| None)
+}
+
+/// SEC-07: an assessor examined the cyber security of the site lately, against a standard that counts, and it holds.
+pub(super) fn cyber(case: &Case<'_>) -> Verdict {
+    let required: Vec<&str> = case
+        .licence
+        .evidence_required
+        .iter()
+        .map(|e| e.kind.as_str())
+        .collect();
+    let named: Vec<Standard> = Standard::ALL
+        .iter()
+        .copied()
+        .filter(|s| required.contains(&s.text()))
+        .collect();
+    area(case, "SEC-07", SecurityArea::Cyber, move |examined| {
+        // Others than the federal baseline count where the licence takes them.
+        let federal = matches!(examined.standard, Standard::FedrampHigh | Standard::Nist80053);
+        let counts = if named.is_empty() {
+            federal
+        } else {
+            named.contains(&examined.standard)
+        };
+        (!counts).then(|| match named.as_slice() {
+            [] => format!(
+                "examined it against `{}`, which the licence does not name",
+                examined.standard
+            ),
+            some => {
+                let names: Vec<&str> = some.iter().map(|s| s.text()).collect();
+                format!(
+                    "examined it against {}, and the licence asks for {}",
+                    examined.standard,
+                    names.join(" or ")
+                )
+            }
+        })
+    })
+}
+
+/// The newest word of an assessor on a condition that holds now: a finding on the condition itself.
+pub(super) fn assessor_says(case: &Case<'_>, condition: &str) -> Option<Verdict> {
+    let mut findings = case.papers().holding::<AssessorFinding>(case.now);
+    let found = findings.find(|p| p.claims.condition.as_str() == condition)?;
+    let said = format!(
+        "{}: {}",
+        found.label(),
+        found.claims.observed.as_str().replace('\n', " ")
+    );
+    let verdict = match found.claims.result {
+        FindingResult::Satisfied => Verdict::met("assessor-satisfied", said),
+        FindingResult::NotSatisfied => Verdict::not_met("assessor-not-satisfied", said),
+        FindingResult::CannotTell => Verdict::cannot_tell("assessor-cannot-tell", said),
+    };
+    Some(on_paper(case, verdict, &found))
+}
+
+/// A verdict that rests on a statement alone.
+pub(super) fn on_paper<T>(case: &Case<'_>, verdict: Verdict, paper: &Paper<'_, T>) -> Verdict {
+    verdict
+        .grade(Grade::Declared)
+        .window(paper.header.issued.0, case.now)
+        .subjects([case.facts.site.clone()])
+        .evidence([paper.digest])
+}
+
+fn area(
+    case: &Case<'_>,
+    condition: &str,
+    area: SecurityArea,
+    unfit: impl Fn(&AreaExamined) -> Option<String>,
+) -> Verdict {
+    // An assessor who looked at the condition itself and found it wanting outweighs what an attestation says in general.
+    let special = assessor_says(case, condition);
+    if let Some(verdict) = special.as_ref().filter(|v| v.outcome == super::Outcome::NotMet) {
+        return verdict.clone();
+    }
+    let attestations = match case.papers_of::<SecurityAttestation>() {
+        Ok(some) => some,
+        Err(missing) => return special.unwrap_or(*missing),
+    };
+    let Some(limit) = case.term(|l| l.assessment_max_age) else {
+        return Verdict::no_limit("how old an assessment may be (`assessment_max_age`)");
+    };
+    let examined = attestations
+        .iter()
+        .flat_map(|p| p.claims.areas.iter().map(move |a| (p, a)));
+    let mut wanting = Vec::new();
+    for (paper, examined) in examined.filter(|(_, a)| a.area == area) {
+        let days = Quantity::exactly(case.now.since(paper.header.issued.0).div_euclid(DAY_SECONDS), "d");
+        let verdict = |v: Verdict| {
+            on_paper(case, v, paper)
+                .measured(days.clone())
+                .limit(Quantity::at_most(limit.value.div_euclid(DAY_SECONDS), "d"))
+        };
+        let label = paper.label();
+        let because = examined
+            .exceptions
+            .as_ref()
+            .map_or_else(String::new, |e| format!(": {}", e.as_str().replace('\n', " ")));
+        let why = if let Some(old) = case.too_old(paper.header, limit.value) {
+            old
+        } else if !examined.scope_includes_site {
+            "is of a scope that does not include the site".to_owned()
+        } else if let Some(why) = unfit(examined) {
+            why
+        } else {
+            return verdict(match examined.opinion {
+                Opinion::Satisfied => Verdict::met(
+                    "attested",
+                    format!(
+                        "the {label} finds {area} security satisfied against {}{because}",
+                        standard(examined)
+                    ),
+                ),
+                Opinion::Qualified => Verdict::cannot_tell(
+                    "qualified",
+                    format!(
+                        "the {label} finds {area} security satisfied against {} with exceptions, which a person must weigh{because}",
+                        standard(examined)
+                    ),
+                ),
+                Opinion::NotSatisfied => Verdict::not_met(
+                    "attested-against",
+                    format!(
+                        "the {label} finds {area} security not satisfied against {}{because}",
+                        standard(examined)
+                    ),
+                ),
+            });
+        };
+        wanting.push(verdict(Verdict::cannot_tell(
+            "unfit",
+            format!("the {label} {why}"),
+        )));
+    }
+    if let Some(verdict) = special {
+        return verdict;
+    }
+    wanting.into_iter().next().unwrap_or_else(|| {
+        let names = format!(
+            "no security attestation about site {} speaks of {area} security",
+            case.facts.site
+        );
+        Verdict::cannot_tell("no-area", names).grade(Grade::Declared)
+    })
+}
+
+fn standard(examined: &AreaExamined) -> String {
+    match &examined.standard_named {
+        Some(name) if examined.standard == Standard::Other => name.to_string(),
+        _ => examined.standard.to_string(),
+    }
+}

@@ -1,0 +1,161 @@
+//! Papers: the statements that a licence hears about a site.
+//!
+//! Decides: which statements count, and says why others do not. One counts where the licence names a key that signed it, in the role that it is given
+//! in, for this site and time, and no later one of its issuer's takes its place. Trusts the facts for which keys signed it. Does not establish that
+//! what it says is true.
+
+use super::case::Case;
+use super::finding::{Verdict, few};
+use crate::appraisal::{Grade, HeardStatement};
+use crate::id::Digest;
+use crate::licence::LicensedSigner;
+use crate::statement::{Header, Said};
+use crate::time::{UnixSeconds, span};
+use std::collections::BTreeSet;
+
+/// The statements on file that concern the site under the licence.
+#[derive(Debug)]
+pub(super) struct Papers<'a> {
+    /// Those that count, the newest first.
+    heard: Vec<(&'a HeardStatement, &'a LicensedSigner)>,
+    /// Those that do not, and why.
+    unheard: Vec<(&'a HeardStatement, String)>,
+}
+
+/// A statement of one kind that counts.
+#[derive(Debug)]
+pub(super) struct Paper<'a, T> {
+    /// What every statement says.
+    pub(super) header: &'a Header,
+    /// What it says.
+    pub(super) claims: &'a T,
+    /// Its identity.
+    pub(super) digest: Digest,
+}
+
+impl<T> Clone for Paper<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Paper<'_, T> {}
+
+impl<T: Said> Paper<'_, T> {
+    /// How a sentence names it.
+    pub(super) fn label(&self) -> String {
+        format!("{} {} of {}", T::KIND.title, self.header.id, self.header.issuer)
+    }
+}
+
+impl<'a> Papers<'a> {
+    pub(super) fn of(case: &Case<'a>) -> Self {
+        let site = &case.facts.site;
+        let (mut heard, mut unheard) = (Vec::new(), Vec::new());
+        let on_file = case.facts.statements.iter().map(|s| &**s);
+        let on_file: Vec<&'a HeardStatement> = on_file
+            .filter(|s| s.concerns(site) && s.filed <= case.now)
+            .filter(|s| {
+                s.statement
+                    .header
+                    .licence
+                    .as_ref()
+                    .is_none_or(|l| l.as_str() == case.licence.licence_id)
+            })
+            .collect();
+        for paper in on_file {
+            let header = &paper.statement.header;
+            let signers = || {
+                case.licence
+                    .signers
+                    .iter()
+                    .filter(|s| paper.signers.contains(&s.key.id()))
+            };
+            match signers().find(|s| s.deaf_to(header, site).is_none()) {
+                Some(signer) => heard.push((paper, signer)),
+                None => {
+                    let why = signers().find_map(|s| s.deaf_to(header, site));
+                    let why = why.unwrap_or_else(|| "is signed by nobody whom the licence hears".to_owned());
+                    unheard.push((paper, why));
+                }
+            }
+        }
+        // Who replaces a statement must be the one who is heard for it, or anyone could silence anyone.
+        let replaced: BTreeSet<(Digest, Digest)> = heard
+            .iter()
+            .filter_map(|(p, signer)| Some((p.statement.header.supersedes?, signer.key.id())))
+            .collect();
+        heard.retain(|(p, signer)| !replaced.contains(&(p.statement.digest, signer.key.id())));
+        heard.sort_by_key(|(p, _)| (std::cmp::Reverse(p.statement.header.issued), p.statement.digest));
+        heard.dedup_by_key(|(p, _)| p.statement.digest);
+        Self { heard, unheard }
+    }
+
+    /// Those of one kind, the newest first, whether they still hold or not.
+    pub(super) fn all<T: Said + 'a>(&self) -> impl Iterator<Item = Paper<'a, T>> + '_ {
+        self.heard.iter().filter_map(|(paper, _)| {
+            Some(Paper {
+                header: &paper.statement.header,
+                claims: T::of(&paper.statement.claims)?,
+                digest: paper.statement.digest,
+            })
+        })
+    }
+
+    /// Those of one kind that hold at a time, the newest first.
+    pub(super) fn holding<T: Said + 'a>(&self, at: UnixSeconds) -> impl Iterator<Item = Paper<'a, T>> + '_ {
+        self.all().filter(move |p| {
+            let begins = p
+                .header
+                .valid_from
+                .map_or(p.header.issued.0, |from| from.0.max(p.header.issued.0));
+            begins <= at && at < p.header.valid_to.0
+        })
+    }
+}
+
+impl<'a> Case<'a> {
+    /// Statements of one kind that hold now, the newest first; where there is none, why nothing can be told, and what would settle it.
+    pub(super) fn papers_of<T: Said + 'a>(&self) -> Result<Vec<Paper<'a, T>>, Box<Verdict>> {
+        let holding: Vec<_> = self.papers().holding::<T>(self.now).collect();
+        if !holding.is_empty() {
+            return Ok(holding);
+        }
+        let (title, site) = (T::KIND.title, &self.facts.site);
+        let roles: Vec<&str> = T::KIND.roles.iter().map(|r| r.text()).collect();
+        let settle = format!(
+            "one signed by its {} whom the licence hears would settle it",
+            roles.join(" or ")
+        );
+        let past: Vec<Paper<'a, T>> = self.papers().all().collect();
+        let missing = |message, sentence| Verdict::cannot_tell(message, sentence).grade(Grade::Declared);
+        if let Some(last) = past.first() {
+            let when = match last.header.valid_to.0 <= self.now {
+                true => format!("expired on {}", last.header.valid_to.0),
+                false => "does not hold yet".to_owned(),
+            };
+            let verdict = missing("expired", format!("the {} {when}; {settle}", last.label()));
+            return Err(Box::new(verdict.evidence([last.digest])));
+        }
+        let unheard = self
+            .papers()
+            .unheard
+            .iter()
+            .filter(|(p, _)| T::of(&p.statement.claims).is_some());
+        let (digests, whys): (Vec<Digest>, Vec<String>) = unheard
+            .map(|(p, why)| (p.statement.digest, format!("{} {why}", p.statement.header.id)))
+            .unzip();
+        if !whys.is_empty() {
+            let sentence = format!("no {title} about site {site} is heard: {}; {settle}", few(&whys));
+            return Err(Box::new(missing("not-heard", sentence).evidence(digests)));
+        }
+        let sentence = format!("no {title} about site {site} is on file; {settle}");
+        Err(Box::new(missing("no-statement", sentence)))
+    }
+
+    /// How a sentence says that a statement is older than a limit allows.
+    pub(super) fn too_old(&self, header: &Header, limit: i64) -> Option<String> {
+        let age = self.now.since(header.issued.0);
+        (age > limit).then(|| format!("is {} old, and may be {} old at most", span(age), span(limit)))
+    }
+}

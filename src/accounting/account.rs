@@ -5,11 +5,11 @@
 //! nanoseconds × parts per million of activity × parts per million of clock in 128 bits, and multiplies with TPP and
 //! divides once, when it is read: so accounts can be added in any order to the same total.
 //!
-//! - **counter**: what the counters say: per-pipe activity times the mean of the clocks at its ends.
-//! - **lower**: the same at the lower of the two clocks, times the least that busy pipes of the part were seen to do. Zero where
+//! - **counter**: what the counters say: per-pipe activity times the mean of the clocks in its time.
+//! - **lower**: the same at the lowest of these clocks, times the least that busy pipes of the part were seen to do. Zero where
 //!   only utilisation or energy exist, and where the catalogue has no such measurement of the part.
 //! - **upper**: the least of five, each with the whole time: peak × time in which a kernel was resident; peak × clocks;
-//!   activity × the higher clock × the most that busy pipes can do; energy above idling, and the power limit, at the least that a
+//!   activity × the highest clock × the most that busy pipes can do; energy above idling, and the power limit, at the least that a
 //!   bit-operation takes. In the first three, time without samples counts at peak.
 //! - **unconditional**: peak × the whole time, for the whole card, sliced (MIG) or not.
 
@@ -100,18 +100,17 @@ impl Account {
             .active
             .saturating_add(shares(step.activity_gap_ns, most, 1_000_000));
         self.merged |= told.merged;
-        let ends = step.activity_clock_mhz;
-        let Some(clock) = ends.or_else(|| step.sm_clock_mhz.value().copied()) else {
+        let Some(mean) = step.activity_clock_mean_mhz else {
             return;
         };
-        let mid = peak.share_of_clock(clock.low.midpoint(clock.high));
+        let mean = peak.share_of_clock(mean);
         let capped = |clock: u64| clock.min(1_000_000);
         let at = |clock: u64, tensor: u64, fp64: u64| {
             let tensor = shares(ns, tensor, capped(clock));
             tensor.saturating_add(shares(ns, fp64, clock))
         };
         // From below, only where every clock was read of the time in which the pipes may have been busy.
-        if let Some(ends) = ends {
+        if let Some(ends) = step.activity_clock_mhz {
             let [least, least_fp64] = told.least;
             self.lower = self
                 .lower
@@ -119,7 +118,7 @@ impl Account {
         }
         self.counter = self
             .counter
-            .saturating_add(at(mid, told.tensor, told.fp64_tensor));
+            .saturating_add(at(mean, told.tensor, told.fp64_tensor));
         for (place, (sum, share)) in self.by_pipe.iter_mut().zip(told.by_pipe).enumerate() {
             if share == 0 {
                 continue;
@@ -131,7 +130,7 @@ impl Account {
                 (0 | 1, None) => (share, false),
                 _ => (share, true),
             };
-            let clock = if free { mid } else { capped(mid) };
+            let clock = if free { mean } else { capped(mean) };
             *sum = sum.saturating_add(shares(ns, share, clock));
         }
     }

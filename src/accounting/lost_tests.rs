@@ -3,7 +3,7 @@
 use super::Peak;
 use super::account::Account;
 use super::account_tests::{activity, peak, sample as at};
-use crate::telemetry::{Activity, DeviceSample, LossReason, PipeCycles, Reading, Track};
+use crate::telemetry::{Activity, ClockLooks, DeviceSample, LossReason, PipeCycles, Reading, Track};
 use crate::time::SECOND;
 use crate::unit::Ppm;
 
@@ -80,6 +80,38 @@ fn a_clock_that_was_lost_or_reads_zero_may_have_been_any() {
     assert_eq!(shares(&samples).1, 1_000_000);
     let still: Vec<_> = (0..3).map(|t| at(t, 0, busy())).collect();
     assert_eq!(shares(&still), (0, 1_000_000));
+}
+
+#[test]
+fn a_clock_that_was_set_between_two_ticks_hides_nothing() {
+    let between = |tick, mean_mhz, lowest_mhz, highest_mhz| -> Vec<_> {
+        let looks = ClockLooks {
+            mean_mhz,
+            lowest_mhz,
+            highest_mhz,
+        };
+        (0..4)
+            .map(|t| DeviceSample {
+                clock_looks: Reading::Value(looks.clone()),
+                ..at(t, tick, over(1, 1_000_000))
+            })
+            .collect()
+    };
+    // Low at each tick, and high in between: the time at the tick itself is nothing.
+    let (_, upper) = shares(&between(345, 1_800, 345, 1_980));
+    assert_eq!(upper, 1_000_000);
+    let (lower, _) = shares(&between(1_830, 400, 345, 1_830));
+    assert!(lower <= 450_000 * 345 / 1_830, "{lower}");
+    // A look that was lost may have been the one that mattered.
+    let mut lost = between(345, 345, 345, 345);
+    assert!(shares(&lost).1 < 200_000);
+    lost[2].clock_looks = Reading::Lost(LossReason::Failed);
+    let (lower, upper) = shares(&lost);
+    let second = 450_000 * 345 / 1_830;
+    assert!(
+        lower <= second * 2 / 3 + 1 && upper > 333_333,
+        "{lower} to {upper}"
+    );
 }
 
 #[test]

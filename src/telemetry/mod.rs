@@ -27,7 +27,9 @@ pub use measured::{ActivitySource, Jobs, Measured, Method, PipeTimes, Spread, Tr
 pub use reading::{LossReason, Reading};
 #[cfg(test)]
 pub(crate) use sample::tests::blank;
-pub use sample::{Activity, DeviceSample, Frame, Notice, NoticeKind, PipeCycles, PowerRing, Tick, TickKind};
+pub use sample::{
+    Activity, ClockLooks, DeviceSample, Frame, Notice, NoticeKind, PipeCycles, PowerRing, Tick, TickKind,
+};
 pub(crate) use track::ENERGY_REFRESH_NS;
 pub use track::{Ends, Step, Track};
 pub use window::Window;

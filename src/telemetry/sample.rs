@@ -85,6 +85,19 @@ crate::record! {
 }
 
 crate::record! {
+    /// The SM clock between two regular ticks, as looks at instants of chance found it: an operator who may set clocks cannot tell when
+    /// to hold them.
+    pub struct ClockLooks {
+        /// Mean of the looks, each of which stands for an equal part of the time, in megahertz.
+        0 => mean_mhz: u32,
+        /// The lowest, in megahertz.
+        1 => lowest_mhz: u32,
+        /// The highest, in megahertz.
+        2 => highest_mhz: u32,
+    }
+}
+
+crate::record! {
     /// One device at one instant.
     pub struct DeviceSample {
         /// Index in the last inventory.
@@ -133,6 +146,8 @@ crate::record! {
         21 => jobs: Option<Jobs>,
         /// Whether a DCGM host engine told the activity, not GPM.
         22 => by_host_engine: bool,
+        /// SM clock since the regular sample before. Lost where a look was refused or left out; unsupported where nobody looks.
+        23 => clock_looks: Reading<ClockLooks>,
     }
 }
 
@@ -283,6 +298,7 @@ pub(crate) mod tests {
             busy_mean: Reading::Unsupported,
             jobs: None,
             by_host_engine: false,
+            clock_looks: Reading::Unsupported,
         }
     }
 }

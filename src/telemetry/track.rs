@@ -56,9 +56,12 @@ pub struct Step {
     pub power_mw: Reading<Ends<u32>>,
     /// Mean power over the stretch, in milliwatts: of what the driver kept, else the middle of both ends.
     pub power_mean_mw: Reading<u32>,
-    /// SM clock at both ends, in megahertz.
+    /// SM clock at both ends, in megahertz; the lowest and highest that looks in between found are among them.
     pub sm_clock_mhz: Reading<Ends<u32>>,
-    /// The same where both ends were read, and neither as zero, which no clock that runs is: what bounds may rest on.
+    /// Its mean over the stretch, in megahertz: of the looks, else the middle of both ends.
+    pub clock_mean_mhz: Reading<u32>,
+    /// The lowest and highest where both ends and every look were read, and none as zero, which no clock that runs is: what bounds
+    /// may rest on.
     pub clock_bounds_mhz: Option<Ends<u32>>,
     /// Utilisation at both ends; its mean over the stretch, twice, where the driver kept what was in between.
     pub utilisation: Reading<Ends<Ppm>>,
@@ -74,6 +77,8 @@ pub struct Step {
     /// The lowest and the highest SM clock of the covered time that it speaks for, in megahertz; `None` where one was not read, or where
     /// some of the activity may lie in a gap.
     pub activity_clock_mhz: Option<Ends<u32>>,
+    /// The mean SM clock of that time, in megahertz, each stretch by its length; that of this step where some of it is not known.
+    pub activity_clock_mean_mhz: Option<u32>,
     /// Who told of the activity.
     pub activity_source: ActivitySource,
 }
@@ -192,12 +197,28 @@ impl Track {
             .or(unreadable)
             .or_else(|| (length > self.longest_ns()).then_some(GapReason::SamplerLate));
         let ends = |now: Reading<u32>, then: Option<u32>| now.map(|n| Ends::of(then.unwrap_or(n), n));
-        let sm_clock_mhz = ends(sample.sm_clock_mhz, before.and_then(|b| b.sm_clock_mhz));
-        let running = |mhz: &u32| *mhz > 0;
-        let clock_bounds_mhz = before
-            .and_then(|b| b.sm_clock_mhz.filter(running))
-            .zip(sample.sm_clock_mhz.value().copied().filter(running))
+        let mut sm_clock_mhz = ends(sample.sm_clock_mhz, before.and_then(|b| b.sm_clock_mhz));
+        let mut clock_mean_mhz = sm_clock_mhz.map(|e| e.low.midpoint(e.high));
+        let read = before
+            .and_then(|b| b.sm_clock_mhz)
+            .zip(sample.sm_clock_mhz.value().copied())
             .map(|(then, now)| Ends::of(then, now));
+        let mut clock_bounds_mhz = read;
+        match &sample.clock_looks {
+            Reading::Value(looks) => {
+                let with = |e: Ends<u32>| Ends {
+                    low: e.low.min(looks.lowest_mhz),
+                    high: e.high.max(looks.highest_mhz),
+                };
+                clock_bounds_mhz = read.map(with);
+                sm_clock_mhz = sm_clock_mhz.map(with);
+                clock_mean_mhz = Reading::Value(looks.mean_mhz);
+            }
+            // Whoever lost a look may have lost the one that mattered.
+            Reading::Lost(_) => clock_bounds_mhz = None,
+            Reading::Unsupported => {}
+        }
+        let clock_bounds_mhz = clock_bounds_mhz.filter(|e| e.low > 0);
         let mut power_mw = ends(sample.power_mw, before.and_then(|b| b.power_mw));
         let mut power_mean_mw = power_mw.map(|e| e.low.midpoint(e.high));
         if let Reading::Value(ring) = &sample.power_ring {
@@ -235,8 +256,9 @@ impl Track {
         let covered_ns = if gap.is_none() { length } else { 0 };
         let mut pair_ns = 0;
         let mut pair_clock = None;
-        self.since_pair.take_in(gap, clock_bounds_mhz);
-        self.since_cycles.take_in(gap, clock_bounds_mhz);
+        let mean_mhz = clock_mean_mhz.value().copied();
+        self.since_pair.take_in(covered_ns, clock_bounds_mhz, mean_mhz);
+        self.since_cycles.take_in(covered_ns, clock_bounds_mhz, mean_mhz);
         if gap.is_some() {
             self.without_activity_ns = 0;
         } else {
@@ -257,17 +279,17 @@ impl Track {
         let gap_ns = length.saturating_sub(covered_ns);
         let told = self.cycles.push(sample.at, covered_ns, gap_ns, &sample.cycles);
         resets = resets.saturating_add(u32::from(told == Told::Reset));
-        let mut activity_clock_mhz = None;
+        let mut activity_clock = None;
         match told {
             Told::Since(..) => {
                 // A later pair may reach back over this time, which is told of by now.
                 self.without_activity_ns = 0;
-                activity_clock_mhz = std::mem::take(&mut self.since_cycles).known();
+                activity_clock = std::mem::take(&mut self.since_cycles).known();
             }
             Told::Later(_) => {}
             Told::Nothing | Told::Reset => {
                 self.since_cycles = Clocks::default();
-                activity_clock_mhz = pair_clock;
+                activity_clock = pair_clock;
             }
         }
         let by_pairs = if sample.by_host_engine {
@@ -301,6 +323,7 @@ impl Track {
             power_mw,
             power_mean_mw,
             sm_clock_mhz,
+            clock_mean_mhz,
             clock_bounds_mhz,
             utilisation,
             busy_most,
@@ -315,7 +338,8 @@ impl Track {
             },
             activity_ns,
             activity_gap_ns,
-            activity_clock_mhz,
+            activity_clock_mhz: activity_clock.map(|known| known.ends),
+            activity_clock_mean_mhz: activity_clock.map(|known| known.mean_mhz).or(mean_mhz),
             activity_source,
         })
     }
@@ -359,24 +383,42 @@ impl Track {
 #[derive(Clone, Copy, Debug, Default)]
 struct Clocks {
     ends: Option<Ends<u32>>,
+    /// Means times the time that each speaks for, in megahertz × nanoseconds, and that time.
+    weighted: u128,
+    ns: u64,
     /// A clock that was not read, or a gap, whose clock nobody read.
     unknown: bool,
 }
 
+/// What is known of the SM clock over some time.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    ends: Ends<u32>,
+    mean_mhz: u32,
+}
+
 impl Clocks {
-    fn take_in(&mut self, gap: Option<GapReason>, clock: Option<Ends<u32>>) {
-        let Some(clock) = clock.filter(|_| gap.is_none()) else {
+    /// Takes in so much covered time, none of a gap.
+    fn take_in(&mut self, ns: u64, clock: Option<Ends<u32>>, mean_mhz: Option<u32>) {
+        let Some((clock, mean)) = clock.zip(mean_mhz).filter(|_| ns > 0) else {
             self.unknown = true;
             return;
         };
+        self.weighted = self
+            .weighted
+            .saturating_add(u128::from(mean).saturating_mul(u128::from(ns)));
+        self.ns = self.ns.saturating_add(ns);
         self.ends = Some(self.ends.map_or(clock, |known| Ends {
             low: known.low.min(clock.low),
             high: known.high.max(clock.high),
         }));
     }
 
-    fn known(self) -> Option<Ends<u32>> {
-        self.ends.filter(|_| !self.unknown)
+    fn known(self) -> Option<Known> {
+        let ends = self.ends.filter(|_| !self.unknown)?;
+        let mean = self.weighted.checked_div(u128::from(self.ns))?;
+        let mean_mhz = u32::try_from(mean).ok()?;
+        Some(Known { ends, mean_mhz })
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::telemetry::cycles::tests::counted;
-use crate::telemetry::{Jobs, PowerRing, Window, blank};
+use crate::telemetry::{ClockLooks, Jobs, PowerRing, Window, blank};
 use crate::time::SECOND;
 use proptest::prelude::*;
 
@@ -52,6 +52,69 @@ fn a_value_lost_once_costs_nothing_and_a_counter_started_anew_adds_nothing() {
         (measured.energy_mj, measured.counter_resets),
         (Reading::Value(120), 1)
     );
+}
+
+/// A sample at this clock, after looks that found these: the mean, the lowest and the highest.
+fn looked(ms: u64, clock: u32, [mean_mhz, lowest_mhz, highest_mhz]: [u32; 3]) -> DeviceSample {
+    DeviceSample {
+        sm_clock_mhz: Reading::Value(clock),
+        clock_looks: Reading::Value(ClockLooks {
+            mean_mhz,
+            lowest_mhz,
+            highest_mhz,
+        }),
+        ..at(ms, Reading::Value(ms))
+    }
+}
+
+#[test]
+fn a_clock_that_looks_found_between_two_ticks_is_in_bounds_and_mean() {
+    let mut track = Track::new(SECOND);
+    track.push(&looked(0, 1_980, [1_980; 3])).unwrap();
+    let step = track.push(&looked(1_000, 1_980, [700, 345, 1_980])).unwrap();
+    let wide = Ends {
+        low: 345,
+        high: 1_980,
+    };
+    assert_eq!(step.clock_bounds_mhz, Some(wide));
+    assert_eq!(step.clock_mean_mhz, Reading::Value(700));
+    // A look that was lost, or read nothing, leaves no bound; what both ticks read is still told.
+    let lost = DeviceSample {
+        clock_looks: Reading::Lost(LossReason::Failed),
+        ..looked(2_000, 1_980, [1_980; 3])
+    };
+    let step = track.push(&lost).unwrap();
+    assert_eq!((step.clock_bounds_mhz, step.gap), (None, None));
+    assert_eq!(step.clock_mean_mhz, Reading::Value(1_980));
+    let still = track.push(&looked(3_000, 1_980, [1_700, 0, 1_980])).unwrap();
+    assert_eq!(still.clock_bounds_mhz, None);
+    // The extremes of a report hold the looks, and its mean theirs.
+    let (window, _) = sum(&[
+        looked(0, 1_500, [1_500; 3]),
+        looked(1_000, 1_500, [1_000, 900, 1_600]),
+    ]);
+    let clock = window.measured().sm_clock_mhz.value().unwrap().clone();
+    assert_eq!((clock.min, clock.mean, clock.max), (900, 1_000, 1_600));
+}
+
+#[test]
+fn activity_that_reaches_back_counts_at_the_mean_clock_of_its_time() {
+    let mut track = Track::new(SECOND);
+    let told = |sample| DeviceSample {
+        activity: Reading::Value(Activity {
+            interval_ns: 2 * SECOND,
+            ..activity()
+        }),
+        ..sample
+    };
+    track.push(&told(looked(0, 1_000, [1_000; 3]))).unwrap();
+    track.push(&looked(1_000, 1_000, [1_200, 900, 1_900])).unwrap();
+    let step = track
+        .push(&told(looked(1_500, 1_000, [1_800, 1_000, 1_980])))
+        .unwrap();
+    assert_eq!(step.activity_clock_mean_mhz, Some(1_400));
+    let ends = step.activity_clock_mhz.unwrap();
+    assert_eq!((ends.low, ends.high), (900, 1_980));
 }
 
 #[test]

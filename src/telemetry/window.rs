@@ -183,7 +183,7 @@ impl Window {
         let ns = step.covered_ns();
         self.covered_ns = self.covered_ns.saturating_add(ns);
         let power = step.power_mean_mw;
-        let clock = step.sm_clock_mhz.map(|e| e.low.midpoint(e.high));
+        let clock = step.clock_mean_mhz;
         self.power_integral.add(power.map(|p| product(p, ns)));
         let busy = step.utilisation.map(|e| e.low.0.midpoint(e.high.0));
         self.busy.add(busy.map(|b| product(b, ns)));
@@ -195,8 +195,14 @@ impl Window {
         });
         self.power
             .add_range(range, power.value().copied().unwrap_or(0), ns);
+        let looks = sample.clock_looks.value();
+        let range = sample.sm_clock_mhz.map(|now| {
+            looks.map_or((now, now), |looks| {
+                (now.min(looks.lowest_mhz), now.max(looks.highest_mhz))
+            })
+        });
         self.clock
-            .add(sample.sm_clock_mhz, clock.value().copied().unwrap_or(0), ns);
+            .add_range(range, clock.value().copied().unwrap_or(0), ns);
         let memory = sample.memory_used_mib;
         self.memory.add(memory, memory.value().copied().unwrap_or(0), ns);
 

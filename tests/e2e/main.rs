@@ -63,6 +63,8 @@ mod proxied;
 mod virtual_time;
 /// Recordings and synthetic loads of which samples were lost, against the truth.
 mod lost_samples;
+/// Clocks that are set in step with the agent's ticks.
+mod clock_swings;
 /// Real work whose operations were counted, against what is reported of it.
 mod recorded_work;
 /// A recording, read by other means than the replay library's.

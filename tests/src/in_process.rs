@@ -23,7 +23,7 @@ use weighbridge_agent::clock::{Clock, VirtualClock};
 use weighbridge_agent::devices::host::HostFacts;
 use weighbridge_agent::devices::nvml::{NvmlOptions, NvmlSource};
 use weighbridge_agent::keys::NodeKey;
-use weighbridge_agent::sampler::{Bursts, InProcess};
+use weighbridge_agent::sampler::{Bursts, InProcess, Looks};
 use weighbridge_agent::service::{Identity, KeptLeaves, Now, Reporter};
 use weighbridge_agent::spool::{Spool, Standing};
 
@@ -43,6 +43,9 @@ pub const BURSTS: Bursts = Bursts {
 
 /// No bursts.
 pub const NO_BURSTS: Bursts = Bursts { period: 0, ..BURSTS };
+
+/// The looks at the clocks that an agent takes.
+pub const LOOKS: Looks = Looks { parts: 8, seed: 1 };
 
 /// A machine whose NVML library plays a scenario on a virtual clock.
 #[derive(Debug)]
@@ -97,7 +100,13 @@ impl Machine {
     /// Its sampler.
     #[must_use]
     pub fn sampler(&self, bursts: Bursts) -> InProcess<NvmlSource> {
-        InProcess::new(self.source(), self.clock.clone(), bursts, self.hands())
+        self.sampler_looking(bursts, LOOKS)
+    }
+
+    /// Its sampler, with so many looks at the clocks.
+    #[must_use]
+    pub fn sampler_looking(&self, bursts: Bursts, looks: Looks) -> InProcess<NvmlSource> {
+        InProcess::new(self.source(), self.clock.clone(), bursts, looks, self.hands())
     }
 
     /// Sets the time that the library plays at.

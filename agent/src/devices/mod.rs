@@ -12,7 +12,7 @@ pub mod nvml;
 pub mod pci;
 pub mod system;
 
-use weighbridge::telemetry::{Inventory, Notice, Tick, TickKind};
+use weighbridge::telemetry::{Inventory, Notice, Reading, Tick, TickKind};
 
 /// The most devices that one host is believed to have; a driver that claims more is not used.
 pub const MAX_DEVICES: u32 = 64;
@@ -59,6 +59,9 @@ pub trait DeviceSource {
     /// [`TickKind::Burst`] tick holds what one short call gives: power and NVLink bytes. Readings that it does not ask for are
     /// `Unsupported` in it. `DeviceSample::device`, like `Notice::device`, is the position in the last inventory.
     fn sample(&mut self, kind: TickKind, calling: &mut dyn FnMut(Call)) -> Tick;
+
+    /// Reads every device's SM clock, in megahertz, and nothing else; adds one reading for each, in the order of the last inventory.
+    fn look_at_clocks(&mut self, clocks: &mut Vec<Reading<u32>>, calling: &mut dyn FnMut(Call));
 
     /// Looks for what changes seldom: the library on disk, the bus, MIG. True where a new survey is due.
     fn check(&mut self, calling: &mut dyn FnMut(Call)) -> bool;

@@ -184,13 +184,16 @@ fn own(
         source.avoid(device);
     }
     let options = start.options;
+    let drawn = || RandomState::new().build_hasher().finish();
+    let looks = options.looks(drawn());
     let schedule = Schedule::new(
         clock.boot_now(),
-        options.bursts(RandomState::new().build_hasher().finish()),
+        options.bursts(drawn()),
+        looks,
         u64::from(options.check_s).saturating_mul(SECOND),
         u64::from(options.survey_s).saturating_mul(SECOND),
     );
-    let mut watch = Watch::new(source, clock.clone(), schedule);
+    let mut watch = Watch::new(source, clock.clone(), schedule, looks);
     let mut calling = |call| place.enter(call, clock.boot_now());
     let mut emit = |frame: Frame| output.send(&frame);
 

@@ -4,7 +4,7 @@
 //! and the replay of long traces, where hours pass in seconds. A driver call that hangs hangs its caller, which is why
 //! neither the service nor `measure` works this way.
 
-use super::schedule::{Bursts, Schedule};
+use super::schedule::{Bursts, Looks, Schedule};
 use super::watch::Watch;
 use crate::clock::{Clock, VirtualClock};
 use crate::devices::DeviceSource;
@@ -36,14 +36,15 @@ impl<S: DeviceSource> InProcess<S> {
         source: S,
         clock: Arc<VirtualClock>,
         bursts: Bursts,
+        looks: Looks,
         moved: impl FnMut(BootNanos) + 'static,
     ) -> Self {
         let mut moved: Box<dyn FnMut(BootNanos)> = Box::new(moved);
         let now = clock.boot_now();
         moved(now);
-        let schedule = Schedule::new(now, bursts, 60 * SECOND, 3_600 * SECOND);
+        let schedule = Schedule::new(now, bursts, looks, 60 * SECOND, 3_600 * SECOND);
         let mut sampler = Self {
-            watch: Watch::new(source, clock.clone(), schedule),
+            watch: Watch::new(source, clock.clone(), schedule, looks),
             clock,
             moved,
             ready: VecDeque::new(),

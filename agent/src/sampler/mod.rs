@@ -8,6 +8,7 @@
 
 mod avoided;
 pub mod child;
+mod clocks;
 pub mod in_process;
 pub mod pipe;
 pub mod schedule;
@@ -16,7 +17,7 @@ mod watch;
 
 pub use in_process::InProcess;
 pub use pipe::SamplerOptions;
-pub use schedule::Bursts;
+pub use schedule::{Bursts, Looks};
 pub use supervisor::{
     EnvironmentError, SamplerEvent, Supervisor, SupervisorOptions, allowed_environment, inherited_environment,
 };

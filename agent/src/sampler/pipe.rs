@@ -4,7 +4,7 @@
 //! large one may be. Trusts neither end: a length beyond the bound, or bytes that are not the encoding of a message,
 //! end the conversation.
 
-use super::Bursts;
+use super::{Bursts, Looks};
 use crate::devices::dcgm::{Endpoint, HostEngineOptions};
 use crate::devices::nvml::NvmlOptions;
 use std::io::{self, Read, Write};
@@ -44,6 +44,8 @@ weighbridge::record! {
         10 => dcgm: Option<String>,
         /// DCGM's client library; absent, the one that the system would load.
         11 => dcgm_library: Option<String>,
+        /// Looks at the clocks in each second, between its regular ticks; zero for none.
+        12 => clock_looks: u32,
     }
 }
 
@@ -62,6 +64,7 @@ impl Default for SamplerOptions {
             burst_seed: None,
             dcgm: None,
             dcgm_library: None,
+            clock_looks: 8,
         }
     }
 }
@@ -82,6 +85,15 @@ impl SamplerOptions {
                     endpoint,
                     library: self.dcgm_library.as_ref().map(PathBuf::from),
                 }),
+        }
+    }
+
+    /// The looks at the clocks, at places that follow from `drawn`.
+    #[must_use]
+    pub fn looks(&self, drawn: u64) -> Looks {
+        Looks {
+            parts: self.clock_looks,
+            seed: drawn,
         }
     }
 

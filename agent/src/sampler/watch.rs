@@ -3,7 +3,8 @@
 //! Decides: when an inventory is worth telling again, and how long to wait before a driver that could not be used is
 //! tried again. Runs the same in the child process and in-process on a clock of its own.
 
-use super::schedule::{Due, Schedule};
+use super::clocks::Clocks;
+use super::schedule::{Due, Looks, Schedule};
 use crate::clock::Clock;
 use crate::devices::{Call, DeviceSource};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub(super) struct Watch<S> {
     source: S,
     clock: Arc<dyn Clock>,
     schedule: Schedule,
+    clocks: Clocks,
     told: Option<Inventory>,
     trouble: Option<String>,
     retry_at: BootNanos,
@@ -29,11 +31,12 @@ pub(super) struct Watch<S> {
 }
 
 impl<S: DeviceSource> Watch<S> {
-    pub(super) fn new(source: S, clock: Arc<dyn Clock>, schedule: Schedule) -> Self {
+    pub(super) fn new(source: S, clock: Arc<dyn Clock>, schedule: Schedule, looks: Looks) -> Self {
         Self {
             source,
             clock,
             schedule,
+            clocks: Clocks::new(looks),
             told: None,
             trouble: None,
             retry_at: BootNanos(0),
@@ -59,13 +62,20 @@ impl<S: DeviceSource> Watch<S> {
                     Due::Burst => TickKind::Burst,
                     _ => TickKind::Regular,
                 };
-                let tick = self.source.sample(kind, calling);
+                let mut tick = self.source.sample(kind, calling);
+                if kind == TickKind::Regular {
+                    self.clocks.close(&mut tick);
+                }
                 emit(tick.into())?;
                 self.pass_on_notices(emit)?;
                 let failing = self.trouble.is_some() || (self.told_driver() && !self.source.usable());
                 if failing && self.clock.boot_now() >= self.retry_at {
                     self.survey(false, calling, emit)?;
                 }
+            }
+            Due::Look => {
+                let now = self.clock.boot_now();
+                self.clocks.look(&mut self.source, now, calling);
             }
             Due::Check => {
                 let changed = self.source.check(calling);
@@ -94,6 +104,7 @@ impl<S: DeviceSource> Watch<S> {
                 .as_ref()
                 .is_none_or(|old| differ(old, &survey.inventory))
         {
+            self.clocks.forget();
             emit(survey.inventory.clone().into())?;
             self.told = Some(survey.inventory);
         }

@@ -149,6 +149,7 @@ pub(super) fn tick(seconds: f64) -> Frame {
             busy_mean: Reading::Unsupported,
             jobs: None,
             by_host_engine: false,
+            clock_looks: Reading::Unsupported,
         }],
     })
 }

@@ -61,6 +61,7 @@ fn sample(device: u16, second: u64) -> DeviceSample {
         busy_mean: Reading::Unsupported,
         jobs: None,
         by_host_engine: false,
+        clock_looks: Reading::Unsupported,
     }
 }
 

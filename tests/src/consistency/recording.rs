@@ -168,6 +168,7 @@ impl Device {
                     busy_mean: Reading::Unsupported,
                     jobs: None,
                     by_host_engine: false,
+                    clock_looks: Reading::Unsupported,
                 }
             })
             .collect()

@@ -109,9 +109,8 @@ impl Access {
             busy = rings.busy(session, self.handle);
         }
         sample.jobs = self.jobs.as_mut().map(JobLog::take);
-        let clock_of = |domain| reading(device.clock_info(domain).map_err(Fault::from));
-        sample.sm_clock_mhz = clock_of(ClockDomain::SM);
-        sample.memory_clock_mhz = clock_of(ClockDomain::Memory);
+        sample.sm_clock_mhz = self.sm_clock(session);
+        sample.memory_clock_mhz = reading(device.clock_info(ClockDomain::Memory).map_err(Fault::from));
         sample.utilisation = match busy {
             Some(busy) => {
                 sample.busy_mean = Reading::Value(busy.mean);
@@ -138,6 +137,12 @@ impl Access {
         );
         sample.clock_events = reading(session.clock_events(self.handle));
         Ok(sample)
+    }
+
+    /// The SM clock now, in megahertz.
+    pub(super) fn sm_clock(&self, session: &Session) -> Reading<u32> {
+        let device = session.device(self.handle);
+        reading(device.clock_info(ClockDomain::SM).map_err(Fault::from))
     }
 
     /// Looks which processes have ended, where the driver keeps account of them.
@@ -206,5 +211,6 @@ pub(super) fn blank(place: u16, state: DeviceState, at: BootNanos, fault: Fault)
         busy_mean: none(state, fault),
         jobs: None,
         by_host_engine: false,
+        clock_looks: Reading::Unsupported,
     }
 }

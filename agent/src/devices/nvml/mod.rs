@@ -37,7 +37,7 @@ use std::sync::Arc;
 use weighbridge::id::DeviceUuid;
 use weighbridge::telemetry::{
     AcceleratorIdentity, Activity, BusDriver, BusSource, ConfidentialCompute, DeviceState, HostDriver,
-    Inventory, Notice, NoticeKind, Reading, Tick, TickKind,
+    Inventory, LossReason, Notice, NoticeKind, Reading, Tick, TickKind,
 };
 use weighbridge::time::BootNanos;
 
@@ -420,6 +420,21 @@ impl DeviceSource for NvmlSource {
             kind,
             devices: samples,
         }
+    }
+
+    fn look_at_clocks(&mut self, clocks: &mut Vec<Reading<u32>>, calling: &mut dyn FnMut(Call)) {
+        for device in &self.devices {
+            let index = device.identity.index;
+            clocks.push(match (&self.driver, &device.access) {
+                (Some(driver), Some(access)) if !self.avoided.contains(&index) => {
+                    calling(Call::Sample(index));
+                    access.sm_clock(&driver.session)
+                }
+                // What became of it is the next tick's to say.
+                _ => Reading::Lost(LossReason::Failed),
+            });
+        }
+        calling(Call::None);
     }
 
     fn check(&mut self, calling: &mut dyn FnMut(Call)) -> bool {

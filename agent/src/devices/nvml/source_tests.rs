@@ -4,7 +4,7 @@ use super::tests::{frames, play, ticks};
 use super::*;
 use crate::sampler::Bursts;
 use std::fs;
-use weighbridge::telemetry::{DeviceSample, Frame, Jobs, Reading};
+use weighbridge::telemetry::{DeviceSample, Frame, Jobs, LossReason, Reading};
 use weighbridge::time::SECOND;
 use weighbridge::unit::Ppm;
 
@@ -125,6 +125,31 @@ fn what_older_devices_keep_between_two_ticks_is_read() {
     let frames = played.frames(3);
     let sample = &ticks(&frames)[2].devices[0];
     assert_eq!(sample.power_ring, Reading::Unsupported, "pairs tell it better");
+}
+
+#[test]
+fn the_clock_is_looked_at_between_two_ticks_and_a_refusal_there_is_told() {
+    let series: String = (1..20)
+        .map(|s| format!("[{s}.1, 1200], [{s}.9, 1800], "))
+        .collect();
+    let fault =
+        "[[fault]]\nat_s = 5.3\nfor_s = 0.3\nkind = \"not_supported\"\nsymbol = \"nvmlDeviceGetClockInfo\"\n";
+    let scenario =
+        format!("profile = \"H100\"\ntrace = \"burn\"\nclock_series = [[0, 1800], {series}]\n{fault}");
+    let Some(played) = play(&scenario) else { return };
+    let frames = played.frames(10);
+    for (second, tick) in (1..).zip(ticks(&frames)).skip(1) {
+        let sample = &tick.devices[0];
+        assert_eq!(sample.sm_clock_mhz, Reading::Value(1_800), "second {second}");
+        match &sample.clock_looks {
+            Reading::Value(looks) => {
+                assert_eq!(looks.lowest_mhz, 1_200);
+                assert!((1_200..1_500).contains(&looks.mean_mhz), "{looks:?}");
+                assert_ne!(second, 6);
+            }
+            lost => assert_eq!((second, lost), (6, &Reading::Lost(LossReason::Failed))),
+        }
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use super::*;
 use crate::clock::VirtualClock;
-use crate::sampler::{Bursts, InProcess};
+use crate::sampler::{Bursts, InProcess, Looks};
 use std::fs;
 use std::path::Path;
 use weighbridge::telemetry::{Activity, Frame, LibraryOrigin, LossReason, MigInstance, Reading};
@@ -87,7 +87,7 @@ impl Played {
     }
 
     pub(super) fn sampler(&self, bursts: Bursts) -> InProcess<NvmlSource> {
-        InProcess::new(self.source(), self.clock.clone(), bursts, self.hands())
+        InProcess::new(self.source(), self.clock.clone(), bursts, LOOKS, self.hands())
     }
 
     /// All frames up to the second `end`.
@@ -106,6 +106,8 @@ pub(super) fn frames(sampler: &mut InProcess<NvmlSource>, end: u64) -> Vec<Frame
         all.push(frame);
     }
 }
+
+const LOOKS: Looks = Looks { parts: 8, seed: 1 };
 
 const NO_BURSTS: Bursts = Bursts {
     period: 0,

@@ -72,7 +72,7 @@ impl Device {
         nominal_ns: u64,
         start: BootNanos,
     ) -> Self {
-        Self {
+        let mut device = Self {
             identity,
             peak,
             newest_peak: peak,
@@ -85,7 +85,16 @@ impl Device {
             series: Series::default(),
             checker: Checker::new(part),
             report: Sums::default(),
-        }
+        };
+        device.set_part(part);
+        device
+    }
+
+    /// Takes what the catalogue and the driver say of the device now.
+    pub(super) fn set_part(&mut self, part: Part) {
+        self.checker.set_part(part);
+        self.track.set_fastest(part.fastest);
+        self.instants.set_fastest(part.fastest);
     }
 
     /// Takes a regular sample into the sums. A burst does not enter them: its ticks read less, and the regular ones go on beside it.

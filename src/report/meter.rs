@@ -148,7 +148,7 @@ impl Meter {
                 // A limit that was higher before held for a part of the report's time.
                 device.newest_peak = peak;
                 device.peak = peak.map(|p| device.peak.map_or(p, |before| p.as_wide_as(&before)));
-                device.checker.set_part(part);
+                device.set_part(part);
                 device.state = DeviceState::Present;
             } else if self.devices.len() < Submodules::MAX_ACCELERATORS {
                 let settled = self.start.max(inventory.at);

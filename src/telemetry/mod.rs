@@ -31,7 +31,7 @@ pub use sample::{
     Activity, ClockLooks, DeviceSample, Frame, Notice, NoticeKind, PipeCycles, PowerRing, Tick, TickKind,
 };
 pub(crate) use track::ENERGY_REFRESH_NS;
-pub use track::{Ends, Step, Track};
+pub use track::{Ends, Fastest, Step, Track};
 pub use window::Window;
 
 crate::code! {

@@ -9,7 +9,7 @@ use super::cycles::{Cycles, Told};
 use super::{
     Activity, ActivitySource, DeviceSample, DeviceState, GapReason, LossReason, Method, Reading, Traffic,
 };
-use crate::time::BootNanos;
+use crate::time::{BootNanos, SECOND};
 use crate::unit::Ppm;
 
 /// The lowest and highest of two neighbouring samples.
@@ -101,24 +101,55 @@ impl Step {
 /// before a gap, or before a report ends, is not in it.
 pub(crate) const ENERGY_REFRESH_NS: u64 = 100_000_000;
 
-/// A cumulative counter and its last good value.
+/// The fastest that the cumulative counters of a device can grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fastest {
+    /// Energy, in millijoules a second.
+    pub energy_mj_s: u64,
+    /// Bytes in one direction, over NVLink or PCIe, a second.
+    pub bytes_s: u64,
+}
+
+impl Fastest {
+    /// Any speed.
+    pub const ANY: Self = Self {
+        energy_mj_s: u64::MAX,
+        bytes_s: u64::MAX,
+    };
+}
+
+impl Default for Fastest {
+    fn default() -> Self {
+        Self::ANY
+    }
+}
+
+/// A cumulative counter, its last good value, and when that was read.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counter {
-    last: Option<u64>,
+    last: Option<(u64, BootNanos)>,
 }
 
 impl Counter {
-    /// What it gained since its last good value. A decrease is a counter that started anew: what it lost is not known,
-    /// so nothing is added, and `resets` says so. A value that was lost in between costs nothing.
-    fn gain(&mut self, now: &Reading<u64>, resets: &mut u32) -> Reading<u64> {
+    /// What it gained since its last good value. A decrease is a counter that started anew, and so is a gain beyond what `fastest` allows in
+    /// that time and a second, for drivers renew their counters a few times a second only: what it lost is not known, so nothing is added,
+    /// and `resets` says so. A value that was lost in between costs nothing.
+    fn gain(&mut self, now: &Reading<u64>, at: BootNanos, fastest: u64, resets: &mut u32) -> Reading<u64> {
         now.map(|value| {
-            let before = self.last.replace(value).unwrap_or(value);
-            value.checked_sub(before).unwrap_or_else(|| {
+            let (before, since) = self.last.replace((value, at)).unwrap_or((value, at));
+            let possible = |gain: &u64| *gain <= fastest || *gain <= most(fastest, at.since(since));
+            value.checked_sub(before).filter(possible).unwrap_or_else(|| {
                 *resets = resets.saturating_add(1);
                 0
             })
         })
     }
+}
+
+/// The most that a counter gains in so many nanoseconds and a second.
+fn most(a_second: u64, ns: u64) -> u64 {
+    let most = u128::from(a_second).saturating_mul(u128::from(ns).saturating_add(u128::from(SECOND)));
+    u64::try_from(most.div_euclid(u128::from(SECOND))).unwrap_or(u64::MAX)
 }
 
 /// What is kept of the last sample: what the next stretch begins with.
@@ -135,6 +166,7 @@ struct Last {
 #[derive(Clone, Debug)]
 pub struct Track {
     nominal_ns: u64,
+    fastest: Fastest,
     last: Option<Last>,
     without_activity_ns: u64,
     since_pair: Clocks,
@@ -156,6 +188,7 @@ impl Track {
     pub fn new(nominal_ns: u64) -> Self {
         Self {
             nominal_ns,
+            fastest: Fastest::ANY,
             last: None,
             without_activity_ns: 0,
             since_pair: Clocks::default(),
@@ -168,6 +201,11 @@ impl Track {
             nvlink: [Counter::default(); 2],
             pcie: [Counter::default(); 2],
         }
+    }
+
+    /// Takes what more than which no counter of the device can gain.
+    pub fn set_fastest(&mut self, fastest: Fastest) {
+        self.fastest = fastest;
     }
 
     /// When the last sample was taken.
@@ -244,11 +282,20 @@ impl Track {
 
         let mut resets = 0;
         let metered = self.energy.last.is_some();
-        let energy_mj = self.energy.gain(&sample.energy_mj, &mut resets);
+        let energy_mj = self.energy.gain(
+            &sample.energy_mj,
+            sample.at,
+            self.fastest.energy_mj_s,
+            &mut resets,
+        );
         let energy_ns = self.energy_time(length, gap, sample, metered, resets == 0);
         let mut pair = |counters: &mut [Counter; 2], tx: &Reading<u64>, rx: &Reading<u64>| {
             let [sent, received] = counters;
-            both(sent.gain(tx, &mut resets), received.gain(rx, &mut resets))
+            let (at, fastest) = (sample.at, self.fastest.bytes_s);
+            both(
+                sent.gain(tx, at, fastest, &mut resets),
+                received.gain(rx, at, fastest, &mut resets),
+            )
         };
         let nvlink = pair(&mut self.nvlink, &sample.nvlink_tx_bytes, &sample.nvlink_rx_bytes);
         let mut pcie = pair(&mut self.pcie, &sample.pcie_tx_bytes, &sample.pcie_rx_bytes);

@@ -54,6 +54,40 @@ fn a_value_lost_once_costs_nothing_and_a_counter_started_anew_adds_nothing() {
     );
 }
 
+#[test]
+fn a_gain_that_nothing_can_make_is_a_counter_started_anew() {
+    let counters = |ms: u64, energy: u64, sent: u64| DeviceSample {
+        pcie_tx_bytes: Reading::Value(sent),
+        pcie_rx_bytes: Reading::Value(7),
+        ..at(ms, Reading::Value(energy))
+    };
+    let (mut track, mut window) = (Track::new(SECOND), Window::default());
+    track.set_fastest(Fastest {
+        energy_mj_s: 2_000_000,
+        bytes_s: 1_000_000,
+    });
+    let mut resets = Vec::new();
+    for sample in [
+        counters(0, 1_000_000, 0),
+        counters(1_000, 1_700_000, 1_000_000),
+        // Garbage, and back.
+        counters(2_000, u64::MAX - 5, u64::MAX),
+        counters(3_000, 3_100_000, 3_000_000),
+        counters(4_000, 3_800_000, 4_000_000),
+        // An hour later as much as an hour allows.
+        counters(3_604_000, 3_800_000 + 3_600 * 2_000_000, 4_000_000),
+    ] {
+        let step = track.push(&sample).unwrap();
+        window.add(&step, &sample);
+        resets.push(step.resets);
+        assert!(step.resets == 0 || step.energy_ns == 0, "it speaks for no time");
+    }
+    assert_eq!(resets, [0, 0, 2, 2, 0, 0]);
+    let measured = window.measured();
+    assert_eq!(measured.energy_mj, Reading::Value(1_400_000 + 7_200_000_000));
+    assert_eq!(measured.pcie, Reading::Value(Traffic { tx: 2_000_000, rx: 0 }));
+}
+
 /// A sample at this clock, after looks that found these: the mean, the lowest and the highest.
 fn looked(ms: u64, clock: u32, [mean_mhz, lowest_mhz, highest_mhz]: [u32; 3]) -> DeviceSample {
     DeviceSample {

@@ -44,6 +44,12 @@ bounds! {
     energy_tolerance in "ppm",
     /// And by this many standard errors of their sum, where readings of power are far between.
     energy_scatter in "standard errors",
+    /// The energy counter gains at most this share of the design power, or of the limit in force where that is higher.
+    energy_most in "ppm",
+    /// And at most this where the design power is not known.
+    energy_most_unknown in "mW",
+    /// A counter of bytes gains at most this, in one direction.
+    bytes_most in "GB/s",
     /// Bytes sent by all devices and received by all may differ by this share of the larger.
     link_tolerance in "ppm",
     /// Traffic below this is not compared.

@@ -37,7 +37,7 @@ pub use tally::Tally;
 
 use super::{Observation, ObservationKind};
 use crate::accelerator::Model;
-use crate::telemetry::{AcceleratorIdentity, DeviceSample, Step};
+use crate::telemetry::{AcceleratorIdentity, DeviceSample, Fastest, Step};
 use energy::Balance;
 use envelope::Envelope;
 use follow::Follow;
@@ -66,19 +66,30 @@ pub struct Part {
     pub limit_mw: Option<u32>,
     /// The highest SM clock that the driver states, in megahertz.
     pub highest_mhz: Option<u32>,
+    /// The fastest that its counters can grow.
+    pub fastest: Fastest,
 }
 
 impl Part {
     /// What the catalogue and the driver say of a device.
     #[must_use]
     pub fn of(model: Option<&Model>, identity: &AcceleratorIdentity, physics: &Physics) -> Self {
+        let design_mw = model
+            .and_then(|m| m.tdp_w)
+            .map(|w| u64::from(w).saturating_mul(1_000));
+        // What the driver states to be its limit may be raised above the design power.
+        let limit_mw = identity.power_limit_mw.value().copied().map(u64::from);
         Self {
-            design_mw: model
-                .and_then(|m| m.tdp_w)
-                .map(|w| u64::from(w).saturating_mul(1_000)),
+            design_mw,
             measured: model.is_some_and(|m| physics.architectures.contains(&m.architecture)),
             limit_mw: identity.power_limit_mw.value().copied(),
             highest_mhz: identity.max_sm_clock_mhz.value().copied(),
+            fastest: Fastest {
+                energy_mj_s: design_mw.map_or(physics.energy_most_unknown, |design| {
+                    scale(design.max(limit_mw.unwrap_or(0)), physics.energy_most)
+                }),
+                bytes_s: physics.bytes_most.saturating_mul(1_000_000_000),
+            },
         }
     }
 }

@@ -10,6 +10,7 @@ const PART: Part = Part {
     measured: true,
     limit_mw: Some(700_000),
     highest_mhz: Some(1_980),
+    fastest: Fastest::ANY,
 };
 
 /// A device at half load in second `t`: every reading moves a little.

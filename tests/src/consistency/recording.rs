@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 use weighbridge::accounting::consistency::Part;
-use weighbridge::telemetry::{Activity, DeviceSample, DeviceState, Reading};
+use weighbridge::telemetry::{Activity, DeviceSample, DeviceState, Fastest, Reading};
 use weighbridge::time::{BootNanos, SECOND};
 use weighbridge::unit::Ppm;
 
@@ -192,6 +192,7 @@ pub const SXM: Part = Part {
     measured: true,
     limit_mw: Some(700_000),
     highest_mhz: Some(1_980),
+    fastest: Fastest::ANY,
 };
 
 /// The text of a file, unpacked where its name ends in `.gz`.

@@ -167,7 +167,7 @@ impl Account {
         self.covered_ns
     }
 
-    /// What it rests on: per-pipe activity or busy time where that speaks for at least half of the covered time.
+    /// What it rests on: per-pipe activity, busy time or energy, the first that speaks for at least half of the covered time.
     #[must_use]
     pub fn method(&self) -> ComputeMethod {
         let most = |ns: u64| ns > 0 && ns >= self.covered_ns.div_ceil(2);
@@ -175,6 +175,8 @@ impl Account {
             ComputeMethod::PipeActivity
         } else if most(self.busy_ns) {
             ComputeMethod::BusyTime
+        } else if most(self.energy_ns) {
+            ComputeMethod::Energy
         } else {
             ComputeMethod::ElapsedTime
         }

@@ -1,5 +1,5 @@
 use super::account::Account;
-use super::{Peak, UpperBound};
+use super::{ComputeMethod, Peak, UpperBound};
 use crate::accelerator::Catalogue;
 use crate::id::PciId;
 use crate::telemetry::{
@@ -217,6 +217,39 @@ fn vectors_are_in_the_upper_bound_and_not_in_the_counter() {
     assert!(pipes.fp32.0.abs_diff(issued) < issued / 200, "{pipes:?}");
     assert_eq!(compute.counter.0, 0);
     assert!(compute.upper.0 >= issued);
+}
+
+#[test]
+fn where_neither_pipes_nor_busy_time_were_told_the_account_rests_on_energy() {
+    let h200 = peak(0x2335);
+    let told = |activity: bool, busy: u32, energy: bool| {
+        let samples: Vec<_> = (0..=100u32)
+            .map(|t| {
+                let read = sample(u64::from(t), 1_830, Reading::Unsupported);
+                DeviceSample {
+                    activity: match activity {
+                        true => Reading::Value(self::activity(400_000, 0, 0)),
+                        false => Reading::Unsupported,
+                    },
+                    utilisation: match t < busy {
+                        true => read.utilisation,
+                        false => Reading::Unsupported,
+                    },
+                    energy_mj: match energy {
+                        true => Reading::Value(u64::from(t) * 400_000),
+                        false => Reading::Unsupported,
+                    },
+                    power_mw: Reading::Value(400_000),
+                    ..read
+                }
+            })
+            .collect();
+        account(&h200, &samples).method()
+    };
+    assert_eq!(told(true, 101, true), ComputeMethod::PipeActivity);
+    assert_eq!(told(false, 101, true), ComputeMethod::BusyTime);
+    assert_eq!(told(false, 40, true), ComputeMethod::Energy);
+    assert_eq!(told(false, 40, false), ComputeMethod::ElapsedTime);
 }
 
 #[test]

@@ -62,7 +62,15 @@ macro_rules! written_in_hexadecimal {
     )* };
 }
 
-written_in_hexadecimal!(Digest, VerifierId, NodeId, ChainId, BootId, Challenge);
+written_in_hexadecimal!(
+    Digest,
+    VerifierId,
+    NodeId,
+    ChainId,
+    BootId,
+    Challenge,
+    TenantPseudonym
+);
 
 /// A text that is not the identity it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -101,6 +109,11 @@ byte_identity! {
 byte_identity! {
     /// The UUID that a driver reports for a device, without its `GPU-` or `MIG-` prefix.
     DeviceUuid[16]
+}
+
+byte_identity! {
+    /// A tenant, as reports name it: the first half of an HMAC-SHA-256 over its name, under a key that only the operator has.
+    TenantPseudonym[16]
 }
 
 impl DeviceUuid {

@@ -355,6 +355,7 @@ impl Bench {
             windows,
             observations,
         } = self.meter.finish(end, &mut || entropy.draw().unwrap_or_default());
+            ..
         for claims in &accelerators {
             let window = windows.iter().find(|w| w.device == claims.identity.uuid);
             let line = if format == Format::Json {

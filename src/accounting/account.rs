@@ -161,6 +161,18 @@ impl Account {
         }
     }
 
+    /// This account, of a part of the time of `whole`, without what bounds a whole alone: energy, whose counter shows at each edge of the
+    /// part what was drawn on its other side; and utilisation, where pipes were told of in the whole.
+    #[must_use]
+    pub(crate) fn as_part_of(self, whole: &Self) -> Self {
+        let covered = u128::from(self.covered_ns).saturating_mul(WHOLE);
+        Self {
+            energy_ns: 0,
+            time: if whole.piped_ns > 0 { covered } else { self.time },
+            ..self
+        }
+    }
+
     /// Time covered by samples, in nanoseconds.
     #[must_use]
     pub fn covered_ns(&self) -> u64 {

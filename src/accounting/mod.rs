@@ -110,7 +110,7 @@ crate::row! {
 }
 
 /// In TPP-hours, to the last digit.
-fn tpp_hours<S: serde::Serializer>(micro: &MicroTppHours, s: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn tpp_hours<S: serde::Serializer>(micro: &MicroTppHours, s: S) -> Result<S::Ok, S::Error> {
     let (whole, rest) = (micro.0.div_euclid(1_000_000), micro.0.rem_euclid(1_000_000));
     s.collect_str(&format_args!("{whole}.{rest:06}"))
 }

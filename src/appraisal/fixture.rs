@@ -93,6 +93,7 @@ pub(crate) fn gpu(n: u8) -> AcceleratorClaims {
             windows_leaves: 0,
             by_pipe: None,
             observations: Vec::new(),
+            tenants: None,
         },
     }
 }
@@ -267,6 +268,7 @@ impl Lab {
                         traffic: HostTraffic::UNTOLD,
                         meters: Vec::new(),
                         observations: Vec::new(),
+                        tenants: None,
                     },
                 },
                 accelerators: Vec::new(),

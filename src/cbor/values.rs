@@ -166,6 +166,7 @@ wire_newtype!(
     crate::id::BootId,
     crate::id::Challenge,
     crate::id::DeviceUuid,
+    crate::id::TenantPseudonym,
     crate::time::UnixSeconds,
     crate::time::BootNanos,
     crate::unit::Milliwatts,

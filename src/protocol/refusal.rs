@@ -96,6 +96,11 @@ impl Refusal {
                 "the claims whose digests the token carries".to_owned(),
                 found,
             ),
+            EnvelopeError::Tenant { .. } => (
+                RefusalCode::Form,
+                "places in the host's list of tenants".to_owned(),
+                found,
+            ),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The submodule of one accelerator: who it is, and what it did in the report's time.
 
+use super::tenant::TenantShares;
 use crate::accounting::{Compute, Observation, PipeCompute};
 use crate::id::Digest;
 use crate::telemetry::{AcceleratorIdentity, DeviceState, Gap, Measured};
@@ -33,6 +34,8 @@ crate::record! {
         9 => by_pipe: Option<PipeCompute>,
         /// What does not fit, at most [`Observation::MOST`].
         10 => observations: Vec<Observation>,
+        /// What it did while tenants held it; absent where none did.
+        11 => tenants: Option<TenantShares>,
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::leaf::{ClosedWindow, Leaf, LeafField, WindowSums};
 use super::meter::Salts;
+use super::tenancy::{Tenancies, Told};
 use super::{AcceleratorClaims, Delivered};
 use crate::accounting::consistency::{Checker, Part, Physics};
 use crate::accounting::{Account, Compute, Peak};
@@ -43,6 +44,7 @@ pub(super) struct Device {
     account: Account,
     pub(super) series: Series,
     pub(super) checker: Checker,
+    pub(super) tenancies: Tenancies,
     report: Sums,
 }
 
@@ -84,6 +86,7 @@ impl Device {
             account: Account::default(),
             series: Series::default(),
             checker: Checker::new(part),
+            tenancies: Tenancies::new(start),
             report: Sums::default(),
         };
         device.set_part(part);
@@ -131,6 +134,7 @@ impl Device {
             });
             self.account.add(within.as_ref().unwrap_or(&step), peak);
         }
+        self.tenancies.add(&step, self.peak.as_ref());
         self.series.add(&step);
         self.checker.push(&step, sample, physics);
     }
@@ -254,18 +258,19 @@ impl Device {
         place: usize,
         noted: &[Noted],
         salts: Salts<'_>,
-    ) -> AcceleratorClaims {
+    ) -> (AcceleratorClaims, Told) {
         // A last stretch no longer than a late tick belongs to the next report, in which it ends.
         if end.since(self.settled) > self.track.longest_ns() {
             let reason = GapReason::of_state(self.state).unwrap_or(GapReason::SamplerLate);
             let from = self.settled;
             self.add_gap(from, end, explained(noted, place, reason, from, end));
             self.settled = end;
+            self.tenancies.pass(end);
         }
         let sums = std::mem::take(&mut self.report);
         let whole_ns = end.since(start);
         let peak = std::mem::replace(&mut self.peak, self.newest_peak);
-        AcceleratorClaims {
+        let claims = AcceleratorClaims {
             salt: salts(),
             identity: self.identity.clone(),
             state: self.state,
@@ -282,8 +287,16 @@ impl Device {
                 windows_leaves: count(sums.leaves.len()),
                 by_pipe: peak.and_then(|p| sums.account.by_pipe(&p)),
                 observations: self.checker.finish(),
+                tenants: None,
             },
-        }
+        };
+        let told = self.tenancies.finish(
+            peak.as_ref(),
+            &sums.account,
+            &claims.delivered,
+            milliseconds(whole_ns),
+        );
+        (claims, told)
     }
 }
 
@@ -392,6 +405,8 @@ fn milliseconds(ns: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::TenantShares;
+    use crate::report::tenancy::Tenancy;
 
     #[test]
     fn eight_devices_in_the_middle_of_a_burst_take_less_than_a_mebibyte() {
@@ -399,6 +414,7 @@ mod tests {
         // A thousand leaves are more than a report of 900 s has.
         let leaves = 1_000 * size_of::<Digest>();
         let gaps = Delivered::MAX_GAPS * size_of::<Stretch>();
-        assert!(8 * (device + leaves + gaps) < 1 << 20);
+        let tenants = TenantShares::MOST * size_of::<Tenancy>();
+        assert!(8 * (device + leaves + gaps + tenants) < 1 << 20);
     }
 }

@@ -48,6 +48,12 @@ pub enum EnvelopeError {
         /// Its name.
         name: String,
     },
+    /// A submodule names a tenant by a place that the host's list does not have.
+    #[error("the claims of submodule {name} name a tenant that the host's list does not hold")]
+    Tenant {
+        /// Its name.
+        name: String,
+    },
     /// The signature is not by the key that is enrolled for the node.
     #[error("the signature is not by the key that is enrolled for this node")]
     Signature,
@@ -248,6 +254,20 @@ impl OpenedReport {
             &mut shown,
             |m: EvidenceSubmodule| m.evidence,
         )?;
+        let listed = claims.submods.host.host.tenants.as_ref();
+        let stray = |a: &Option<AcceleratorClaims>| {
+            let shares = a.as_ref().and_then(|a| a.delivered.tenants.as_ref());
+            shares.is_some_and(|shares| {
+                shares
+                    .iter()
+                    .any(|s| listed.is_none_or(|l| l.get(s.place).is_none()))
+            })
+        };
+        if let Some(i) = accelerators.iter().position(stray) {
+            return Err(EnvelopeError::Tenant {
+                name: Submodules::name(i),
+            });
+        }
         if let Some((name, _)) = shown.into_iter().next() {
             return Err(EnvelopeError::Submodule {
                 name: name.chars().take(40).collect(),

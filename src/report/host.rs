@@ -1,5 +1,6 @@
 //! The host submodule: what the node says about itself.
 
+use super::tenant::TenantList;
 use crate::accounting::Observation;
 use crate::id::Digest;
 use crate::telemetry::{BusDevice, BusSource, BusSwitch, HostDriver, HostTraffic, PowerMeter};
@@ -66,6 +67,8 @@ crate::record! {
         17 => meters: Vec<PowerMeter>,
         /// What does not fit between devices, or between them and a meter, at most [`Observation::MOST`].
         18 => observations: Vec<Observation>,
+        /// The tenants that held a device in the report's time, by pseudonym; absent where none did.
+        19 => tenants: Option<TenantList>,
     }
 }
 

@@ -7,6 +7,7 @@
 //! push_gap(device, reason, from, to)   what the reporter knows about a stretch (suspended, stopped, hung)
 //! mark(device, state)         what the supervisor knows about a device (hung, released)
 //! set_inventory(&inventory)   when the sampler sends a new one
+//! set_holdings(holdings)      who holds which device, when that changes
 //! window_end()                when to call close_window
 //! close_window(end, salts) -> Vec<ClosedWindow>
 //! finish(end, salts)       -> Finished { accelerators, windows, observations }
@@ -19,9 +20,12 @@
 use super::AcceleratorClaims;
 use super::device::{Device, Noted};
 use super::leaf::ClosedWindow;
+use super::tenancy::{Holding, Told};
+use super::tenant::{TenantList, TenantShare, TenantShares};
 use crate::accelerator::Catalogue;
 use crate::accounting::consistency::{Part, Physics, Summary, Tally, check_node};
 use crate::accounting::{Observation, Peak};
+use crate::id::TenantPseudonym;
 use crate::report::Submodules;
 use crate::telemetry::{BusDriver, DeviceState, GapReason, Inventory, Notice, NoticeKind, Tick, TickKind};
 use crate::time::BootNanos;
@@ -51,6 +55,10 @@ pub struct Finished {
     pub windows: Vec<ClosedWindow>,
     /// What does not fit between devices.
     pub observations: Vec<Observation>,
+    /// The tenants that held a device, and whose places the accelerators' claims name.
+    pub tenants: Option<TenantList>,
+    /// Devices that more tenants held than a report tells of.
+    pub crowded: usize,
 }
 
 /// Meters the devices of one node.
@@ -69,9 +77,14 @@ pub struct Meter {
     places: Vec<usize>,
     devices: Vec<Device>,
     noted: Vec<Noted>,
+    /// Who holds which device; those of devices that were never seen too.
+    holdings: Vec<Holding>,
 }
 
 impl Meter {
+    /// The most holdings that are followed; later ones are left out.
+    pub const MAX_HOLDINGS: usize = 1_024;
+
     /// A meter whose first report begins at `start`.
     #[must_use]
     pub fn new(
@@ -94,6 +107,7 @@ impl Meter {
             places: Vec::new(),
             devices: Vec::new(),
             noted: Vec::new(),
+            holdings: Vec::new(),
         };
         meter.set_inventory(inventory);
         meter
@@ -159,6 +173,7 @@ impl Meter {
                     device.add_gap(self.start, settled, GapReason::Reconfigured);
                     device.settled = settled;
                 }
+                device.tenancies.set(&self.holdings, &identity.uuid);
                 self.devices.push(device);
             }
             self.places.push(place);
@@ -263,6 +278,16 @@ impl Meter {
         }
     }
 
+    /// Says who holds which device, all of it: what is not in the list any more ends with the last sample. What was sampled is not
+    /// attributed afterwards.
+    pub fn set_holdings(&mut self, mut holdings: Vec<Holding>) {
+        holdings.truncate(Self::MAX_HOLDINGS);
+        for device in &mut self.devices {
+            device.tenancies.set(&holdings, &device.identity.uuid);
+        }
+        self.holdings = holdings;
+    }
+
     /// Sets the length of windows from now on, the open one included.
     pub fn set_window(&mut self, window_ns: u64) {
         self.settings.window_ns = window_ns;
@@ -307,12 +332,15 @@ impl Meter {
     pub fn finish(&mut self, end: BootNanos, salts: Salts<'_>) -> Finished {
         let windows = self.close_window(end, salts);
         let start = self.start;
-        let accelerators = self
+        let (mut accelerators, told): (Vec<_>, Vec<_>) = self
             .devices
             .iter_mut()
             .enumerate()
             .map(|(place, device)| device.finish(start, end, place, &self.noted, salts))
-            .collect();
+            .unzip();
+        let crowded = told.iter().filter(|t| t.crowded).count();
+        let tenants = name_tenants(&mut accelerators, told);
+        self.holdings.retain(|h| h.to > end);
         self.start = end;
         self.window_start = end;
         self.noted.retain(|n| n.to > end);
@@ -320,6 +348,8 @@ impl Meter {
             accelerators,
             windows,
             observations: self.between.finish(),
+            tenants,
+            crowded,
         }
     }
 
@@ -356,4 +386,18 @@ impl Meter {
                 .collect(),
         )
     }
+}
+
+/// Makes one list of the tenants of all devices, and writes into each device's claims what its own did, by their places in it.
+fn name_tenants(accelerators: &mut [AcceleratorClaims], told: Vec<Told>) -> Option<TenantList> {
+    let all = told.iter().flat_map(|t| &t.shares).map(|(tenant, _)| *tenant);
+    let list = TenantList::of(all.collect::<Vec<TenantPseudonym>>())?;
+    for (claims, told) in accelerators.iter_mut().zip(told) {
+        let placed = told.shares.into_iter().filter_map(|(tenant, share)| {
+            let place = list.place(&tenant)?;
+            Some(TenantShare { place, ..share })
+        });
+        claims.delivered.tenants = TenantShares::of(placed.collect());
+    }
+    Some(list)
 }

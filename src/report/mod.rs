@@ -17,6 +17,8 @@ mod host;
 mod leaf;
 pub mod meter;
 mod round;
+mod tenancy;
+mod tenant;
 
 pub use accelerator::{AcceleratorClaims, AcceleratorSubmodule, Delivered};
 pub use chain::{ChainLink, Continuity, continuity};
@@ -30,6 +32,8 @@ pub use meter::{Finished, Meter, MeterSettings, Salts};
 pub use round::{
     Answer, Attester, Cmw, EvidenceClaims, EvidenceSubmodule, NoEvidence, NvidiaEvidence, RoundClaims,
 };
+pub use tenancy::Holding;
+pub use tenant::{TenantList, TenantShare, TenantShares};
 
 #[cfg(test)]
 mod meter_tests;
@@ -37,6 +41,8 @@ mod meter_tests;
 mod mishap_tests;
 #[cfg(test)]
 mod presence_tests;
+#[cfg(test)]
+mod tenancy_tests;
 #[cfg(test)]
 mod trace_tests;
 #[cfg(test)]

@@ -90,6 +90,13 @@ impl Step {
         self.to.since(self.from)
     }
 
+    /// How far before its end activity is that it tells of, or its own length where that is more, in nanoseconds.
+    #[must_use]
+    pub(crate) fn reach_ns(&self) -> u64 {
+        let told = self.activity_ns.saturating_add(self.activity_gap_ns);
+        self.length_ns().max(told)
+    }
+
     /// Length in nanoseconds if it is covered, else zero.
     #[must_use]
     pub fn covered_ns(&self) -> u64 {

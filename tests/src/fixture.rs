@@ -3,11 +3,13 @@
 use weighbridge::accounting::{
     Compute, ComputeMethod, Observation, ObservationKind, PipeCompute, UpperBound,
 };
-use weighbridge::id::{BootId, ChainId, Challenge, DeviceUuid, Digest, NodeId, PciId, VerifierId};
+use weighbridge::id::{
+    BootId, ChainId, Challenge, DeviceUuid, Digest, NodeId, PciId, TenantPseudonym, VerifierId,
+};
 use weighbridge::report::{
     AcceleratorClaims, Answer, Attester, ClockSource, Delivered, EvidenceClaims, HostClaims, HostSubmodule,
     KeyProtection, NoEvidence, NvidiaEvidence, PROFILE, ReportClaims, ReportTime, RoundClaims, Submodules,
-    TokenClaims,
+    TenantList, TenantShare, TenantShares, TokenClaims,
 };
 use weighbridge::telemetry::{
     AcceleratorIdentity, BusDevice, BusDriver, BusSource, BusSwitch, DeviceState, Fabric, Gap, GapReason,
@@ -129,6 +131,7 @@ pub fn token(place: &Place, gpus: u16) -> TokenClaims {
                         size: 130_000,
                         windows: 1,
                     }],
+                    tenants: None,
                 },
             },
             accelerators: Vec::new(),
@@ -309,8 +312,27 @@ pub fn accelerator(index: u16, seconds: u32, salt: [u8; 16]) -> AcceleratorClaim
                 fp16: MicroTppHours(0),
             }),
             observations: Vec::new(),
+            tenants: None,
         },
     }
+}
+
+/// Has two tenants hold a device, the second for the last third with the first, and gives the report's list of them.
+pub fn tenants(accelerator: &mut AcceleratorClaims) -> Option<TenantList> {
+    let delivered = &mut accelerator.delivered;
+    let compute = delivered.compute.as_ref()?;
+    let whole_ms = u64::from(delivered.covered_ms);
+    let share = |place: u16, thirds: u128, lower: u128| TenantShare {
+        place,
+        attributed_ms: whole_ms.saturating_mul(u64::try_from(thirds).unwrap_or(0)) / 3,
+        busy_ms: whole_ms.saturating_mul(if place == 0 { 5 } else { 1 }) / 6,
+        lower: MicroTppHours(compute.lower.0 * lower / 3),
+        counter: MicroTppHours(compute.counter.0 * lower / 3),
+        upper: MicroTppHours(compute.upper.0 * thirds / 3),
+        upper_unconditional: MicroTppHours(compute.upper_unconditional.0 * thirds / 3),
+    };
+    delivered.tenants = TenantShares::of(vec![share(0, 3, 2), share(1, 1, 0)]);
+    TenantList::of(vec![TenantPseudonym([0x7e; 16]), TenantPseudonym([0x7f; 16])])
 }
 
 /// The claims of `gpus` accelerators, with salts that differ.

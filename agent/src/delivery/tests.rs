@@ -303,6 +303,7 @@ impl Node {
                 traffic: weighbridge::telemetry::HostTraffic::UNTOLD,
                 meters: Vec::new(),
                 observations: Vec::new(),
+                tenants: None,
             },
             accelerators: Vec::new(),
             round: None,

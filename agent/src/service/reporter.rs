@@ -7,6 +7,7 @@
 mod outside;
 mod round;
 mod sealing;
+mod tenants;
 
 use super::kept::KeptLeaves;
 use super::salts::Salts;

@@ -51,6 +51,7 @@ fn everything() -> BTreeSet<String> {
         ended: 2,
         longest_s: 3_600,
     });
+    token.submods.host.host.tenants = fixture::tenants(&mut accelerator);
     let mut found = BTreeSet::new();
     names(&serde_json::to_value(&token).unwrap(), &mut found);
     names(&serde_json::to_value(&accelerator).unwrap(), &mut found);

@@ -3,7 +3,7 @@
 //! Each file in `golden/` holds the bytes of a message; beside it stands the same in diagnostic notation (RFC 8949 section 8) for people.
 //! If a test here fails, the wire format changed: that needs a new profile version and a CHANGELOG entry, never new golden bytes for an old one.
 
-use super::{evidence, place};
+use super::{evidence, place, with_tenants};
 use std::path::Path;
 use weighbridge::cbor::{self, Bytes, Wire};
 use weighbridge::id::{ChainId, Challenge, Digest, NodeId, VerifierId};
@@ -69,6 +69,22 @@ fn bundle() -> Bundle {
     }
 }
 
+/// A report of a device that one tenant held alone and another with it for a while.
+fn bundle_with_tenants() -> Bundle {
+    let (mut token, accelerators) = with_tenants();
+    let [accelerator] = <[_; 1]>::try_from(accelerators).unwrap();
+    let claims = cbor::encode(&weighbridge::report::AcceleratorSubmodule { accelerator });
+    token.submods.host.host.agent_version = "0.1.0".into();
+    token.submods.accelerators = vec![SubmoduleDigest(weighbridge::crypto::sha256(&claims))];
+    Bundle {
+        token: Envelope {
+            payload: cbor::encode(&token),
+            signature: vec![0x51; 64],
+        },
+        detached: vec![(Submodules::name(0), Bytes(claims))],
+    }
+}
+
 fn check<T: Wire + PartialEq + std::fmt::Debug>(name: &str, message: &T) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/wire/golden");
     let bytes = cbor::encode(message);
@@ -99,6 +115,7 @@ fn check<T: Wire + PartialEq + std::fmt::Debug>(name: &str, message: &T) {
 fn every_message_keeps_its_bytes() {
     check("bundle", &bundle());
     check("bundle-with-round", &bundle_with_round());
+    check("bundle-with-tenants", &bundle_with_tenants());
     check(
         "enrolment-token",
         &EnrolmentToken {

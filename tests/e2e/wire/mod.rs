@@ -8,7 +8,7 @@ mod strictness;
 use weighbridge::cbor::Bytes;
 use weighbridge::crypto::{Algorithm, Entropy, SecretKey};
 use weighbridge::id::{ChainId, Challenge, Digest, NodeId, VerifierId};
-use weighbridge::report::{EvidenceClaims, NvidiaEvidence, TokenClaims};
+use weighbridge::report::{AcceleratorClaims, EvidenceClaims, NvidiaEvidence, TokenClaims};
 use weighbridge::time::UnixSeconds;
 use weighbridge_testbed::fixture::{self, Place};
 
@@ -44,6 +44,14 @@ fn bundle_with_round(gpus: u16) -> (Vec<u8>, SecretKey) {
         .map(|i| fixture::answer(i, (i == 0).then_some(&evidence)))
         .collect();
     signed(token, gpus, answers)
+}
+
+/// The claims of one GPU that two tenants held, with those of its report.
+fn with_tenants() -> (TokenClaims, Vec<AcceleratorClaims>) {
+    let mut accelerator = fixture::accelerator(0, 300, [0x5a; 16]);
+    let mut token = fixture::token(&place(), 1);
+    token.submods.host.host.tenants = fixture::tenants(&mut accelerator);
+    (token, vec![accelerator])
 }
 
 fn signed(token: TokenClaims, gpus: u16, answers: Vec<EvidenceClaims>) -> (Vec<u8>, SecretKey) {

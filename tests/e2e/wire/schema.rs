@@ -1,6 +1,6 @@
 //! Real encodings against `docs/report.cddl`.
 
-use super::{bundle, bundle_with_round, place};
+use super::{bundle, bundle_with_round, key, place, with_tenants};
 use minicbor::data::{Token, Type};
 use weighbridge::cbor::{self, Wire};
 use weighbridge::telemetry::{LossReason, Reading};
@@ -84,6 +84,16 @@ fn a_report_that_carries_a_round_is_valid_under_the_published_schema() {
         let opened = weighbridge::report::OpenedReport::open(&bytes).unwrap();
         assert_eq!(opened.evidence.len(), usize::from(gpus));
     }
+}
+
+#[test]
+fn a_report_that_names_tenants_is_valid_under_the_published_schema() {
+    let (token, accelerators) = with_tenants();
+    let (bytes, _) = weighbridge::report::sign(token, accelerators, Vec::new(), &key()).unwrap();
+    if let Err(e) = validate("bundle", &bytes) {
+        panic!("a bundle with tenants does not satisfy docs/report.cddl: {e}");
+    }
+    weighbridge::report::OpenedReport::open(&bytes).unwrap();
 }
 
 #[test]

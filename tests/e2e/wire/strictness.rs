@@ -1,10 +1,11 @@
 //! One encoding for each report, and no byte of it without meaning.
 
-use super::{bundle, bundle_with_round, key, place, signed};
+use super::{bundle, bundle_with_round, key, place, signed, with_tenants};
 use proptest::prelude::*;
 use weighbridge::cbor;
 use weighbridge::crypto::Signer;
-use weighbridge::report::{Bundle, EnvelopeError, OpenedReport};
+use weighbridge::id::TenantPseudonym;
+use weighbridge::report::{Bundle, EnvelopeError, OpenedReport, TenantList};
 use weighbridge_testbed::fixture;
 
 #[test]
@@ -63,6 +64,23 @@ fn answers_without_a_round_are_refused() {
     let (bytes, _) = signed(token, 1, vec![fixture::answer(0, None)]);
     let name = "evidence-0".into();
     assert_eq!(OpenedReport::open(&bytes), Err(EnvelopeError::Submodule { name }));
+}
+
+#[test]
+fn a_tenant_that_the_host_does_not_list_is_refused() {
+    let open = |token, accelerators: Vec<_>| {
+        let (bytes, _) = weighbridge::report::sign(token, accelerators, Vec::new(), &key()).unwrap();
+        OpenedReport::open(&bytes).map(|_| ())
+    };
+    let stray = Err(EnvelopeError::Tenant { name: "gpu-0".into() });
+    let (token, accelerators) = with_tenants();
+    assert_eq!(open(token.clone(), accelerators.clone()), Ok(()));
+    let mut without = token.clone();
+    without.submods.host.host.tenants = None;
+    assert_eq!(open(without, accelerators.clone()), stray);
+    let mut one = token;
+    one.submods.host.host.tenants = TenantList::of(vec![TenantPseudonym([0x7e; 16])]);
+    assert_eq!(open(one, accelerators), stray);
 }
 
 #[test]

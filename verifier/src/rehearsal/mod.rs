@@ -309,6 +309,7 @@ fn host() -> HostClaims {
         traffic: weighbridge::telemetry::HostTraffic::UNTOLD,
         meters: Vec::new(),
         observations: Vec::new(),
+        tenants: None,
     }
 }
 

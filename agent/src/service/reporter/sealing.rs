@@ -3,7 +3,7 @@
 //! Decides: which wall time the end of a report had, and which report goes where memory holds no more. When a report ends is the reporter's
 //! to say. Does not establish that anyone receives it.
 
-use super::{Incidents, Now, Reporter};
+use super::{Incidents, Now, Reporter, tenants};
 use crate::draft::Draft;
 use crate::meters::Tally;
 use crate::sentence::Sentence;
@@ -30,6 +30,8 @@ impl Reporter {
         let wall_end = now.wall.plus(i64::try_from(since).unwrap_or(0).saturating_neg());
         let mut draft = self.draft(start, end, wall_end, now.source, finished.accelerators);
         draft.host.observations = finished.observations;
+        draft.host.tenants = finished.tenants;
+        tenants::name_crowd(finished.crowded);
         // A round that ended after the report did rides in the next: what is carried was all there when its carrier ended.
         draft.round = self.round.take_if(|round| round.claims.ended <= end);
         let windows = KeptLeaves::encode(std::mem::take(&mut self.kept));
@@ -129,6 +131,7 @@ impl Reporter {
                 traffic,
                 meters,
                 observations: Vec::new(),
+                tenants: None,
             },
             accelerators,
             round: None,

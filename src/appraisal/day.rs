@@ -1,8 +1,8 @@
 //! Sums of one node and one day (UTC). A report counts on the day in which it ends.
 
-use super::{DeviceSums, DeviceTotal, NodeRun, Span};
+use super::{DeviceSums, DeviceTotal, NodeRun, Span, TenantTotals};
 use crate::id::DeviceUuid;
-use crate::report::AcceleratorClaims;
+use crate::report::{AcceleratorClaims, TenantList};
 use crate::time::UnixSeconds;
 
 /// The most devices that are summed for a node.
@@ -19,6 +19,8 @@ crate::record! {
         2 => received: Option<UnixSeconds>,
         /// How many days it stands for.
         3 => days: u32,
+        /// Tenants; absent where none held a device, and where it stands for several days.
+        4 => tenants: Option<Box<TenantTotals>>,
     }
 }
 
@@ -31,6 +33,7 @@ impl NodeDay {
             devices: Vec::new(),
             received: None,
             days: 1,
+            tenants: None,
         }
     }
 
@@ -42,6 +45,7 @@ impl NodeDay {
             devices: later.after(earlier).collect(),
             received: None,
             days,
+            tenants: None,
         }
     }
 
@@ -75,5 +79,13 @@ impl NodeDay {
         };
         // For want of room it counts as unreported, which no upper bound is below.
         let _ = DeviceTotal::put(&mut self.devices, &total);
+    }
+
+    /// Takes in what a device did for the tenants of a report.
+    pub(super) fn attribute(&mut self, listed: &TenantList, claims: &AcceleratorClaims, length_ms: u64) {
+        if let Some(shares) = &claims.delivered.tenants {
+            let tenants = self.tenants.get_or_insert_default();
+            tenants.absorb(listed, shares, claims.delivered.compute.is_some(), length_ms);
+        }
     }
 }

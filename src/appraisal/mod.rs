@@ -15,6 +15,7 @@ pub mod evidence;
 mod aggregate;
 mod node;
 mod period;
+mod tenant;
 mod total;
 
 pub use aggregate::Aggregate;
@@ -24,6 +25,7 @@ pub use day::NodeDay;
 pub use device::{DeviceFacts, IdentityChange, IdentityField, Span};
 pub use node::{DAYS, LibraryFacts, Newest, NodeFacts, NodeRecord, Peak, RefusalCount, Stranger, day_of};
 pub use period::{Period, PeriodError};
+pub use tenant::{TenantSums, TenantTotal, TenantTotals};
 pub use total::{DeviceSums, DeviceTotal, NodeRun};
 
 use self::evidence::NodeEvidence;

@@ -332,6 +332,9 @@ impl NodeFacts {
                 device.absorb(accelerator, span, late);
             }
             day.absorb(accelerator, span, length_ms);
+            if let Some(listed) = &host.tenants {
+                day.attribute(listed, accelerator, length_ms);
+            }
         }
     }
 

@@ -2,19 +2,20 @@
 //!
 //! Decides: what is added and how. Every amount is a whole number in a fixed unit, and is added as it is, lower bounds with lower and upper with
 //! upper: that is what limits are compared with, and it gives the same total in any order. Trusts the reports. Does not establish whose work a
-//! device did: no report of this version attributes any.
+//! device did: of that it keeps how long it was busy for somebody, and the tenants' sums are kept beside it.
 
 use super::NodeDay;
 use super::day::DEVICES;
+use super::tenant::TenantTotals;
 use crate::accounting::{ComputeMethod, UpperBound};
 use crate::cbor::{DecodeError, Decoder, Encoder, Wire, written};
 use crate::id::DeviceUuid;
-use crate::report::AcceleratorClaims;
+use crate::report::{AcceleratorClaims, TenantShares};
 use crate::time::UnixSeconds;
 use crate::unit::{MicroTppHours, Millijoules};
 
 /// An amount of which totals are made. It stays at its largest or least value instead of wrapping.
-trait Amount: Sized {
+pub(super) trait Amount: Sized {
     fn more(self, other: Self) -> Self;
     fn less(self, other: Self) -> Self;
     fn wide(self) -> u128;
@@ -63,7 +64,7 @@ macro_rules! amount {
 amount!(Millijoules, MicroTppHours);
 
 /// Writes an amount: how many bytes it has, and these.
-fn pack(amount: u128, into: &mut Vec<u8>) {
+pub(super) fn pack(amount: u128, into: &mut Vec<u8>) {
     let bytes = amount.to_be_bytes();
     let zeros = usize::try_from(amount.leading_zeros().div_euclid(8)).unwrap_or(0);
     let digits = bytes.get(zeros..).unwrap_or(&[]);
@@ -72,7 +73,7 @@ fn pack(amount: u128, into: &mut Vec<u8>) {
 }
 
 /// Reads one, from the front of what is left.
-fn unpack(from: &mut &[u8]) -> Option<u128> {
+pub(super) fn unpack(from: &mut &[u8]) -> Option<u128> {
     let (length, rest) = from.split_first()?;
     let (digits, rest) = rest.split_at_checked(usize::from(*length))?;
     *from = rest;
@@ -85,17 +86,21 @@ fn unpack(from: &mut &[u8]) -> Option<u128> {
 /// A row of amounts, each added and taken away on its own: none can be forgotten.
 ///
 /// It is encoded as one byte string: of each amount how many bytes it has, and these, the highest first. A question about a year reads tens of thousands of
-/// them.
+/// them. An amount that stands under `later` came to be after rows were written, and is left out where it is zero.
 macro_rules! sums {
-    ($(#[$meta:meta])* pub struct $name:ident { $( $(#[$fmeta:meta])* $field:ident : $ty:ty ),* $(,)? }) => {
+    (
+        $(#[$meta:meta])* pub struct $name:ident { $( $(#[$fmeta:meta])* $field:ident : $ty:ty ),* $(,)? }
+        $( later { $(#[$lmeta:meta])* $late:ident : $lty:ty $(,)? } )?
+    ) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-        pub struct $name { $( $(#[$fmeta])* pub $field: $ty, )* }
+        pub struct $name { $( $(#[$fmeta])* pub $field: $ty, )* $( $(#[$lmeta])* pub $late: $lty, )? }
 
         impl Wire for $name {
             fn encode(&self, e: &mut Encoder<&mut Vec<u8>>) {
                 let mut bytes = Vec::with_capacity(256);
                 $( pack(self.$field.wide(), &mut bytes); )*
+                $( if self.$late.wide() > 0 { pack(self.$late.wide(), &mut bytes); } )?
                 written(e.bytes(&bytes));
             }
 
@@ -105,7 +110,10 @@ macro_rules! sums {
                 let Ok(mut bytes) = d.bytes() else {
                     return Err(shape);
                 };
-                let sums = (|| Some(Self { $( $field: Amount::narrow(unpack(&mut bytes)?)?, )* }))();
+                let sums = (|| Some(Self {
+                    $( $field: Amount::narrow(unpack(&mut bytes)?)?, )*
+                    $( $late: if bytes.is_empty() { Default::default() } else { Amount::narrow(unpack(&mut bytes)?)? }, )?
+                }))();
                 sums.filter(|_| bytes.is_empty()).ok_or(shape)
             }
         }
@@ -114,17 +122,18 @@ macro_rules! sums {
             /// Both together.
             #[must_use]
             pub fn plus(&self, other: &Self) -> Self {
-                Self { $( $field: self.$field.more(other.$field), )* }
+                Self { $( $field: self.$field.more(other.$field), )* $( $late: self.$late.more(other.$late), )? }
             }
 
             /// This without a part of it.
             #[must_use]
             pub fn minus(&self, part: &Self) -> Self {
-                Self { $( $field: self.$field.less(part.$field), )* }
+                Self { $( $field: self.$field.less(part.$field), )* $( $late: self.$late.less(part.$late), )? }
             }
         }
     };
 }
+pub(super) use sums;
 
 sums! {
     /// What reports say of one device, added up.
@@ -190,6 +199,10 @@ sums! {
         /// Time whose compute was not told by pipe, in milliseconds.
         unpiped_ms: u64,
     }
+    later {
+        /// Busy time that is attributed to tenants, in milliseconds.
+        attributed_busy_ms: u64,
+    }
 }
 
 impl DeviceSums {
@@ -210,6 +223,9 @@ impl DeviceSums {
             Some(energy) => sums.energy = Millijoules(*energy),
             None => sums.energy_unknown_ms = length_ms,
         }
+        let shares = delivered.tenants.iter().flat_map(TenantShares::iter);
+        let attributed_ms = shares.fold(0u64, |sum, share| sum.saturating_add(share.busy_ms));
+        sums.attributed_busy_ms = attributed_ms.min(sums.busy_ms);
         let Some(compute) = &delivered.compute else {
             sums.unbounded_ms = length_ms;
             return sums;
@@ -383,6 +399,8 @@ crate::record! {
         1 => devices: Vec<DeviceTotal>,
         /// Days of which not all could be counted in: they could not be read, or named more devices than are kept.
         2 => lost: u64,
+        /// Tenants; absent where none held a device.
+        3 => tenants: Option<Box<TenantTotals>>,
     }
 }
 
@@ -394,6 +412,7 @@ impl NodeRun {
             day: i64::MIN,
             devices: Vec::new(),
             lost: 0,
+            tenants: None,
         }
     }
 
@@ -405,6 +424,9 @@ impl NodeRun {
             whole &= DeviceTotal::put(&mut self.devices, total);
         }
         self.lost = self.lost.saturating_add(u64::from(!whole));
+        if let Some(tenants) = &day.tenants {
+            self.tenants.get_or_insert_default().join(tenants);
+        }
     }
 
     /// Counts in a day that cannot be read.

@@ -178,8 +178,8 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
         ),
         (
             "status",
-            vec!["--compute", "--by", "tenant"],
-            "invalid value 'tenant'",
+            vec!["--compute", "--by", "person"],
+            "invalid value 'person'",
         ),
         (
             "status",

@@ -2,8 +2,12 @@
 //!
 //! Decides: nothing. It adds up what is kept of each node's days, whatever the length of the period, and rereads no report. What came under a key that
 //! was revoked by then counts as unreported, and so do a node's newest reports, fewer than twelve, that are not in its written sums. Does not
-//! establish which devices there are: the conditions do, and a device that no report of the period names is not counted here. No verdict rests on it.
+//! establish which devices there are: the conditions do, and a device that no report of the period names is not counted here. Nor whose work it was, but by
+//! what the operator says. No verdict rests on it.
 
+mod tenants;
+
+use self::tenants::{Attributed, attributed};
 use crate::command::{CommandError, Format, Outcome, Session};
 use crate::fleet::{Anchors, Licences, name_of};
 use crate::store::{PeriodRow, Store, StoreError};
@@ -11,7 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use weighbridge::appraisal::{Aggregate, DeviceSums, DeviceTotal, NodeDay, NodeFacts, Period};
+use weighbridge::appraisal::{Aggregate, DeviceSums, DeviceTotal, NodeDay, NodeFacts, Period, TenantTotals};
 use weighbridge::cbor;
 use weighbridge::id::{DeviceUuid, NodeId};
 use weighbridge::licence::Licence;
@@ -31,6 +35,8 @@ pub enum By {
     Site,
     /// Licence by licence: the devices on the manifest of each, and those on none.
     Licence,
+    /// Tenant by tenant at each site, by pseudonym, as the operator attributes devices to them.
+    Tenant,
 }
 
 /// Of whom a group is. What it is not by is absent.
@@ -66,6 +72,8 @@ pub struct Weighed {
     pub newest: Option<UnixSeconds>,
     /// Group by group: whose, how much, and of how many nodes not all could be counted in.
     pub groups: Vec<(Key, Aggregate, usize)>,
+    /// The tenants of each group that is of whole nodes.
+    tenants: BTreeMap<Key, Attributed>,
 }
 
 /// Adds up the compute of a period.
@@ -82,9 +90,10 @@ pub async fn weigh(
 ) -> Result<Weighed, StoreError> {
     let manifests = Manifests::of(licences);
     let mut groups: BTreeMap<Key, Group> = BTreeMap::new();
+    let mut tenants: BTreeMap<Key, Attributed> = BTreeMap::new();
     for row in store.period(from, to, site.map(str::to_owned)).await? {
-        let totals = match row.revoked_from {
-            None => of_node(&row),
+        let (totals, held) = match row.revoked_from {
+            None => (of_node(&row), tenants::of_node(&row)),
             Some(revoked) => before_revocation(store, &row, (from, to), revoked).await?,
         };
         let lost = row
@@ -100,6 +109,9 @@ pub async fn weigh(
         if row.damaged && by != By::Device && by != By::Licence {
             let lacking = &mut groups.entry(key(by, &row, None, None)).or_default().lacking;
             lacking.insert(row.node);
+        }
+        if by != By::Device && by != By::Licence {
+            tenants.entry(key(by, &row, None, None)).or_default().take(&held);
         }
         for total in totals {
             let keys = match by {
@@ -138,6 +150,7 @@ pub async fn weigh(
         until,
         newest,
         groups: groups.collect(),
+        tenants,
     })
 }
 
@@ -189,13 +202,17 @@ async fn before_revocation(
     row: &PeriodRow,
     (from, to): (i64, i64),
     revoked: UnixSeconds,
-) -> Result<Vec<DeviceTotal>, StoreError> {
+) -> Result<(Vec<DeviceTotal>, TenantTotals), StoreError> {
     let mut totals: BTreeMap<DeviceUuid, DeviceTotal> = BTreeMap::new();
+    let mut held = TenantTotals::default();
     for day in store.days_between(row.node, from, to).await? {
         let Ok(day) = cbor::decode_strict::<NodeDay>(&day.body) else {
             continue;
         };
         let sure = day.came_before(Some(revoked));
+        if let Some(tenants) = day.tenants.as_ref().filter(|_| sure) {
+            held.join(tenants);
+        }
         for device in &day.devices {
             let told = DeviceTotal {
                 since: first(row, device),
@@ -210,7 +227,7 @@ async fn before_revocation(
             }
         }
     }
-    Ok(totals.into_values().collect())
+    Ok((totals.into_values().collect(), held))
 }
 
 /// The serial numbers of a node's devices, where a manifest names any by it alone.
@@ -316,7 +333,8 @@ impl Session {
         Ok(weighed
             .groups
             .iter()
-            .all(|(_, all, lacking)| *lacking == 0 && all.unknown == 0))
+            .all(|(_, all, lacking)| *lacking == 0 && all.unknown == 0)
+            && (by != By::Tenant || weighed.tenants.values().all(Attributed::whole)))
     }
 }
 
@@ -326,8 +344,16 @@ impl Weighed {
             "by": by,
             "from": self.from,
             "until": self.until,
-            "groups": self.groups.iter().map(|(key, all, lacking)| group(key, all, *lacking)).collect::<Vec<_>>(),
+            "groups": self.groups.iter().flat_map(|(key, all, lacking)| match by {
+                By::Tenant => self.held(key).groups(key, all, *lacking),
+                _ => vec![group(key, all, self.tenants.get(key), *lacking)],
+            }).collect::<Vec<_>>(),
         })
+    }
+
+    /// The tenants of a group.
+    fn held(&self, key: &Key) -> Attributed {
+        self.tenants.get(key).cloned().unwrap_or_default()
     }
 
     fn write(&self, by: By, last: i64, out: &mut dyn Write) -> std::io::Result<()> {
@@ -352,7 +378,10 @@ impl Weighed {
         }
         for (key, all, lacking) in &self.groups {
             writeln!(out, "\n {}   {}", label(key), sentence(all))?;
-            writeln!(out, "   {}", beside(all))?;
+            writeln!(out, "   {}", beside(all, self.tenants.get(key)))?;
+            if by == By::Tenant {
+                self.held(key).write(all, out)?;
+            }
             if *lacking > 0 {
                 writeln!(
                     out,
@@ -366,7 +395,7 @@ impl Weighed {
 }
 
 /// A group, for machines.
-fn group(key: &Key, all: &Aggregate, lacking: usize) -> Value {
+fn group(key: &Key, all: &Aggregate, held: Option<&Attributed>, lacking: usize) -> Value {
     let sums = &all.sums;
     json!({
         "licence": key.licence,
@@ -393,7 +422,8 @@ fn group(key: &Key, all: &Aggregate, lacking: usize) -> Value {
         },
         "energy_j": whole_seconds(sums.energy.0),
         "busy_s": whole_seconds(sums.busy_ms),
-        "unattributed_busy_s": whole_seconds(sums.busy_ms),
+        "unattributed_busy_s": whole_seconds(unattributed_ms(sums)),
+        "tenants": held.map(Attributed::count),
         "time_s": {
             "elapsed": whole_seconds(all.elapsed_ms),
             "reported": whole_seconds(sums.expected_ms),
@@ -434,6 +464,11 @@ fn label(key: &Key) -> String {
     }
 }
 
+/// Whole hours.
+fn hours(ms: u64) -> Grouped {
+    Grouped(u128::from(ms.checked_div(3_600_000).unwrap_or(0)))
+}
+
 /// A group, for people.
 fn sentence(all: &Aggregate) -> String {
     let gpus = match all.devices {
@@ -469,11 +504,16 @@ fn sentence(all: &Aggregate) -> String {
     format!("{bounds}{source}{coverage}")
 }
 
-fn beside(all: &Aggregate) -> String {
-    let hours = |ms: u64| Grouped(u128::from(ms.checked_div(3_600_000).unwrap_or(0)));
+/// Busy time of nobody that reports name, in milliseconds.
+fn unattributed_ms(sums: &DeviceSums) -> u64 {
+    sums.busy_ms.saturating_sub(sums.attributed_busy_ms)
+}
+
+fn beside(all: &Aggregate, held: Option<&Attributed>) -> String {
     let mut parts = vec![format!(
-        "busy for {} GPU-hours, none of it attributed to a tenant",
-        hours(all.sums.busy_ms)
+        "busy for {} GPU-hours, {}",
+        hours(all.sums.busy_ms),
+        attributed(&all.sums, held)
     )];
     parts.push(format!(
         "at least {} kWh",

@@ -194,5 +194,6 @@ fn day_of(node: u16, day: i64) -> NodeDay {
         devices: devices.collect(),
         received: Some(start.plus(DAY_SECONDS)),
         days: 1,
+        tenants: None,
     }
 }

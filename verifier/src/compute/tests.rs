@@ -2,10 +2,10 @@ use super::*;
 use crate::store::{Batch, Change, DayRow, NodeRow, SqliteStore};
 use proptest::prelude::*;
 use std::path::Path;
-use weighbridge::appraisal::DeviceSums;
+use weighbridge::appraisal::{DeviceSums, TenantSums, TenantTotal};
 use weighbridge::crypto::merkle;
 use weighbridge::crypto::{Algorithm, Entropy, SecretKey, Signer};
-use weighbridge::id::Digest;
+use weighbridge::id::{Digest, TenantPseudonym};
 use weighbridge::protocol::EnrolmentState;
 use weighbridge::report::KeyProtection;
 
@@ -62,6 +62,7 @@ fn day_of(day: i64, devices: &[(u8, u64)]) -> NodeDay {
         devices: devices.collect(),
         received: Some(start(day).plus(3_600)),
         days: 1,
+        tenants: None,
     }
 }
 
@@ -248,4 +249,115 @@ async fn a_group_is_by_what_was_asked_for() {
     assert!(text.contains(" licence L-1   between 0 and 252,001"), "{text}");
     assert!(text.contains("from counters, coverage 2.77 %"), "{text}");
     assert!(text.contains("none of it attributed to a tenant"), "{text}");
+}
+
+/// The same of the first device, held by these tenants for so many minutes each, and busy half of that.
+fn held(mut day: NodeDay, tenants: &[(u8, u64)]) -> NodeDay {
+    let kept = tenants.iter().map(|(n, minutes)| TenantTotal {
+        tenant: TenantPseudonym([*n; 16]),
+        sums: TenantSums {
+            attributed_ms: minutes * 60_000,
+            busy_ms: minutes * 30_000,
+            lower: MicroTppHours(u128::from(*minutes) * 1_000_000),
+            upper: MicroTppHours(u128::from(*minutes) * 3_000_000),
+            unconditional: MicroTppHours(u128::from(*minutes) * 60_000_000),
+            ..TenantSums::default()
+        },
+    });
+    day.devices[0].sums.attributed_busy_ms = tenants.iter().map(|(_, minutes)| minutes * 30_000).sum();
+    day.tenants = Some(Box::new(TenantTotals {
+        kept: kept.collect(),
+        others: None,
+    }));
+    day
+}
+
+fn told(found: &Weighed, by: By) -> (Value, String) {
+    let mut out = Vec::new();
+    found.write(by, FIRST + 2, &mut out).unwrap();
+    (found.value(by), String::from_utf8(out).unwrap())
+}
+
+#[tokio::test]
+async fn tenants_are_added_up_over_the_days_and_nodes_of_a_site() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(directory.path()).await;
+    let mut nodes = [node(1, "harbour-1"), node(2, "harbour-1"), node(3, "harbour-2")];
+    // What came of the third under a key that was revoked by then is nobody's word.
+    nodes[2].revoked_from = Some(start(FIRST + 1));
+    nodes[2].revoked_at = nodes[2].revoked_from;
+    write(&store, nodes.clone().map(|n| Change::Node(Box::new(n))).to_vec()).await;
+    for (node, day, tenants) in [
+        (0, 0, &[(7, 60)][..]),
+        (0, 1, &[(7, 20), (9, 10)]),
+        (1, 1, &[(7, 40)]),
+        (1, 2, &[(9, 20)]),
+        (2, 0, &[(7, 5)]),
+        (2, 2, &[(7, 50)]),
+    ] {
+        let device = u8::try_from(node).unwrap() + 1;
+        let day = held(day_of(FIRST + day, &[(device, 1_000)]), tenants);
+        write(&store, vec![change(nodes[node].id, &day)]).await;
+    }
+    let days = (FIRST + 1, FIRST + 2);
+    let found = weigh(&store, days, start(FIRST + 3), None, By::Tenant, &[])
+        .await
+        .unwrap();
+    let (json, text) = told(&found, By::Tenant);
+    let groups = json["groups"].as_array().unwrap();
+    let rows: Vec<_> = groups
+        .iter()
+        .map(|g| {
+            (
+                g["site"].as_str().unwrap(),
+                g["tenant"].as_str(),
+                g["nodes"].as_u64(),
+                g["busy_s"].as_u64(),
+            )
+        })
+        .collect();
+    let (seven, nine) = ("07".repeat(16), "09".repeat(16));
+    assert_eq!(
+        rows,
+        [
+            ("harbour-1", Some(seven.as_str()), Some(2), Some(1_800)),
+            ("harbour-1", Some(nine.as_str()), Some(2), Some(900)),
+            ("harbour-1", None, None, Some(3 * 1_800 - 2_700)),
+            ("harbour-2", None, None, Some(0)),
+        ],
+        "{text}"
+    );
+    assert_eq!(groups[0]["tpp_hours"]["lower"], "60.000000");
+    assert_eq!(groups[0]["tpp_hours"]["upper"], "180.000000");
+    assert!(
+        text.contains(&format!(
+            "tenant {seven}   between 60 and 180 TPP-hours, busy for 0 of 1 GPU-hours on 2 nodes"
+        )),
+        "{text}"
+    );
+    let sites = weigh(&store, (FIRST, FIRST + 2), start(FIRST + 3), None, By::Site, &[])
+        .await
+        .unwrap();
+    let (json, text) = told(&sites, By::Site);
+    let site = &json["groups"][0];
+    assert_eq!(
+        (site["tenants"].as_u64(), site["busy_s"].as_u64()),
+        (Some(2), Some(7_200))
+    );
+    assert_eq!(site["unattributed_busy_s"], 7_200 - 75 * 60);
+    assert!(
+        text.contains("busy for 2 GPU-hours, 1 of it attributed to 2 tenants"),
+        "{text}"
+    );
+    let devices = weigh(&store, (FIRST, FIRST), start(FIRST + 1), None, By::Device, &[])
+        .await
+        .unwrap();
+    let (json, _) = told(&devices, By::Device);
+    assert_eq!(
+        (
+            &json["groups"][0]["unattributed_busy_s"],
+            &json["groups"][0]["tenants"]
+        ),
+        (&json!(0), &Value::Null)
+    );
 }

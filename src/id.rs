@@ -133,8 +133,18 @@ impl DeviceUuid {
     /// The driver's spelling, `GPU-…` with hyphens.
     #[must_use]
     pub fn nvml(&self) -> String {
+        self.spelt("GPU-")
+    }
+
+    /// The driver's spelling of a MIG device, `MIG-…` with hyphens.
+    #[must_use]
+    pub fn nvml_mig(&self) -> String {
+        self.spelt("MIG-")
+    }
+
+    fn spelt(&self, prefix: &str) -> String {
         let hex = self.to_string();
-        let mut out = String::from("GPU-");
+        let mut out = String::from(prefix);
         for (i, c) in hex.chars().enumerate() {
             if matches!(i, 8 | 12 | 16 | 20) {
                 out.push('-');

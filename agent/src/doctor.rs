@@ -374,6 +374,7 @@ mod tests {
             }],
             bus_source: weighbridge::telemetry::BusSource::System,
             switches: Vec::new(),
+            mig_devices: None,
         }
     }
 

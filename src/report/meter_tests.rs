@@ -42,6 +42,7 @@ pub(super) fn inventory(at: BootNanos, devices: impl Iterator<Item = u16>) -> In
         bus: Vec::new(),
         bus_source: BusSource::System,
         switches: Vec::new(),
+        mig_devices: None,
     }
 }
 

@@ -5,6 +5,7 @@
 use super::{DeviceState, Reading};
 use crate::id::{DeviceUuid, Digest, PciId};
 use crate::time::BootNanos;
+use crate::unit::Ppm;
 
 crate::code! {
     /// Where the NVML library that was loaded lies.
@@ -141,6 +142,25 @@ crate::row! {
     }
 }
 
+crate::row! {
+    /// A MIG device: what a scheduler hands out of a divided GPU. It stays on the node: an [`AcceleratorIdentity`] has sizes alone.
+    pub struct MigDevice {
+        /// UUID.
+        #[serde(serialize_with = "as_mig")]
+        uuid: DeviceUuid,
+        /// Index of the GPU that it is a part of.
+        index: u16,
+        /// The part of the GPU's compute that its slices are, rounded up.
+        #[serde(rename = "part_ppm")]
+        part: Ppm,
+    }
+}
+
+/// In the driver's spelling of a MIG device.
+fn as_mig<S: serde::Serializer>(uuid: &DeviceUuid, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(&uuid.nvml_mig())
+}
+
 crate::record! {
     /// Who an accelerator is, as the driver reports it.
     pub struct AcceleratorIdentity {
@@ -201,6 +221,8 @@ crate::record! {
         4 => bus_source: BusSource,
         /// NVSwitches seen on the PCI bus.
         5 => switches: Vec<BusSwitch>,
+        /// MIG devices, where there are any.
+        6 => mig_devices: Option<Vec<MigDevice>>,
     }
 }
 

@@ -20,7 +20,7 @@ pub use host::{HostTraffic, MeterKind, PowerMeter};
 pub(crate) use inventory::tests::h100;
 pub use inventory::{
     AcceleratorIdentity, BusDevice, BusDriver, BusSource, BusSwitch, ConfidentialCompute, Fabric, HostDriver,
-    Inventory, LibraryOrigin, MigInstance, NvlinkLinks,
+    Inventory, LibraryOrigin, MigDevice, MigInstance, NvlinkLinks,
 };
 pub use link::{HostLinks, LinkCounters, LinkKind, LinkTrack};
 pub use measured::{ActivitySource, Jobs, Measured, Method, PipeTimes, Spread, Traffic};

@@ -158,6 +158,7 @@ impl Reporter {
             // Until the sampler has looked, an empty list says nothing.
             bus_source: BusSource::Unreadable,
             switches: Vec::new(),
+            mig_devices: None,
         };
         let mut reporter = Self {
             catalogue: catalogue.digest(),

@@ -116,6 +116,7 @@ pub(super) fn inventory() -> Frame {
         bus: Vec::new(),
         bus_source: BusSource::System,
         switches: Vec::new(),
+        mig_devices: None,
     })
 }
 

@@ -118,6 +118,7 @@ pub(super) fn measure(bench: &Bench) -> Vec<Figure> {
         bus: Vec::new(),
         bus_source: BusSource::System,
         switches: Vec::new(),
+        mig_devices: None,
     };
     let ticks: Vec<Tick> = samples
         .iter()

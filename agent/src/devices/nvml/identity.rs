@@ -12,7 +12,8 @@ use crate::devices::pci::PciAddress;
 use nvml_wrapper::enum_wrappers::device::Clock;
 use std::collections::{BTreeMap, BTreeSet};
 use weighbridge::id::{DeviceUuid, PciId};
-use weighbridge::telemetry::{AcceleratorIdentity, Fabric, MigInstance, NvlinkLinks, Reading};
+use weighbridge::telemetry::{AcceleratorIdentity, Fabric, MigDevice, MigInstance, NvlinkLinks, Reading};
+use weighbridge::unit::Ppm;
 
 /// The most MIG devices of one parent that are looked at; the hardware makes at most seven.
 const MAX_MIG: u32 = 16;
@@ -23,6 +24,7 @@ pub(super) struct Identified {
     pub(super) identity: AcceleratorIdentity,
     pub(super) address: PciAddress,
     pub(super) extent: Extent,
+    pub(super) mig_devices: Vec<MigDevice>,
 }
 
 /// Identifies the device.
@@ -30,6 +32,12 @@ pub(super) fn identify(session: &Session, handle: Handle, index: u16) -> Answer<
     let uuid = DeviceUuid::parse_nvml(&session.uuid(handle)?).map_err(|_| Fault::Malformed)?;
     let pci = session.pci(handle)?;
     let extent = extent(session, handle)?;
+    let divided = matches!(extent, Some(Extent::Instances(_)));
+    let mig_devices = if divided {
+        mig_devices(session, handle, index)
+    } else {
+        Vec::new()
+    };
     let device = session.device(handle);
     let identity = AcceleratorIdentity {
         index,
@@ -66,7 +74,25 @@ pub(super) fn identify(session: &Session, handle: Handle, index: u16) -> Answer<
             function: 0,
         },
         extent: extent.unwrap_or(Extent::Whole),
+        mig_devices,
     })
+}
+
+/// The MIG devices of a GPU, by their names, as far as the driver tells. A GPU has as many slices as it may be cut into MIG devices.
+fn mig_devices(session: &Session, handle: Handle, index: u16) -> Vec<MigDevice> {
+    let slices = session.mig_places(handle).unwrap_or(0);
+    let named = |place| {
+        let mig = session.mig_handle(handle, place).ok()?;
+        let uuid = DeviceUuid::parse_nvml(&session.uuid(mig).ok()?).ok()?;
+        let (_, of) = session.gpu_instance(mig).ok()?;
+        let part = of
+            .computeInstanceSliceCount
+            .saturating_mul(1_000_000)
+            .div_ceil(slices.max(1));
+        let part = Ppm(part).min(Ppm::ONE);
+        Some(MigDevice { uuid, index, part })
+    };
+    (0..slices.min(MAX_MIG)).filter_map(named).collect()
 }
 
 /// How the device is divided by MIG; `None` where the part has no MIG.
@@ -95,6 +121,7 @@ fn instances(session: &Session, handle: Handle) -> Answer<Vec<Instance>> {
             continue;
         };
         let sum = found.entry(id).or_default();
+        sum.devices = sum.devices.saturating_add(1);
         sum.instance_slices = of.gpuInstanceSliceCount;
         sum.slices = sum.slices.saturating_add(of.computeInstanceSliceCount);
         sum.multiprocessors = sum.multiprocessors.saturating_add(of.multiprocessorCount);
@@ -107,6 +134,7 @@ fn instances(session: &Session, handle: Handle) -> Answer<Vec<Instance>> {
         .map(|(id, sum)| Instance {
             id,
             slices: sum.instance_slices,
+            devices: sum.devices,
             part: sum.part(whole, memory_mib.filter(|_| all_told)),
         })
         .collect())
@@ -115,6 +143,7 @@ fn instances(session: &Session, handle: Handle) -> Answer<Vec<Instance>> {
 /// What the compute instances of one GPU instance sum up to. Memory is the GPU instance's, shared by them.
 #[derive(Default)]
 struct Compute {
+    devices: u32,
     instance_slices: u32,
     slices: u32,
     multiprocessors: u32,
@@ -226,6 +255,7 @@ mod tests {
         let told = by_size(&[(1, 3), (2, 3), (7, 1)].map(|(id, slices)| Instance {
             id,
             slices,
+            devices: 1,
             part: Compute::default().part(None, None),
         }));
         let pairs: Vec<_> = told.iter().map(|m| (m.slices, m.count)).collect();
@@ -235,6 +265,7 @@ mod tests {
     #[test]
     fn an_instance_with_room_left_in_it_is_a_part_of_unknown_size() {
         let mut three = Compute {
+            devices: 1,
             instance_slices: 3,
             slices: 3,
             multiprocessors: 60,

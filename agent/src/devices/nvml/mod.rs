@@ -37,7 +37,7 @@ use std::sync::Arc;
 use weighbridge::id::DeviceUuid;
 use weighbridge::telemetry::{
     AcceleratorIdentity, Activity, BusDriver, BusSource, ConfidentialCompute, DeviceState, HostDriver,
-    Inventory, LossReason, Notice, NoticeKind, Reading, Tick, TickKind,
+    Inventory, LossReason, MigDevice, Notice, NoticeKind, Reading, Tick, TickKind,
 };
 use weighbridge::time::BootNanos;
 
@@ -83,6 +83,8 @@ struct Tracked {
     identity: AcceleratorIdentity,
     address: Option<PciAddress>,
     state: DeviceState,
+    /// What MIG made of it.
+    mig_devices: Vec<MigDevice>,
     /// How it is asked; `None` while it cannot be.
     access: Option<Access>,
 }
@@ -291,6 +293,11 @@ impl NvmlSource {
     }
 
     fn inventory(&self) -> Inventory {
+        let mig = self
+            .devices
+            .iter()
+            .flat_map(|d| d.mig_devices.iter().cloned())
+            .collect();
         Inventory {
             at: self.clock.boot_now(),
             driver: self.driver.as_ref().map(Driver::facts),
@@ -298,6 +305,7 @@ impl NvmlSource {
             bus: pci::group(&self.bus.accelerators, |function| self.state_on_bus(function)),
             bus_source: self.bus_source,
             switches: pci::group_switches(&self.bus.switches),
+            mig_devices: Some(mig).filter(|found: &Vec<_>| !found.is_empty()),
         }
     }
 
@@ -491,6 +499,7 @@ impl DeviceSource for NvmlSource {
                 identity: identity.clone(),
                 address: None,
                 state: DeviceState::DriverUnavailable,
+                mig_devices: Vec::new(),
                 access: None,
             })
             .collect();
@@ -590,6 +599,7 @@ impl Driver {
             identity: found.identity,
             address: Some(found.address),
             state: DeviceState::Present,
+            mig_devices: found.mig_devices,
             access: Some(access),
         }
     }

@@ -50,6 +50,8 @@ pub(super) struct Instance {
     pub(super) id: u32,
     /// Its compute slices.
     pub(super) slices: u32,
+    /// How many compute instances it is cut into.
+    pub(super) devices: u32,
     pub(super) part: Part,
 }
 

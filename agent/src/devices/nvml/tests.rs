@@ -291,6 +291,12 @@ fn a_device_cut_by_mig_is_one_device_with_its_instances() {
     let devices = &inventory(&frames).devices;
     assert_eq!(devices.len(), 1);
     assert_eq!(devices[0].mig, Some(vec![MigInstance { slices: 1, count: 7 }]));
+    let named = inventory(&frames).mig_devices.as_ref().unwrap();
+    assert_eq!(named.len(), 7);
+    assert!(
+        named.iter().all(|d| (d.index, d.part) == (0, Ppm(142_858))),
+        "{named:?}"
+    );
     let sample = &ticks(&frames)[4].devices[0];
     assert_eq!(sample.utilisation, Reading::Unsupported);
     let activity = sample.activity.value().expect("GPM by instance");

@@ -8,7 +8,7 @@ use crate::config::{Config, ConfigError, Settings};
 use crate::devices::system;
 use crate::inventory::{self, Format};
 use crate::sentence::Sentence;
-use crate::{binding, doctor, enrol, measure, preview, record, release, run, sampler, service};
+use crate::{attribute, binding, doctor, enrol, measure, preview, record, release, run, sampler, service};
 use clap::error::ErrorKind;
 use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::error::Error;
@@ -60,6 +60,8 @@ enum Verb {
     Preview(preview::Arguments),
     /// Record what the devices show, ten times a second, into a file of this node's
     Record(record::Arguments),
+    /// Say which tenant holds which device, or show who does
+    Attribute(attribute::Arguments),
     /// Let the running agent let go of the driver, or take it up again
     Release(release::Arguments),
     /// The process that owns the driver; `run` starts it
@@ -172,6 +174,7 @@ fn perform(cli: Cli) -> Result<Outcome, Box<dyn Error>> {
         Verb::Measure(arguments) => Ok(measure::measure(&config, &arguments)?),
         Verb::Preview(arguments) => Ok(preview::preview(&config, &arguments)?),
         Verb::Record(arguments) => Ok(record::record(&config, &arguments)?),
+        Verb::Attribute(arguments) => Ok(attribute::attribute(&config, &arguments)?),
         Verb::Release(arguments) => Ok(release::release(&config, &arguments)?),
         Verb::Sampler | Verb::Collector => Ok(Outcome::Holds),
     }
@@ -243,6 +246,7 @@ mod tests {
             "measure",
             "preview",
             "record",
+            "attribute",
             "release",
             "doctor",
         ] {

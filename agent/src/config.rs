@@ -168,6 +168,14 @@ pub struct Settings {
         env = "WEIGHBRIDGE_AGENT_CATALOGUE_KEY"
     )]
     pub catalogue_key: Option<PathBuf>,
+    /// Key under which tenants' names become pseudonyms: 32 random bytes, or 64 hexadecimal digits; the same on all nodes of a site [default: one of this node's own]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "WEIGHBRIDGE_AGENT_TENANT_KEY"
+    )]
+    pub tenant_key: Option<PathBuf>,
     /// Environment variables, by name, that the sampler's process inherits; no other reaches the driver's library [default: none; with an NVML library of your own, all but LD_* and GLIBC_*]
     #[arg(
         long,
@@ -205,6 +213,7 @@ impl Settings {
             evidence_period_h: self.evidence_period_h.or(below.evidence_period_h),
             catalogue: self.catalogue.or(below.catalogue),
             catalogue_key: self.catalogue_key.or(below.catalogue_key),
+            tenant_key: self.tenant_key.or(below.tenant_key),
             sampler_environment: self.sampler_environment.or(below.sampler_environment),
             log: self.log.or(below.log),
             meters: self.meters.or(below.meters),
@@ -234,6 +243,7 @@ impl Settings {
             evidence_period_h: root.optional("evidence_period_h", number),
             catalogue: root.optional("catalogue", place),
             catalogue_key: root.optional("catalogue_key", place),
+            tenant_key: root.optional("tenant_key", place),
             sampler_environment: root.optional("sampler_environment", |f| f.list(Field::text)),
             log: root.optional("log", Field::text),
             meters: Some(root.tables("meter", meters::read)).filter(|found| !found.is_empty()),
@@ -377,6 +387,8 @@ pub struct Config {
     pub catalogue: Option<PathBuf>,
     /// Public key of who signs it.
     pub catalogue_key: Option<PathBuf>,
+    /// Key under which tenants' names become pseudonyms, where it is not this node's own.
+    pub tenant_key: Option<PathBuf>,
     /// Names of the environment variables that the sampler inherits.
     pub sampler_environment: Option<Vec<String>>,
     /// Log filter.
@@ -490,6 +502,7 @@ impl Config {
             evidence_period_h: hours,
             catalogue: settings.catalogue,
             catalogue_key: settings.catalogue_key,
+            tenant_key: settings.tenant_key,
             sampler_environment: settings.sampler_environment,
             log: settings.log.unwrap_or_else(|| "info".to_owned()),
             meters: settings.meters.unwrap_or_default(),

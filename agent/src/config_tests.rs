@@ -23,7 +23,7 @@ fn every_mistake_is_named_with_its_line_its_cause_and_the_nearest_word() {
 fn every_setting_is_a_key_of_the_file_and_the_packaged_file_shows_it() {
     let packaged = include_str!("../../packaging/agent.toml");
     let known = variables();
-    assert_eq!(known.len(), 18);
+    assert_eq!(known.len(), 19);
     for name in known {
         let key = name.strip_prefix(PREFIX).unwrap().to_lowercase();
         if key == "config" {

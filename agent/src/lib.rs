@@ -9,6 +9,7 @@
     )
 )]
 
+pub mod attribute;
 pub mod binding;
 pub mod catalogue;
 pub mod cli;

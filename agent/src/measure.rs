@@ -151,6 +151,7 @@ fn show(config: &Config, arguments: &Arguments, sequence: u64) -> Result<(), Mea
         ask: Ask::Report,
         chain: arguments.chain,
         sequence: Some(sequence),
+        attribution: None,
     };
     let (bundle, windows) = match ask(&state.control(), &request) {
         Ok(answer) => {
@@ -354,8 +355,8 @@ impl Bench {
             accelerators,
             windows,
             observations,
-        } = self.meter.finish(end, &mut || entropy.draw().unwrap_or_default());
             ..
+        } = self.meter.finish(end, &mut || entropy.draw().unwrap_or_default());
         for claims in &accelerators {
             let window = windows.iter().find(|w| w.device == claims.identity.uuid);
             let line = if format == Format::Json {

@@ -116,6 +116,18 @@ impl StateDir {
         self.0.join("spool.redb")
     }
 
+    /// The key of this node's own under which tenants' names become pseudonyms, where the operator gave none.
+    #[must_use]
+    pub fn tenant_key(&self) -> PathBuf {
+        self.0.join("tenant.key")
+    }
+
+    /// Which tenant holds which device.
+    #[must_use]
+    pub fn tenants(&self) -> PathBuf {
+        self.0.join("tenants.cbor")
+    }
+
     /// The socket through which the running agent is asked.
     #[must_use]
     pub fn control(&self) -> PathBuf {
@@ -197,6 +209,14 @@ pub fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
 /// # Errors
 /// [`StateError::Open`] where others may read it, [`StateError::Read`].
 pub fn read_private(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
+    read_private_within(path, MAX_KEY_FILE)
+}
+
+/// The same of a file that may be larger than a key.
+///
+/// # Errors
+/// As [`read_private`].
+pub fn read_private_within(path: &Path, limit: usize) -> Result<Option<Vec<u8>>, StateError> {
     let wrong = |source| StateError::Read {
         path: path.to_owned(),
         source,
@@ -217,7 +237,7 @@ pub fn read_private(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
             mode,
         });
     }
-    bounded::read(file, MAX_KEY_FILE).map(Some).map_err(wrong)
+    bounded::read(file, limit).map(Some).map_err(wrong)
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {

@@ -2,6 +2,7 @@
 //!
 //! Decides: who may ask, by the permissions of the state directory. Every request and answer is one message of strict CBOR, bounded.
 
+use super::attribution::{Attributed, Attribution};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream as BlockingStream;
@@ -14,8 +15,8 @@ use weighbridge::bounded::{self, BoundedReadError};
 use weighbridge::cbor::{self, Bytes, DecodeError};
 use weighbridge::id::ChainId;
 
-/// Largest request.
-const MAX_REQUEST: u64 = 256;
+/// Largest request: the longest name of a tenant is 256 bytes.
+const MAX_REQUEST: u64 = 1_024;
 /// Requests that wait to be answered; further ones wait in the kernel's queue.
 const MAX_WAITING: usize = 4;
 /// Largest answer: a report of 64 devices with its windows and bursts.
@@ -36,6 +37,12 @@ weighbridge::code! {
         Latest = 3 => "latest",
         /// A report and its windows.
         Report = 4 => "report",
+        /// Have a tenant hold a device.
+        Attribute = 5 => "attribute",
+        /// Have it hold the device no longer.
+        EndAttribution = 6 => "end attribution",
+        /// Who holds which device.
+        Attributions = 7 => "attributions",
     }
 }
 
@@ -48,6 +55,8 @@ weighbridge::record! {
         1 => chain: Option<ChainId>,
         /// Which number.
         2 => sequence: Option<u64>,
+        /// Which device, whose, and from when to when.
+        3 => attribution: Option<Attribution>,
     }
 }
 
@@ -62,6 +71,8 @@ weighbridge::record! {
         2 => bundle: Option<Bytes>,
         /// Its windows.
         3 => windows: Option<Bytes>,
+        /// Who holds which device.
+        4 => attributions: Option<Vec<Attributed>>,
     }
 }
 
@@ -73,6 +84,7 @@ impl Request {
             ask,
             chain: None,
             sequence: None,
+            attribution: None,
         }
     }
 }
@@ -86,6 +98,7 @@ impl Answer {
             text: Some(text.into()),
             bundle: None,
             windows: None,
+            attributions: None,
         }
     }
 
@@ -97,6 +110,7 @@ impl Answer {
             text: None,
             bundle: None,
             windows: None,
+            attributions: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! [`Reporter`] is the engine, driven by frames and the time alone; [`run`] drives it with the kernel's clocks, a supervised
 //! sampler and the network. Decides: nothing about what a report means; that is the library's.
 
+mod attribution;
 mod checkup;
 mod condition;
 mod control;
@@ -16,6 +17,7 @@ mod salts;
 mod signing;
 mod survey;
 
+pub use attribution::{Attributed, Attribution, AttributionsError};
 pub use checkup::checkup;
 pub use condition::{Condition, Delivering, condition};
 pub use control::{Answer, Ask, Asked, Control, ControlError, Request, ask};

@@ -3,6 +3,7 @@
 //! Decides: in which order it starts and stops. Trusts the state directory to be this node's. A fault of the driver, the disk or the network
 //! is a state with a name, seen in the log and where it concerns the measurement in the report, never an exit.
 
+use super::attribution::{Attributions, AttributionsError};
 use super::condition::{Condition, Delivering, condition};
 use super::control::{Answer, Ask, Asked, Control};
 use super::courier_task::CourierTask;
@@ -66,6 +67,9 @@ pub enum RunError {
     /// The reporter.
     #[error(transparent)]
     Reporter(#[from] ReporterError),
+    /// Who holds which device.
+    #[error(transparent)]
+    Attributions(#[from] AttributionsError),
     /// The sampler's environment.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
@@ -101,6 +105,7 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
         node: enrolment.node,
     };
     let facts = host::facts()?;
+    let boot = facts.boot_id;
     let mut reporter = Reporter::new(
         Arc::clone(&spool),
         key.clone(),
@@ -111,6 +116,14 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
         now(clock.as_ref()),
     )?;
     reporter.set_meters(&config.meters);
+    let attributions = Attributions::open(
+        &state,
+        config.tenant_key.as_deref(),
+        boot,
+        entropy.clone(),
+        now(clock.as_ref()),
+    )?;
+    reporter.set_holdings(attributions.holdings());
     let meters = Meters::start(&config.meters, &clock, &entropy);
     info!(node = %identity.node, verifier = %enrolment.url, "started");
 
@@ -146,6 +159,7 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
     let (supervisor, events) = Supervisor::start(sampler, Arc::clone(&clock));
     let mut node = Node {
         reporter,
+        attributions,
         evidence,
         meters,
         spool,
@@ -190,6 +204,7 @@ enum Hold {
 #[derive(Debug)]
 struct Node {
     reporter: Reporter,
+    attributions: Attributions,
     evidence: Evidence,
     meters: Meters,
     spool: Arc<Spool>,
@@ -330,6 +345,7 @@ impl Node {
                 info!(sequence = link.sequence, digest = %link.digest, "sealed a report");
                 self.disk = None;
                 self.evidence.sealed();
+                self.attributions.forget(self.reporter.begun());
                 self.wake.notify_one();
             }
             Ok(None) if self.reporter.unstored() == 0 => self.disk = None,
@@ -356,6 +372,14 @@ impl Node {
                 self.supervisor.resume().await;
             }
             Ask::Status => asked.answer(&Answer::text(self.condition.to_string())),
+            Ask::Attribute | Ask::EndAttribution | Ask::Attributions => {
+                let now = now(self.clock.as_ref());
+                let answer = self
+                    .attributions
+                    .answer(&asked.request, now, self.reporter.inventory());
+                self.reporter.set_holdings(self.attributions.holdings());
+                asked.answer(&answer.unwrap_or_else(|e| Answer::error(Sentence(&e).to_string())));
+            }
             Ask::Latest | Ask::Report => {
                 let answer = self
                     .show(&asked)
@@ -389,6 +413,7 @@ impl Node {
             text: found.as_ref().map(|(fate, ..)| fate.said().to_owned()),
             windows: found.as_ref().map(|(_, _, windows)| Bytes(windows.clone())),
             bundle: found.map(|(_, bundle, _)| Bytes(bundle)),
+            attributions: None,
         })
     }
 

@@ -162,6 +162,7 @@ impl Agent {
                 ask: Ask::Report,
                 chain: None,
                 sequence: Some(reports.len() as u64 + 1),
+                attribution: None,
             };
             // One that cannot be asked now is asked again.
             let answer = ask(&self.state.join("control.sock"), &request).ok();

@@ -19,6 +19,8 @@
 mod agent_evidence;
 /// What machines read of the agent, against its document.
 mod agent_json;
+/// Who held which device: the operator's word, from a scheduler's script to the verifier's sums.
+mod attribution;
 /// A catalogue of accelerators that is newer than the programs.
 mod catalogue;
 /// What the verifier keeps to appraise devices with.

@@ -69,6 +69,16 @@ pub fn own(phase: usize) -> std::io::Result<Vec<Recording>> {
         .collect()
 }
 
+/// The project's recordings of 34 families of work on one H200, some seconds of each, strung together as they were made: no bound was
+/// set on them.
+///
+/// # Errors
+/// Where one cannot be read.
+pub fn families(phase: usize) -> std::io::Result<Recording> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/recordings/h200");
+    recording::strung(&dir, "34 families of work", phase)
+}
+
 /// Plays everything and prints the tables.
 #[must_use]
 pub fn run(options: &Options) -> ExitCode {

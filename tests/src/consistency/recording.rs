@@ -224,6 +224,45 @@ struct Since {
 /// # Errors
 /// Where the file cannot be read.
 pub fn dcgm(path: &Path, name: &str, phase: usize) -> std::io::Result<Recording> {
+    let mut devices = Vec::new();
+    take(&text(path)?, 0.0, phase, &mut devices);
+    Ok(named(name, devices))
+}
+
+/// Reads recordings of the agent's own format that were made one after the other on the same devices, as the one that an agent would have
+/// made of them: in the order in which they were begun, with what lies between as gaps.
+///
+/// # Errors
+/// Where one cannot be read, or does not say when it was begun.
+pub fn strung(dir: &Path, name: &str, phase: usize) -> std::io::Result<Recording> {
+    let mut texts = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let text = text(&entry?.path())?;
+        let begun = text.lines().find_map(|l| l.strip_prefix("# begun="));
+        let begun = begun.and_then(|t| weighbridge::time::UnixSeconds::parse(t).ok());
+        let begun =
+            begun.ok_or_else(|| std::io::Error::other("a recording does not say when it was begun"))?;
+        texts.push((begun.0, text));
+    }
+    texts.sort();
+    let first = texts.first().map_or(0, |(begun, _)| *begun);
+    let mut devices = Vec::new();
+    for (begun, text) in &texts {
+        take(text, (begun - first) as f64, phase, &mut devices);
+    }
+    Ok(named(name, devices))
+}
+
+fn named(name: &str, devices: Vec<(Device, Since)>) -> Recording {
+    Recording {
+        name: name.to_owned(),
+        part: SXM,
+        devices: devices.into_iter().map(|(device, _)| device).collect(),
+    }
+}
+
+/// Takes the rows of a recording that began at `offset_s`. Of what came before, the energy counter goes on.
+fn take(text: &str, offset_s: f64, phase: usize, devices: &mut Vec<(Device, Since)>) {
     const PIPES: [&str; 10] = [
         "sm_active",
         "tensor_active",
@@ -243,7 +282,6 @@ pub fn dcgm(path: &Path, name: &str, phase: usize) -> std::io::Result<Recording>
         (Channel::Events, "throttle_reasons", 1.0),
         (Channel::Clock, "sm_clock_mhz", 1.0),
     ];
-    let text = text(path)?;
     let mut lines = text.lines().filter(|l| !l.starts_with('#'));
     let header: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
     let column = |name: &str| header.iter().position(|h| *h == name);
@@ -251,8 +289,12 @@ pub fn dcgm(path: &Path, name: &str, phase: usize) -> std::io::Result<Recording>
     let links = ["nvlink_tx_bytes_s", "nvlink_rx_bytes_s"].map(column);
     let pipes = PIPES.map(column);
     let levels = LEVELS.map(|(channel, name, scale)| (channel, column(name), scale));
-    let mut devices: Vec<Device> = Vec::new();
-    let mut since: Vec<Since> = Vec::new();
+    for (_, since) in devices.iter_mut() {
+        *since = Since {
+            energy: since.energy,
+            ..Since::default()
+        };
+    }
     let mut start = None;
     for line in lines {
         let cells: Vec<&str> = line.split(',').collect();
@@ -260,13 +302,12 @@ pub fn dcgm(path: &Path, name: &str, phase: usize) -> std::io::Result<Recording>
         let (Some(t), Some(g)) = (number(time), number(gpu)) else {
             continue;
         };
-        let t = t - *start.get_or_insert(t);
+        let t = t - *start.get_or_insert(t) + offset_s;
         let g = g as usize;
         while devices.len() <= g {
-            devices.push(Device::new());
-            since.push(Since::default());
+            devices.push((Device::new(), Since::default()));
         }
-        let s = &mut since[g];
+        let (device, s) = &mut devices[g];
         let dt = (t - s.last_s.replace(t).unwrap_or(t)).clamp(0.0, 0.3);
         for (sum, c) in s.bytes.iter_mut().zip(links) {
             *sum += number(c).unwrap_or(0.0) * dt;
@@ -294,7 +335,8 @@ pub fn dcgm(path: &Path, name: &str, phase: usize) -> std::io::Result<Recording>
             .zip(links)
             .zip(s.bytes)
         {
-            if c.is_some() {
+            // A column that stands empty is a reading that the device does not have.
+            if number(c).is_some() {
                 values.push((channel, bytes));
             }
         }
@@ -304,13 +346,8 @@ pub fn dcgm(path: &Path, name: &str, phase: usize) -> std::io::Result<Recording>
             }
         }
         (s.shares, s.shared, s.bytes) = ([0.0; 10], [0; 10], [0.0; 2]);
-        devices[g].push((t * 1e9) as u64 + SECOND, &values);
+        device.push((t * 1e9) as u64 + SECOND, &values);
     }
-    Ok(Recording {
-        name: name.to_owned(),
-        part: SXM,
-        devices,
-    })
 }
 
 /// Reads a recording of `h100-train-nvsmi-100ms` or `titanx-train-nvsmi-100ms`: power and utilisation alone, so many devices in turn.

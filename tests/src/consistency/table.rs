@@ -186,6 +186,10 @@ pub(super) fn print(options: &Options, physics: &Physics) -> std::io::Result<boo
             }
         }
     }
+    for phase in 0..PHASES {
+        let sum = genuine(&[super::families(phase)?], physics);
+        held &= row(&format!("34 families of work, read from row {phase} on"), sum);
+    }
     let synthetic = synthetic::nodes(1);
     let made: Vec<Recording> = (1..=20).flat_map(synthetic::nodes).collect();
     held &= row("synthetic nodes, 20 seeds", genuine(&made, physics));

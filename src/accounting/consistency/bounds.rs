@@ -50,6 +50,8 @@ bounds! {
     energy_most_unknown in "mW",
     /// A counter of bytes gains at most this, in one direction.
     bytes_most in "GB/s",
+    /// In a window of at least so many steps.
+    energy_steps in "samples",
     /// Bytes sent by all devices and received by all may differ by this share of the larger.
     link_tolerance in "ppm",
     /// Traffic below this is not compared.
@@ -58,10 +60,14 @@ bounds! {
     idle_activity in "ppm",
     /// For so many samples on end.
     event_samples in "samples",
+    /// A power cap at rest, or a thermal slowdown of a cool device, for so many samples on end.
+    event_run in "samples",
     /// Below this share of the limit the power cap does not bind.
     cap_least in "ppm",
     /// At or above this share of the limit, in the mean of a window, the power cap must have bound at some sample.
     cap_most in "ppm",
+    /// Samples of a window in which the clock contradicts what is said to hold it back, and changes of such a clock.
+    clock_samples in "samples",
     /// A thermal slowdown below this temperature does not fit.
     thermal_event_least in "C",
     /// Activity from which readings are expected to move.
@@ -88,6 +94,8 @@ bounds! {
     temperature_quick in "C/kW",
     /// Standard deviation of power, as a share of the design power, from which temperature must follow.
     temperature_swing in "ppm",
+    /// Standard deviation of power from step to step, likewise, where it swings too fast to show in a mean of some seconds.
+    temperature_fast in "ppm",
     /// Correlation of temperature with power, at least.
     temperature_follows in "ppm",
     /// Temperature at which cooling can begin.
@@ -100,11 +108,13 @@ bounds! {
     temperature_most in "C/kW",
     /// A device is at most this much colder than every other one of its host that draws as much.
     temperature_peers in "C",
+    /// And warmer than every other one by this as well, for what it draws.
+    temperature_contact in "C/kW",
     /// SMs may be busy by this much more than a kernel was resident.
     utilisation_margin in "ppm",
     /// Residency above which some SM must have been busy.
     utilisation_high in "ppm",
-    /// And the least share of SMs for it.
+    /// And the least that SMs were, as a share of it.
     utilisation_least in "ppm",
     /// A tensor pipe may be busy by this much more than SMs were.
     pipe_margin in "ppm",
@@ -114,6 +124,8 @@ bounds! {
     follow_activity in "ppm",
     /// Correlation, at least.
     follow_least in "ppm",
+    /// Of so many pairs of readings.
+    follow_pairs in "samples",
     /// Power at rest, at most.
     base_most in "mW",
     /// Power of a device that answers, at least, as a share of the design power.
@@ -138,14 +150,38 @@ bounds! {
     link_most in "mW s/GB",
     /// On top of what pipes take at most.
     envelope_margin in "ppm",
+    /// Steps of a block in which power and activity are compared.
+    block in "samples",
+    /// SMs that are busy for this share keep memory and clocks up.
+    work_least in "ppm",
+    /// Covered time of a window that has a level.
+    window_least in "s",
+    /// Levels below these are not compared: power, and energy over time.
+    level_power in "mW",
+    /// SMs, memory and vector pipes.
+    level_pipe in "ppm",
+    /// The tensor pipe.
+    level_tensor in "ppm",
+    /// Residency.
+    level_residency in "ppm",
+    /// The SM clock.
+    level_clock in "MHz",
     /// A quantity has moved where it differs by this share of the larger.
     apart in "ppm",
     /// A quantity has kept where it differs by at most this share.
     agree in "ppm",
+    /// Groups of quantities, beside the clock, that must have kept where one moved alone.
+    echoes_least in "groups",
+    /// Other devices that show how things are, at least.
+    peers_least in "devices",
+    /// Share of them that must agree in a quantity.
+    peers_agree in "ppm",
     /// Quantities moved in one proportion where their ratios lie within this.
     proportion_spread in "ppm",
     /// And the ratio is below the whole by this.
     proportion_least in "ppm",
+    /// In so many quantities, at least.
+    proportion_quantities in "quantities",
     /// Readings on end that are compared with earlier ones.
     repeat_readings in "samples",
     /// So many such stretches seen before, in a window.

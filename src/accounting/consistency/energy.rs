@@ -26,8 +26,7 @@ impl Balance {
 
     /// By how much they differ, in parts per million of the larger, where that is too much.
     pub(super) fn judge(&self, physics: &Physics) -> Option<u32> {
-        const LEAST_STEPS: u32 = 8;
-        if self.steps < LEAST_STEPS {
+        if u64::from(self.steps) < physics.energy_steps {
             return None;
         }
         let apart = self.difference_mj.unsigned_abs();

@@ -7,9 +7,6 @@ use super::bounds::Physics;
 use super::moment::{Moment, Shares};
 use super::{Part, scale};
 
-/// Steps in a block: long enough that readings of neighbouring seconds belong together.
-const BLOCK: u32 = 10;
-
 /// The open block, and the energy whose activity is still to come.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Envelope {
@@ -55,7 +52,7 @@ impl Envelope {
             .unwrap_or(0);
         let most = energy(physics.base_most.saturating_add(dynamic)).saturating_add(links);
         // Only a device that works for most of the time is sure to have its memory and clocks up.
-        let works = u64::from(shares.sm) >= 300_000;
+        let works = u64::from(shares.sm) >= physics.work_least;
         let rest = part
             .design_mw
             .map_or(0, |design| scale(design, physics.rest_least));
@@ -66,7 +63,7 @@ impl Envelope {
         self.drawn_mj = self.drawn_mj.saturating_add(drawn);
         self.most_mj = self.most_mj.saturating_add(most);
         self.least_mj = self.least_mj.saturating_add(least);
-        if self.steps < BLOCK {
+        if u64::from(self.steps) < physics.block {
             return None;
         }
         let block = std::mem::take(self);

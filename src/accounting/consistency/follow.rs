@@ -25,8 +25,8 @@ impl Follow {
         self.xy = self.xy.saturating_add(x.wrapping_mul(y));
     }
 
-    pub(super) fn pairs(&self) -> i64 {
-        self.n
+    pub(super) fn pairs(&self) -> u64 {
+        u64::try_from(self.n).unwrap_or(0)
     }
 
     /// Whether the first deviates from its mean by at least `least` (standard deviation).

@@ -13,19 +13,24 @@ pub(super) const MOST_PEERS: usize = 64;
 /// Quantities of a level.
 const QUANTITIES: usize = 10;
 
-/// What each is, the least that is compared, and the group that physics ties it to.
-const TABLE: [(u64, Group); QUANTITIES] = [
-    (20_000, Group::Electrical),  // power, mW
-    (20_000, Group::Electrical),  // energy over time, mW
-    (10_000, Group::Activity),    // SM, ppm
-    (5_000, Group::Activity),     // tensor, ppm
-    (10_000, Group::Activity),    // DRAM, ppm
-    (10_000, Group::Vector),      // vector pipes, ppm
-    (20_000, Group::Utilisation), // residency, ppm
-    (200, Group::Clock),          // SM clock, MHz
-    (50_000_000, Group::Links),   // NVLink sent, bytes per second
-    (50_000_000, Group::Links),   // NVLink received
-];
+/// What each is, by the group that physics ties it to, and the least that is compared.
+fn table(physics: &Physics) -> [(u64, Group); QUANTITIES] {
+    [
+        (physics.level_power, Group::Electrical),
+        // Energy over time.
+        (physics.level_power, Group::Electrical),
+        (physics.level_pipe, Group::Activity),
+        (physics.level_tensor, Group::Activity),
+        // Memory.
+        (physics.level_pipe, Group::Activity),
+        (physics.level_pipe, Group::Vector),
+        (physics.level_residency, Group::Utilisation),
+        (physics.level_clock, Group::Clock),
+        // Sent, and received.
+        (physics.link_least, Group::Links),
+        (physics.link_least, Group::Links),
+    ]
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Group {
@@ -157,20 +162,21 @@ impl Level {
 
     /// What moved against `reference` though the rest kept, and by how much.
     pub(super) fn against(&self, reference: &Self, physics: &Physics) -> Option<(ObservationKind, u32)> {
+        let table = table(physics);
         let mut stands = [Stand::Untold; QUANTITIES];
-        for (((stand, now), then), (least, _)) in stands.iter_mut().zip(self.0).zip(reference.0).zip(TABLE) {
+        for (((stand, now), then), (least, _)) in stands.iter_mut().zip(self.0).zip(reference.0).zip(table) {
             *stand = stands_to(now, then, least, physics);
         }
         let of = |group: Group| {
             stands
                 .iter()
-                .zip(TABLE)
+                .zip(table)
                 .filter(move |(_, (_, g))| *g == group)
                 .map(|(s, _)| *s)
         };
         let moved: Vec<(u64, Group)> = stands
             .iter()
-            .zip(TABLE)
+            .zip(table)
             .filter_map(|(s, (_, group))| match s {
                 Stand::Moved(ratio) => Some((*ratio, group)),
                 _ => None,
@@ -205,19 +211,21 @@ impl Level {
         };
         // The clock says nothing of how much is done: that it keeps is no echo.
         let echoes = kept.saturating_sub(usize::from(keeps(Group::Clock)));
-        if alone && echoes >= 2 {
+        let at_least = |n: usize, least: u64| u64::try_from(n).unwrap_or(u64::MAX) >= least;
+        if alone && at_least(echoes, physics.echoes_least) {
             return Some((ObservationKind::MovedAlone, size(low.min(high))));
         }
         // Idle power does not shrink with work, so not everything shrinks alike.
-        let all = echoes == 0 && told(Group::Electrical) && told(Group::Activity) && moved.len() >= 4;
+        let all = echoes == 0 && told(Group::Electrical) && told(Group::Activity);
+        let all = all && at_least(moved.len(), physics.proportion_quantities);
         let shrunk = high <= 1_000_000u64.saturating_sub(physics.proportion_least);
         (all && in_proportion && shrunk).then(|| (ObservationKind::InProportion, size(low)))
     }
 
-    /// The middle of several levels, for quantities in which three of four agree with it.
+    /// The middle of several levels, for quantities in which most of them agree with it.
     pub(super) fn middle(levels: &[Self], physics: &Physics) -> Self {
         let mut middle = Self::default();
-        let places = middle.0.iter_mut().enumerate().zip(TABLE);
+        let places = middle.0.iter_mut().enumerate().zip(table(physics));
         for ((i, place), (least, _)) in places {
             let mut values = [0u64; MOST_PEERS];
             let mut n = 0usize;
@@ -241,7 +249,8 @@ impl Level {
                     small || u64::from(super::ppm(v.abs_diff(median), (**v).max(median))) <= physics.agree
                 })
                 .count();
-            if agree.saturating_mul(4) >= n.saturating_mul(3) {
+            let share = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+            if u64::from(super::ppm(share(agree), share(n))) >= physics.peers_agree {
                 *place = Some(median);
             }
         }

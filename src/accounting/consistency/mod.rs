@@ -16,6 +16,7 @@
 //! ```
 
 mod bounds;
+mod clock;
 mod energy;
 mod envelope;
 mod follow;
@@ -38,6 +39,7 @@ pub use tally::Tally;
 use super::{Observation, ObservationKind};
 use crate::accelerator::Model;
 use crate::telemetry::{AcceleratorIdentity, DeviceSample, Fastest, Step};
+use clock::Held;
 use energy::Balance;
 use envelope::Envelope;
 use follow::Follow;
@@ -103,6 +105,8 @@ pub struct Summary {
     pub level: Level,
     /// Covered time, in microseconds.
     pub micros: u64,
+    /// Mean power of the window before, in milliwatts.
+    before_mw: Option<u64>,
     /// Mean temperature, in degrees Celsius.
     temperature_c: Option<i64>,
     sketches: [Sketch; SERIES],
@@ -131,10 +135,13 @@ struct Window {
     gathering: Gathering,
     /// Power and SMs.
     drawn: Follow,
+    /// Power at the samples, and energy gained.
+    metered: Follow,
     /// SMs and residency.
     resident: Follow,
     /// Clock-event bits seen, where they were read.
     events: Option<u64>,
+    held: Held,
     drawn_mj: u64,
     drawn_micros: u64,
 }
@@ -206,7 +213,10 @@ impl Checker {
         let (seen, sketches) = self.repeat.close(physics);
         let temperature_c = self.thermal.mean_c();
         let found = [
-            (ObservationKind::EnergyAgainstPower, balance.judge(physics)),
+            (
+                ObservationKind::EnergyAgainstPower,
+                balance.judge(physics).max(self.meter_strays(&window, physics)),
+            ),
             (
                 ObservationKind::TemperatureAgainstPower,
                 self.thermal.close(&self.part, physics),
@@ -218,7 +228,8 @@ impl Checker {
             ),
             (
                 ObservationKind::ClockEventAgainstPower,
-                self.uncapped(&window, physics),
+                self.uncapped(&window, physics)
+                    .max(window.held.judge(&self.part, physics)),
             ),
             (
                 ObservationKind::PowerAgainstActivity,
@@ -237,8 +248,9 @@ impl Checker {
                 self.tally.note(kind, size);
             }
         }
+        let before_mw = self.levels.last().copied().flatten().and_then(|l| l.power());
         // A window that is mostly a gap has no level.
-        if micros >= LEAST_WINDOW_MICROS {
+        if micros >= physics.window_least.saturating_mul(1_000_000) {
             let moved = self
                 .levels
                 .iter()
@@ -254,6 +266,7 @@ impl Checker {
             part: self.part,
             level,
             micros,
+            before_mw,
             temperature_c,
             sketches,
         }
@@ -279,6 +292,7 @@ impl Checker {
         self.still.forget();
         self.thermal.interrupt();
         self.repeat.interrupt();
+        self.window.held.interrupt();
         (self.idle_run, self.event_run) = (0, 0);
     }
 
@@ -291,7 +305,14 @@ impl Checker {
         if let Some(mj) = m.energy_mj {
             window.drawn_mj = window.drawn_mj.saturating_add(mj);
             window.drawn_micros = window.drawn_micros.saturating_add(m.micros);
+            if let (Some(at_samples), Some(counted)) = (m.middle_mw, m.mean_mw) {
+                let at_samples = u64::from(at_samples).checked_div(100).unwrap_or(0);
+                window
+                    .metered
+                    .add(at_samples, counted.checked_div(100).unwrap_or(0));
+            }
         }
+        window.held.take(m, &self.part);
         let Some(shares) = m.shares else { return };
         if let Some(mw) = m.mean_mw {
             let deciwatts = mw.checked_div(100).unwrap_or(0);
@@ -324,7 +345,7 @@ impl Checker {
         } else {
             0
         };
-        (u64::from(self.event_run) >= physics.event_samples.saturating_mul(3)).then_some(1_000_000)
+        (u64::from(self.event_run) >= physics.event_run).then_some(1_000_000)
     }
 
     /// Power at its limit all through a window without the cap having bound once.
@@ -362,6 +383,15 @@ impl Checker {
         astray(&window.drawn, power || sms, physics)
     }
 
+    /// Power at the samples that swings while the energy gained does not, or the other way about. Sensors of other architectures
+    /// average for longer.
+    fn meter_strays(&self, window: &Window, physics: &Physics) -> Option<u32> {
+        let design = self.part.design_mw.filter(|_| self.part.measured)?;
+        let swing = scale(design, physics.follow_power).checked_div(100).unwrap_or(0);
+        let moves = window.metered.first_moves(swing) || window.metered.second_moves(swing);
+        astray(&window.metered, moves, physics)
+    }
+
     /// SMs that swing while residency does not follow.
     fn resident_strays(&self, window: &Window, physics: &Physics) -> Option<u32> {
         let swings = window.resident.first_moves(physics.follow_activity);
@@ -377,15 +407,11 @@ impl Checker {
     }
 }
 
-/// The shortest window that has a level.
-const LEAST_WINDOW_MICROS: u64 = 20_000_000;
-
 /// How far two quantities are from following each other, where one of them moves.
 fn astray(follow: &Follow, moves: bool, physics: &Physics) -> Option<u32> {
-    const LEAST_PAIRS: i64 = 20;
     let least = i32::try_from(physics.follow_least).unwrap_or(i32::MAX);
     let correlation = follow.correlation();
-    let strays = moves && follow.pairs() >= LEAST_PAIRS && correlation < least;
+    let strays = moves && follow.pairs() >= physics.follow_pairs && correlation < least;
     strays.then(|| least.abs_diff(correlation).min(1_000_000))
 }
 
@@ -399,7 +425,8 @@ impl Level {
     fn resident_too_little(&self, physics: &Physics) -> Option<u32> {
         let (sm, busy) = (self.sm()?, self.utilisation()?);
         let above = sm > busy.saturating_add(physics.utilisation_margin);
-        let nothing = busy > physics.utilisation_high && sm < physics.utilisation_least;
+        let one = scale(busy, physics.utilisation_least);
+        let nothing = busy > physics.utilisation_high && sm < one;
         (above || nothing).then(|| ppm(sm.abs_diff(busy), sm.max(busy)))
     }
 

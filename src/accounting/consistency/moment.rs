@@ -36,6 +36,8 @@ pub(super) struct Moment {
     pub(super) shares: Option<Shares>,
     pub(super) utilisation: Option<u32>,
     pub(super) clock_mhz: Option<u32>,
+    /// The SM clock at its end, of the same instant as the events.
+    pub(super) clock_now_mhz: Option<u32>,
     pub(super) temperature_c: Option<i32>,
     pub(super) events: Option<u64>,
     /// NVLink bytes of this step alone, sent and received.
@@ -80,6 +82,7 @@ impl Before {
             shares: shares(step),
             utilisation: step.utilisation.value().map(|e| e.low.0.midpoint(e.high.0)),
             clock_mhz: step.sm_clock_mhz.value().map(|e| e.high),
+            clock_now_mhz: sample.sm_clock_mhz.value().copied(),
             temperature_c: sample.temperature_c.value().copied(),
             events: sample.clock_events.value().copied(),
             link: step

@@ -3,11 +3,8 @@
 use super::bounds::Physics;
 use super::level::{Level, MOST_PEERS};
 use super::repeat::Sketch;
-use super::{Summary, ppm};
+use super::{Summary, ppm, scale};
 use crate::accounting::ObservationKind;
-
-/// The fewest other devices that make a job in step.
-const LEAST_PEERS: usize = 3;
 
 /// What was found: for the host as a whole, and for single devices by their place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +25,7 @@ pub fn check(summaries: &[Summary], physics: &Physics) -> Shared {
     for (place, own) in summaries.iter().enumerate() {
         let found = [
             apart(place, own, summaries, physics),
-            cold(place, own, summaries, physics),
+            uneven(place, own, summaries, physics),
         ];
         for (kind, size) in found.into_iter().flatten() {
             shared.devices.push((place, kind, size));
@@ -76,7 +73,7 @@ fn apart(
     summaries: &[Summary],
     physics: &Physics,
 ) -> Option<(ObservationKind, u32)> {
-    if summaries.len() <= LEAST_PEERS || own.micros == 0 {
+    if own.micros == 0 {
         return None;
     }
     let peers: Vec<Level> = summaries
@@ -85,33 +82,50 @@ fn apart(
         .filter(|(i, s)| *i != place && s.part == own.part && s.micros.saturating_mul(2) > own.micros)
         .map(|(_, s)| s.level)
         .collect();
-    if peers.len() < LEAST_PEERS {
+    if few(peers.len(), physics) {
         return None;
     }
     own.level.against(&Level::middle(&peers, physics), physics)
 }
 
-/// A device that is colder than every other one that draws as much in the same chassis. A warmer one may have poor contact with its
-/// cooler; a colder one has no such excuse.
-fn cold(
+/// Whether these other devices are too few to say how things are.
+fn few(peers: usize, physics: &Physics) -> bool {
+    u64::try_from(peers).unwrap_or(u64::MAX) < physics.peers_least
+}
+
+/// A device that is colder, or much warmer, than every other one that draws as much in the same chassis. Poor contact with its cooler may
+/// warm a device by so much for the power that it draws; a colder one has no such excuse. One that drew more in the window before
+/// may still be warm of it.
+fn uneven(
     place: usize,
     own: &Summary,
     summaries: &[Summary],
     physics: &Physics,
 ) -> Option<(ObservationKind, u32)> {
     let (warmth, power) = (own.temperature_c?, own.level.power()?);
+    let close = |a: u64, b: u64| u64::from(ppm(a.abs_diff(b), a.max(b))) <= physics.agree;
     let draws_alike = |s: &Summary| {
-        let other = s.level.power()?;
-        let close = u64::from(ppm(other.abs_diff(power), other.max(power))) <= physics.agree;
-        s.temperature_c.filter(|_| close && s.part == own.part)
+        let alike = s.part == own.part && close(s.level.power()?, power);
+        s.temperature_c.filter(|_| alike)
     };
     let peers = summaries.iter().enumerate().filter(|(i, _)| *i != place);
-    let (mut coldest, mut count) = (i64::MAX, 0usize);
+    let (mut coldest, mut warmest, mut count) = (i64::MAX, i64::MIN, 0usize);
     for other in peers.filter_map(|(_, s)| draws_alike(s)) {
-        coldest = coldest.min(other);
+        (coldest, warmest) = (coldest.min(other), warmest.max(other));
         count = count.saturating_add(1);
     }
-    let below = u64::try_from(coldest.saturating_sub(warmth)).ok()?;
-    (count >= LEAST_PEERS && below > physics.temperature_peers)
-        .then(|| (ObservationKind::TemperatureAgainstPower, ppm(below, 100)))
+    if few(count, physics) {
+        return None;
+    }
+    let below = u64::try_from(coldest.saturating_sub(warmth)).unwrap_or(0);
+    let above = u64::try_from(warmth.saturating_sub(warmest)).unwrap_or(0);
+    let excuse = scale(power, physics.temperature_contact).saturating_add(physics.temperature_peers);
+    let settled = own.before_mw.is_some_and(|before| close(before, power));
+    let wrong = below > physics.temperature_peers || (settled && above > excuse);
+    wrong.then(|| {
+        (
+            ObservationKind::TemperatureAgainstPower,
+            ppm(below.max(above), 100),
+        )
+    })
 }

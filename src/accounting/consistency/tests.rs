@@ -145,6 +145,140 @@ fn each_disagreement_has_its_kind() {
 }
 
 #[test]
+fn energy_that_swings_otherwise_than_power_is_seen_though_their_means_agree() {
+    // Ten seconds of more and ten of less, against five and five.
+    let swing = |t: u64, length: u64| {
+        if (t / length).is_multiple_of(2) {
+            180_000
+        } else {
+            0
+        }
+    };
+    let forge = |t: u64, s: &mut DeviceSample, length: u64| {
+        s.power_mw = s.power_mw.map(|p| p - 90_000 + swing(t, length) as u32);
+        let drawn: u64 = (1..=t).map(|t| 310_000 + swing(t, 10)).sum();
+        s.energy_mj = Reading::Value(1_000_000 + drawn);
+        let a = activity(s);
+        a.sm = a.sm.map(|p| Ppm(p.0 - 100_000 + 2 * swing(t, 10) as u32));
+        s.temperature_c = Reading::Value(50 + (swing(t, 10) / 20_000) as i32);
+        s.utilisation = s
+            .utilisation
+            .map(|p| Ppm(p.0 - 100_000 + 2 * swing(t, 10) as u32));
+    };
+    assert_eq!(observed(|t, s| forge(t, s, 10)), []);
+    let seen = observed(|t, s| forge(t, s, 5));
+    assert_eq!(seen, [ObservationKind::EnergyAgainstPower]);
+}
+
+#[test]
+fn a_clock_that_contradicts_what_holds_it_back_is_seen_and_a_locked_one_is_not() {
+    use ObservationKind::ClockEventAgainstPower;
+    let clock = |s: &mut DeviceSample, mhz: u32| s.sm_clock_mhz = Reading::Value(mhz);
+    let capped = |s: &mut DeviceSample| s.clock_events = Reading::Value(POWER_CAP);
+    assert_eq!(observed(|_, s| capped(s)), [ClockEventAgainstPower]);
+    let held = observed(|t, s| {
+        capped(s);
+        clock(s, 1_800 - 15 * (t % 3) as u32);
+    });
+    assert_eq!(held, []);
+    assert_eq!(
+        observed(|t, s| clock(s, 1_800 - 15 * (t % 3) as u32)),
+        [ClockEventAgainstPower]
+    );
+    assert_eq!(observed(|_, s| clock(s, 1_800)), []);
+    // Locked anew now and then.
+    assert_eq!(observed(|t, s| clock(s, 1_800 - 15 * (t / 30) as u32)), []);
+}
+
+#[test]
+fn temperature_must_follow_power_that_swings_fast() {
+    // Two seconds of more and two of less; the die's temperature with it, or with half the pace.
+    let swing = |t: u64, length: u64| {
+        if (t / length).is_multiple_of(2) {
+            180_000
+        } else {
+            0
+        }
+    };
+    let forge = |t: u64, s: &mut DeviceSample, length: u64| {
+        s.power_mw = s.power_mw.map(|p| p - 90_000 + swing(t, 2) as u32);
+        let drawn: u64 = (1..=t).map(|t| 310_000 + swing(t, 2)).sum();
+        s.energy_mj = Reading::Value(1_000_000 + drawn);
+        let a = activity(s);
+        a.sm = a.sm.map(|p| Ppm(p.0 - 100_000 + swing(t, 2) as u32));
+        s.temperature_c = Reading::Value(50 + (swing(t, length) / 30_000) as i32);
+    };
+    assert_eq!(observed(|t, s| forge(t, s, 2)), []);
+    assert_eq!(
+        observed(|t, s| forge(t, s, 4)),
+        [ObservationKind::TemperatureAgainstPower]
+    );
+}
+
+#[test]
+fn a_kernel_that_is_resident_keeps_some_sm_busy() {
+    let resident = |sms: u32| {
+        observed(move |_, s| {
+            s.utilisation = s.utilisation.map(|u| Ppm(u.0 - 300_000));
+            s.power_mw = s.power_mw.map(|p| p - 270_000);
+            s.energy_mj = s.energy_mj.map(|e| 1_000_000 + (e - 1_000_000) * 128 / 398);
+            let a = activity(s);
+            for share in [
+                &mut a.tensor_any,
+                &mut a.hmma,
+                &mut a.dram,
+                &mut a.fp32,
+                &mut a.integer,
+            ] {
+                *share = Reading::Value(Ppm(0));
+            }
+            a.sm = a.sm.map(|p| Ppm(p.0 / 64 * sms / 10_000));
+        })
+    };
+    assert!(!resident(7_600).contains(&ObservationKind::UtilisationAgainstActivity));
+    assert!(resident(0).contains(&ObservationKind::UtilisationAgainstActivity));
+}
+
+/// What two windows of four devices show, of which the last is warmer by `more`.
+fn warmer(watts: u64, more: i32) -> Vec<ObservationKind> {
+    let physics = Physics::embedded().unwrap();
+    let mut found = Vec::new();
+    let mut devices: Vec<_> = (0..4).map(|_| (Track::new(SECOND), Checker::new(PART))).collect();
+    for window in 0..2 {
+        let summaries: Vec<_> = devices
+            .iter_mut()
+            .zip(0u64..)
+            .map(|((track, checker), i)| {
+                for t in window * 60..(window + 1) * 60 {
+                    let mut sample = reading(t + 1_000 * i);
+                    sample.at = BootNanos((t + 1) * SECOND);
+                    sample.energy_mj = Reading::Value(t * watts * 1_000);
+                    sample.power_mw = Reading::Value(watts as u32 * 1_000 + (t * 37 + i) as u32 % 97);
+                    if i == 3 {
+                        sample.temperature_c = sample.temperature_c.map(|c| c + more);
+                    }
+                    if let Some(step) = track.push(&sample) {
+                        checker.push(&step, &sample, &physics);
+                    }
+                }
+                checker.close_window(&physics)
+            })
+            .collect();
+        let shared = check_node(&summaries, &physics);
+        found.extend(shared.devices.iter().filter(|d| d.0 == 3).map(|d| d.1));
+    }
+    found
+}
+
+#[test]
+fn a_device_that_is_much_warmer_than_its_peers_for_what_it_draws_does_not_fit() {
+    assert_eq!(warmer(120, 8), []);
+    // Not in the window after a change of power, which may leave it warm; in the one after that.
+    assert_eq!(warmer(120, 12), [ObservationKind::TemperatureAgainstPower]);
+    assert_eq!(warmer(600, 12), []);
+}
+
+#[test]
 fn rest_that_is_halved_with_all_else_is_seen_by_its_proportion() {
     let seen = observed(|t, s| {
         if t > 60 {

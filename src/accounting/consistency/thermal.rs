@@ -21,6 +21,8 @@ pub(super) struct Thermal {
     last: Option<i32>,
     smooth_mw: u64,
     follow: Follow,
+    /// The same with power of the step alone.
+    quick: Follow,
     mean_c: i64,
     mean_mw: u64,
     steps: u32,
@@ -46,6 +48,7 @@ impl Thermal {
         let warmth = u64::try_from(c.clamp(0, 150)).unwrap_or(0);
         self.follow
             .add(deciwatts(self.smooth_mw), warmth.saturating_mul(100));
+        self.quick.add(deciwatts(mw), warmth.saturating_mul(100));
         self.steps = self.steps.saturating_add(1);
         self.mean_c = self.mean_c.saturating_add(i64::from(c));
         self.mean_mw = self.mean_mw.saturating_add(mw);
@@ -74,16 +77,24 @@ impl Thermal {
     /// Closes the window: how far temperature is from following power, or from what power must warm it to.
     pub(super) fn close(&mut self, part: &Part, physics: &Physics) -> Option<u32> {
         let closed = *self;
-        self.follow = Follow::default();
+        (self.follow, self.quick) = (Follow::default(), Follow::default());
         (self.mean_c, self.mean_mw, self.steps) = (0, 0, 0);
         let design = part.design_mw?;
-        if closed.follow.pairs() < 20 {
+        if closed.follow.pairs() < physics.follow_pairs {
             return None;
         }
         let swing = deciwatts(scale(design, physics.temperature_swing));
         let least = i32::try_from(physics.temperature_follows).unwrap_or(i32::MAX);
-        let correlation = closed.follow.correlation();
-        let strays = closed.follow.first_moves(swing) && correlation < least;
+        let slow = closed.follow.correlation();
+        // Where power swings faster than that, temperature may follow the step as well.
+        let fast = deciwatts(scale(design, physics.temperature_fast));
+        let either = slow.max(closed.quick.correlation());
+        let (moves, correlation) = if closed.follow.first_moves(swing) {
+            (true, slow)
+        } else {
+            (part.measured && closed.quick.first_moves(fast), either)
+        };
+        let strays = moves && correlation < least;
         let strays = strays.then(|| least.abs_diff(correlation).min(1_000_000));
         let n = i64::from(closed.steps);
         let mean_c = closed.mean_c.checked_div(n)?;

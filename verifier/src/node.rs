@@ -1,9 +1,10 @@
 //! `node`: lists, shows, approves and revokes nodes.
 
 mod evidence;
+mod observed;
 
 use crate::command::{CommandError, Format, Outcome, Session, table};
-use crate::fleet::Kept;
+use crate::fleet::{Copy, Kept};
 use crate::recorder::{Act, ActKind};
 use crate::store::{DeliveredRow, HeldReport, NodeRow, RefusalRow, token_id};
 use clap::builder::NonEmptyStringValueParser;
@@ -127,6 +128,9 @@ impl Session {
     async fn show(&self, node: &NodeRow, format: Format, out: &mut dyn Write) -> Outcome {
         let last = self.store.latest(node.id).await?;
         let refusals = self.store.refusals(node.id).await?;
+        let copy = last
+            .first()
+            .map(|held| Copy::of(held.body.as_deref(), &held.digest, node));
         let kept = Kept::read(&*self.store, node).await?;
         let record = kept.complete(&*self.store, node, &DaysAsked::all()).await?;
         match format {
@@ -146,11 +150,13 @@ impl Session {
                         .collect();
                     object.insert("refusals".to_owned(), Value::Array(refusals));
                     object.insert("hardware_evidence".to_owned(), evidence::described(&record)?);
+                    object.insert("observations".to_owned(), observed::described(copy.as_ref()));
                 }
                 writeln!(out, "{value:#}")?;
             }
             Format::Text => {
                 in_words(node, last.first(), &refusals, out)?;
+                observed::in_words(copy.as_ref(), out)?;
                 evidence::in_words(&record, out)?;
             }
         }

@@ -25,7 +25,7 @@ crate::code! {
         ClockAboveHighest = 9 => "clock above highest",
         /// A counter that only grows became smaller.
         CounterDecreased = 10 => "counter decreased",
-        /// A meter outside, and the energy of all devices. No check of this version states it.
+        /// Meters outside, and the energy of all devices, which is more than they read.
         MeterAgainstDevices = 11 => "meter against devices",
         /// A pipe, and the SMs that it lies in.
         PipeAgainstSm = 12 => "pipe against SM",

@@ -11,6 +11,7 @@
 //! window_end()                when to call close_window
 //! close_window(end, salts) -> Vec<ClosedWindow>
 //! finish(end, salts)       -> Finished { accelerators, windows, observations }
+//! against_outside(&meters, &accelerators, length_ms)   what meters outside have against them
 //! ```
 //!
 //! Decides: which stretch counts in which window, why time was not covered, and what was training. Trusts boot time
@@ -23,11 +24,13 @@ use super::leaf::ClosedWindow;
 use super::tenancy::{Holding, Told};
 use super::tenant::{TenantList, TenantShare, TenantShares};
 use crate::accelerator::Catalogue;
-use crate::accounting::consistency::{Part, Physics, Summary, Tally, check_node};
-use crate::accounting::{Observation, Peak};
+use crate::accounting::consistency::{Drawn, Part, Physics, Summary, Tally, check_node, check_outside};
+use crate::accounting::{Observation, ObservationKind, Peak};
 use crate::id::TenantPseudonym;
 use crate::report::Submodules;
-use crate::telemetry::{BusDriver, DeviceState, GapReason, Inventory, Notice, NoticeKind, Tick, TickKind};
+use crate::telemetry::{
+    BusDriver, DeviceState, GapReason, Inventory, Notice, NoticeKind, PowerMeter, Tick, TickKind,
+};
 use crate::time::BootNanos;
 use crate::workload::{Rules, synchrony};
 
@@ -351,6 +354,30 @@ impl Meter {
             tenants,
             crowded,
         }
+    }
+
+    /// Holds the meters outside against what [`Meter::finish`] gave, over the `length_ms` milliseconds of that report.
+    #[must_use]
+    pub fn against_outside(
+        &self,
+        meters: &[PowerMeter],
+        accelerators: &[AcceleratorClaims],
+        length_ms: u64,
+    ) -> Option<Observation> {
+        let drawn = accelerators.iter().filter_map(|a| {
+            let measured = &a.delivered.measured;
+            Some(Drawn {
+                energy_mj: *measured.energy_mj.value()?,
+                covered_ms: a.delivered.covered_ms.into(),
+                highest_mw: measured.power_mw.value()?.max.into(),
+            })
+        });
+        let drawn: Vec<Drawn> = drawn.collect();
+        check_outside(meters, &drawn, length_ms, &self.physics).map(|size| Observation {
+            kind: ObservationKind::MeterAgainstDevices,
+            size,
+            windows: 1,
+        })
     }
 
     /// Holds the readings of the open window against each other.

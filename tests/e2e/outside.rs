@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use weighbridge::accounting::ObservationKind;
 use weighbridge::report::{HostClaims, OpenedReport};
 use weighbridge::telemetry::{LossReason, MeterKind, Reading};
 use weighbridge_agent::service::{Ask, Request, ask};
@@ -165,6 +166,63 @@ fn readings_of_meters_and_bytes_of_links_arrive_in_the_report_and_nothing_else_o
             );
         }
     }
+}
+
+#[test]
+fn a_meter_that_reads_less_than_the_devices_took_is_observed_and_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut verifier = Verifier::init(dir.path());
+    let terms = Terms {
+        report_seconds: 10,
+        ..Terms::at("harbour-1")
+    };
+    verifier.load_licence(&terms.write(&[]));
+    verifier.serve();
+    let mut agent = Agent::new(dir.path(), "node", SCENARIO);
+    agent.enrol(&verifier.token("harbour-1", &[]));
+    // An H100 at rest takes some seventy watts.
+    let bmc = Redfish::start(&rustls::version::TLS13, Says::watts(9.0));
+    add_meter(&agent, "bmc", &bmc, &authority(&agent, &bmc));
+    agent.run();
+    let mut reports = Vec::new();
+    wait_for("an observation of the meter", || {
+        agent.read_sealed(&mut reports);
+        let of = |report: &OpenedReport| {
+            let kinds = host(report).observations.iter().map(|o| o.kind);
+            kinds
+                .into_iter()
+                .any(|k| k == ObservationKind::MeterAgainstDevices)
+        };
+        reports.iter().any(of).then_some(())
+    });
+    let show = |format: &[&str]| {
+        let node = reports[0].claims.node.to_string();
+        must(verifier.command().args(["node", "show", &node]).args(format))
+    };
+    let shown = wait_for("the verifier to show it", || {
+        let shown = show(&[]);
+        shown
+            .contains("host: meter against devices, by ")
+            .then_some(shown)
+    });
+    assert!(
+        shown.contains("An observation by itself fails nobody."),
+        "{shown}"
+    );
+    let machines = wait_for("the verifier to show it to machines", || {
+        let shown: serde_json::Value = serde_json::from_str(&show(&["--format", "json"])).unwrap();
+        let found = shown["observations"]["inconsistencies_of_host"]
+            .as_array()?
+            .clone();
+        (!found.is_empty()).then_some(shown["observations"].clone())
+    });
+    let found = &machines["inconsistencies_of_host"][0];
+    assert_eq!(found["kind"], "meter against devices");
+    assert!(
+        found["size"].as_u64() > Some(100_000) && found["windows"] == 1,
+        "{found}"
+    );
+    assert!(machines["devices"][0]["inconsistencies"].is_array(), "{machines}");
 }
 
 #[test]

@@ -186,6 +186,10 @@ bounds! {
     repeat_readings in "samples",
     /// So many such stretches seen before, in a window.
     repeat_matches in "stretches",
+    /// A meter outside and a device are compared where they were followed for this share of a report's time.
+    meter_covered in "ppm",
+    /// What a meter outside reads at least, as a share of what all devices take.
+    meter_least in "ppm",
     /// So many of eight stretches seen on another device, in a window.
     shared_matches in "stretches",
 }

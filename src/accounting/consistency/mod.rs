@@ -13,6 +13,7 @@
 //! close_window(&physics) -> Summary   at the end of a window
 //! node::check(&summaries, &physics)   over all devices of the window
 //! note(kind, size), finish()          what the node check found; the report's observations
+//! check_outside(&meters, &devices, ..)  meters outside the devices, over a report
 //! ```
 
 mod bounds;
@@ -23,6 +24,7 @@ mod follow;
 mod level;
 mod moment;
 mod node;
+mod outside;
 mod repeat;
 mod still;
 mod tally;
@@ -33,6 +35,7 @@ mod thermal;
 pub use bounds::{Physics, digest};
 pub use level::Level;
 pub use node::{Shared, check as check_node};
+pub use outside::{Drawn, check as check_outside};
 pub use repeat::Sketch;
 pub use tally::Tally;
 

@@ -1,6 +1,7 @@
-//! What the reporter is told from outside the devices: the readings of power meters.
+//! What the reporter is told from outside the devices: the readings of power meters, and what they have against the devices.
 
 use super::Reporter;
+use crate::draft::Draft;
 use crate::meters::{MeterConfig, Tally, Told};
 use weighbridge::telemetry::PowerMeter;
 
@@ -17,12 +18,25 @@ impl Reporter {
             tally.push(told.at, *mw);
         }
     }
+
+    /// Holds the meters of a report against the energy of its devices.
+    pub(super) fn hold_outside(&self, draft: &mut Draft) {
+        let length_ms = draft.time.end.since(draft.time.start).div_euclid(1_000_000);
+        let host = &mut draft.host;
+        let found = self
+            .meter
+            .against_outside(&host.meters, &draft.accelerators, length_ms);
+        host.observations.extend(found);
+        // In the order of their kinds, as all are listed.
+        host.observations.sort_by_key(|o| o.kind);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{Node, inventory, run, tick};
     use crate::meters::{MeterConfig, MeterTrust, ShapeError, Told};
+    use weighbridge::accounting::ObservationKind;
     use weighbridge::id::Digest;
     use weighbridge::telemetry::{
         HostLinks, HostTraffic, LinkCounters, LinkKind, LossReason, MeterKind, Reading, Traffic,
@@ -66,6 +80,39 @@ mod tests {
         assert_eq!(bmc.energy_mj, 290 * 4_155_000);
         assert_eq!((pdu.kind, pdu.readings, pdu.energy_mj), (MeterKind::Pdu, 0, 0));
         assert!(reports[0].accelerators().next().is_some());
+    }
+
+    #[test]
+    fn a_meter_that_reads_less_than_the_devices_took_is_observed() {
+        // One device takes 400 W.
+        for (watts, seen) in [(395, false), (700, false), (200, true)] {
+            let node = Node::new();
+            let spool = node.spool();
+            let mut reporter = node.reporter(&spool, 0.0);
+            reporter.set_meters(&[MeterConfig {
+                kind: MeterKind::Bmc,
+                url: "https://meter.invalid/Power".parse().unwrap(),
+                trust: MeterTrust::Pinned(Digest([0; 32])),
+                credentials: None,
+                every_s: 10,
+            }]);
+            reporter.frame(&inventory(), node.now(0.1)).unwrap();
+            for second in 1..302 {
+                if second % 10 == 0 {
+                    let (at, read) = (BootNanos(second * SECOND), Ok(watts * 1_000));
+                    reporter.meter(&Told { meter: 0, at, read });
+                }
+                let second = second as f64;
+                reporter.frame(&tick(second), node.now(second + 0.01)).unwrap();
+            }
+            let reports = node.reports(&spool);
+            let observations = &reports[0].claims().submods.host.host.observations;
+            let found = observations
+                .iter()
+                .find(|o| o.kind == ObservationKind::MeterAgainstDevices);
+            assert_eq!(found.is_some(), seen, "{watts} W: {observations:?}");
+            assert!(found.is_none_or(|o| o.windows == 1 && (400_000..550_000).contains(&o.size)));
+        }
     }
 
     #[test]

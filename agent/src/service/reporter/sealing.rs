@@ -32,6 +32,7 @@ impl Reporter {
         draft.host.observations = finished.observations;
         draft.host.tenants = finished.tenants;
         tenants::name_crowd(finished.crowded);
+        self.hold_outside(&mut draft);
         // A round that ended after the report did rides in the next: what is carried was all there when its carrier ended.
         draft.round = self.round.take_if(|round| round.claims.ended <= end);
         let windows = KeptLeaves::encode(std::mem::take(&mut self.kept));

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use weighbridge::accounting::consistency::Physics;
 
-pub use table::{Case, Genuine, Scope, cases, genuine};
+pub use table::{Case, Extent, Genuine, Scope, Table, cases, differs, genuine, tables};
 
 /// Which recordings to forge.
 #[derive(Clone, Debug, clap::Args)]
@@ -22,6 +22,10 @@ pub struct Options {
     /// Directory that holds `h100-dcgm-10hz` and the other sets of recordings; synthetic nodes alone where it is not given
     #[arg(long, value_name = "DIR")]
     traces: Option<PathBuf>,
+    /// Print no tables, but the first that this document, such as `docs/consistency.md`, does not hold; the exit status is 1 where there is
+    /// one
+    #[arg(long, value_name = "FILE")]
+    check: Option<PathBuf>,
 }
 
 /// The most of genuine windows in which something may be observed.
@@ -93,7 +97,7 @@ pub fn run(options: &Options) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(e) => {
-            eprintln!("the recordings cannot be read: {e}");
+            eprintln!("a recording or the document cannot be read: {e}");
             ExitCode::from(2)
         }
     }

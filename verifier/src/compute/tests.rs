@@ -185,6 +185,39 @@ async fn what_came_under_a_revoked_key_counts_as_silence() {
 }
 
 #[tokio::test]
+async fn a_day_that_comes_late_counts_after_a_batch_that_failed_and_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = store(directory.path()).await;
+    let of = |day: i64, amount| change(NodeId([1; 17]), &day_of(FIRST + day, &[(1, amount)]));
+    write(
+        &store,
+        vec![Change::Node(Box::new(node(1, "harbour-1"))), of(3, 1)],
+    )
+    .await;
+    let elsewhere = (9, merkle::empty_root());
+    let moved = Batch {
+        before: elsewhere,
+        after: (10, merkle::empty_root()),
+        entries: Vec::new(),
+        tiles: Vec::new(),
+        changes: vec![of(8, 1)],
+    };
+    let lower =
+        async |store: &SqliteStore| asked(store, (FIRST, FIRST + 9), By::Site).await[0].1.sums.lower.0;
+    assert!(store.commit(moved).await.is_err());
+    // The day of the batch that failed is not the newest: the fourth day still is, and is closed by a fifth.
+    write(&store, vec![of(2, 10)]).await;
+    write(&store, vec![of(4, 100)]).await;
+    assert_eq!(lower(&store).await, 111);
+    drop(store);
+    store = SqliteStore::open(&directory.path().join("compute.db"))
+        .await
+        .unwrap();
+    write(&store, vec![of(3, 1_000)]).await;
+    assert_eq!(lower(&store).await, 1_110);
+}
+
+#[tokio::test]
 async fn what_is_damaged_of_one_node_is_said_and_hides_no_other() {
     let directory = tempfile::tempdir().unwrap();
     let store = store(directory.path()).await;

@@ -17,6 +17,7 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection};
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -60,8 +61,16 @@ const HOLDS: &str = "SELECT count(*) FILTER (WHERE digest = ?3), count(*) FROM e
 /// The store on SQLite.
 #[derive(Debug)]
 pub struct SqliteStore {
-    writer: Mutex<SqliteConnection>,
+    writer: Mutex<Writer>,
     readers: SqlitePool,
+}
+
+/// The connection that writes, which no other program does meanwhile.
+#[derive(Debug)]
+struct Writer {
+    connection: SqliteConnection,
+    /// The newest day that is written of each node, as far as one was written since the store was opened: so no hour of reports asks for it.
+    newest: HashMap<NodeId, i64>,
 }
 
 impl SqliteStore {
@@ -128,7 +137,10 @@ impl SqliteStore {
             .test_before_acquire(false)
             .connect_lazy_with(options(path));
         Ok(Self {
-            writer: Mutex::new(writer),
+            writer: Mutex::new(Writer {
+                connection: writer,
+                newest: HashMap::new(),
+            }),
             readers,
         })
     }
@@ -521,7 +533,7 @@ impl Store for SqliteStore {
             let mut writer = self.writer.lock().await;
             sqlx::query("INSERT INTO pending_act (body) VALUES (?)")
                 .bind(body)
-                .execute(&mut *writer)
+                .execute(&mut writer.connection)
                 .await
                 .map(|done| done.last_insert_rowid())
                 .map_err(failed("queue the command"))
@@ -558,7 +570,7 @@ impl Store for SqliteStore {
                 let mut writer = self.writer.lock().await;
                 sqlx::query("DELETE FROM pending_act WHERE id = ?")
                     .bind(id)
-                    .execute(&mut *writer)
+                    .execute(&mut writer.connection)
                     .await
                     .map_err(failed("forget a queued command"))?;
             }

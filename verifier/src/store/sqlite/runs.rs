@@ -7,9 +7,11 @@
 
 use super::super::{DayRow, PeriodRow, StoreError};
 use super::rows::{bytes, column, text, time};
+use super::write::{Grouped, in_groups, one_by_one};
 use super::{SqliteStore, failed};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 use weighbridge::appraisal::{DAYS, NodeDay, NodeRun};
 use weighbridge::cbor;
 use weighbridge::id::NodeId;
@@ -34,44 +36,57 @@ macro_rules! period {
 pub(super) const PERIOD: &str = period!("?3 IS NULL OR node.site = ?3 ORDER BY node.id");
 const PERIOD_OF: &str = period!("node.id = ?3");
 
-/// Writes days, and the rows of those that they close or change: of each node once, however many they are.
-pub(super) async fn write_days(tx: &mut SqliteConnection, rows: Vec<DayRow>) -> Result<(), StoreError> {
-    let mut of_nodes: BTreeMap<NodeId, Vec<DayRow>> = BTreeMap::new();
-    for row in rows {
-        of_nodes.entry(row.node).or_default().push(row);
+static WRITE: Grouped = LazyLock::new(|| {
+    one_by_one(
+        "INSERT INTO day (node, day, body) VALUES (?, ?, ?) ON CONFLICT (node, day) DO UPDATE SET body = excluded.body",
+    )
+});
+
+/// Writes days, and the rows of those that they close or change: of each node once, however many they are. `known` says which day is the newest of a
+/// node, as far as that is known; returns which it is now.
+pub(super) async fn write_days(
+    tx: &mut SqliteConnection,
+    rows: Vec<DayRow>,
+    known: &HashMap<NodeId, i64>,
+) -> Result<BTreeMap<NodeId, i64>, StoreError> {
+    let mut of_nodes: BTreeMap<NodeId, Vec<i64>> = BTreeMap::new();
+    for row in &rows {
+        of_nodes.entry(row.node).or_default().push(row.day);
     }
-    for (node, rows) in of_nodes {
-        let node = node.0.to_vec();
-        let before: Option<i64> = sqlx::query("SELECT max(day) FROM day WHERE node = ?")
-            .bind(node.as_slice())
-            .fetch_one(&mut *tx)
-            .await
-            .map_err(failed(WHAT))
-            .and_then(|r| column(&r, 0, "day"))?;
-        let newest = rows.iter().map(|r| r.day).chain(before).max();
+    let (mut newest_of, mut closed) = (BTreeMap::new(), Vec::new());
+    for (node, mut days) in of_nodes {
+        match known.get(&node) {
+            Some(day) => days.push(*day),
+            None => days.extend(newest_day(tx, node).await?),
+        }
+        let Some(newest) = days.iter().copied().max() else {
+            continue;
+        };
+        newest_of.insert(node, newest);
         // What is not the newest day is closed: it came late, or was open until now.
-        let from = rows
-            .iter()
-            .map(|r| r.day)
-            .chain(before)
-            .filter(|day| newest.is_some_and(|n| *day < n && *day >= oldest_before(n)))
-            .min();
-        for row in rows {
-            sqlx::query(
-                "INSERT INTO day (node, day, body) VALUES (?1, ?2, ?3) ON CONFLICT (node, day) DO UPDATE SET body = ?3",
-            )
-            .bind(node.as_slice())
-            .bind(row.day)
-            .bind(row.body)
-            .execute(&mut *tx)
-            .await
-            .map_err(failed(WHAT))?;
-        }
-        if let (Some(from), Some(newest)) = (from, newest) {
-            close(tx, &node, from, newest).await?;
+        let is_closed = |day: &i64| *day < newest && *day >= oldest_before(newest);
+        if let Some(from) = days.into_iter().filter(is_closed).min() {
+            closed.push((node, from, newest));
         }
     }
-    Ok(())
+    in_groups(tx, &WRITE, rows, |query, row| {
+        Ok(query.bind(row.node.0.to_vec()).bind(row.day).bind(row.body))
+    })
+    .await?;
+    for (node, from, newest) in closed {
+        close(tx, &node.0, from, newest).await?;
+    }
+    Ok(newest_of)
+}
+
+/// The newest of a node's days that are written.
+async fn newest_day(tx: &mut SqliteConnection, node: NodeId) -> Result<Option<i64>, StoreError> {
+    sqlx::query("SELECT max(day) FROM day WHERE node = ?")
+        .bind(node.0.to_vec())
+        .fetch_one(tx)
+        .await
+        .map_err(failed(WHAT))
+        .and_then(|r| column(&r, 0, "day"))
 }
 
 /// The first day that is counted in beside a newest one.

@@ -1,34 +1,78 @@
 //! What becomes durable together.
 //!
-//! Inserts of many rows go in as few statements, because each crosses to the connection's own thread: lengths are powers of two, so that
-//! every statement is prepared once.
+//! Rows go in as few calls as their number allows, because each call crosses to the connection's own thread and back: groups are of a few sizes,
+//! so that every statement is prepared once.
 
-use super::super::{Batch, Change, Entry, StoreError};
+use super::super::{Batch, Change, DayRow, Entry, FactsRow, StoreError};
 use super::rows::continuity_code;
 use super::runs::write_days;
-use super::{SqliteStore, failed, int};
-use sqlx::Connection;
-use sqlx::sqlite::SqliteConnection;
+use super::{SqliteStore, Writer, failed, int};
+use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection};
+use sqlx::{Connection, query::Query};
 use std::sync::LazyLock;
 use weighbridge::id::ChainId;
 use weighbridge::ledger::LeafKind;
 
-/// Entries are inserted in statements of 64, 32, … 1 rows.
-static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
+/// SQL for groups of rows, the largest first.
+pub(super) type Grouped = LazyLock<Vec<(usize, String)>>;
+
+/// A statement that waits for its values.
+pub(super) type Waiting = Query<'static, Sqlite, SqliteArguments>;
+
+/// For statements of which each takes one row. SQLite need copy no page to undo such a statement alone, as it does for one that updates many rows.
+pub(super) fn one_by_one(statement: &str) -> Vec<(usize, String)> {
+    let sql = |rows| (rows, vec![statement; rows].join(";"));
+    [16, 4, 2, 1].map(sql).into()
+}
+
+/// Hands rows over in as few groups as their number allows.
+pub(super) async fn in_groups<T>(
+    tx: &mut SqliteConnection,
+    grouped: &'static Grouped,
+    rows: Vec<T>,
+    bind: impl Fn(Waiting, T) -> Result<Waiting, StoreError>,
+) -> Result<(), StoreError> {
+    let mut left = rows.len();
+    let mut rows = rows.into_iter();
+    for (size, sql) in grouped.iter() {
+        while left >= *size {
+            let query = rows
+                .by_ref()
+                .take(*size)
+                .try_fold(sqlx::query(sql.as_str()), &bind)?;
+            query.execute(&mut *tx).await.map_err(failed("write a batch"))?;
+            left = left.saturating_sub(*size);
+        }
+    }
+    Ok(())
+}
+
+/// Entries go in as one statement for each group.
+static ENTRIES: Grouped = LazyLock::new(|| {
     const ROW: &str = "(?,?,?,?,?,?,?,?,?,?,?,?,?)";
-    [64usize, 32, 16, 8, 4, 2, 1]
-        .into_iter()
-        .map(|rows| {
-            let values = vec![ROW; rows].join(",");
-            // OR FAIL, and no trigger on the table: the transaction is rolled back here, so SQLite need not copy pages to undo the statement
-            // alone. Beyond four pages it would open a file for them.
-            let sql = format!(
-                "INSERT OR FAIL INTO entry (leaf, kind, salt, digest, at, node, chain, sequence, continuity, round, challenge, given, body) VALUES {values}"
-            );
-            (rows, sql)
-        })
-        .collect()
+    let sql = |rows| {
+        let values = vec![ROW; rows].join(",");
+        // OR FAIL, and no trigger on the table: the transaction is rolled back here, so SQLite need not copy pages to undo the statement
+        // alone. Beyond four pages it would open a file for them.
+        let sql = format!(
+            "INSERT OR FAIL INTO entry (leaf, kind, salt, digest, at, node, chain, sequence, continuity, round, challenge, given, body) VALUES {values}"
+        );
+        (rows, sql)
+    };
+    [64, 32, 16, 8, 4, 2, 1].map(sql).into()
 });
+
+/// A node's sums, in place of the rows that led to the reports now counted in.
+static FACTS: Grouped = LazyLock::new(|| {
+    one_by_one(
+        "DELETE FROM tail WHERE node = ? AND leaf <= ?; \
+         INSERT INTO facts (node, upto, before, body) VALUES (?, ?, ?, ?) \
+         ON CONFLICT (node) DO UPDATE SET upto = excluded.upto, before = excluded.before, body = excluded.body",
+    )
+});
+
+static TILES: Grouped =
+    LazyLock::new(|| one_by_one("INSERT OR REPLACE INTO tile (level, place, hashes) VALUES (?, ?, ?)"));
 
 /// Notes, of the reports from a leaf on, those that begin something after their node's sums. One that extends a chain with a row in `tail`
 /// needs none: whoever looks for it starts at that row.
@@ -40,7 +84,13 @@ impl SqliteStore {
     pub(super) async fn commit_batch(&self, batch: Batch) -> Result<(), StoreError> {
         const WHAT: &str = "write a batch";
         let mut writer = self.writer.lock().await;
-        let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(WHAT))?;
+        let Writer { connection, newest } = &mut *writer;
+        // Whatever fails, what is durable then has to be asked for.
+        let mut known = std::mem::take(newest);
+        let mut tx = connection
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(failed(WHAT))?;
         if batch.before != batch.after {
             let moved = sqlx::query("UPDATE ledger SET size = ?, root = ? WHERE size = ? AND root = ?")
                 .bind(int(batch.after.0, "the ledger's size")?)
@@ -55,24 +105,18 @@ impl SqliteStore {
             }
         }
         let reports = batch.entries.iter().any(|e| e.kind == LeafKind::Report);
-        insert_entries(&mut tx, batch.entries).await?;
-        for tile in batch.tiles {
-            sqlx::query("INSERT OR REPLACE INTO tile (level, place, hashes) VALUES (?, ?, ?)")
-                .bind(i64::from(tile.level))
-                .bind(int(tile.place, "a tile's index")?)
-                .bind(tile.hashes)
-                .execute(&mut *tx)
-                .await
-                .map_err(failed(WHAT))?;
-        }
-        let mut days = Vec::new();
+        in_groups(&mut tx, &ENTRIES, batch.entries, bind_entry).await?;
+        in_groups(&mut tx, &TILES, batch.tiles, |query, tile| {
+            let place = int(tile.place, "a tile's index")?;
+            Ok(query.bind(i64::from(tile.level)).bind(place).bind(tile.hashes))
+        })
+        .await?;
+        let mut sums = Sums::default();
         for change in batch.changes {
-            match change {
-                Change::Day(day) => days.push(day),
-                other => apply(&mut tx, other).await?,
-            }
+            apply(&mut tx, change, &mut sums).await?;
         }
-        write_days(&mut tx, days).await?;
+        in_groups(&mut tx, &FACTS, sums.facts, bind_facts).await?;
+        let begun = write_days(&mut tx, sums.days, &known).await?;
         if reports {
             // After the sums were written: the report that brings them is not among them.
             sqlx::query(TAIL_GROWS)
@@ -81,41 +125,51 @@ impl SqliteStore {
                 .await
                 .map_err(failed(WHAT))?;
         }
-        tx.commit().await.map_err(failed(WHAT))
+        tx.commit().await.map_err(failed(WHAT))?;
+        known.extend(begun);
+        *newest = known;
+        Ok(())
     }
 }
 
-async fn insert_entries(tx: &mut SqliteConnection, entries: Vec<Entry>) -> Result<(), StoreError> {
-    let mut left = entries.len();
-    let mut entries = entries.into_iter();
-    for (rows, sql) in INSERTS.iter() {
-        while left >= *rows {
-            let mut query = sqlx::query(sql.as_str());
-            for e in entries.by_ref().take(*rows) {
-                let (chain, sequence) = e.place.unzip();
-                query = query
-                    .bind(int(e.leaf, "a leaf's index")?)
-                    .bind(i64::from(e.kind.code()))
-                    .bind(e.salt.to_vec())
-                    .bind(e.digest.0.to_vec())
-                    .bind(e.at.0)
-                    .bind(e.node.map(|n| n.0.to_vec()))
-                    .bind(chain.map(|c: ChainId| c.0.to_vec()))
-                    .bind(sequence.map(|s| int(s, "a sequence number")).transpose()?)
-                    .bind(e.continuity.map(continuity_code))
-                    .bind(e.round.map(|r| i64::from(r.standing.code())))
-                    .bind(e.round.map(|r| r.challenge.0.to_vec()))
-                    .bind(e.round.and_then(|r| r.given).map(|t| t.0))
-                    .bind(e.body);
-            }
-            query.execute(&mut *tx).await.map_err(failed("write a batch"))?;
-            left = left.saturating_sub(*rows);
-        }
-    }
-    Ok(())
+fn bind_entry(query: Waiting, e: Entry) -> Result<Waiting, StoreError> {
+    let (chain, sequence) = e.place.unzip();
+    Ok(query
+        .bind(int(e.leaf, "a leaf's index")?)
+        .bind(i64::from(e.kind.code()))
+        .bind(e.salt.to_vec())
+        .bind(e.digest.0.to_vec())
+        .bind(e.at.0)
+        .bind(e.node.map(|n| n.0.to_vec()))
+        .bind(chain.map(|c: ChainId| c.0.to_vec()))
+        .bind(sequence.map(|s| int(s, "a sequence number")).transpose()?)
+        .bind(e.continuity.map(continuity_code))
+        .bind(e.round.map(|r| i64::from(r.standing.code())))
+        .bind(e.round.map(|r| r.challenge.0.to_vec()))
+        .bind(e.round.and_then(|r| r.given).map(|t| t.0))
+        .bind(e.body))
 }
 
-async fn apply(tx: &mut SqliteConnection, change: Change) -> Result<(), StoreError> {
+fn bind_facts(query: Waiting, f: FactsRow) -> Result<Waiting, StoreError> {
+    let (node, upto) = (f.node.0.to_vec(), int(f.upto, "a leaf's index")?);
+    Ok(query
+        .bind(node.clone())
+        .bind(upto)
+        .bind(node)
+        .bind(upto)
+        .bind(f.before.map(|leaf| int(leaf, "a leaf's index")).transpose()?)
+        .bind(f.body))
+}
+
+/// Sums that wait to be written together.
+#[derive(Default)]
+struct Sums {
+    facts: Vec<FactsRow>,
+    days: Vec<DayRow>,
+}
+
+/// Writes a change, or puts it beside those that are written together.
+async fn apply(tx: &mut SqliteConnection, change: Change, sums: &mut Sums) -> Result<(), StoreError> {
     let query = match change {
         Change::Node(n) => sqlx::query(
             "INSERT OR REPLACE INTO node (id, site, state, key, key_protection, token, predecessor, serials, \
@@ -166,23 +220,14 @@ async fn apply(tx: &mut SqliteConnection, change: Change) -> Result<(), StoreErr
         .bind(i64::from(code.code()))
         .bind(int(count, "a count of refusals")?)
         .bind(at.0),
-        Change::Facts(f) => {
-            sqlx::query("DELETE FROM tail WHERE node = ? AND leaf <= ?")
-                .bind(f.node.0.to_vec())
-                .bind(int(f.upto, "a leaf's index")?)
-                .execute(&mut *tx)
-                .await
-                .map_err(failed("write a batch"))?;
-            sqlx::query(
-                "INSERT INTO facts (node, upto, before, body) VALUES (?1, ?2, ?3, ?4) \
-                 ON CONFLICT (node) DO UPDATE SET upto = ?2, before = ?3, body = ?4",
-            )
-            .bind(f.node.0.to_vec())
-            .bind(int(f.upto, "a leaf's index")?)
-            .bind(f.before.map(|leaf| int(leaf, "a leaf's index")).transpose()?)
-            .bind(f.body)
+        Change::Facts(row) => {
+            sums.facts.push(row);
+            return Ok(());
         }
-        Change::Day(d) => return write_days(tx, vec![d]).await,
+        Change::Day(row) => {
+            sums.days.push(row);
+            return Ok(());
+        }
         Change::Evidence(e) => {
             sqlx::query("INSERT OR REPLACE INTO evidence (node, upto, open, body) VALUES (?, ?, ?, ?)")
                 .bind(e.node.0.to_vec())

@@ -264,6 +264,8 @@ pub struct Writer {
     clock: Arc<dyn Clock>,
     linger: Duration,
     mark: Mark,
+    /// Salts drawn for leaves to come.
+    salts: Vec<[u8; 16]>,
     tree: Tree,
     /// Whether the tree in memory may be ahead of what is durable.
     unsettled: bool,
@@ -320,6 +322,7 @@ impl Writer {
             clock,
             linger,
             mark,
+            salts: Vec::new(),
             tree,
             unsettled: false,
             checkpoint,
@@ -514,7 +517,7 @@ impl Writer {
                 placed.push(None);
                 continue;
             };
-            let salt: [u8; 16] = self.entropy.draw()?;
+            let salt = self.salt()?;
             let index = self.tree.push(Leaf::new(new.kind, &salt, &new.digest).hash());
             placed.push(Some((index, salt)));
             entries.push(Entry {
@@ -549,6 +552,17 @@ impl Writer {
             self.checkpoint = signed(&self.identity, after)?;
         }
         Ok(placed)
+    }
+
+    /// A salt that no leaf has. Many are drawn at once, because each draw is a call of the system.
+    fn salt(&mut self) -> Result<[u8; 16], KeyError> {
+        if let Some(salt) = self.salts.pop() {
+            return Ok(salt);
+        }
+        let drawn: [u8; 1024] = self.entropy.draw()?;
+        let (last, others) = (drawn.as_chunks().0).split_last().ok_or(KeyError::NoEntropy)?;
+        self.salts.extend_from_slice(others);
+        Ok(*last)
     }
 
     async fn proof(

@@ -25,6 +25,20 @@ async fn a_damaged_ledger_is_not_signed_again() {
 }
 
 #[tokio::test]
+async fn each_leaf_has_a_salt_of_its_own() {
+    let (verifier, mut node) = ready().await;
+    let (mut salts, mut previous) = (std::collections::BTreeSet::new(), None);
+    // More than are drawn at once.
+    for sequence in 1..=70 {
+        let (bundle, digest) = node.report(node.enrolled.verifier, sequence, previous);
+        salts.insert(node.receipted(&verifier, bundle, &digest).await.salt);
+        previous = Some(digest);
+    }
+    assert_eq!(salts.len(), 70);
+    assert!(!salts.contains(&[0; 16]));
+}
+
+#[tokio::test]
 async fn a_database_that_was_set_back_is_not_signed_again() {
     let (mut verifier, mut node) = ready().await;
     verifier.stop().await;

@@ -143,15 +143,21 @@ fn is_limit(error: &axum::Error) -> bool {
     false
 }
 
-/// Runs work to its end even if the connection that asked for it breaks.
-async fn detached<T, E>(work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, Unanswered<E>>
+/// Runs work to its end even if the connection that asked for it breaks. It is put in its place in memory at once: the work on a report is kilobytes, and
+/// would be moved with the future of each layer around it.
+fn detached<T, E>(
+    work: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> impl Future<Output = Result<T, Unanswered<E>>>
 where
     T: Send + 'static,
     E: std::error::Error + Send + 'static,
 {
-    match tokio::spawn(work).await {
-        Ok(done) => done.map_err(Unanswered::Failed),
-        Err(e) => Err(Unanswered::Stopped(e)),
+    let task = tokio::spawn(Box::pin(work));
+    async {
+        match task.await {
+            Ok(done) => done.map_err(Unanswered::Failed),
+            Err(e) => Err(Unanswered::Stopped(e)),
+        }
     }
 }
 

@@ -179,13 +179,11 @@ wire_newtype!(
 
 impl Wire for crate::id::PciId {
     fn encode(&self, e: &mut Encoder<&mut Vec<u8>>) {
-        vec![
-            self.vendor,
-            self.device,
-            self.subsystem_vendor,
-            self.subsystem_device,
-        ]
-        .encode(e);
+        written(e.array(4));
+        self.vendor.encode(e);
+        self.device.encode(e);
+        self.subsystem_vendor.encode(e);
+        self.subsystem_device.encode(e);
     }
     fn decode(d: &mut Decoder<'_>, what: &'static str) -> Result<Self, DecodeError> {
         expect_array(d, 4, what, "four PCI identifiers")?;

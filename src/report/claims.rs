@@ -97,14 +97,6 @@ pub struct Submodules {
     pub evidence: Vec<SubmoduleDigest>,
 }
 
-/// What a submodule's name says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Named {
-    Host,
-    Accelerator(usize),
-    Evidence(usize),
-}
-
 impl Submodules {
     /// The most accelerators in one report.
     pub const MAX_ACCELERATORS: usize = 64;
@@ -122,33 +114,23 @@ impl Submodules {
     pub fn evidence_name(index: usize) -> String {
         format!("evidence-{index}")
     }
-
-    /// Names in the order in which deterministic encoding writes them: shorter first, then by bytes.
-    fn names(accelerators: usize, evidence: usize) -> Vec<(String, Named)> {
-        let devices = (0..accelerators).map(|i| (Self::name(i), Named::Accelerator(i)));
-        let answers = (0..evidence).map(|i| (Self::evidence_name(i), Named::Evidence(i)));
-        let mut names: Vec<_> = devices.chain(answers).collect();
-        names.push(("host".to_owned(), Named::Host));
-        names.sort_by(|a, b| (a.0.len(), &a.0).cmp(&(b.0.len(), &b.0)));
-        names
-    }
 }
 
 impl Wire for Submodules {
+    /// Deterministic encoding writes names by their length, then by their bytes: that is the host, the accelerators and the answers, each by number,
+    /// for as many as there may be.
     fn encode(&self, e: &mut Encoder<&mut Vec<u8>>) {
-        let names = Self::names(self.accelerators.len(), self.evidence.len());
-        cbor::written(e.map(u64::try_from(names.len()).unwrap_or(u64::MAX)));
-        for (name, named) in names {
-            cbor::written(e.str(&name));
-            let digest = match named {
-                Named::Host => None,
-                Named::Accelerator(i) => self.accelerators.get(i),
-                Named::Evidence(i) => self.evidence.get(i),
-            };
-            match digest {
-                Some(digest) => digest.encode(e),
-                None => self.host.encode(e),
-            }
+        let digests = self.accelerators.len().saturating_add(self.evidence.len());
+        cbor::written(e.map(u64::try_from(digests).unwrap_or(u64::MAX).saturating_add(1)));
+        cbor::written(e.str("host"));
+        self.host.encode(e);
+        for (i, digest) in self.accelerators.iter().enumerate() {
+            cbor::written(e.str(&Self::name(i)));
+            digest.encode(e);
+        }
+        for (i, digest) in self.evidence.iter().enumerate() {
+            cbor::written(e.str(&Self::evidence_name(i)));
+            digest.encode(e);
         }
     }
 

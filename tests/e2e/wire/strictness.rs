@@ -4,8 +4,8 @@ use super::{bundle, bundle_with_round, key, place, signed, with_tenants};
 use proptest::prelude::*;
 use weighbridge::cbor;
 use weighbridge::crypto::Signer;
-use weighbridge::id::TenantPseudonym;
-use weighbridge::report::{Bundle, EnvelopeError, OpenedReport, TenantList};
+use weighbridge::id::{Digest, TenantPseudonym};
+use weighbridge::report::{Bundle, EnvelopeError, OpenedReport, SubmoduleDigest, Submodules, TenantList};
 use weighbridge_testbed::fixture;
 
 #[test]
@@ -56,6 +56,25 @@ fn an_answer_of_a_round_may_be_withheld_from_a_third_party_and_not_be_replaced()
     let (first, second) = (place("evidence-0"), place("evidence-1"));
     parts.detached[first].1 = parts.detached[second].1.clone();
     assert_eq!(OpenedReport::open(&cbor::encode(&parts)), missing("evidence-0"));
+}
+
+#[test]
+fn the_names_of_as_many_submodules_as_there_may_be_stand_in_deterministic_order() {
+    let mut token = fixture::token(&place(), 0);
+    token.submods.accelerators = vec![SubmoduleDigest(Digest([1; 32])); Submodules::MAX_ACCELERATORS];
+    token.submods.evidence = vec![SubmoduleDigest(Digest([2; 32])); Submodules::MAX_EVIDENCE];
+    let bytes = cbor::encode(&token.submods);
+    let mut d = cbor::Decoder::new(&bytes);
+    let names: Vec<&str> = (0..d.map().unwrap().unwrap())
+        .map(|_| {
+            let name = d.str().unwrap();
+            d.skip().unwrap();
+            name
+        })
+        .collect();
+    assert_eq!(names.len(), 161);
+    assert!(names.is_sorted_by_key(|name| (name.len(), *name)), "{names:?}");
+    assert_eq!(cbor::decode_strict(&bytes).as_ref(), Ok(&token.submods));
 }
 
 #[test]

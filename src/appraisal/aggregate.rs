@@ -43,7 +43,7 @@ impl Aggregate {
             (told_ms > 0).then(|| MicroTppHours(scaled.div_ceil(u128::from(told_ms.max(1)))))
         };
         self.devices = self.devices.saturating_add(1);
-        self.sums = self.sums.plus(sums);
+        self.sums.add(sums);
         self.elapsed_ms = self.elapsed_ms.saturating_add(elapsed_ms);
         self.silent_ms = self.silent_ms.saturating_add(silent_ms);
         match (

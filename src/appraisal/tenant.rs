@@ -123,7 +123,7 @@ impl TenantTotals {
         match self.kept.binary_search_by(|t| t.tenant.cmp(&total.tenant)) {
             Ok(at) => {
                 if let Some(known) = self.kept.get_mut(at) {
-                    known.sums = known.sums.plus(&total.sums);
+                    known.sums.add(&total.sums);
                 }
             }
             Err(_) if self.kept.len() >= Self::MOST => self.put_aside(&total.sums),

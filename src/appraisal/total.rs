@@ -119,10 +119,18 @@ macro_rules! sums {
         }
 
         impl $name {
+            /// Adds another one to this.
+            pub fn add(&mut self, other: &Self) {
+                $( self.$field = self.$field.more(other.$field); )*
+                $( self.$late = self.$late.more(other.$late); )?
+            }
+
             /// Both together.
             #[must_use]
             pub fn plus(&self, other: &Self) -> Self {
-                Self { $( $field: self.$field.more(other.$field), )* $( $late: self.$late.more(other.$late), )? }
+                let mut both = *self;
+                both.add(other);
+                both
             }
 
             /// This without a part of it.
@@ -338,7 +346,7 @@ impl DeviceTotal {
     pub fn join(&mut self, other: &Self) {
         self.since = self.since.min(other.since);
         self.until = self.until.max(other.until);
-        self.sums = self.sums.plus(&other.sums);
+        self.sums.add(&other.sums);
     }
 
     /// What several nodes say of one device, together, and how many milliseconds of it may have been told of twice.

@@ -283,11 +283,51 @@ fn a_catalogue_is_pinned_in_one_of_two_ways() {
     }
     let shown = EXAMPLE
         .replace("# [catalogue]", "[catalogue]")
-        .replace("# key = ", "key = ")
+        .replacen("# key = ", "key = ", 1)
         .replace("# least_serial", "least_serial");
     assert_eq!(
         Licence::parse(&shown).unwrap().catalogue.map(|_| ()),
         Some(()),
         "the example shows the table as it is read"
+    );
+}
+
+#[test]
+fn a_signer_is_heard_by_its_key_in_its_role() {
+    use crate::crypto::{Algorithm, Entropy, SecretKey, Signer};
+    let key = SecretKey::generate(Algorithm::Ed25519, &Entropy::system()).unwrap();
+    let spki = data_encoding::BASE64.encode(key.public_key().spki());
+    let table = format!(
+        "\n[[signers]]\nname = \"Assessors LLP\"\nrole = \"assessor\"\nkey = \"{spki}\"\naccreditation = \"A-1\"\nsites = [\"harbour-1\"]\nvalid_to = 2027-12-31\n"
+    );
+    let with = |table: &str| Licence::parse(&format!("{EXAMPLE}{table}"));
+    let licence = with(&table).unwrap();
+    assert_eq!(licence.signers.len(), 1);
+    assert_eq!(licence.signers[0].key, *key.public_key());
+    let said = licence.explain();
+    assert!(
+        said.contains("Statements of Assessors LLP are heard as those of the assessor under accreditation A-1, about harbour-1"),
+        "{said}"
+    );
+    for (old, new, expected) in [
+        (
+            spki.as_str(),
+            "MCowBQYDK2Vw",
+            "`signers.key` must be a public key in base64",
+        ),
+        ("\"assessor\"", "\"asessor\"", "did you mean `assessor`?"),
+        (
+            "harbour-1",
+            "harbour-9",
+            "site `harbour-9`, which the licence does not name",
+        ),
+        ("accreditation", "acreditation", "did you mean `accreditation`?"),
+    ] {
+        let mistakes = with(&table.replace(old, new)).unwrap_err().to_string();
+        assert!(mistakes.contains(expected), "{mistakes}");
+    }
+    assert!(
+        Licence::parse(EXAMPLE).unwrap().signers.is_empty(),
+        "an example hears nobody"
     );
 }

@@ -1,7 +1,7 @@
 //! Statements: what people sign about a site, its devices, its tenants and its papers.
 //!
 //! Every statement is an in-toto Statement (version 1) in a DSSE envelope, with a predicate type of its own for each kind, and is bound to
-//! sites, a time and devices. Its kinds and all their keys are declared once, in [`kinds`]; the check, the template, the JSON Schema and the
+//! sites, a time and devices. Its kinds and all their keys are declared once, in `kinds`; the check, the template, the JSON Schema and the
 //! manual come from that.
 //!
 //! Decides: whether a payload is a statement of a known kind, whole and of the declared shape, and who signed it. Trusts the keys that it is given. Does

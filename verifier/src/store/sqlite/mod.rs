@@ -86,7 +86,7 @@ impl SqliteStore {
             .mode(0o600)
             .open(path)
             .map_err(|e| failed("be created")(sqlx::Error::Io(e)))?;
-        // Three reports fit a page.
+        // Two recorded reports of eight devices fit a page.
         let mut writer = SqliteConnection::connect_with(&options(path).page_size(16384))
             .await
             .map_err(failed("be created"))?;

@@ -1,11 +1,12 @@
 //! Attestations of a site's security: what an assessor examined, and what it found.
 
 use super::case::Case;
-use super::finding::{Quantity, Verdict};
+use super::finding::{Outcome, Quantity, Verdict, few};
 use super::papers::Paper;
 use crate::appraisal::Grade;
 use crate::statement::{
-    AreaExamined, AssessorFinding, FindingResult, Opinion, SecurityArea, SecurityAttestation, Standard,
+    AreaExamined, AssessorFinding, FindingResult, Opinion, PersonnelDeclaration, SecurityArea,
+    SecurityAttestation, ShipmentList, Standard,
 };
 use crate::time::DAY_SECONDS;
 
@@ -52,6 +53,60 @@ pub(super) fn cyber(case: &Case<'_>) -> Verdict {
     })
 }
 
+/// PER-01: people with access were screened and trained and have no barred ties, by the operator's word and an assessor's.
+pub(super) fn personnel(case: &Case<'_>) -> Verdict {
+    let declared = case.papers_of::<PersonnelDeclaration>();
+    if let Some(paper) = declared.as_ref().ok().and_then(|papers| papers.first()) {
+        let (label, said) = (paper.label(), paper.claims);
+        let short = [("screened", said.screened), ("trained", said.trained)];
+        let mut wrong: Vec<String> = short
+            .into_iter()
+            .filter(|(_, n)| *n < said.people)
+            .map(|(what, n)| format!("{n} of {} people with access were {what}", said.people))
+            .collect();
+        if !said.no_barred_ties {
+            wrong.push("ties to barred parties are not ruled out".to_owned());
+        }
+        if !wrong.is_empty() {
+            let verdict = Verdict::not_met("not-screened", format!("by the {label}, {}", few(&wrong)));
+            return on_paper(case, verdict, paper);
+        }
+    }
+    let examined = area(case, "PER-01", SecurityArea::Personnel, |_| None);
+    match declared {
+        // An assessor's word stands for itself; the operator's alone does not.
+        Ok(papers) => match papers.first() {
+            Some(paper) if examined.outcome == Outcome::CannotTell => {
+                let sentence = format!(
+                    "the {} says that all is well, and {}",
+                    paper.label(),
+                    examined.sentence
+                );
+                Verdict { sentence, ..examined }.evidence([paper.digest])
+            }
+            Some(paper) => examined.evidence([paper.digest]),
+            None => examined,
+        },
+        Err(_) => examined,
+    }
+}
+
+/// PHY-04: deliveries and transit are controlled: an assessor found so, and no seal came broken.
+pub(super) fn deliveries(case: &Case<'_>) -> Verdict {
+    let broken = case.papers().holding::<ShipmentList>(case.now);
+    let broken: Vec<_> = broken.filter(|p| p.claims.seals_whole == Some(false)).collect();
+    if let Some(first) = broken.first() {
+        let names: Vec<String> = broken
+            .iter()
+            .map(|p| format!("shipment {}", p.claims.shipment))
+            .collect();
+        let sentence = format!("seals were not whole on arrival: {}", few(&names));
+        return on_paper(case, Verdict::not_met("broken-seals", sentence), first)
+            .evidence(broken.iter().skip(1).map(|p| p.digest));
+    }
+    area(case, "PHY-04", SecurityArea::SupplyChain, |_| None)
+}
+
 /// The newest word of an assessor on a condition that holds now: a finding on the condition itself.
 pub(super) fn assessor_says(case: &Case<'_>, condition: &str) -> Option<Verdict> {
     let mut findings = case.papers().holding::<AssessorFinding>(case.now);
@@ -86,7 +141,7 @@ fn area(
 ) -> Verdict {
     // An assessor who looked at the condition itself and found it wanting outweighs what an attestation says in general.
     let special = assessor_says(case, condition);
-    if let Some(verdict) = special.as_ref().filter(|v| v.outcome == super::Outcome::NotMet) {
+    if let Some(verdict) = special.as_ref().filter(|v| v.outcome == Outcome::NotMet) {
         return verdict.clone();
     }
     let attestations = match case.papers_of::<SecurityAttestation>() {
@@ -160,7 +215,7 @@ fn area(
     })
 }
 
-fn standard(examined: &AreaExamined) -> String {
+pub(super) fn standard(examined: &AreaExamined) -> String {
     match &examined.standard_named {
         Some(name) if examined.standard == Standard::Other => name.to_string(),
         _ => examined.standard.to_string(),

@@ -21,16 +21,13 @@ fn judge(case: &Case<'_>) -> Verdict {
             format!("no country is declared for site {site}: a [[site]] with `country` would say it"),
         );
     };
-    let has_lists = case.rules.is_some_and(|r| !r.countries.is_empty());
     let barred = case.rules.and_then(|r| r.list("barred", case.now));
-    if let Some(list) = barred
-        && list.members.iter().any(|m| m == country)
-    {
+    if let Some(list) = case.barred(country) {
         return Verdict::not_met(
             "barred-country",
             format!(
-                "site {site} is declared to lie in {country}, which is in {} on {}",
-                list.title, case.now
+                "site {site} is declared to lie in {country}, which is in {list} on {}",
+                case.now
             ),
         );
     }
@@ -47,14 +44,8 @@ fn judge(case: &Case<'_>) -> Verdict {
             ),
         );
     }
-    if has_lists && barred.is_none() {
-        return Verdict::cannot_tell(
-            "no-list",
-            format!(
-                "the rule set has no list of barred countries that holds on {}",
-                case.now
-            ),
-        );
+    if let Some(verdict) = case.without_list() {
+        return verdict;
     }
     let needs_licence = case
         .rules

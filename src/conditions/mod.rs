@@ -30,7 +30,9 @@ mod performance;
 mod place;
 mod presence;
 mod proof;
+mod records;
 mod security;
+mod supply;
 mod training;
 
 pub use case::Case;
@@ -175,6 +177,13 @@ pub const REGISTRY: &[Condition] = &[
         judge: activity::as_declared,
     },
     Condition {
+        id: "TEN-04",
+        title: "The consignee undertook to transfer nothing to barred places and to serve no military end",
+        severity: Severity::Critical,
+        source: "BIS diversion guidance of May 2025; 15 CFR 744.21, 744.22",
+        judge: supply::end_use_certified,
+    },
+    Condition {
         id: "SEC-01",
         title: "GPU firmware, VBIOS and driver measurements match the maker's reference values",
         severity: Severity::Critical,
@@ -224,6 +233,48 @@ pub const REGISTRY: &[Condition] = &[
         judge: attestation::physical,
     },
     Condition {
+        id: "PHY-04",
+        title: "Deliveries and transit are controlled",
+        severity: Severity::Major,
+        source: "Supp. 10 to 15 CFR part 748, paragraph 16; NIST SP 800-53 PE-16",
+        judge: attestation::deliveries,
+    },
+    Condition {
+        id: "PER-01",
+        title: "People with access are screened, trained and free of barred ties",
+        severity: Severity::Major,
+        source: "Supp. 10 to 15 CFR part 748, paragraphs 2 and 18; NIST SP 800-53 PS-3, PS-7",
+        judge: attestation::personnel,
+    },
+    Condition {
+        id: "SUP-01",
+        title: "Ownership and control are disclosed, with no barred owner",
+        severity: Severity::Critical,
+        source: "Supp. 10 to 15 CFR part 748, paragraph 13; BIS diversion guidance of May 2025",
+        judge: supply::owners_disclosed,
+    },
+    Condition {
+        id: "SUP-02",
+        title: "An authorisation is valid and covers consignee, site, items and date",
+        severity: Severity::Critical,
+        source: "15 CFR 748.15; General Prohibition 10",
+        judge: supply::authorised,
+    },
+    Condition {
+        id: "EVI-01",
+        title: "The attestations that the licence asks for are on file and hold",
+        severity: Severity::Major,
+        source: "BIS guidance of May 2025; NIST SP 800-53 CA-2",
+        judge: records::required_on_file,
+    },
+    Condition {
+        id: "EVI-03",
+        title: "Assessors are accredited and independent",
+        severity: Severity::Major,
+        source: "NIST SP 800-53 CA-2(1), CA-7(1)",
+        judge: records::assessors_independent,
+    },
+    Condition {
         id: "OPS-01",
         title: "The devices on the manifest report",
         severity: Severity::Major,
@@ -250,6 +301,13 @@ pub const REGISTRY: &[Condition] = &[
         severity: Severity::Major,
         source: "data minimisation; protection of the operator",
         judge: operations::allowed_fields,
+    },
+    Condition {
+        id: "REC-01",
+        title: "Records are kept long enough",
+        severity: Severity::Major,
+        source: "15 CFR 762.6",
+        judge: records::records_kept,
     },
 ];
 

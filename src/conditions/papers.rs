@@ -9,7 +9,7 @@ use super::finding::{Verdict, few};
 use crate::appraisal::{Grade, HeardStatement};
 use crate::id::Digest;
 use crate::licence::LicensedSigner;
-use crate::statement::{Header, Said};
+use crate::statement::{Header, Independence, Role, Said, Statement};
 use crate::time::{UnixSeconds, span};
 use std::collections::BTreeSet;
 
@@ -41,7 +41,15 @@ impl<T> Clone for Paper<'_, T> {
 
 impl<T> Copy for Paper<'_, T> {}
 
-impl<T: Said> Paper<'_, T> {
+impl<'a, T: Said> Paper<'a, T> {
+    fn of(statement: &'a Statement) -> Option<Self> {
+        Some(Self {
+            header: &statement.header,
+            claims: T::of(&statement.claims)?,
+            digest: statement.digest,
+        })
+    }
+
     /// How a sentence names it.
     pub(super) fn label(&self) -> String {
         format!("{} {} of {}", T::KIND.title, self.header.id, self.header.issuer)
@@ -93,24 +101,39 @@ impl<'a> Papers<'a> {
 
     /// Those of one kind, the newest first, whether they still hold or not.
     pub(super) fn all<T: Said + 'a>(&self) -> impl Iterator<Item = Paper<'a, T>> + '_ {
-        self.heard.iter().filter_map(|(paper, _)| {
-            Some(Paper {
-                header: &paper.statement.header,
-                claims: T::of(&paper.statement.claims)?,
-                digest: paper.statement.digest,
-            })
-        })
+        self.heard
+            .iter()
+            .filter_map(|(paper, _)| Paper::of(&paper.statement))
+    }
+
+    /// Header and identity of those of the kind of this name that hold at a time.
+    pub(super) fn of_kind<'s>(
+        &'s self,
+        kind: &'s str,
+        at: UnixSeconds,
+    ) -> impl Iterator<Item = (&'a Header, Digest)> + 's {
+        let heard = self.heard.iter().map(|(paper, _)| &paper.statement);
+        heard
+            .filter(move |s| s.kind().name == kind && s.holds(at))
+            .map(|s| (&s.header, s.digest))
+    }
+
+    /// Who issued what holds at a time in a role, each once. A declaration of independence speaks for its issuer alone, and is not counted.
+    pub(super) fn issuers_in(&self, role: Role, at: UnixSeconds) -> BTreeSet<&'a str> {
+        let heard = self.heard.iter().map(|(paper, _)| &paper.statement);
+        heard
+            .filter(|s| s.header.role == role && s.holds(at) && s.kind().name != Independence::KIND.name)
+            .map(|s| s.header.issuer.as_str())
+            .collect()
     }
 
     /// Those of one kind that hold at a time, the newest first.
     pub(super) fn holding<T: Said + 'a>(&self, at: UnixSeconds) -> impl Iterator<Item = Paper<'a, T>> + '_ {
-        self.all().filter(move |p| {
-            let begins = p
-                .header
-                .valid_from
-                .map_or(p.header.issued.0, |from| from.0.max(p.header.issued.0));
-            begins <= at && at < p.header.valid_to.0
-        })
+        let holding = self
+            .heard
+            .iter()
+            .filter(move |(paper, _)| paper.statement.holds(at));
+        holding.filter_map(|(paper, _)| Paper::of(&paper.statement))
     }
 }
 

@@ -255,10 +255,19 @@ fn limit_sentences(limits: &Limits) -> Vec<String> {
         .map(|p| format!("A device declared idle may draw {p} of its model's power (TRN-07).")));
     say(limits.assessment_max_age.map(|s| {
         format!(
-            "An assessment of a site may be {} old (PHY-01, SEC-07).",
+            "An assessment of a site may be {} old (PHY-01, PHY-04, PER-01, SEC-07).",
             crate::time::span(s)
         )
     }));
+    say(limits.ownership_max_age.map(|s| {
+        format!(
+            "A disclosure of ownership may be {} old (SUP-01).",
+            crate::time::span(s)
+        )
+    }));
+    say(limits
+        .records_kept_years
+        .map(|n| format!("Records must be kept for {n} years (REC-01).")));
     say(limits.proof_max_age.map(|s| {
         format!(
             "A device must have proved its key within {} (INV-05).",

@@ -68,8 +68,12 @@ limits! {
     activity_tolerance: Ppm = Field::share;
     /// `idle_power_max`: how much of its model's power a device that was declared idle may draw, as a share (TRN-07).
     idle_power_max: Ppm = Field::share;
-    /// `assessment_max_age`: how old an assessment of a site may be, in seconds (PHY-01, SEC-07).
+    /// `assessment_max_age`: how old an assessment of a site may be, in seconds (PHY-01, PHY-04, PER-01, SEC-07).
     assessment_max_age: i64 = Field::span;
+    /// `ownership_max_age`: how old a disclosure of ownership may be, in seconds (SUP-01).
+    ownership_max_age: i64 = Field::span;
+    /// `records_kept_years`: for how many years records must be kept (REC-01).
+    records_kept_years: u64 = |f| f.integer(1..=100);
 }
 
 impl Limits {

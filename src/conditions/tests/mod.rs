@@ -14,9 +14,11 @@ mod overview;
 mod papers;
 mod performance;
 mod place;
+mod records;
 mod revocation;
 mod security;
 mod statements;
+mod supply;
 mod training;
 
 use super::*;

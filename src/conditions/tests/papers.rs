@@ -40,15 +40,35 @@ impl Scene {
     }
 }
 
-/// A second field of security, as a table of a draft.
-const CYBER: &str = "\n[[claims.areas]]\narea = \"cyber\"\nstandard = \"nist-800-53\"\nopinion = \"satisfied\"\nscope_includes_site = true\n";
-
 impl Scene {
     /// The scene with everything on file that its conditions ask for.
     pub(super) fn attested(mut self) -> Self {
-        let assessor = self.hear(Role::Assessor, ACCREDITED);
+        const AREA: &str =
+            "standard = \"nist-800-53\"\nopinion = \"satisfied\"\nscope_includes_site = true\n";
+        let (assessor, operator) = (
+            self.hear(Role::Assessor, ACCREDITED),
+            self.hear(Role::Operator, ""),
+        );
+        let (agency, consignee) = (self.hear(Role::Authority, ""), self.hear(Role::Consignee, ""));
         let last = "scope_includes_site = true\n";
-        self.file(ATTESTATION, assessor, &[(last, &format!("{last}{CYBER}"))]);
+        let areas = ["cyber", "personnel", "supply-chain"]
+            .map(|a| format!("\n[[claims.areas]]\narea = \"{a}\"\n{AREA}"));
+        self.file(
+            ATTESTATION,
+            assessor,
+            &[(last, &format!("{last}{}", areas.concat()))],
+        );
+        self.file("independence", assessor, &[]);
+        self.file(
+            "assessor-finding",
+            assessor,
+            &[("condition = \"PHY-04\"", "condition = \"REC-01\"")],
+        );
+        self.file("record-keeping", operator, &[]);
+        let party = ("Harbour Compute Pte. Ltd.", "Consignee");
+        self.file("ownership", operator, &[party]);
+        self.file("end-user-certificate", consignee, &[party]);
+        self.file("authorisation", agency, &[party]);
         self
     }
 }

@@ -1,0 +1,259 @@
+//! Parties: who owns the consignee, what it undertook, and under what the items may be where they are.
+
+use super::attestation::on_paper;
+use super::case::Case;
+use super::finding::{Verdict, few};
+use super::papers::Paper;
+use crate::appraisal::Grade;
+use crate::statement::{Authorisation, AuthorisationKind, EndUserCertificate, Ownership, Role};
+use std::collections::BTreeMap;
+
+/// SUP-01: owners and control of the consignee are disclosed, lately and whole, and none of them is barred.
+pub(super) fn owners_disclosed(case: &Case<'_>) -> Verdict {
+    let papers = match case.papers_of::<Ownership>() {
+        Ok(papers) => papers,
+        Err(missing) => return *missing,
+    };
+    let of = &case.licence.consignee;
+    let Some(paper) = papers.iter().find(|p| p.claims.party.as_str() == of) else {
+        return of_others(case, "party", &papers, |o| o.party.as_str());
+    };
+    let (label, said) = (paper.label(), paper.claims);
+    let verdict = |v: Verdict| on_paper(case, v, paper);
+    // What it admits counts however old it is.
+    let mut barred: Vec<String> = [
+        ("its headquarters lie", &said.headquarters),
+        (
+            "its ultimate parent has its headquarters",
+            &said.ultimate_parent_country,
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(what, country)| {
+        Some(format!(
+            "{what} in {country}, which is in {}",
+            case.barred(country.as_str())?
+        ))
+    })
+    .collect();
+    let listed = said.owners.iter().filter(|o| o.listed);
+    barred.extend(listed.map(|o| {
+        let name = o
+            .name
+            .as_ref()
+            .map_or("an owner that it does not name", |n| n.as_str());
+        format!(
+            "{name}, of {}, with a share of {}, stands on a list of barred parties",
+            o.country, o.share
+        )
+    }));
+    if !barred.is_empty() {
+        return verdict(Verdict::not_met(
+            "barred-owner",
+            format!("the {label} says of {of}: {}", few(&barred)),
+        ));
+    }
+    let Some(limit) = case.term(|l| l.ownership_max_age) else {
+        return Verdict::no_limit("how old a disclosure of ownership may be (`ownership_max_age`)");
+    };
+    if let Some(old) = case.too_old(paper.header, limit.value) {
+        return verdict(Verdict::cannot_tell("too-old", format!("the {label} {old}")));
+    }
+    if !said.complete {
+        let sentence =
+            format!("the {label} does not name all owners of a tenth or more; one that does would settle it");
+        return verdict(Verdict::cannot_tell("incomplete", sentence));
+    }
+    if let Some(verdict) = case.without_list() {
+        return verdict;
+    }
+    verdict(Verdict::met(
+        "owners-disclosed",
+        format!("the {label} names the owners of {of}, and neither they nor its ultimate parent are barred"),
+    ))
+}
+
+/// TEN-04: the consignee undertook to what an end-user certificate asks for.
+pub(super) fn end_use_certified(case: &Case<'_>) -> Verdict {
+    let papers = match case.papers_of::<EndUserCertificate>() {
+        Ok(papers) => papers,
+        Err(missing) => return *missing,
+    };
+    let of = &case.licence.consignee;
+    let Some(paper) = papers.iter().find(|p| p.claims.consignee.as_str() == of) else {
+        return of_others(case, "consignee", &papers, |c| c.consignee.as_str());
+    };
+    let (label, said) = (paper.label(), paper.claims);
+    let undertakings = [
+        (
+            said.no_transfer_to_barred,
+            "to transfer nothing to country group D:5 or Macau",
+        ),
+        (
+            said.no_military_use,
+            "to serve no military or military-intelligence end",
+        ),
+        (said.no_wmd_use, "to serve no weapon of mass destruction"),
+    ];
+    let left_out: Vec<String> = undertakings
+        .into_iter()
+        .filter(|(undertaken, _)| !undertaken)
+        .map(|(_, what)| what.to_owned())
+        .collect();
+    let verdict = |v: Verdict| on_paper(case, v, paper);
+    if let Some(list) = case.barred(said.country.as_str()) {
+        let sentence = format!(
+            "the {label} says that {of} is established in {}, which is in {list}",
+            said.country
+        );
+        return verdict(Verdict::not_met("barred-consignee", sentence));
+    }
+    if !left_out.is_empty() {
+        return verdict(Verdict::not_met(
+            "not-undertaken",
+            format!("the {label} does not undertake {}", few(&left_out)),
+        ));
+    }
+    if let Some(verdict) = case.without_list() {
+        return verdict;
+    }
+    verdict(Verdict::met(
+        "certified",
+        format!("the {label} undertakes what is asked for, for {of}"),
+    ))
+}
+
+/// SUP-02: an authorisation that an agency or the supplier confirms covers consignee, site, items and date.
+pub(super) fn authorised(case: &Case<'_>) -> Verdict {
+    let papers = match case.papers_of::<Authorisation>() {
+        Ok(papers) => papers,
+        Err(missing) => return *missing,
+    };
+    let of = &case.licence.consignee;
+    let theirs: Vec<_> = papers
+        .iter()
+        .filter(|p| p.claims.consignee.as_str() == of)
+        .collect();
+    if theirs.is_empty() {
+        return of_others(case, "consignee", &papers, |a| a.consignee.as_str());
+    }
+    // Whoever holds an authorisation cannot be the one who confirms it.
+    let confirms = |p: &Paper<'_, Authorisation>| matches!(p.header.role, Role::Authority | Role::Supplier);
+    let own = theirs.iter().find(|p| !confirms(p));
+    let for_site: Vec<&Paper<'_, Authorisation>> = theirs
+        .iter()
+        .copied()
+        .filter(|p| confirms(p) && p.claims.kind != AuthorisationKind::ListedDevice)
+        .collect();
+    let Some(first) = for_site.first() else {
+        let sentence = own.map_or_else(
+            || format!("what is on file for {of} permits single devices only; an authorisation for the site would settle it"),
+            |p| format!("the {} is the holder's own word; an agency or the supplier would settle it", p.label()),
+        );
+        let digests = own.map(|p| p.digest);
+        return Verdict::cannot_tell("not-confirmed", sentence)
+            .grade(Grade::Declared)
+            .evidence(digests);
+    };
+    let (label, said) = (first.label(), first.claims);
+    let others = for_site.iter().skip(1).map(|p| p.digest);
+    let verdict = |v: Verdict| on_paper(case, v, first).evidence(others.clone());
+    let short = uncovered(case, &for_site);
+    if !short.is_empty() {
+        // Another authorisation may cover the rest: that none is on file shows nothing.
+        let sentence = format!(
+            "what is authorised does not cover what the manifest lists here: {}; an authorisation for the rest would settle it",
+            few(&short)
+        );
+        return verdict(Verdict::cannot_tell("not-covered", sentence));
+    }
+    let until = first.header.valid_to.0;
+    verdict(match said.kind {
+        AuthorisationKind::NotNeeded => {
+            let terms = said.terms.as_ref().map_or("it does not say why", |t| t.as_str());
+            let sentence = format!(
+                "no licence is needed, by the {label}: {}",
+                terms.replace('\n', " ")
+            );
+            Verdict::met("no-licence-needed", sentence)
+        }
+        kind => Verdict::met(
+            "authorised",
+            format!(
+                "{} {} ({kind}) covers {of} at this site until just before {until}, by the {label}",
+                said.authority, said.number
+            ),
+        ),
+    })
+}
+
+/// What stands on the manifest of this site and in no item of these authorisations together, in words. One that lists no items covers all.
+fn uncovered(case: &Case<'_>, papers: &[&Paper<'_, Authorisation>]) -> Vec<String> {
+    if papers.iter().any(|p| p.claims.items.is_none()) {
+        return Vec::new();
+    }
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for (_, row) in case.rows() {
+        let model = row
+            .model
+            .as_deref()
+            .unwrap_or("a model that the manifest does not name");
+        let count = counts.entry(model).or_default();
+        *count = count.saturating_add(1);
+    }
+    let items = || papers.iter().flat_map(|p| p.claims.items.iter().flatten());
+    counts
+        .into_iter()
+        .filter_map(|(model, count)| {
+            let named = items().filter(|i| i.model.as_str() == model);
+            let covered = named.fold(0, |sum: u64, i| sum.saturating_add(i.count));
+            (covered < count).then(|| format!("{count} x {model}, of which {covered} are covered"))
+        })
+        .collect()
+}
+
+/// The verdict where statements are on file, but none is about the licence's consignee.
+fn of_others<T: crate::statement::Said>(
+    case: &Case<'_>,
+    what: &str,
+    papers: &[Paper<'_, T>],
+    named: impl Fn(&T) -> &str,
+) -> Verdict {
+    let names: Vec<String> = papers
+        .iter()
+        .map(|p| format!("{} names {}", p.label(), named(p.claims)))
+        .collect();
+    let sentence = format!(
+        "no {} names {} as its {what}: {}",
+        T::KIND.title,
+        case.licence.consignee,
+        few(&names)
+    );
+    Verdict::cannot_tell("of-others", sentence)
+        .grade(Grade::Declared)
+        .evidence(papers.iter().map(|p| p.digest))
+}
+
+impl<'a> Case<'a> {
+    /// The title of the list of barred countries that a country stands on now.
+    pub(super) fn barred(&self, country: &str) -> Option<&'a str> {
+        let list = self.rules?.list("barred", self.now)?;
+        list.members
+            .iter()
+            .any(|m| m == country)
+            .then_some(list.title.as_str())
+    }
+
+    /// The verdict where the rule set bars countries, and none of its lists holds now: nobody is cleared by a list that is not there.
+    pub(super) fn without_list(&self) -> Option<Verdict> {
+        let rules = self.rules?;
+        let missing = !rules.countries.is_empty() && rules.list("barred", self.now).is_none();
+        missing.then(|| {
+            let sentence = format!(
+                "the rule set has no list of barred countries that holds on {}",
+                self.now
+            );
+            Verdict::cannot_tell("no-list", sentence).grade(Grade::Declared)
+        })
+    }
+}

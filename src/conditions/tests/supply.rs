@@ -1,0 +1,111 @@
+use super::*;
+use crate::statement::Role;
+
+const PARTY: (&str, &str) = ("Harbour Compute Pte. Ltd.", "Consignee");
+
+/// The honest scene with one statement of a kind on file, given in a role.
+fn told(kind: &str, role: Role, changes: &[(&str, &str)]) -> Scene {
+    let mut scene = Scene::honest();
+    let key = scene.hear(role, "");
+    scene.file(kind, key, changes);
+    scene
+}
+
+#[test]
+fn sup_01_asks_for_owners_whole_lately_and_none_of_them_barred() {
+    let owners = |changes: &[(&str, &str)]| told("ownership", Role::Operator, &[&[PARTY], changes].concat());
+    Scene::honest().expect(
+        "SUP-01",
+        Outcome::CannotTell,
+        "no ownership and control about site harbour-1 is on file",
+    );
+    owners(&[]).expect("SUP-01", Outcome::Met, "names the owners of Consignee");
+    // A parent that moved to Macau; Hong Kong and Macau are named apart from China in no list.
+    let moved = [(
+        "ultimate_parent_country = \"SG\"",
+        "ultimate_parent_country = \"MO\"",
+    )];
+    let finding = owners(&moved).expect(
+        "SUP-01",
+        Outcome::NotMet,
+        "its ultimate parent has its headquarters in MO",
+    );
+    assert_eq!(finding.evidence.len(), 1);
+    owners(&[("listed = false", "listed = true")]).expect(
+        "SUP-01",
+        Outcome::NotMet,
+        "of JP, with a share of 0.6, stands on a list",
+    );
+    owners(&[("complete = true", "complete = false")]).expect(
+        "SUP-01",
+        Outcome::CannotTell,
+        "does not name all owners",
+    );
+    let old = owners(&[("issued = 2026-11-19", "issued = 2026-08-01")]);
+    old.expect("SUP-01", Outcome::CannotTell, "and may be 90 days old at most");
+    // What it admits counts however old it is.
+    let admitted = owners(&[("issued = 2026-11-19", "issued = 2026-08-01"), moved[0]]);
+    admitted.expect("SUP-01", Outcome::NotMet, "in MO");
+    told("ownership", Role::Operator, &[]).expect(
+        "SUP-01",
+        Outcome::CannotTell,
+        "names Consignee as its party",
+    );
+}
+
+#[test]
+fn ten_04_asks_for_every_undertaking() {
+    let certificate = |changes: &[(&str, &str)]| {
+        told(
+            "end-user-certificate",
+            Role::Consignee,
+            &[&[PARTY], changes].concat(),
+        )
+    };
+    certificate(&[]).expect("TEN-04", Outcome::Met, "undertakes what is asked for");
+    let military = [("no_military_use = true", "no_military_use = false")];
+    certificate(&military).expect(
+        "TEN-04",
+        Outcome::NotMet,
+        "does not undertake to serve no military",
+    );
+    certificate(&[("country = \"SG\"", "country = \"RU\"")]).expect(
+        "TEN-04",
+        Outcome::NotMet,
+        "established in RU",
+    );
+    certificate(&[("valid_to = 2027-11-30", "valid_to = 2026-11-19")]).expect(
+        "TEN-04",
+        Outcome::CannotTell,
+        "expired",
+    );
+}
+
+#[test]
+fn sup_02_takes_the_word_of_an_agency_or_the_supplier_and_no_holder_s() {
+    let authorised =
+        |role: Role, changes: &[(&str, &str)]| told("authorisation", role, &[&[PARTY], changes].concat());
+    let agency = [("role = \"authority\"", "role = \"authority\"")];
+    authorised(Role::Authority, &agency).expect(
+        "SUP-02",
+        Outcome::Met,
+        "D1234567 (licence) covers Consignee",
+    );
+    let own = [("role = \"authority\"", "role = \"operator\"")];
+    authorised(Role::Operator, &own).expect("SUP-02", Outcome::CannotTell, "the holder's own word");
+    let few = [
+        ("# [[claims.items]]", "[[claims.items]]"),
+        ("# model = ", "model = "),
+        ("# count = 1024", "count = 3"),
+    ];
+    authorised(Role::Authority, &few).expect(
+        "SUP-02",
+        Outcome::CannotTell,
+        "4 x H100 SXM5 80GB, of which 3 are covered",
+    );
+    let none = [
+        ("kind = \"licence\"", "kind = \"not-needed\""),
+        ("# terms", "terms"),
+    ];
+    authorised(Role::Authority, &none).expect("SUP-02", Outcome::Met, "no licence is needed");
+}

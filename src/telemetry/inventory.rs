@@ -150,7 +150,7 @@ crate::row! {
         uuid: DeviceUuid,
         /// Index of the GPU that it is a part of.
         index: u16,
-        /// The part of the GPU's compute that its slices are, rounded up.
+        /// The part of the GPU's compute that it has at most, by its slices or its multiprocessors, rounded up.
         #[serde(rename = "part_ppm")]
         part: Ppm,
     }

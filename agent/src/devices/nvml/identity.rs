@@ -78,21 +78,38 @@ pub(super) fn identify(session: &Session, handle: Handle, index: u16) -> Answer<
     })
 }
 
-/// The MIG devices of a GPU, by their names, as far as the driver tells. A GPU has as many slices as it may be cut into MIG devices.
+/// The MIG devices of a GPU, by their names, as far as the driver tells.
 fn mig_devices(session: &Session, handle: Handle, index: u16) -> Vec<MigDevice> {
     let slices = session.mig_places(handle).unwrap_or(0);
+    let whole = multiprocessors(session, handle);
     let named = |place| {
         let mig = session.mig_handle(handle, place).ok()?;
         let uuid = DeviceUuid::parse_nvml(&session.uuid(mig).ok()?).ok()?;
         let (_, of) = session.gpu_instance(mig).ok()?;
-        let part = of
-            .computeInstanceSliceCount
-            .saturating_mul(1_000_000)
-            .div_ceil(slices.max(1));
-        let part = Ppm(part).min(Ppm::ONE);
+        let part = part_of(
+            of.computeInstanceSliceCount,
+            slices,
+            of.multiprocessorCount,
+            whole,
+        );
         Some(MigDevice { uuid, index, part })
     };
     (0..slices.min(MAX_MIG)).filter_map(named).collect()
+}
+
+/// What part of a GPU a MIG device can have of its compute at most: by its slices, of which a GPU has as many as it may be cut into MIG devices, or by
+/// its multiprocessors, whichever is more. Slices have not equally many: three of the seven of an H100 have 60 of its 132.
+fn part_of(slices: u32, of_slices: u32, multiprocessors: u32, of_multiprocessors: Option<u32>) -> Ppm {
+    let by_slices = share(slices, of_slices);
+    of_multiprocessors.map_or(by_slices, |whole| by_slices.max(share(multiprocessors, whole)))
+}
+
+/// A share, rounded up.
+fn share(part: u32, whole: u32) -> Ppm {
+    let ppm = u64::from(part)
+        .saturating_mul(1_000_000)
+        .div_ceil(u64::from(whole.max(1)));
+    Ppm(u32::try_from(ppm).unwrap_or(u32::MAX)).min(Ppm::ONE)
 }
 
 /// How the device is divided by MIG; `None` where the part has no MIG.
@@ -260,6 +277,16 @@ mod tests {
         }));
         let pairs: Vec<_> = told.iter().map(|m| (m.slices, m.count)).collect();
         assert_eq!(pairs, [(1, 1), (3, 2)]);
+    }
+
+    #[test]
+    fn three_slices_with_more_than_their_multiprocessors_are_the_larger_part() {
+        assert_eq!((share(3, 7), share(60, 132)), (Ppm(428_572), Ppm(454_546)));
+        assert_eq!(part_of(3, 7, 60, Some(132)), Ppm(454_546));
+        // One of seven slices has less than a seventh.
+        assert_eq!(part_of(1, 7, 16, Some(132)), Ppm(142_858));
+        assert_eq!(part_of(3, 7, 60, None), Ppm(428_572));
+        assert_eq!(part_of(u32::MAX, 0, u32::MAX, Some(0)), Ppm::ONE);
     }
 
     #[test]

@@ -285,10 +285,8 @@ impl Tenancy {
             .as_part_of(account)
             .compute(peak, self.whole_ns);
         let parts = peak.over(self.part_ns);
-        share.upper_unconditional = all
-            .upper_unconditional
-            .plus(parts)
-            .min(device.upper_unconditional);
+        // How the device is divided is the driver's word.
+        share.upper_unconditional = peak.over(self.held_ns).min(device.upper_unconditional);
         share.upper = all
             .upper
             .plus(parts)

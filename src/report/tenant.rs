@@ -61,7 +61,7 @@ crate::row! {
         /// Time for which it held the device, or an instance of it, in milliseconds.
         attributed_ms: u64,
         /// Time in which a kernel was resident, as far as it was read, in milliseconds; in equal parts where several held the device, and by
-        /// its slices where it held an instance.
+        /// its part where it held an instance.
         busy_ms: u64,
         /// Compute: not below. Of time in which it alone held the whole device.
         #[serde(serialize_with = "tpp_hours")]

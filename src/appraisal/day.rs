@@ -85,7 +85,7 @@ impl NodeDay {
     pub(super) fn attribute(&mut self, listed: &TenantList, claims: &AcceleratorClaims, length_ms: u64) {
         if let Some(shares) = &claims.delivered.tenants {
             let tenants = self.tenants.get_or_insert_default();
-            tenants.absorb(listed, shares, claims.delivered.compute.is_some(), length_ms);
+            tenants.absorb(listed, shares, claims.delivered.compute.as_ref(), length_ms);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Sums of the tenants of one node over any time: a day, or all of its days up to one of them.
 //!
-//! Decides: what is added, as for devices: lower bounds with lower, upper with upper. Trusts the reports, and with them the operator, who says
-//! who held a device. Does not establish who a pseudonym is.
+//! Decides: what is added, as for devices: lower bounds with lower, upper with upper; and that the tenants of a device have no more than the device.
+//! Trusts the reports, and with them the operator, who says who held a device. Does not establish who a pseudonym is.
 
 use super::total::{Amount, pack, sums, unpack};
+use crate::accounting::Compute;
 use crate::cbor::{DecodeError, Decoder, Encoder, Wire, written};
 use crate::id::TenantPseudonym;
 use crate::report::{TenantList, TenantShares};
@@ -90,14 +91,17 @@ impl TenantTotals {
         }
     }
 
-    /// Takes in what a report of this length says of one device; `bounded` where it bounds the device's compute.
+    /// Takes in what a report of this length says of one device, whose own compute is `device`; absent where nothing bounds that. What is said of
+    /// tenants beyond it is not counted: from above no one has more than the device, from below not all of them together.
     pub(super) fn absorb(
         &mut self,
         listed: &TenantList,
         shares: &TenantShares,
-        bounded: bool,
+        device: Option<&Compute>,
         length_ms: u64,
     ) {
+        let of = |bound: fn(&Compute) -> MicroTppHours| device.map_or(MicroTppHours(0), bound);
+        let (mut lower_left, mut counter_left) = (of(|c| c.lower), of(|c| c.counter));
         for share in shares.iter() {
             let Some(tenant) = listed.get(share.place) else {
                 continue;
@@ -106,12 +110,14 @@ impl TenantTotals {
             let sums = TenantSums {
                 attributed_ms,
                 busy_ms: share.busy_ms.min(attributed_ms),
-                lower: share.lower,
-                counter: share.counter,
-                upper: share.upper,
-                unconditional: share.upper_unconditional,
-                unbounded_ms: if bounded { 0 } else { attributed_ms },
+                lower: share.lower.min(lower_left),
+                counter: share.counter.min(counter_left),
+                upper: share.upper.min(of(|c| c.upper)),
+                unconditional: share.upper_unconditional.min(of(|c| c.upper_unconditional)),
+                unbounded_ms: if device.is_some() { 0 } else { attributed_ms },
             };
+            lower_left = lower_left.minus(sums.lower);
+            counter_left = counter_left.minus(sums.counter);
             self.put(&TenantTotal {
                 tenant: *tenant,
                 sums,
@@ -138,7 +144,7 @@ impl TenantTotals {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{Lab, gpu, hours};
+    use super::super::fixture::{Lab, compute, gpu, hours};
     use super::super::{NodeDay, NodeRun};
     use super::*;
     use crate::cbor;
@@ -225,13 +231,18 @@ mod tests {
         let shares = held(0).delivered.tenants.unwrap();
         let most = u16::try_from(TenantTotals::MOST).unwrap();
         for n in 0..most + 2 {
-            totals.absorb(&TenantList::of(vec![tenant(n)]).unwrap(), &shares, true, 300_000);
+            totals.absorb(
+                &TenantList::of(vec![tenant(n)]).unwrap(),
+                &shares,
+                Some(&compute(10, 20)),
+                300_000,
+            );
         }
         let earlier = totals.clone();
         totals.absorb(
             &TenantList::of(vec![tenant(most + 5)]).unwrap(),
             &shares,
-            true,
+            Some(&compute(10, 20)),
             300_000,
         );
         assert_eq!(totals.kept.len(), TenantTotals::MOST);
@@ -247,16 +258,53 @@ mod tests {
     fn no_tenant_has_more_time_than_the_report() {
         let mut totals = TenantTotals::default();
         let shares = held(0).delivered.tenants.unwrap();
-        totals.absorb(&TenantList::of(vec![tenant(1)]).unwrap(), &shares, true, 20_000);
+        totals.absorb(
+            &TenantList::of(vec![tenant(1)]).unwrap(),
+            &shares,
+            Some(&compute(10, 20)),
+            20_000,
+        );
         let sums = totals.kept[0].sums;
         assert_eq!((sums.attributed_ms, sums.busy_ms), (20_000, 20_000));
+    }
+
+    #[test]
+    fn the_tenants_of_a_device_have_no_more_than_the_device() {
+        let most = TenantShare {
+            place: 0,
+            attributed_ms: 300_000,
+            busy_ms: 300_000,
+            lower: hours(8),
+            counter: hours(9),
+            upper: hours(1_000),
+            upper_unconditional: hours(1_000_000),
+        };
+        let second = TenantShare { place: 1, ..most };
+        let shares = TenantShares::of(vec![most, second]).unwrap();
+        let listed = TenantList::of(vec![tenant(1), tenant(2)]).unwrap();
+        let device = compute(10, 20);
+        let mut totals = TenantTotals::default();
+        totals.absorb(&listed, &shares, Some(&device), 300_000);
+        let all: Vec<_> = totals.kept.iter().map(|t| t.sums).collect();
+        assert_eq!(all[0].lower.plus(all[1].lower), device.lower);
+        assert_eq!((all[0].lower, all[1].lower), (hours(8), hours(2)));
+        for sums in all {
+            assert_eq!(
+                (sums.upper, sums.unconditional),
+                (device.upper, device.upper_unconditional)
+            );
+        }
+        // Where nothing bounds the device, nothing is said of them.
+        let mut totals = TenantTotals::default();
+        totals.absorb(&listed, &shares, None, 300_000);
+        assert_eq!(totals.kept[0].sums.lower, hours(0));
     }
 
     #[test]
     fn time_on_a_device_of_unknown_model_is_bounded_by_nothing() {
         let mut totals = TenantTotals::default();
         let shares = held(0).delivered.tenants.unwrap();
-        totals.absorb(&TenantList::of(vec![tenant(1)]).unwrap(), &shares, false, 300_000);
+        totals.absorb(&TenantList::of(vec![tenant(1)]).unwrap(), &shares, None, 300_000);
         assert_eq!(totals.kept[0].sums.unbounded_ms, 100_000);
     }
 }

@@ -175,8 +175,7 @@ impl HeardStatement {
     /// Whether it may concern a site: it names it, or names none but a licence.
     #[must_use]
     pub fn concerns(&self, site: &str) -> bool {
-        let sites = self.statement.header.sites.as_ref();
-        sites.is_none_or(|sites| sites.iter().any(|s| s.as_str() == site))
+        self.statement.header.concerns(site)
     }
 }
 

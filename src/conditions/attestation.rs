@@ -9,6 +9,7 @@ use crate::statement::{
     SecurityAttestation, ShipmentList, Standard,
 };
 use crate::time::DAY_SECONDS;
+use std::collections::BTreeSet;
 
 /// PHY-01: an assessor examined the physical security of the site lately, and it holds.
 pub(super) fn physical(case: &Case<'_>) -> Verdict {
@@ -107,10 +108,18 @@ pub(super) fn deliveries(case: &Case<'_>) -> Verdict {
     area(case, "PHY-04", SecurityArea::SupplyChain, |_| None)
 }
 
-/// The newest word of an assessor on a condition that holds now: a finding on the condition itself.
+/// What assessors say of a condition itself: of each the newest finding that holds now, and of these the worst, so that no second opinion outweighs a first.
+/// A finding that the condition holds is an assessment like any other, and ages like one.
 pub(super) fn assessor_says(case: &Case<'_>, condition: &str) -> Option<Verdict> {
-    let mut findings = case.papers().holding::<AssessorFinding>(case.now);
-    let found = findings.find(|p| p.claims.condition.as_str() == condition)?;
+    let on_it = case.papers().holding::<AssessorFinding>(case.now);
+    let mut issuers = BTreeSet::new();
+    let newest = on_it
+        .filter(|p| p.claims.condition.as_str() == condition && issuers.insert(p.header.issuer.as_str()));
+    let found = newest.max_by_key(|p| match p.claims.result {
+        FindingResult::Satisfied => 0,
+        FindingResult::CannotTell => 1,
+        FindingResult::NotSatisfied => 2,
+    })?;
     let said = format!(
         "{}: {}",
         found.label(),
@@ -121,8 +130,24 @@ pub(super) fn assessor_says(case: &Case<'_>, condition: &str) -> Option<Verdict>
         FindingResult::NotSatisfied => Verdict::not_met("assessor-not-satisfied", said),
         FindingResult::CannotTell => Verdict::cannot_tell("assessor-cannot-tell", said),
     };
-    Some(on_paper(case, verdict, &found))
+    let verdict = on_paper(case, verdict, &found);
+    if verdict.outcome == Outcome::NotMet {
+        return Some(verdict);
+    }
+    let Some(limit) = case.term(|l| l.assessment_max_age) else {
+        return Some(Verdict::no_limit(HOW_OLD));
+    };
+    Some(match case.too_old(found.header, limit.value) {
+        Some(old) => {
+            let sentence = format!("the {} {old}", found.label());
+            on_paper(case, Verdict::cannot_tell("unfit", sentence), &found)
+        }
+        None => verdict,
+    })
 }
+
+/// What neither licence nor rule set may leave open.
+const HOW_OLD: &str = "how old an assessment may be (`assessment_max_age`)";
 
 /// A verdict that rests on a statement alone.
 pub(super) fn on_paper<T>(case: &Case<'_>, verdict: Verdict, paper: &Paper<'_, T>) -> Verdict {
@@ -146,17 +171,24 @@ fn area(
     }
     let attestations = match case.papers_of::<SecurityAttestation>() {
         Ok(some) => some,
-        Err(missing) => return special.unwrap_or(*missing),
+        Err(missing) if special.is_none() => return *missing,
+        Err(_) => Vec::new(),
     };
     let Some(limit) = case.term(|l| l.assessment_max_age) else {
-        return Verdict::no_limit("how old an assessment may be (`assessment_max_age`)");
+        return Verdict::no_limit(HOW_OLD);
     };
-    let examined = attestations
-        .iter()
-        .flat_map(|p| p.claims.areas.iter().map(move |a| (p, a)));
+    let examined = attestations.iter().flat_map(|p| {
+        // Of several opinions in one attestation the worst counts, wherever it stands.
+        let mut areas: Vec<_> = p.claims.areas.iter().filter(|a| a.area == area).collect();
+        areas.sort_by_key(|a| std::cmp::Reverse(a.opinion));
+        areas.into_iter().map(move |a| (p, a))
+    });
     let mut wanting = Vec::new();
-    for (paper, examined) in examined.filter(|(_, a)| a.area == area) {
-        let days = Quantity::exactly(case.now.since(paper.header.issued.0).div_euclid(DAY_SECONDS), "d");
+    for (paper, examined) in examined {
+        let days = Quantity::exactly(
+            case.now.since(paper.header.examined()).div_euclid(DAY_SECONDS),
+            "d",
+        );
         let verdict = |v: Verdict| {
             on_paper(case, v, paper)
                 .measured(days.clone())

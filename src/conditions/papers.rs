@@ -1,14 +1,13 @@
 //! Papers: the statements that a licence hears about a site.
 //!
 //! Decides: which statements count, and says why others do not. One counts where the licence names a key that signed it, in the role that it is given
-//! in, for this site and time, and no later one of its issuer's takes its place. Trusts the facts for which keys signed it. Does not establish that
-//! what it says is true.
+//! in, for this site and time, until each of these keys has replaced it by one that has begun. Trusts the facts for which keys signed it. Does not
+//! establish that what it says is true.
 
 use super::case::Case;
 use super::finding::{Verdict, few};
 use crate::appraisal::{Grade, HeardStatement};
 use crate::id::Digest;
-use crate::licence::LicensedSigner;
 use crate::statement::{Header, Independence, Role, Said, Statement};
 use crate::time::{UnixSeconds, span};
 use std::collections::BTreeSet;
@@ -17,7 +16,7 @@ use std::collections::BTreeSet;
 #[derive(Debug)]
 pub(super) struct Papers<'a> {
     /// Those that count, the newest first.
-    heard: Vec<(&'a HeardStatement, &'a LicensedSigner)>,
+    heard: Vec<&'a HeardStatement>,
     /// Those that do not, and why.
     unheard: Vec<(&'a HeardStatement, String)>,
 }
@@ -59,51 +58,37 @@ impl<'a, T: Said> Paper<'a, T> {
 impl<'a> Papers<'a> {
     pub(super) fn of(case: &Case<'a>) -> Self {
         let site = &case.facts.site;
-        let (mut heard, mut unheard) = (Vec::new(), Vec::new());
+        let (mut by_signers, mut unheard) = (Vec::new(), Vec::new());
         let on_file = case.facts.statements.iter().map(|s| &**s);
-        let on_file: Vec<&'a HeardStatement> = on_file
+        let on_file = on_file
             .filter(|s| s.concerns(site) && s.filed <= case.now)
-            .filter(|s| {
-                s.statement
-                    .header
-                    .licence
-                    .as_ref()
-                    .is_none_or(|l| l.as_str() == case.licence.licence_id)
-            })
-            .collect();
+            .filter(|s| s.statement.header.concerns_licence(&case.licence.licence_id));
         for paper in on_file {
-            let header = &paper.statement.header;
-            let signers = || {
-                case.licence
-                    .signers
-                    .iter()
-                    .filter(|s| paper.signers.contains(&s.key.id()))
-            };
-            match signers().find(|s| s.deaf_to(header, site).is_none()) {
-                Some(signer) => heard.push((paper, signer)),
-                None => {
-                    let why = signers().find_map(|s| s.deaf_to(header, site));
-                    let why = why.unwrap_or_else(|| "is signed by nobody whom the licence hears".to_owned());
-                    unheard.push((paper, why));
-                }
+            match case.licence.hears(&paper.statement.header, &paper.signers, site) {
+                Ok(signers) => by_signers.push((paper, signers)),
+                Err(why) => unheard.push((paper, why)),
             }
         }
-        // Who replaces a statement must be the one who is heard for it, or anyone could silence anyone.
-        let replaced: BTreeSet<(Digest, Digest)> = heard
+        // Who replaces a statement must be the one who is heard for it, or anyone could silence anyone; and until what replaces it begins, it stands.
+        let replaced: BTreeSet<(Digest, Digest)> = by_signers
             .iter()
-            .filter_map(|(p, signer)| Some((p.statement.header.supersedes?, signer.key.id())))
+            .filter(|(p, _)| p.statement.header.begins() <= case.now)
+            .filter_map(|(p, signers)| Some((p.statement.header.supersedes?, signers)))
+            .flat_map(|(old, signers)| signers.iter().map(move |key| (old, *key)))
             .collect();
-        heard.retain(|(p, signer)| !replaced.contains(&(p.statement.digest, signer.key.id())));
-        heard.sort_by_key(|(p, _)| (std::cmp::Reverse(p.statement.header.issued), p.statement.digest));
-        heard.dedup_by_key(|(p, _)| p.statement.digest);
+        let stands = |(paper, signers): (&'a HeardStatement, Vec<Digest>)| {
+            let left = |key: &Digest| !replaced.contains(&(paper.statement.digest, *key));
+            signers.iter().any(left).then_some(paper)
+        };
+        let mut heard: Vec<_> = by_signers.into_iter().filter_map(stands).collect();
+        heard.sort_by_key(|p| (std::cmp::Reverse(p.statement.header.issued), p.statement.digest));
+        heard.dedup_by_key(|p| p.statement.digest);
         Self { heard, unheard }
     }
 
     /// Those of one kind, the newest first, whether they still hold or not.
     pub(super) fn all<T: Said + 'a>(&self) -> impl Iterator<Item = Paper<'a, T>> + '_ {
-        self.heard
-            .iter()
-            .filter_map(|(paper, _)| Paper::of(&paper.statement))
+        self.heard.iter().filter_map(|paper| Paper::of(&paper.statement))
     }
 
     /// Header and identity of those of the kind of this name that hold at a time.
@@ -112,7 +97,7 @@ impl<'a> Papers<'a> {
         kind: &'s str,
         at: UnixSeconds,
     ) -> impl Iterator<Item = (&'a Header, Digest)> + 's {
-        let heard = self.heard.iter().map(|(paper, _)| &paper.statement);
+        let heard = self.heard.iter().map(|paper| &paper.statement);
         heard
             .filter(move |s| s.kind().name == kind && s.holds(at))
             .map(|s| (&s.header, s.digest))
@@ -120,7 +105,7 @@ impl<'a> Papers<'a> {
 
     /// Who issued what holds at a time in a role, each once. A declaration of independence speaks for its issuer alone, and is not counted.
     pub(super) fn issuers_in(&self, role: Role, at: UnixSeconds) -> BTreeSet<&'a str> {
-        let heard = self.heard.iter().map(|(paper, _)| &paper.statement);
+        let heard = self.heard.iter().map(|paper| &paper.statement);
         heard
             .filter(|s| s.header.role == role && s.holds(at) && s.kind().name != Independence::KIND.name)
             .map(|s| s.header.issuer.as_str())
@@ -129,11 +114,8 @@ impl<'a> Papers<'a> {
 
     /// Those of one kind that hold at a time, the newest first.
     pub(super) fn holding<T: Said + 'a>(&self, at: UnixSeconds) -> impl Iterator<Item = Paper<'a, T>> + '_ {
-        let holding = self
-            .heard
-            .iter()
-            .filter(move |(paper, _)| paper.statement.holds(at));
-        holding.filter_map(|(paper, _)| Paper::of(&paper.statement))
+        let holding = self.heard.iter().filter(move |paper| paper.statement.holds(at));
+        holding.filter_map(|paper| Paper::of(&paper.statement))
     }
 }
 
@@ -176,9 +158,9 @@ impl<'a> Case<'a> {
         Err(Box::new(missing("no-statement", sentence)))
     }
 
-    /// How a sentence says that a statement is older than a limit allows.
+    /// How a sentence says that what a statement tells of was examined longer ago than a limit allows.
     pub(super) fn too_old(&self, header: &Header, limit: i64) -> Option<String> {
-        let age = self.now.since(header.issued.0);
+        let age = self.now.since(header.examined());
         (age > limit).then(|| format!("is {} old, and may be {} old at most", span(age), span(limit)))
     }
 }

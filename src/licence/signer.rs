@@ -1,7 +1,9 @@
 //! Whose statements a licence has its readers hear.
 
+use super::Licence;
 use crate::crypto::PublicKey;
 use crate::document::{DayEnd, Field, Section, Zone};
+use crate::id::Digest;
 use crate::rules::{Validity, coded};
 use crate::statement::{Header, Role};
 use crate::time::UnixSeconds;
@@ -22,6 +24,26 @@ pub struct LicensedSigner {
     pub sites: Vec<String>,
     /// Between which times a statement of it must have been issued.
     pub valid: Validity,
+}
+
+impl Licence {
+    /// Those of the keys that signed a statement whom the licence hears about a site.
+    ///
+    /// # Errors
+    /// Why it hears none; this follows a statement's name in a sentence.
+    pub fn hears(&self, header: &Header, signed: &[Digest], site: &str) -> Result<Vec<Digest>, String> {
+        let (mut heard, mut why) = (Vec::new(), None);
+        for signer in self.signers.iter().filter(|s| signed.contains(&s.key.id())) {
+            match signer.deaf_to(header, site) {
+                None => heard.push(signer.key.id()),
+                reason => why = why.or(reason),
+            }
+        }
+        if heard.is_empty() {
+            return Err(why.unwrap_or_else(|| "is signed by nobody whom the licence hears".to_owned()));
+        }
+        Ok(heard)
+    }
 }
 
 impl LicensedSigner {

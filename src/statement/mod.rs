@@ -222,6 +222,40 @@ struct SubjectDigest {
 }
 
 impl Header {
+    /// From when it holds: from when it was issued, or from `valid_from` where that is later.
+    #[must_use]
+    pub fn begins(&self) -> UnixSeconds {
+        self.valid_from
+            .map_or(self.issued.0, |from| from.0.max(self.issued.0))
+    }
+
+    /// Whether it is valid at this time: issued, begun and not expired.
+    #[must_use]
+    pub fn holds(&self, at: UnixSeconds) -> bool {
+        self.begins() <= at && at < self.valid_to.0
+    }
+
+    /// When what it says was last looked into: the end of the time that it speaks of, or when it was issued where that is earlier. To sign anew
+    /// what was examined long ago makes it no younger.
+    #[must_use]
+    pub fn examined(&self) -> UnixSeconds {
+        let issued = self.issued.0;
+        self.period.as_ref().map_or(issued, |p| p.to.0.min(issued))
+    }
+
+    /// Whether it may concern a site: it names it, or names none but a licence.
+    #[must_use]
+    pub fn concerns(&self, site: &str) -> bool {
+        let sites = self.sites.as_ref();
+        sites.is_none_or(|sites| sites.iter().any(|s| s.as_str() == site))
+    }
+
+    /// Whether it may concern a licence: it names it, or none.
+    #[must_use]
+    pub fn concerns_licence(&self, id: &str) -> bool {
+        self.licence.as_ref().is_none_or(|named| named.as_str() == id)
+    }
+
     /// Sites, then devices, then the licence.
     fn subjects(&self) -> Vec<Subject> {
         let sites = self.sites.iter().flatten().map(|s| format!("site:{s}"));
@@ -263,8 +297,7 @@ impl Header {
                 roles.join("`, `")
             ));
         }
-        let begins = self.valid_from.map_or(self.issued, |from| from);
-        if self.valid_to.0 <= begins.0.max(self.issued.0) {
+        if self.valid_to.0 <= self.begins() {
             found.push("`valid_to` lies before it begins".to_owned());
         }
         if self.period.as_ref().is_some_and(|p| p.to.0 <= p.from.0) {
@@ -367,10 +400,6 @@ impl Statement {
     /// Whether it is valid at this time: issued, begun and not expired.
     #[must_use]
     pub fn holds(&self, at: UnixSeconds) -> bool {
-        let begins = self
-            .header
-            .valid_from
-            .map_or(self.header.issued.0, |from| from.0.max(self.header.issued.0));
-        begins <= at && at < self.header.valid_to.0
+        self.header.holds(at)
     }
 }

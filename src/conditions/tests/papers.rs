@@ -121,6 +121,13 @@ fn phy_01_rests_on_an_assessor_whom_the_licence_hears() {
 }
 
 #[test]
+fn of_two_opinions_in_one_attestation_the_worse_counts() {
+    const WORSE: &str = "\n[[claims.areas]]\narea = \"physical\"\nstandard = \"iso-27001\"\nopinion = \"not satisfied\"\nscope_includes_site = true\n";
+    let last = "scope_includes_site = true\n";
+    attested(&[(last, &format!("{last}{WORSE}"))]).expect("PHY-01", Outcome::NotMet, "against iso-27001");
+}
+
+#[test]
 fn a_statement_that_expired_is_too_old_or_is_not_heard_settles_nothing() {
     let mut late = attested(&[("valid_to = 2027-11-30", "valid_to = 2026-11-19")]);
     late.expect("PHY-01", Outcome::CannotTell, "expired on 2026-11-20T00:00:00Z");
@@ -196,6 +203,59 @@ fn a_statement_is_replaced_only_by_one_of_the_same_key() {
     std::mem::swap(&mut scene.statements, &mut silenced);
     scene.file(ATTESTATION, first, &replaces);
     scene.expect("PHY-01", Outcome::Met, "satisfied");
+}
+
+#[test]
+fn a_statement_of_several_stands_while_one_of_them_stands_by_it() {
+    let against = ("opinion = \"satisfied\"", "opinion = \"not satisfied\"");
+    let old = format!("# supersedes = \"{}\"", "0".repeat(64));
+    for (both_sign_first, outcome) in [(true, Outcome::NotMet), (false, Outcome::Met)] {
+        // Whoever stands first in the licence makes no difference.
+        for replaces_first in [true, false] {
+            let mut scene = Scene::honest();
+            let (a, b) = (scene.hear(Role::Assessor, ""), scene.hear(Role::Assessor, ""));
+            let (by, other) = if replaces_first { (a, b) } else { (b, a) };
+            let bad = scene.file(ATTESTATION, by, &[against]);
+            let replaces = [
+                (old.as_str(), &*format!("supersedes = \"{bad}\"")),
+                ("issued = 2026-11-19", "issued = 2026-11-18"),
+            ];
+            scene.file(ATTESTATION, by, &replaces);
+            let signed_by_both = if both_sign_first { 0 } else { 1 };
+            Arc::make_mut(&mut scene.statements[signed_by_both]).signers = vec![by, other];
+            scene.expect("PHY-01", outcome, "satisfied");
+        }
+    }
+}
+
+#[test]
+fn what_will_replace_a_statement_does_not_before_it_begins() {
+    let mut scene = Scene::honest();
+    let assessor = scene.hear(Role::Assessor, "");
+    let now = scene.file(ATTESTATION, assessor, &[]);
+    let old = format!("# supersedes = \"{}\"", "0".repeat(64));
+    let next = [
+        (old.as_str(), &*format!("supersedes = \"{now}\"")),
+        ("# valid_from = 2026-12-01", "valid_from = 2027-10-01"),
+    ];
+    scene.file(ATTESTATION, assessor, &next);
+    scene.expect("PHY-01", Outcome::Met, "finds physical security satisfied");
+}
+
+#[test]
+fn to_sign_an_old_examination_anew_makes_it_no_younger() {
+    let past = [
+        ("from = 2026-11-01", "from = 2024-10-01"),
+        ("to = 2026-11-30", "to = 2024-10-31"),
+    ];
+    attested(&past).expect("PHY-01", Outcome::CannotTell, "may be 365 days old at most");
+    let mut scene = Scene::honest();
+    let assessor = scene.hear(Role::Assessor, "");
+    let about = ("condition = \"PHY-04\"", "condition = \"PHY-01\"");
+    let issued = ("issued = 2026-11-19", "issued = 2024-11-19");
+    scene.file("assessor-finding", assessor, &[about, issued]);
+    scene.expect("PHY-01", Outcome::CannotTell, "assessor's finding 2026-0001");
+    scene.expect("PHY-01", Outcome::CannotTell, "may be 365 days old at most");
 }
 
 #[test]

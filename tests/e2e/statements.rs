@@ -229,6 +229,13 @@ fn bad_input_gets_one_line_and_signs_nothing() {
         assert!(error.contains(expected), "{name}: {error}");
         assert!(!std::fs::exists(format!("{file}.dsse")).unwrap(), "{name}");
     }
+    // What a stranger wrote does not act on the reader's terminal.
+    let claims = json!({ "_type": statement::STATEMENT_TYPE, "\u{1b}[2J": 1 });
+    let strange = dsse::sign(PAYLOAD_TYPE, claims.to_string().as_bytes(), &[]).unwrap();
+    let told = desk.ask(&["statement", "show", &desk.write("strange.dsse", &strange)]);
+    assert_eq!(told.status.code(), Some(2));
+    let error = String::from_utf8(told.stderr).unwrap();
+    assert!(error.contains("[2J") && !error.contains('\u{1b}'), "{error:?}");
     let told = desk.ask(&["statement", "new", "tranfer"]);
     assert!(
         said(&told).contains("did you mean `transfer`?"),
@@ -318,6 +325,23 @@ fn a_statement_on_file_settles_a_condition_and_nobody_else_s_does() {
     );
     assert_eq!(desk.verifier.finding("PHY-01").0, "cannot tell");
 
+    // Nor is one filed that the licence does not hear about any of its sites.
+    for (name, from, to, why) in [
+        ("other", "A-1234", "A-9", "does not name A-1234"),
+        (
+            "elsewhere",
+            "harbour-1",
+            "harbour-9",
+            "concerns no site of a licence",
+        ),
+    ] {
+        let file = desk.write(&format!("{name}.toml"), &draft.replace(from, to));
+        desk.run(&["statement", "sign", &file, "--key", &desk.path("assessor.key")]);
+        let deaf = desk.ask(&["statement", "load", &format!("{file}.dsse")]);
+        assert_eq!(deaf.status.code(), Some(2), "{}", said(&deaf));
+        assert!(said(&deaf).contains(why), "{}", said(&deaf));
+    }
+
     let filed = desk.run(&["statement", "load", &signed]);
     assert!(filed.contains(" is on file, SHA-256 "), "{filed}");
     let (outcome, sentence) = desk.verifier.finding("PHY-01");
@@ -326,9 +350,20 @@ fn a_statement_on_file_settles_a_condition_and_nobody_else_s_does() {
         sentence.contains("finds physical security satisfied against nist-800-53"),
         "{sentence}"
     );
-    // Filed again it is the same; a licence that no longer names its signer hears it no more, and the ledger keeps it.
+    // Filed again it is the same. The same bytes that another signed are filed for the other too, so that it may be heard where the first is not.
     desk.run(&["statement", "load", &signed]);
-    load("third.toml", &licence.replacen("serial = 1", "serial = 3", 1));
+    let pem = std::fs::read_to_string(desk.path("operator.key.pub")).unwrap();
+    let both = format!(
+        "{signers}\n[[signers]]\nname = \"Second Assessors\"\nrole = \"assessor\"\nkey = \"{}\"\n",
+        pem.lines().nth(1).unwrap()
+    );
+    load("both.toml", &both.replacen("serial = 1", "serial = 3", 1));
+    desk.run(&["statement", "load", &forged]);
+    let second = signers.replace(key, pem.lines().nth(1).unwrap());
+    load("one.toml", &second.replacen("serial = 1", "serial = 4", 1));
+    assert_eq!(desk.verifier.finding("PHY-01").0, "met");
+    // A licence that no longer names a signer hears it no more, and the ledger keeps what it said.
+    load("third.toml", &licence.replacen("serial = 1", "serial = 5", 1));
     assert_eq!(desk.verifier.finding("PHY-01").0, "cannot tell");
     let status = desk.verifier.status();
     assert!(

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-/// An error and its causes. Each layer says only its own sentence; this joins them.
+/// An error and its causes. Each layer says only its own sentence; this joins them. Some of them quote what stands in a file or came over the
+/// network, and nothing in that may act on a terminal.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
@@ -14,7 +15,8 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
         }
         cause = e.source();
     }
-    line.replace('\n', " ")
+    line.replace(['\n', '\t'], " ")
+        .replace(char::is_control, "\u{fffd}")
 }
 
 /// How a result calls a file: by its name, without the directory that only the reader's machine has. Files of evidence come from whoever is

@@ -94,7 +94,7 @@ pub struct Anchors {
     /// Who may sign catalogues of accelerators. Whose licences are believed may not do so for that.
     #[serde(default, rename = "catalogue")]
     catalogues: Vec<Issuer>,
-    /// Who may sign statements. A licence says which of them it wants to hear.
+    /// Whose statements `statement verify` and `statement show` take for signed. Whom conditions hear, a licence alone says.
     #[serde(default, rename = "statement")]
     statements: Vec<Issuer>,
     #[serde(default)]

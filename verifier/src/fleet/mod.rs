@@ -15,7 +15,7 @@ pub use licences::{Licences, LoadError, LoadedLicence};
 pub use site::sites;
 pub(crate) use site::{Fleet, name_of};
 pub use statements::Statements;
-pub(crate) use statements::signers;
+pub(crate) use statements::{signers, unheard};
 
 use crate::store::Store;
 use std::collections::HashMap;

@@ -16,7 +16,7 @@ use weighbridge::crypto::dsse;
 use weighbridge::id::Digest;
 use weighbridge::ledger::LeafKind;
 use weighbridge::licence::Licence;
-use weighbridge::statement::{PAYLOAD_TYPE, Statement};
+use weighbridge::statement::{PAYLOAD_TYPE, Signed, Statement};
 
 /// The statements on file.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +32,21 @@ pub(crate) fn signers<'a>(licences: impl Iterator<Item = &'a Licence>) -> Vec<Pu
     let keys = licences.flat_map(|l| &l.signers).map(|s| (s.key.id(), &s.key));
     let once: BTreeMap<Digest, &PublicKey> = keys.collect();
     once.into_values().cloned().collect()
+}
+
+/// Why none of these licences hears a statement about any of its sites, if so; this follows the statement's name in a sentence.
+pub(crate) fn unheard<'a>(licences: impl Iterator<Item = &'a Licence>, signed: &Signed) -> Option<String> {
+    let header = &signed.statement.header;
+    let mut why = None;
+    for licence in licences.filter(|l| header.concerns_licence(&l.licence_id)) {
+        for site in licence.sites.iter().filter(|s| header.concerns(&s.id)) {
+            match licence.hears(header, &signed.signers, &site.id) {
+                Ok(_) => return None,
+                Err(reason) => why = why.or(Some(reason)),
+            }
+        }
+    }
+    Some(why.unwrap_or_else(|| "concerns no site of a licence that is loaded here".to_owned()))
 }
 
 /// Whether an envelope holds a statement rather than another document.

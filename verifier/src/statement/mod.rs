@@ -18,7 +18,9 @@ use serde_json::json;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use weighbridge::accelerator::{self, Catalogue, CatalogueVersion};
+use weighbridge::appraisal::HeardStatement;
 use weighbridge::cbor::Bytes;
 use weighbridge::crypto::{PublicKey, Signer, dsse};
 use weighbridge::document::nearest;
@@ -225,13 +227,18 @@ impl Session {
             ));
         }
         let signed = Statement::open(envelope, &keys).map_err(|e| refused(with_causes(&e)))?;
-        let statement = &signed.statement;
+        if let Some(why) = fleet::unheard(licences.counting.iter().map(|l| &l.licence), &signed) {
+            return Err(refused(format!("the {} {why}", label(&signed.statement))));
+        }
         let held = Statements::read(&*self.store, &licences.counting).await?;
-        if held
+        let same = |h: &&Arc<HeardStatement>| h.statement.digest == signed.statement.digest;
+        let known: Vec<Digest> = held
             .heard
             .iter()
-            .any(|h| h.statement.digest == statement.digest && h.signers.len() >= signed.signers.len())
-        {
+            .filter(same)
+            .flat_map(|h| h.signers.iter().copied())
+            .collect();
+        if signed.signers.iter().all(|s| known.contains(s)) {
             return Ok(signed.statement);
         }
         let mut act = Act::new(ActKind::Document, self.clock.now());

@@ -251,6 +251,10 @@ fn check_table(members: &[Member], table: &Map<String, Value>, place: &str, foun
         }
     }
     for key in table.keys() {
+        // Each costs a search for what was meant, and whoever wrote it may have written a million.
+        if found.len() >= MAX_MISTAKES {
+            return;
+        }
         if members.iter().all(|m| m.key != key) {
             let shown: String = key.chars().take(64).collect();
             found.push(match nearest(&shown, members.iter().map(|m| m.key)) {

@@ -76,6 +76,16 @@ fn a_draft_becomes_an_in_toto_statement_that_is_read_back() {
 }
 
 #[test]
+fn not_each_of_a_hundred_thousand_unknown_keys_is_told() {
+    let told = refused(&changed(|value| {
+        for n in 0..100_000 {
+            value["predicate"]["claims"][format!("k{n}")] = json!(1);
+        }
+    }));
+    assert_eq!(told.matches("is not a key").count(), 100);
+}
+
+#[test]
 fn it_holds_from_when_it_was_issued_or_begins_until_it_expires() {
     let (_, statement) = payload(TRANSFER).unwrap();
     let at = |text: &str| statement.holds(UnixSeconds::parse(text).unwrap());

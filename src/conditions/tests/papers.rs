@@ -300,3 +300,22 @@ fn an_assessor_who_found_the_condition_wanting_outweighs_an_attestation() {
     );
     scene.expect("PHY-01", Outcome::NotMet, "assessor's finding");
 }
+
+#[test]
+fn a_second_opinion_outweighs_no_first() {
+    let mut scene = Scene::honest();
+    let (first, second) = (scene.hear(Role::Assessor, ""), scene.hear(Role::Assessor, ""));
+    let about = ("condition = \"PHY-04\"", "condition = \"PHY-01\"");
+    let wanting = ("\"satisfied\"", "\"not satisfied\"");
+    let (one, other) = (
+        ("Harbour Compute Pte. Ltd.", "One LLP"),
+        ("Harbour Compute Pte. Ltd.", "Other LLP"),
+    );
+    let at = |time| ("08:00:00Z", time);
+    scene.file("assessor-finding", first, &[about, wanting, one]);
+    scene.file("assessor-finding", second, &[about, other, at("09:00:00Z")]);
+    scene.expect("PHY-01", Outcome::NotMet, "of One LLP");
+    // Who found it wanting may find it mended.
+    scene.file("assessor-finding", first, &[about, one, at("10:00:00Z")]);
+    scene.expect("PHY-01", Outcome::Met, "");
+}

@@ -16,9 +16,9 @@ use crate::profile::Profile;
 use crate::trace::{Level, Rates, Track, TrackBuilder};
 
 /// NVML's clock event bit for an idle device.
-const IDLE: u16 = 0x1;
+pub(crate) const IDLE: u16 = 0x1;
 /// NVML's clock event bit for the software power cap.
-const POWER_CAP: u16 = 0x4;
+pub(crate) const POWER_CAP: u16 = 0x4;
 
 /// The synthetic loads by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,6 +10,7 @@
 
 use crate::evidence::{Evidence, EvidenceError};
 use crate::fault;
+use crate::generator::{IDLE, POWER_CAP};
 use crate::identity::{Identity, identities, mix};
 use crate::pipes::Pipes;
 use crate::profile::{MIG_INSTANCES, Profile};
@@ -17,8 +18,8 @@ use crate::recording::{self, TraceError};
 use crate::scenario::{Scenario, TraceSource};
 use crate::trace::{Level, Totals, Track};
 
-/// NVML's clock event bit for an idle device.
-const IDLE: u16 = 0x1;
+/// From one SM clock to the next, as drivers set them.
+const CLOCK_STEP_MHZ: u32 = 15;
 
 /// Hertz in a megahertz.
 const HZ: f64 = 1e6;
@@ -195,6 +196,10 @@ impl Play {
         }
         match level.sm_clock_mhz {
             0 if level.clock_events & IDLE != 0 => self.profile.sm_idle_mhz,
+            // Whose power is capped runs below its highest clock, by one of the driver's steps at least.
+            0 if level.clock_events & POWER_CAP != 0 => {
+                self.profile.sm_max_mhz.saturating_sub(CLOCK_STEP_MHZ)
+            }
             0 => self.profile.sm_max_mhz,
             recorded => u32::from(recorded),
         }

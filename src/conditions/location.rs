@@ -1,4 +1,4 @@
-//! Location: where the site is said to lie.
+//! Location: where the site is said to lie, and which countries are barred.
 
 use super::case::Case;
 use super::finding::Verdict;
@@ -65,4 +65,28 @@ fn judge(case: &Case<'_>) -> Verdict {
             "site {site} is declared to lie in {country}, which the licence allows{remark}; nothing has measured it"
         ),
     )
+}
+
+impl<'a> Case<'a> {
+    /// The title of the list of barred countries that a country stands on now.
+    pub(super) fn barred(&self, country: &str) -> Option<&'a str> {
+        let list = self.rules?.list("barred", self.now)?;
+        list.members
+            .iter()
+            .any(|m| m == country)
+            .then_some(list.title.as_str())
+    }
+
+    /// The verdict where the rule set bars countries, and none of its lists holds now: nobody is cleared by a list that is not there.
+    pub(super) fn without_list(&self) -> Option<Verdict> {
+        let rules = self.rules?;
+        let missing = !rules.countries.is_empty() && rules.list("barred", self.now).is_none();
+        missing.then(|| {
+            let sentence = format!(
+                "the rule set has no list of barred countries that holds on {}",
+                self.now
+            );
+            Verdict::cannot_tell("no-list", sentence).grade(Grade::Declared)
+        })
+    }
 }

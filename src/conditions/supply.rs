@@ -233,27 +233,3 @@ fn of_others<T: crate::statement::Said>(
         .grade(Grade::Declared)
         .evidence(papers.iter().map(|p| p.digest))
 }
-
-impl<'a> Case<'a> {
-    /// The title of the list of barred countries that a country stands on now.
-    pub(super) fn barred(&self, country: &str) -> Option<&'a str> {
-        let list = self.rules?.list("barred", self.now)?;
-        list.members
-            .iter()
-            .any(|m| m == country)
-            .then_some(list.title.as_str())
-    }
-
-    /// The verdict where the rule set bars countries, and none of its lists holds now: nobody is cleared by a list that is not there.
-    pub(super) fn without_list(&self) -> Option<Verdict> {
-        let rules = self.rules?;
-        let missing = !rules.countries.is_empty() && rules.list("barred", self.now).is_none();
-        missing.then(|| {
-            let sentence = format!(
-                "the rule set has no list of barred countries that holds on {}",
-                self.now
-            );
-            Verdict::cannot_tell("no-list", sentence).grade(Grade::Declared)
-        })
-    }
-}

@@ -12,7 +12,9 @@ use weighbridge::protocol::{
     EnrolAnswer, EnrolRequest, EnrolmentState, EnrolmentToken, Head, HeldChain, Instructions, Receipt,
     ReceiptState, Refusal, RefusalCode, RenewAnswer, RenewRequest, SignedRefusal,
 };
-use weighbridge::report::{Bundle, Envelope, KeyProtection, SubmoduleDigest, Submodules};
+use weighbridge::report::{
+    AcceleratorClaims, Bundle, Envelope, KeyProtection, SubmoduleDigest, Submodules, TokenClaims,
+};
 use weighbridge::time::UnixSeconds;
 use weighbridge_testbed::fixture;
 
@@ -52,28 +54,23 @@ fn bundle_with_round() -> Bundle {
 }
 
 fn bundle() -> Bundle {
-    let module = weighbridge::report::AcceleratorSubmodule {
-        accelerator: fixture::accelerator(0, 300, [0x5a; 16]),
-    };
-    let claims = cbor::encode(&module);
-    let mut token = fixture::token(&place(), 1);
-    // The build's version and the digest would make the bytes change with each release.
-    token.submods.host.host.agent_version = "0.1.0".into();
-    token.submods.accelerators = vec![SubmoduleDigest(weighbridge::crypto::sha256(&claims))];
-    Bundle {
-        token: Envelope {
-            payload: cbor::encode(&token),
-            signature: vec![0x51; 64],
-        },
-        detached: vec![(Submodules::name(0), Bytes(claims))],
-    }
+    shown(
+        fixture::token(&place(), 1),
+        fixture::accelerator(0, 300, [0x5a; 16]),
+    )
 }
 
 /// A report of a device that one tenant held alone and another with it for a while.
 fn bundle_with_tenants() -> Bundle {
-    let (mut token, accelerators) = with_tenants();
+    let (token, accelerators) = with_tenants();
     let [accelerator] = <[_; 1]>::try_from(accelerators).unwrap();
+    shown(token, accelerator)
+}
+
+/// A report of one device, with a signature that is none.
+fn shown(mut token: TokenClaims, accelerator: AcceleratorClaims) -> Bundle {
     let claims = cbor::encode(&weighbridge::report::AcceleratorSubmodule { accelerator });
+    // The build's version and the digest would make the bytes change with each release.
     token.submods.host.host.agent_version = "0.1.0".into();
     token.submods.accelerators = vec![SubmoduleDigest(weighbridge::crypto::sha256(&claims))];
     Bundle {

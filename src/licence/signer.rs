@@ -104,6 +104,13 @@ impl LicensedSigner {
                 header.issued.0, self.name
             ));
         }
+        // Whoever holds a key speaks in its own name: an assessor who lent itself another's would borrow its independence too.
+        if header.issuer.as_str() != self.name {
+            return Some(format!(
+                "is given in the name of {}, and the licence knows its key as that of {}",
+                header.issuer, self.name
+            ));
+        }
         None
     }
 

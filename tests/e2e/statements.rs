@@ -288,7 +288,7 @@ fn a_statement_on_file_settles_a_condition_and_nobody_else_s_does() {
     let key = pem.lines().nth(1).unwrap();
     let licence = licence::for_site("harbour-1", &[]);
     let signers = format!(
-        "{licence}\n[[signers]]\nname = \"Example Assessors\"\nrole = \"assessor\"\nkey = \"{key}\"\naccreditation = \"A-1234\"\n"
+        "{licence}\n[[signers]]\nname = \"Harbour Compute Pte. Ltd.\"\nrole = \"assessor\"\nkey = \"{key}\"\naccreditation = \"A-1234\"\n"
     );
     let load = |name: &str, text: &str| {
         let file = desk.write(name, text);
@@ -353,17 +353,34 @@ fn a_statement_on_file_settles_a_condition_and_nobody_else_s_does() {
     // Filed again it is the same. The same bytes that another signed are filed for the other too, so that it may be heard where the first is not.
     desk.run(&["statement", "load", &signed]);
     let pem = std::fs::read_to_string(desk.path("operator.key.pub")).unwrap();
-    let both = format!(
-        "{signers}\n[[signers]]\nname = \"Second Assessors\"\nrole = \"assessor\"\nkey = \"{}\"\n",
-        pem.lines().nth(1).unwrap()
+    let both = |name: &str| {
+        format!(
+            "{signers}\n[[signers]]\nname = \"{name}\"\nrole = \"assessor\"\nkey = \"{}\"\n",
+            pem.lines().nth(1).unwrap()
+        )
+    };
+    // Another party's key does not speak in the issuer's name; a second key of the issuer's does.
+    load(
+        "other.toml",
+        &both("Second Assessors").replacen("serial = 1", "serial = 3", 1),
     );
-    load("both.toml", &both.replacen("serial = 1", "serial = 3", 1));
+    let refused = desk.ask(&["statement", "load", &forged]);
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    assert!(
+        said(&refused).contains("the licence knows its key as that of Second Assessors"),
+        "{}",
+        said(&refused)
+    );
+    load(
+        "both.toml",
+        &both("Harbour Compute Pte. Ltd.").replacen("serial = 1", "serial = 4", 1),
+    );
     desk.run(&["statement", "load", &forged]);
     let second = signers.replace(key, pem.lines().nth(1).unwrap());
-    load("one.toml", &second.replacen("serial = 1", "serial = 4", 1));
+    load("one.toml", &second.replacen("serial = 1", "serial = 5", 1));
     assert_eq!(desk.verifier.finding("PHY-01").0, "met");
     // A licence that no longer names a signer hears it no more, and the ledger keeps what it said.
-    load("third.toml", &licence.replacen("serial = 1", "serial = 5", 1));
+    load("third.toml", &licence.replacen("serial = 1", "serial = 6", 1));
     assert_eq!(desk.verifier.finding("PHY-01").0, "cannot tell");
     let status = desk.verifier.status();
     assert!(

@@ -8,10 +8,15 @@ use data_encoding::BASE64;
 impl Scene {
     /// Has the licence hear someone in this role, with more keys of its table in `terms`; returns the key's id.
     pub(super) fn hear(&mut self, role: Role, terms: &str) -> Digest {
+        self.hear_as("Harbour Compute Pte. Ltd.", role, terms)
+    }
+
+    /// The same, of someone of this name.
+    pub(super) fn hear_as(&mut self, name: &str, role: Role, terms: &str) -> Digest {
         let key = SecretKey::generate(Algorithm::Ed25519, &Entropy::system()).unwrap();
         let spki = BASE64.encode(key.public_key().spki());
         self.licence.push_str(&format!(
-            "\n[[signers]]\nname = \"the {role}\"\nrole = \"{role}\"\nkey = \"{spki}\"\n{terms}\n"
+            "\n[[signers]]\nname = \"{name}\"\nrole = \"{role}\"\nkey = \"{spki}\"\n{terms}\n"
         ));
         key.public_key().id()
     }
@@ -49,7 +54,10 @@ impl Scene {
             self.hear(Role::Assessor, ACCREDITED),
             self.hear(Role::Operator, ""),
         );
-        let (agency, consignee) = (self.hear(Role::Authority, ""), self.hear(Role::Consignee, ""));
+        let (agency, consignee) = (
+            self.hear_as("Consignee", Role::Authority, ""),
+            self.hear_as("Consignee", Role::Consignee, ""),
+        );
         let last = "scope_includes_site = true\n";
         let areas = ["cyber", "personnel", "supply-chain"]
             .map(|a| format!("\n[[claims.areas]]\narea = \"{a}\"\n{AREA}"));
@@ -66,7 +74,8 @@ impl Scene {
         );
         self.file("record-keeping", operator, &[]);
         let party = ("Harbour Compute Pte. Ltd.", "Consignee");
-        self.file("ownership", operator, &[party]);
+        let owner = self.hear_as("Consignee", Role::Operator, "");
+        self.file("ownership", owner, &[party]);
         self.file("end-user-certificate", consignee, &[party]);
         self.file("authorisation", agency, &[party]);
         self
@@ -153,12 +162,12 @@ fn a_statement_that_expired_is_too_old_or_is_not_heard_settles_nothing() {
         (
             Role::Operator,
             "",
-            "and the licence hears the operator as operator",
+            "and the licence hears Harbour Compute Pte. Ltd. as operator",
         ),
         (
             Role::Assessor,
             "valid_from = 2026-11-20",
-            "when the licence did not hear the assessor",
+            "when the licence did not hear Harbour Compute Pte. Ltd.",
         ),
         (
             Role::Assessor,
@@ -304,7 +313,10 @@ fn an_assessor_who_found_the_condition_wanting_outweighs_an_attestation() {
 #[test]
 fn a_second_opinion_outweighs_no_first() {
     let mut scene = Scene::honest();
-    let (first, second) = (scene.hear(Role::Assessor, ""), scene.hear(Role::Assessor, ""));
+    let (first, second) = (
+        scene.hear_as("One LLP", Role::Assessor, ""),
+        scene.hear_as("Other LLP", Role::Assessor, ""),
+    );
     let about = ("condition = \"PHY-04\"", "condition = \"PHY-01\"");
     let wanting = ("\"satisfied\"", "\"not satisfied\"");
     let (one, other) = (
@@ -318,4 +330,15 @@ fn a_second_opinion_outweighs_no_first() {
     // Who found it wanting may find it mended.
     scene.file("assessor-finding", first, &[about, one, at("10:00:00Z")]);
     scene.expect("PHY-01", Outcome::Met, "");
+}
+
+#[test]
+fn nobody_speaks_in_another_s_name() {
+    let borrowed = [("Harbour Compute Pte. Ltd.", "Renowned Assessors LLP")];
+    let found = attested(&borrowed).expect(
+        "PHY-01",
+        Outcome::CannotTell,
+        "given in the name of Renowned Assessors LLP",
+    );
+    assert_eq!(found.message_id, "PHY-01.not-heard");
 }

@@ -86,7 +86,10 @@ fn evi_01_names_what_the_licence_asks_for_and_nobody_gave() {
             "[[evidence_required]]\ntype = \"nist-800-53\"\n{more}\n[[evidence_required]]\ntype = \"site-declaration\"\n[[models]]"
         );
         let mut scene = Scene::honest().with("[[models]]", &table);
-        let (operator, assessor) = (scene.hear(Role::Operator, ""), scene.hear(Role::Assessor, ""));
+        let (operator, assessor) = (
+            scene.hear(Role::Operator, ""),
+            scene.hear_as("Example Assessors LLP", Role::Assessor, ""),
+        );
         scene.file(
             "security-attestation",
             assessor,

@@ -6,7 +6,12 @@ const PARTY: (&str, &str) = ("Harbour Compute Pte. Ltd.", "Consignee");
 /// The honest scene with one statement of a kind on file, given in a role.
 fn told(kind: &str, role: Role, changes: &[(&str, &str)]) -> Scene {
     let mut scene = Scene::honest();
-    let key = scene.hear(role, "");
+    let name = if changes.contains(&PARTY) {
+        PARTY.1
+    } else {
+        PARTY.0
+    };
+    let key = scene.hear_as(name, role, "");
     scene.file(kind, key, changes);
     scene
 }

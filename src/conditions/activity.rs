@@ -311,3 +311,8 @@ impl Told {
         }
     }
 }
+
+/// TRN-03: training keeps to its share of device time.
+pub(super) fn share_of_training(case: &Case<'_>) -> Verdict {
+    case.unsettled("TRN-03")
+}

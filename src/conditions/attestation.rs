@@ -253,3 +253,8 @@ pub(super) fn standard(examined: &AreaExamined) -> String {
         _ => examined.standard.to_string(),
     }
 }
+
+/// SEC-08: model weights and the interfaces to them are protected.
+pub(super) fn weights_protected(case: &Case<'_>) -> Verdict {
+    case.unsettled("SEC-08")
+}

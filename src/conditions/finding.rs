@@ -234,6 +234,8 @@ pub struct Verdict {
     pub(super) coverage: Option<Ppm>,
     pub(super) subjects: Vec<String>,
     pub(super) evidence: Vec<Digest>,
+    /// Where less or more depends on it than on its condition in general.
+    pub(super) severity: Option<Severity>,
 }
 
 impl Verdict {
@@ -249,6 +251,7 @@ impl Verdict {
             coverage: None,
             subjects: Vec::new(),
             evidence: Vec::new(),
+            severity: None,
         }
     }
 
@@ -279,6 +282,11 @@ impl Verdict {
 
     pub(super) fn grade(mut self, grade: Grade) -> Self {
         self.grade = grade;
+        self
+    }
+
+    pub(super) fn severity(mut self, severity: Severity) -> Self {
+        self.severity = Some(severity);
         self
     }
 

@@ -90,3 +90,18 @@ impl<'a> Case<'a> {
         })
     }
 }
+
+/// LOC-02: delay measurements do not contradict the declared place.
+pub(super) fn delays_agree(case: &Case<'_>) -> Verdict {
+    case.unsettled("LOC-02")
+}
+
+/// LOC-03: what anchors the hosts in their place is as it was at enrolment.
+pub(super) fn anchors_answer(case: &Case<'_>) -> Verdict {
+    case.unsettled("LOC-03")
+}
+
+/// LOC-04: the place of every covered device was checked lately.
+pub(super) fn checked_lately(case: &Case<'_>) -> Verdict {
+    case.unsettled("LOC-04")
+}

@@ -9,35 +9,50 @@
 //! limit is the licence's, else its rule set's, else the condition cannot be told. The same inputs give the same
 //! findings, byte for byte.
 //!
-//! Conditions of the catalogue that stand in no family here are not evaluated in this version and not listed.
+//! Every published condition is evaluated. Where nothing settles one, the sentence names what would.
 
 mod activity;
+mod allocation;
+mod approval;
+mod asked;
 mod attestation;
 mod bus;
 mod capacity;
 mod case;
+mod contradiction;
+mod fabric;
 mod finding;
 mod firmware;
+mod flags;
 mod group;
 mod identity;
 mod inventory;
 mod location;
 mod mode;
+mod moves;
 mod operations;
 mod overview;
 mod papers;
 mod performance;
 mod place;
+mod platform;
+mod power;
 mod presence;
 mod proof;
+mod purpose;
 mod records;
+mod registry;
+mod sample;
 mod security;
+mod stock;
 mod supply;
+mod tenant;
 mod training;
 
 pub use case::Case;
 pub use finding::{Finding, FindingAtSite, LISTED, Outcome, Quantity, Severity, Verdict, Window};
 pub use overview::Overview;
+pub use registry::{Basis, Condition, PUBLISHED, REGISTRY, Stage, catalogue_rows};
 
 use self::finding::listed;
 use crate::accelerator::Catalogue;
@@ -46,287 +61,6 @@ use crate::licence::Licence;
 use crate::rules::RuleSet;
 use crate::time::UnixSeconds;
 use std::collections::BTreeSet;
-
-/// A condition: what it asks, what depends on it, where it comes from, and the function that decides it.
-#[derive(Clone, Copy, Debug)]
-pub struct Condition {
-    /// Its id, stable for ever.
-    pub id: &'static str,
-    /// What it asks, in a sentence.
-    pub title: &'static str,
-    /// What depends on it.
-    pub severity: Severity,
-    /// Where it comes from.
-    pub source: &'static str,
-    /// The function that decides it.
-    pub judge: fn(&Case<'_>) -> Verdict,
-}
-
-/// Every condition that this version evaluates.
-pub const REGISTRY: &[Condition] = &[
-    Condition {
-        id: "INV-01",
-        title: "Every accelerator reporting at the site is on the licensed manifest",
-        severity: Severity::Critical,
-        source: "BIS diversion guidance of May 2025; Supp. 10 to 15 CFR part 748, paragraphs 4 and 10",
-        judge: inventory::on_the_manifest,
-    },
-    Condition {
-        id: "INV-02",
-        title: "Every device on the manifest is seen within the allowed silence",
-        severity: Severity::Critical,
-        source: "BIS diversion guidance of May 2025; reporting duty of the Chip Security Act bill",
-        judge: inventory::seen_in_time,
-    },
-    Condition {
-        id: "INV-03",
-        title: "No device is seen at two sites or on two hosts at once",
-        severity: Severity::Critical,
-        source: "BIS diversion guidance of May 2025; cases of swapped serial numbers, 2024 to 2026",
-        judge: place::in_one_place,
-    },
-    Condition {
-        id: "INV-05",
-        title: "Identity is proven by a device-held key, not by strings",
-        severity: Severity::Critical,
-        source: "BIS diversion guidance of May 2025; cases of dummy servers and moved serial labels, 2026",
-        judge: identity::proven,
-    },
-    Condition {
-        id: "INV-06",
-        title: "A device's identifiers agree with each other and with the catalogue",
-        severity: Severity::Major,
-        source: "NIST SP 800-53 CM-8, SR-11",
-        judge: inventory::identifiers_agree,
-    },
-    Condition {
-        id: "INV-10",
-        title: "No accelerator is present that is presumed to break the rules",
-        severity: Severity::Critical,
-        source: "BIS guidance on General Prohibition 10, May 2025",
-        judge: bus::none_presumed,
-    },
-    Condition {
-        id: "INV-11",
-        title: "No accelerator on a managed host stays unmanaged",
-        severity: Severity::Major,
-        source: "NIST SP 800-53 CM-8(3)",
-        judge: bus::none_unmanaged,
-    },
-    Condition {
-        id: "CAP-01",
-        title: "The TPP of class 3A090.a at the site is within the licence",
-        severity: Severity::Critical,
-        source: "licence term; Supp. 10 to 15 CFR part 748, paragraphs 6 and 10",
-        judge: capacity::tpp_within_licence,
-    },
-    Condition {
-        id: "CAP-02",
-        title: "Only licensed models stand at the site, in licensed numbers",
-        severity: Severity::Critical,
-        source: "licence term; 15 CFR 748.15",
-        judge: capacity::models_within_licence,
-    },
-    Condition {
-        id: "CAP-07",
-        title: "Each device stays below the lines for its TPP and its memory bandwidth",
-        severity: Severity::Critical,
-        source: "15 CFR 742.6(b)(10)(iii)(A)(1); 91 FR 1684",
-        judge: performance::below_lines,
-    },
-    Condition {
-        id: "CAP-08",
-        title: "No device is altered to do more than its model",
-        severity: Severity::Major,
-        source: "NIST SP 800-53 SI-7; 3A090 Note 2 on the theoretical peak",
-        judge: performance::not_altered,
-    },
-    Condition {
-        id: "LOC-01",
-        title: "The site lies in a licensed country, and not in country group D:5 or Macau",
-        severity: Severity::Critical,
-        source: "15 CFR 742.6(a)(6)(iii)",
-        judge: location::licensed_country,
-    },
-    Condition {
-        id: "TRN-01",
-        title: "The site cannot reach the operation limit within the window at all",
-        severity: Severity::PassOnly,
-        source: "ECCN 4E091; arithmetic",
-        judge: training::capacity_bound,
-    },
-    Condition {
-        id: "TRN-02",
-        title: "No group of devices that compute together reaches the operation limit within the window",
-        severity: Severity::Critical,
-        source: "ECCN 4E091, Note 2; Supp. 10 to 15 CFR part 748, paragraph 7",
-        judge: group::operations_within,
-    },
-    Condition {
-        id: "TRN-04",
-        title: "Training stays within its allowance of TPP-hours",
-        severity: Severity::Major,
-        source: "licence term",
-        judge: training::allowance,
-    },
-    Condition {
-        id: "TRN-07",
-        title: "Declared and measured activity agree",
-        severity: Severity::Major,
-        source: "NIST SP 800-53 CA-7; trust between operator and supplier",
-        judge: activity::as_declared,
-    },
-    Condition {
-        id: "TEN-04",
-        title: "The consignee undertook to transfer nothing to barred places and to serve no military end",
-        severity: Severity::Critical,
-        source: "BIS diversion guidance of May 2025; 15 CFR 744.21, 744.22",
-        judge: supply::end_use_certified,
-    },
-    Condition {
-        id: "SEC-01",
-        title: "GPU firmware, VBIOS and driver measurements match the maker's reference values",
-        severity: Severity::Critical,
-        source: "NIST SP 800-53 SI-7, SI-7(1), SR-4",
-        judge: firmware::as_published,
-    },
-    Condition {
-        id: "SEC-02",
-        title: "Debug and developer modes are off, and confidential mode is as the licence says",
-        severity: Severity::Critical,
-        source: "NIST SP 800-53 SC-3, SI-7",
-        judge: mode::as_licensed,
-    },
-    Condition {
-        id: "SEC-04",
-        title: "Reports are signed by an unrevoked key that hardware holds",
-        severity: Severity::Critical,
-        source: "NIST SP 800-53 IA-3, SC-12, AU-10",
-        judge: security::key_protected,
-    },
-    Condition {
-        id: "SEC-06",
-        title: "The chain of reports is unbroken",
-        severity: Severity::Critical,
-        source: "NIST SP 800-53 AU-9(3), AU-10",
-        judge: security::chain_unbroken,
-    },
-    Condition {
-        id: "SEC-07",
-        title: "Evidence of the site's cyber security is current, against a standard that counts",
-        severity: Severity::Major,
-        source: "Supp. 10 to 15 CFR part 748, paragraph 14; NIST SP 800-53 CA-2",
-        judge: attestation::cyber,
-    },
-    Condition {
-        id: "SEC-09",
-        title: "The NVML library loaded is the system's own or an approved one",
-        severity: Severity::Major,
-        source: "NIST SP 800-53 SI-7",
-        judge: security::library_genuine,
-    },
-    Condition {
-        id: "PHY-01",
-        title: "The site's physical security was examined by an assessor whom the licence hears, lately",
-        severity: Severity::Critical,
-        source: "BIS diversion guidance of May 2025; Supp. 10 to 15 CFR part 748, paragraph 14; NIST SP 800-53 PE",
-        judge: attestation::physical,
-    },
-    Condition {
-        id: "PHY-04",
-        title: "Deliveries and transit are controlled",
-        severity: Severity::Major,
-        source: "Supp. 10 to 15 CFR part 748, paragraph 16; NIST SP 800-53 PE-16",
-        judge: attestation::deliveries,
-    },
-    Condition {
-        id: "PER-01",
-        title: "People with access are screened, trained and free of barred ties",
-        severity: Severity::Major,
-        source: "Supp. 10 to 15 CFR part 748, paragraphs 2 and 18; NIST SP 800-53 PS-3, PS-7",
-        judge: attestation::personnel,
-    },
-    Condition {
-        id: "SUP-01",
-        title: "Ownership and control are disclosed, with no barred owner",
-        severity: Severity::Critical,
-        source: "Supp. 10 to 15 CFR part 748, paragraph 13; BIS diversion guidance of May 2025",
-        judge: supply::owners_disclosed,
-    },
-    Condition {
-        id: "SUP-02",
-        title: "An authorisation is valid and covers consignee, site, items and date",
-        severity: Severity::Critical,
-        source: "15 CFR 748.15; General Prohibition 10",
-        judge: supply::authorised,
-    },
-    Condition {
-        id: "EVI-01",
-        title: "The attestations that the licence asks for are on file and hold",
-        severity: Severity::Major,
-        source: "BIS guidance of May 2025; NIST SP 800-53 CA-2",
-        judge: records::required_on_file,
-    },
-    Condition {
-        id: "EVI-03",
-        title: "Assessors are accredited and independent",
-        severity: Severity::Major,
-        source: "NIST SP 800-53 CA-2(1), CA-7(1)",
-        judge: records::assessors_independent,
-    },
-    Condition {
-        id: "OPS-01",
-        title: "The devices on the manifest report",
-        severity: Severity::Major,
-        source: "NIST SP 800-53 CA-7",
-        judge: operations::coverage,
-    },
-    Condition {
-        id: "OPS-02",
-        title: "Device time is covered by signed samples",
-        severity: Severity::Major,
-        source: "NIST SP 800-53 CA-7, AU-12",
-        judge: operations::observation,
-    },
-    Condition {
-        id: "OPS-03",
-        title: "The newest report of each node is fresh",
-        severity: Severity::Major,
-        source: "NIST SP 800-53 SI-4, AU-8",
-        judge: operations::freshness,
-    },
-    Condition {
-        id: "OPS-05",
-        title: "Reports carry only allowed fields",
-        severity: Severity::Major,
-        source: "data minimisation; protection of the operator",
-        judge: operations::allowed_fields,
-    },
-    Condition {
-        id: "REC-01",
-        title: "Records are kept long enough",
-        severity: Severity::Major,
-        source: "15 CFR 762.6",
-        judge: records::records_kept,
-    },
-];
-
-/// The ids of all published conditions, whether this version evaluates them or not: a licence may waive any of them.
-#[rustfmt::skip]
-pub const PUBLISHED: &[&str] = &[
-    "INV-01", "INV-02", "INV-03", "INV-04", "INV-05", "INV-06", "INV-07", "INV-08", "INV-09", "INV-10", "INV-11", "INV-12",
-    "CAP-01", "CAP-02", "CAP-03", "CAP-04", "CAP-05", "CAP-06", "CAP-07", "CAP-08", "CAP-09",
-    "LOC-01", "LOC-02", "LOC-03", "LOC-04",
-    "TRN-01", "TRN-02", "TRN-03", "TRN-04", "TRN-05", "TRN-06", "TRN-07", "TRN-08", "TRN-09",
-    "TEN-01", "TEN-02", "TEN-03", "TEN-04", "TEN-05", "TEN-06", "TEN-07",
-    "SEC-01", "SEC-02", "SEC-03", "SEC-04", "SEC-05", "SEC-06", "SEC-07", "SEC-08", "SEC-09",
-    "PHY-01", "PHY-02", "PHY-03", "PHY-04",
-    "PER-01", "PER-02",
-    "SUP-01", "SUP-02", "SUP-03",
-    "EVI-01", "EVI-02", "EVI-03",
-    "OPS-01", "OPS-02", "OPS-03", "OPS-04", "OPS-05",
-    "REC-01", "REC-02", "REC-03", "REC-04",
-];
 
 /// Evaluates every condition for one site. What needs a person comes first.
 ///
@@ -439,7 +173,10 @@ impl DaysAsked {
 }
 
 fn decide(case: &Case<'_>, condition: &'static Condition) -> Finding {
-    let mut verdict = (condition.judge)(case);
+    let mut verdict = match case.is_asked(condition) {
+        true => (condition.judge)(case),
+        false => case.not_asked(condition),
+    };
     let void = case.void();
     if verdict.outcome == Outcome::NotMet
         && let Some(why) = case.other_catalogue()
@@ -492,7 +229,7 @@ fn decide(case: &Case<'_>, condition: &'static Condition) -> Finding {
         evidence_left_out,
         sentence: verdict.sentence,
         message_id: format!("{}.{}", condition.id, verdict.message),
-        severity: condition.severity,
+        severity: verdict.severity.unwrap_or(condition.severity),
         citation: condition.source.to_owned(),
         rule_set: case.licence.ruleset_id.clone(),
         catalogue: case.catalogue.label(),

@@ -169,3 +169,13 @@ pub(super) fn records_kept(case: &Case<'_>) -> Verdict {
         )),
     }
 }
+
+/// REC-02: periodic reports are delivered on time.
+pub(super) fn reports_delivered(case: &Case<'_>) -> Verdict {
+    case.unsettled("REC-02")
+}
+
+/// REC-03: the site admits reviews, and was reviewed.
+pub(super) fn review_admitted(case: &Case<'_>) -> Verdict {
+    case.unsettled("REC-03")
+}

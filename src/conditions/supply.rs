@@ -233,3 +233,8 @@ fn of_others<T: crate::statement::Said>(
         .grade(Grade::Declared)
         .evidence(papers.iter().map(|p| p.digest))
 }
+
+/// SUP-03: each lot that was shipped has a certificate of an independent laboratory.
+pub(super) fn lots_tested(case: &Case<'_>) -> Verdict {
+    case.unsettled("SUP-03")
+}

@@ -161,6 +161,23 @@ impl Field<'_, '_> {
             .ok_or_else(|| format!("is {written}, and must lie between 0 and 1 with at most six decimals"))
     }
 
+    /// A multiple above nothing and up to a thousand, at most six decimals, read from its digits, in millionths.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn multiple(&self) -> Result<Ppm, String> {
+        let written = match self.value {
+            DeValue::Float(f) => f.as_str().to_owned(),
+            DeValue::Integer(i) if i.radix() == 10 => i.as_str().to_owned(),
+            _ => return Err(self.not("a multiple such as 1.3")),
+        };
+        exact(&written, 6)
+            .and_then(|ppm| u32::try_from(ppm).ok())
+            .filter(|ppm| (1..=1_000_000_000).contains(ppm))
+            .map(Ppm)
+            .ok_or_else(|| format!("is {written}, and must lie between 0 and 1000 with at most six decimals"))
+    }
+
     /// A count that may exceed 64 bits, written as a text such as "1e26", "2.5e25" or in digits.
     ///
     /// # Errors

@@ -1,8 +1,6 @@
 //! A licence in plain sentences, for those who must live by it.
 
 use super::{AllowancePeriod, CataloguePin, ConfidentialTerm, Licence, LicensedSigner, OpsGroup};
-use crate::report::KeyProtection;
-use crate::rules::Limits;
 use crate::unit::Grouped;
 
 impl Licence {
@@ -31,6 +29,9 @@ impl Licence {
                 self.ruleset_id
             ),
         ];
+        for profile in &self.profiles {
+            lines.push(format!("Conditions of the profile {profile} are asked too."));
+        }
         if let Some(from) = self.manifest_from {
             lines.push(format!(
                 "Its manifest, TPP and numbers of models hold from {from}; what was seen before is not judged by them \
@@ -89,7 +90,7 @@ impl Licence {
             ));
         }
         lines.extend(self.signers.iter().map(LicensedSigner::sentence));
-        lines.extend(limit_sentences(&self.limits));
+        lines.extend(self.limits.sentences());
         lines.extend(self.ops_group.map(|group| match group {
             OpsGroup::Node => "Each node counts as one group that computes together (TRN-02).".to_owned(),
             OpsGroup::Site => {
@@ -170,109 +171,12 @@ impl Licence {
 
     fn not_evaluated(&self) -> Vec<String> {
         let mut unread = Vec::new();
-        if self.training_share_max.is_some() {
-            unread.push("`training_share_max` (TRN-03)");
-        }
-        if !self.evidence_required.is_empty() {
-            unread.push("`evidence_required` (EVI-01)");
-        }
-        if !self.remote_access_countries.is_empty() {
-            unread.push("`remote_access_countries` (TEN-05)");
-        }
         if self.manifest_digest.is_some() {
             unread.push("`manifest_digest`");
-        }
-        if self.profiles.iter().any(|p| p != "all") {
-            unread.push("`profiles` other than all");
         }
         unread
             .into_iter()
             .map(|key| format!("This version keeps {key} and does not evaluate it."))
             .collect()
     }
-}
-
-fn limit_sentences(limits: &Limits) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut say = |text: Option<String>| lines.extend(text);
-    say(limits
-        .missing_after
-        .map(|s| format!("A device may stay unseen for {} (INV-02).", crate::time::span(s))));
-    say(limits
-        .missing_escalates_after
-        .map(|s| format!("After {} unseen, the site fails (INV-02).", crate::time::span(s))));
-    say(limits
-        .coverage_min
-        .map(|p| format!("At least {p} of the devices on the manifest must report (OPS-01).")));
-    say(limits
-        .observation_min
-        .map(|p| format!("At least {p} of device time must be covered by samples (OPS-02).")));
-    say(limits.freshness_max.map(|s| {
-        format!(
-            "The newest report of a node may be {} old (OPS-03).",
-            crate::time::span(s)
-        )
-    }));
-    say(limits
-        .finding_window
-        .map(|s| format!("What was seen once stays a finding for {}.", crate::time::span(s))));
-    say(limits
-        .clock_tolerance
-        .map(|s| format!("A node's clock may be off by {}.", crate::time::span(s))));
-    say(limits
-        .memory_tolerance
-        .map(|p| format!("A device's memory may be {p} from its model's (INV-06).")));
-    say(limits.ops_limit.map(|o| {
-        format!(
-            "No model may be trained with {} operations or more (TRN-01, TRN-02).",
-            Grouped(o.0)
-        )
-    }));
-    say(limits
-        .ops_window
-        .map(|s| format!("Operations are summed over {}.", crate::time::span(s))));
-    say(limits.key_protection_min.map(|k| match k {
-        KeyProtection::Tpm => "A node's key must be held by a TPM (SEC-04).".to_owned(),
-        KeyProtection::File => "A node's key may lie in a file (SEC-04).".to_owned(),
-    }));
-    say(limits
-        .device_tpp_below
-        .map(|t| format!("The TPP of each device must be below {t} (CAP-07).")));
-    say(limits.device_bandwidth_below.map(|b| {
-        format!(
-            "The bandwidth of each device's memory must be below {} GB/s (CAP-07).",
-            Grouped(u128::from(b))
-        )
-    }));
-    say(limits
-        .performance_tolerance
-        .map(|p| format!("A device's clock and power limit may be {p} above its model's (CAP-08).")));
-    say(limits
-        .activity_tolerance
-        .map(|p| format!("Declared and measured activity may lie {p} apart (TRN-07).")));
-    say(limits
-        .idle_power_max
-        .map(|p| format!("A device declared idle may draw {p} of its model's power (TRN-07).")));
-    say(limits.assessment_max_age.map(|s| {
-        format!(
-            "An assessment of a site may be {} old (PHY-01, PHY-04, PER-01, SEC-07).",
-            crate::time::span(s)
-        )
-    }));
-    say(limits.ownership_max_age.map(|s| {
-        format!(
-            "A disclosure of ownership may be {} old (SUP-01).",
-            crate::time::span(s)
-        )
-    }));
-    say(limits
-        .records_kept_years
-        .map(|n| format!("Records must be kept for {n} years (REC-01).")));
-    say(limits.proof_max_age.map(|s| {
-        format!(
-            "A device must have proved its key within {} (INV-05).",
-            crate::time::span(s)
-        )
-    }));
-    lines
 }

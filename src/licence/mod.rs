@@ -17,7 +17,7 @@ pub use signer::LicensedSigner;
 use crate::accelerator::Catalogue;
 use crate::document::{Document, Mistakes, Zone};
 use crate::id::Digest;
-use crate::rules::{Limits, Validity};
+use crate::rules::{Limits, Profile, Validity};
 use crate::time::UnixSeconds;
 use crate::unit::{MicroTppHours, Ppm, Tpp};
 
@@ -104,7 +104,7 @@ pub struct Waiver {
     pub reason: String,
 }
 
-/// An attestation that must be on file (EVI-01, which this version does not evaluate).
+/// An attestation that must be on file (EVI-01).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EvidenceRequired {
     /// Its kind, such as `iso-27001`.
@@ -164,7 +164,7 @@ pub struct Licence {
     /// Which catalogue of accelerators its findings must rest on, where it pins one.
     pub catalogue: Option<CataloguePin>,
     /// Profiles of conditions beyond `all`.
-    pub profiles: Vec<String>,
+    pub profiles: Vec<Profile>,
     /// Sites.
     pub sites: Vec<Site>,
     /// Countries in which its sites may lie.
@@ -184,7 +184,7 @@ pub struct Licence {
     pub limits: Limits,
     /// Training allowance (TRN-04).
     pub training: Option<TrainingAllowance>,
-    /// Most share of training in device time (TRN-03, which this version does not evaluate).
+    /// Most share of training in device time (TRN-03).
     pub training_share_max: Option<Ppm>,
     /// What counts as one group that computes together (TRN-02); absent where the licence leaves it open.
     pub ops_group: Option<OpsGroup>,
@@ -200,6 +200,8 @@ pub struct Licence {
     pub windows_kept_days: u32,
     /// NVML libraries that are approved beside the system's own (SEC-09).
     pub approved_nvml: Vec<Digest>,
+    /// Builds of the agent that are approved (SEC-05), by the SHA-256 of the binary.
+    pub approved_agents: Vec<Digest>,
     /// Driver versions that are allowed (SEC-01); any, where it lists none.
     pub driver_versions: Vec<String>,
     /// VBIOS versions that are allowed (SEC-01); any, where it lists none.
@@ -210,7 +212,7 @@ pub struct Licence {
     pub signers: Vec<LicensedSigner>,
     /// Attestations that must be on file.
     pub evidence_required: Vec<EvidenceRequired>,
-    /// Countries from which remote users may come (TEN-05, which this version does not evaluate).
+    /// Countries from which remote users may come (TEN-05).
     pub remote_access_countries: Vec<String>,
     /// Waivers.
     pub waivers: Vec<Waiver>,

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::document::{DayEnd, Field, Section, Zone, is_country, nearest};
 use crate::id::{DeviceUuid, Digest};
-use crate::rules::{Limits, Validity, coded};
+use crate::rules::{Limits, Profile, Validity, coded};
 use crate::unit::{MicroTppHours, Tpp};
 
 /// More sites than one consignee has under one licence.
@@ -34,8 +34,11 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
     let ruleset_digest = root.optional("ruleset_digest", Field::digest);
     let catalogue = root.table("catalogue", catalogue_pin);
     let profiles = root
-        .optional("profiles", |f| f.list(Field::text))
-        .unwrap_or_default();
+        .optional("profiles", |f| f.list(profile))
+        .unwrap_or_default()
+        .into_iter()
+        .flatten()
+        .collect();
     let sites = sites(root, names);
     let countries_allowed = root
         .optional("countries_allowed", |f| f.list(|c| names.country(c.country()?)))
@@ -90,6 +93,9 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
     let approved_nvml = root
         .optional("approved_nvml", |f| f.list(Field::digest))
         .unwrap_or_default();
+    let approved_agents = root
+        .optional("approved_agents", |f| f.list(Field::digest))
+        .unwrap_or_default();
     let driver_versions = versions(root, "driver_versions");
     let vbios_versions = versions(root, "vbios_versions");
     let confidential_compute = root.optional("confidential_compute", |f| {
@@ -142,6 +148,7 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
         trial,
         windows_kept_days: windows_kept_days.unwrap_or(WINDOWS_KEPT_DAYS),
         approved_nvml,
+        approved_agents,
         driver_versions,
         vbios_versions,
         confidential_compute,
@@ -333,6 +340,16 @@ fn activity(s: &mut Section<'_, '_>, zone: Zone) -> Option<DeclaredActivity> {
         busy_share,
         training_share,
     })
+}
+
+/// A profile; `all`, which every licence has, is none.
+fn profile(field: &Field<'_, '_>) -> Result<Option<Profile>, String> {
+    let names: Vec<&str> = ["all"]
+        .into_iter()
+        .chain(Profile::ALL.iter().map(|p| p.text()))
+        .collect();
+    let word = field.word(&names)?;
+    Ok(Profile::ALL.iter().copied().find(|p| p.text() == word))
 }
 
 fn report_seconds(root: &mut Section<'_, '_>, trial: bool) -> u32 {

@@ -18,7 +18,7 @@ fn the_example_is_clean_and_says_what_it_means() {
         "{text}"
     );
     assert!(text.contains("within one calendar quarter (TRN-04)"), "{text}");
-    assert!(text.contains("does not evaluate"), "{text}");
+    assert!(text.contains("must be rated for 1.3 times the power"), "{text}");
     // No node of this version meets "tpm": who copies the example must not fail SEC-04 for it.
     assert!(text.contains("may lie in a file (SEC-04)"), "{text}");
 }

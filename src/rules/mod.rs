@@ -12,6 +12,7 @@ use crate::crypto;
 use crate::document::{DayEnd, Document, Field, Mistakes, Section, Zone};
 use crate::id::Digest;
 use crate::time::UnixSeconds;
+use crate::unit::Tpp;
 
 crate::code! {
     /// How a rule stands in the world.
@@ -34,6 +35,24 @@ crate::code! {
         Medium = 1 => "medium",
         /// From memory or a secondary source.
         Low = 2 => "low",
+    }
+}
+
+crate::code! {
+    /// A group of conditions that belong to one rule, and are asked where a licence or a rule set names it.
+    pub enum Profile {
+        /// The AI Diffusion Rule of January 2025 (90 FR 4544).
+        Ifr2025 = 0 => "ifr-2025",
+        /// Validated end users of data centres (89 FR 80080).
+        Dcveu2024 = 1 => "dcveu-2024",
+        /// China and Macau, case by case (91 FR 1684).
+        CnH2002026 = 2 => "cn-h200-2026",
+        /// Customers of infrastructure providers (89 FR 5698, proposed).
+        IaasKyc = 3 => "iaas-kyc",
+        /// The Chip Security Act (bill).
+        ChipSecurityAct = 4 => "chip-security-act",
+        /// The Remote Access Security Act (bill).
+        RemoteAccess = 5 => "remote-access",
     }
 }
 
@@ -91,6 +110,32 @@ pub struct PresumedMaker {
     pub validity: Validity,
 }
 
+/// A rule that holds or does not, whatever its numbers are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Its name in the rule set, such as `half-ownership`.
+    pub rule: String,
+    /// Its name in words.
+    pub title: String,
+    /// How it stands.
+    pub state: RuleState,
+    /// Where it comes from.
+    pub citation: Citation,
+    /// When it holds.
+    pub validity: Validity,
+}
+
+/// How much TPP one country may hold from a day on (CAP-06).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountryCap {
+    /// The cap.
+    pub tpp: Tpp,
+    /// Where it comes from.
+    pub citation: Citation,
+    /// When it holds.
+    pub validity: Validity,
+}
+
 /// A rule set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleSet {
@@ -104,6 +149,8 @@ pub struct RuleSet {
     pub state: RuleState,
     /// The day on which the law was read.
     pub as_of: UnixSeconds,
+    /// The profiles of conditions that it asks for.
+    pub profiles: Vec<Profile>,
     /// Limits where the licence sets none.
     pub limits: Limits,
     /// Where each limit comes from, by name.
@@ -112,6 +159,10 @@ pub struct RuleSet {
     pub countries: Vec<CountryList>,
     /// Makers that are presumed to break the rules.
     pub presumed: Vec<PresumedMaker>,
+    /// Rules that hold or do not.
+    pub rules: Vec<Rule>,
+    /// How much one country may hold, quarter by quarter.
+    pub country_caps: Vec<CountryCap>,
     /// SHA-256 of the file.
     pub digest: Digest,
 }
@@ -163,6 +214,18 @@ impl RuleSet {
             .find(|l| l.list == name && l.validity.holds(at))
     }
 
+    /// The rule of this name that holds at a time.
+    #[must_use]
+    pub fn rule(&self, name: &str, at: UnixSeconds) -> Option<&Rule> {
+        self.rules.iter().find(|r| r.rule == name && r.validity.holds(at))
+    }
+
+    /// What one country may hold at a time.
+    #[must_use]
+    pub fn country_cap(&self, at: UnixSeconds) -> Option<&CountryCap> {
+        self.country_caps.iter().find(|c| c.validity.holds(at))
+    }
+
     /// Where the limit of this name comes from.
     #[must_use]
     pub fn citation(&self, limit: &str) -> Option<&Citation> {
@@ -179,6 +242,9 @@ fn read(root: &mut Section<'_, '_>, digest: Digest) -> Option<RuleSet> {
     let title = root.required("title", Field::text);
     let state = root.required("state", |f| coded(f, RuleState::ALL, RuleState::text));
     let as_of = root.required("as_of", |f| f.moment(Zone::default(), DayEnd::Start));
+    let profiles = root
+        .optional("profiles", |f| f.list(|p| coded(p, Profile::ALL, Profile::text)))
+        .unwrap_or_default();
     let limits = root
         .table("limits", |s| Some(Limits::read(s)))
         .unwrap_or_default();
@@ -207,16 +273,21 @@ fn read(root: &mut Section<'_, '_>, digest: Digest) -> Option<RuleSet> {
     }
     let countries = root.tables("countries", country_list);
     let presumed = root.tables("presumed", presumed_maker);
+    let rules = root.tables("rule", rule);
+    let country_caps = root.tables("country_cap", country_cap);
     Some(RuleSet {
         id: id?,
         version: version?,
         title: title?,
         state: state?,
         as_of: as_of?,
+        profiles,
         limits,
         citations,
         countries,
         presumed,
+        rules,
+        country_caps,
         digest,
     })
 }
@@ -246,6 +317,32 @@ fn presumed_maker(s: &mut Section<'_, '_>) -> Option<PresumedMaker> {
     Some(PresumedMaker {
         vendor: u16::try_from(vendor?).ok()?,
         name: name?,
+        citation: citation?,
+        validity: validity?,
+    })
+}
+
+fn rule(s: &mut Section<'_, '_>) -> Option<Rule> {
+    let rule = s.required("rule", Field::text);
+    let title = s.required("title", Field::text);
+    let state = s.required("state", |f| coded(f, RuleState::ALL, RuleState::text));
+    let citation = citation(s);
+    let validity = validity(s);
+    Some(Rule {
+        rule: rule?,
+        title: title?,
+        state: state?,
+        citation: citation?,
+        validity: validity?,
+    })
+}
+
+fn country_cap(s: &mut Section<'_, '_>) -> Option<CountryCap> {
+    let tpp = s.required("tpp", |f| f.integer(1..=u64::MAX));
+    let citation = citation(s);
+    let validity = validity(s);
+    Some(CountryCap {
+        tpp: Tpp(tpp?),
         citation: citation?,
         validity: validity?,
     })

@@ -9,7 +9,13 @@ fn lines(scene: Scene, tpp: &str, bandwidth: &str) -> Scene {
 
 #[test]
 fn cap_07_holds_each_device_against_the_lines_of_the_rule() {
-    Scene::honest().expect("CAP-07", Outcome::NotApplicable, "draws a line");
+    Scene::honest().expect(
+        "CAP-07",
+        Outcome::NotApplicable,
+        "belongs to the profile cn-h200-2026",
+    );
+    let named = Scene::honest().with("[[site]]", "profiles = [\"cn-h200-2026\"]\n[[site]]");
+    named.expect("CAP-07", Outcome::NotApplicable, "draws a line");
     let ruled = Scene::honest().with("us-ear-enforced-2026-05", "us-cn-h200-2026");
     let finding = ruled.expect(
         "CAP-07",

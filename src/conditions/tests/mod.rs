@@ -14,6 +14,7 @@ mod overview;
 mod papers;
 mod performance;
 mod place;
+mod published_tests;
 mod records;
 mod revocation;
 mod security;

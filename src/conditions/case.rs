@@ -1,5 +1,6 @@
 //! The case: everything that a condition may look at, and the questions that many of them ask.
 
+use super::attribution::Attribution;
 use super::bus::unanswered;
 use super::finding::{Outcome, Quantity, Verdict, count, few};
 use super::operations::observed_share;
@@ -43,6 +44,8 @@ pub struct Case<'a> {
     coverage: OnceCell<Ppm>,
     /// Likewise.
     papers: OnceCell<Papers<'a>>,
+    /// Likewise.
+    attribution: OnceCell<Attribution>,
 }
 
 /// Rows of a manifest by UUID and by serial number: a site may have ten thousand of them.
@@ -172,6 +175,7 @@ impl<'a> Case<'a> {
         Self {
             coverage: OnceCell::new(),
             papers: OnceCell::new(),
+            attribution: OnceCell::new(),
             licence,
             rules: same.then_some(rules),
             catalogue,
@@ -186,6 +190,11 @@ impl<'a> Case<'a> {
     /// The statements that the licence hears about the site.
     pub(super) fn papers(&self) -> &Papers<'a> {
         self.papers.get_or_init(|| Papers::of(self))
+    }
+
+    /// Which tenants held devices of the site.
+    pub(super) fn attribution(&self) -> &Attribution {
+        self.attribution.get_or_init(|| Attribution::of(self))
     }
 
     /// Rows of the manifest that name this UUID or this serial number, whatever their site, with their place in it.

@@ -7,7 +7,7 @@ use super::finding::{Severity, Verdict};
 use super::{
     activity, allocation, approval, attestation, bus, capacity, contradiction, fabric, firmware, flags,
     group, identity, inventory, location, mode, moves, operations, performance, place, platform, power,
-    purpose, records, sample, security, stock, supply, tenant, training,
+    purpose, records, sample, screening, security, stock, supply, tenant, training,
 };
 use crate::rules::Profile;
 
@@ -187,7 +187,7 @@ conditions! {
     "TEN-02" Core Critical by [Measured, Declared] in [] limits [] => tenant::outside_barred:
         "No tenant has its headquarters or ultimate parent in country group D:5 or Macau without a licence";
         "15 CFR 742.6(a)(6)(iii)(A); BIS guidance of 31 May 2026",
-    "TEN-03" Further Critical by [Declared] in [] limits ["screening_max_age"] => tenant::screened:
+    "TEN-03" Further Critical by [Declared] in [] limits ["screening_max_age"] => screening::screened:
         "Tenants, owners and addresses were screened lately against the lists of barred parties";
         "15 CFR 744.16, 744.21; Supp. 8 to 15 CFR part 748",
     "TEN-04" Core Critical by [Measured, Declared] in [] limits [] => supply::end_use_certified:

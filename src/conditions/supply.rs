@@ -137,8 +137,6 @@ pub(super) fn authorised(case: &Case<'_>) -> Verdict {
     if theirs.is_empty() {
         return of_others(case, "consignee", &papers, |a| a.consignee.as_str());
     }
-    // Whoever holds an authorisation cannot be the one who confirms it.
-    let confirms = |p: &Paper<'_, Authorisation>| matches!(p.header.role, Role::Authority | Role::Supplier);
     let own = theirs.iter().find(|p| !confirms(p));
     let for_site: Vec<&Paper<'_, Authorisation>> = theirs
         .iter()
@@ -185,6 +183,16 @@ pub(super) fn authorised(case: &Case<'_>) -> Verdict {
             ),
         ),
     })
+}
+
+/// Authorisations that hold and that an agency or the supplier confirms, the newest first.
+pub(super) fn confirmed<'a>(case: &Case<'a>) -> impl Iterator<Item = Paper<'a, Authorisation>> {
+    case.papers().holding::<Authorisation>(case.now).filter(confirms)
+}
+
+/// Whether an authorisation is told of by someone who can confirm it. Whoever holds it cannot.
+fn confirms(paper: &Paper<'_, Authorisation>) -> bool {
+    matches!(paper.header.role, Role::Authority | Role::Supplier)
 }
 
 /// What stands on the manifest of this site and in no item of these authorisations together, in words. One that lists no items covers all.

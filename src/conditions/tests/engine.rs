@@ -15,6 +15,7 @@ const NOTHING_HERE: &[&str] = &[
 ];
 /// Conditions that statements decide, whatever reports say.
 const ON_PAPER: &[&str] = &[
+    "TEN-03", //
     "TEN-04", //
     "SEC-07", //
     "PHY-01", //

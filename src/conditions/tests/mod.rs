@@ -20,6 +20,7 @@ mod revocation;
 mod security;
 mod statements;
 mod supply;
+mod tenants;
 mod training;
 
 use super::*;

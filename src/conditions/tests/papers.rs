@@ -1,5 +1,6 @@
 //! A desk for statements: whom the licence hears, and what they said.
 
+use super::tenants::{TENANT, WHOLE};
 use super::*;
 use crate::crypto::{Algorithm, Entropy, SecretKey, Signer};
 use crate::statement::{Kind, Role, payload, template};
@@ -78,6 +79,10 @@ impl Scene {
         self.file("ownership", owner, &[party]);
         self.file("end-user-certificate", consignee, &[party]);
         self.file("authorisation", agency, &[party]);
+        self.let_to(TENANT);
+        self.file("tenant-kyc", operator, &WHOLE);
+        let screened = [("# tenants", "tenants"), ("# parties", "parties")];
+        self.file("screening", owner, &[&[party][..], &screened[..]].concat());
         self
     }
 }

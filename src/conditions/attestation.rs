@@ -3,6 +3,7 @@
 use super::case::Case;
 use super::finding::{Outcome, Quantity, Verdict, few};
 use super::papers::Paper;
+use super::purpose::custody;
 use crate::appraisal::Grade;
 use crate::statement::{
     AreaExamined, AssessorFinding, FindingResult, Opinion, PersonnelDeclaration, SecurityArea,
@@ -256,5 +257,13 @@ pub(super) fn standard(examined: &AreaExamined) -> String {
 
 /// SEC-08: model weights and the interfaces to them are protected.
 pub(super) fn weights_protected(case: &Case<'_>) -> Verdict {
-    case.unsettled("SEC-08")
+    custody(case, "SEC-08", |said| {
+        let short = [
+            (said.dedicated, "the systems that hold them serve others too"),
+            (said.rate_limited, "access to them is not limited in rate"),
+        ];
+        let short = short.into_iter().filter(|(holds, _)| !holds);
+        let words: Vec<&str> = short.map(|(_, words)| words).collect();
+        (!words.is_empty()).then(|| words.join(", and "))
+    })
 }

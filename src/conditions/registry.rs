@@ -223,7 +223,7 @@ conditions! {
     "SEC-07" Core Major by [Measured, Declared] in [] limits ["assessment_max_age"] => attestation::cyber:
         "Evidence of the site's cyber security is current, against a standard that counts";
         "Supp. 10 to 15 CFR part 748, paragraph 14; NIST SP 800-53 CA-2",
-    "SEC-08" Further Major by [Assessed] in [Ifr2025] limits ["assessment_max_age"] => attestation::weights_protected:
+    "SEC-08" Further Major by [Assessed] in [Ifr2025] limits [] => attestation::weights_protected:
         "Model weights and the interfaces to them are protected";
         "Supp. 10 to 15 CFR part 748, paragraph 15",
     "SEC-09" Core Major by [Measured] in [] limits [] => security::library_genuine:

@@ -15,6 +15,7 @@ mod papers;
 mod performance;
 mod place;
 mod published_tests;
+mod purpose;
 mod records;
 mod revocation;
 mod security;

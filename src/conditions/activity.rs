@@ -4,11 +4,13 @@
 //! neither confirms a declaration nor breaks it. Rests on what drivers report, and for training on scores that may err. Does not establish
 //! what the devices did it for.
 
+use super::attribution::{may_train, trained_ms};
 use super::case::{Case, no_report};
 use super::finding::{Outcome, Quantity, Verdict, decimal, few};
+use super::group::otherwise_computed;
 use super::training::{milliseconds, row_model};
 use crate::accelerator::Model;
-use crate::appraisal::DeviceSums;
+use crate::appraisal::{DeviceSums, Grade};
 use crate::id::DeviceUuid;
 use crate::licence::DeclaredActivity;
 use crate::time::{DAY_SECONDS, UnixSeconds};
@@ -79,6 +81,12 @@ pub(super) fn as_declared(case: &Case<'_>) -> Verdict {
         .evidence(case.newest_reports())
 }
 
+/// The days that lie wholly between two times: sums are kept by the day.
+fn whole_days(from: UnixSeconds, to: UnixSeconds) -> (i64, i64) {
+    let first = from.0.saturating_add(DAY_SECONDS).saturating_sub(1);
+    (first.div_euclid(DAY_SECONDS), to.day())
+}
+
 /// One declaration against the reports.
 struct Judged {
     outcome: Outcome,
@@ -89,14 +97,7 @@ struct Judged {
 
 impl Judged {
     fn of(case: &Case<'_>, declared: &DeclaredActivity, tolerance: Ppm, idle_power: Ppm) -> Self {
-        // Sums are kept by the day: only days that lie within it, and are over, are its own.
-        let first = declared
-            .from
-            .0
-            .saturating_add(DAY_SECONDS)
-            .saturating_sub(1)
-            .div_euclid(DAY_SECONDS);
-        let end = declared.to.min(case.now).day();
+        let (first, end) = whole_days(declared.from, declared.to.min(case.now));
         let name = format!("from {} until just before {}", declared.from, declared.to);
         if first >= end {
             return Self {
@@ -167,20 +168,41 @@ struct Told {
     /// Whether a peak, or a power, is not known.
     peak_unknown: bool,
     power_unknown: bool,
+    /// Time in which devices trained at least, and busy time of days on which they cannot have trained, in milliseconds.
+    trained_ms: u64,
+    untrained_ms: u64,
+}
+
+/// What the reports say of one device: its sums, and the same two times.
+#[derive(Default)]
+struct Days {
+    sums: DeviceSums,
+    trained_ms: u64,
+    untrained_ms: u64,
+}
+
+impl Days {
+    fn add(&mut self, day: &DeviceSums) {
+        self.sums.add(day);
+        let busy_ms = day.busy_ms.saturating_add(day.busy_unknown_ms);
+        self.trained_ms = self.trained_ms.saturating_add(trained_ms(day).min(busy_ms));
+        if !may_train(day) {
+            self.untrained_ms = self.untrained_ms.saturating_add(day.busy_ms);
+        }
+    }
 }
 
 impl Told {
     /// Of the days from `first` to just before `end`.
     fn of(case: &Case<'_>, first: i64, end: i64) -> Self {
-        let mut by_device: BTreeMap<DeviceUuid, DeviceSums> = BTreeMap::new();
+        let mut by_device: BTreeMap<DeviceUuid, Days> = BTreeMap::new();
         for node in case.nodes() {
             for (_, day) in node.record.days.range(first..end) {
                 if !day.came_before(node.status.revoked_from) {
                     continue;
                 }
                 for device in &day.devices {
-                    let entry = by_device.entry(device.uuid).or_default();
-                    *entry = entry.plus(&device.sums);
+                    by_device.entry(device.uuid).or_default().add(&device.sums);
                 }
             }
         }
@@ -191,14 +213,14 @@ impl Told {
         let mut told = Self::default();
         let mut rows_met = BTreeSet::new();
         for s in case.unique_since(UnixSeconds(i64::MIN)) {
-            let sums = by_device.remove(&s.device.identity.uuid).unwrap_or_default();
+            let days = by_device.remove(&s.device.identity.uuid).unwrap_or_default();
             if case.is_beside(s.device) {
                 continue;
             }
             let row = case.row_of(&s.device.identity);
             if let Some((i, _)) = row {
                 rows_met.insert(i);
-            } else if sums.reports == 0 {
+            } else if days.sums.reports == 0 {
                 // On no manifest, and nowhere in these days.
                 continue;
             }
@@ -210,7 +232,7 @@ impl Told {
                 first_seen
             };
             told.add(
-                &sums,
+                &days,
                 case.model(s.device),
                 milliseconds(stop.since(from.max(start))),
             );
@@ -219,7 +241,7 @@ impl Told {
             let from = row.in_service.unwrap_or(start).max(start);
             if !rows_met.contains(&i) && from < stop {
                 told.add(
-                    &DeviceSums::default(),
+                    &Days::default(),
                     row_model(case, row),
                     milliseconds(stop.since(from)),
                 );
@@ -228,7 +250,10 @@ impl Told {
         told
     }
 
-    fn add(&mut self, sums: &DeviceSums, model: Option<&Model>, elapsed_ms: u64) {
+    fn add(&mut self, days: &Days, model: Option<&Model>, elapsed_ms: u64) {
+        let sums = &days.sums;
+        self.trained_ms = self.trained_ms.saturating_add(days.trained_ms);
+        self.untrained_ms = self.untrained_ms.saturating_add(days.untrained_ms);
         let silent_ms = elapsed_ms.saturating_sub(sums.expected_ms);
         self.sums = self.sums.plus(sums);
         self.elapsed_ms = self.elapsed_ms.saturating_add(elapsed_ms.max(sums.expected_ms));
@@ -265,6 +290,20 @@ impl Told {
                 Ppm(Ppm::ONE.0.saturating_sub(idle.0)),
             )
         })
+    }
+
+    /// The share of busy time in which devices trained. What no report speaks of may all have been training, or other work.
+    fn training_time(&self) -> (Ppm, Ppm) {
+        let busy = self.sums.busy_ms.saturating_add(self.sums.busy_unknown_ms);
+        let all = busy.saturating_add(self.silent_ms);
+        if all == 0 {
+            return (Ppm(0), Ppm(0));
+        }
+        let rest = Ppm::of(self.untrained_ms, all);
+        (
+            Ppm::of(self.trained_ms, all),
+            Ppm(Ppm::ONE.0.saturating_sub(rest.0)),
+        )
     }
 
     /// The share of compute that went into training.
@@ -313,6 +352,60 @@ impl Told {
 }
 
 /// TRN-03: training keeps to its share of device time.
+///
+/// The scores tell training from other work; what they leave open counts in the upper bound. Time is bounded from below by what training at peak takes.
 pub(super) fn share_of_training(case: &Case<'_>) -> Verdict {
-    case.unsettled("TRN-03")
+    let Some(limit) = case.licence.training_share_max else {
+        return Verdict::not_applicable(
+            "no-share",
+            "the licence sets no most share of training in busy device time (`training_share_max`)",
+        )
+        .grade(Grade::Declared)
+        .evidence([case.licence.digest]);
+    };
+    let (first, end) = whole_days(case.since(), case.now);
+    let day = |number: i64| UnixSeconds(number.saturating_mul(DAY_SECONDS));
+    let unit = "share of busy device time";
+    let place = |verdict: Verdict| {
+        verdict
+            .limit(Quantity::at_most(decimal(limit), unit))
+            .window(day(first), day(end.max(first)))
+            .coverage(case.coverage())
+            .evidence(case.newest_reports())
+    };
+    if !case.nodes().any(|n| n.record.facts.newest.is_some()) {
+        return place(no_report(Verdict::met("", "")));
+    }
+    if first >= end {
+        let sentence = format!("since {}, no whole day (UTC) is over yet", case.since());
+        return place(Verdict::cannot_tell("no-day", sentence));
+    }
+    let (least, most) = Told::of(case, first, end).training_time();
+    let measured = Quantity::between(decimal(least), decimal(most), unit);
+    let what = format!(
+        "{least} to {most} of busy device time went into training, on the days from {} until just before {}; the licence allows {limit}; the \
+         error of the scores that tell training from other work was never measured, and what they leave open is in the upper bound alone",
+        day(first),
+        day(end)
+    );
+    let foreign = otherwise_computed(case);
+    place(if least > limit {
+        Verdict::not_met("above-share", format!("{what}; even the lower bound is above it"))
+            .measured(measured)
+            .subjects([case.facts.site.clone()])
+    } else if most > limit {
+        Verdict::cannot_tell(
+            "bounds-straddle",
+            format!("{what}; the share lies between the bounds"),
+        )
+        .measured(measured)
+    } else if !foreign.is_empty() {
+        let sentence = format!(
+            "{what}; no bound from above rests on figures of another catalogue: {}",
+            few(&foreign)
+        );
+        Verdict::cannot_tell("other-catalogue", sentence).measured(measured)
+    } else {
+        case.by_report("within-share", what, measured)
+    })
 }

@@ -118,3 +118,60 @@ fn trn_07_takes_silence_for_anything() {
     );
     waived.expect("TRN-07", Outcome::Waived, "a known mistake");
 }
+
+/// A day in which each device was busy for a third of the time, and for these parts in 1,320 at peak in training, under a licence that sets a share.
+fn trained(least: u128, most: u128, share: &str) -> Scene {
+    let mut scene = Scene::empty().with(
+        "serial = 1\n",
+        &format!("serial = 1\ntraining_share_max = {share}\n"),
+    );
+    let devices = [1, 2, 3, 4].map(|n| {
+        let mut device = gpu(n);
+        device.delivered.compute = Some(compute(400, 410));
+        device.delivered.training = Some(compute(least, most));
+        device
+    });
+    scene.hour_of(289, &devices);
+    scene.now = start().plus(DAY_SECONDS + 310);
+    scene
+}
+
+#[test]
+fn trn_03_holds_training_against_its_share_of_busy_time() {
+    Scene::honest().expect("TRN-03", Outcome::NotApplicable, "`training_share_max`");
+    let met = trained(0, 0, "0.5").expect("TRN-03", Outcome::Met, "0.00 % to ");
+    assert!(met.sentence.contains("was never measured"), "{}", met.sentence);
+    assert_eq!(met.limit.unwrap().upper.as_deref(), Some("0.5"));
+    // 220 of 1,320 at peak take a sixth of the time, half of that in which the devices were busy.
+    let scene = trained(220, 410, "0.4");
+    let above = scene.expect("TRN-03", Outcome::NotMet, "even the lower bound is above it");
+    assert_eq!(above.subjects, ["harbour-1"]);
+    let measured = above.measured.unwrap();
+    assert!(
+        measured.lower.as_deref().unwrap().starts_with("0.49"),
+        "{measured:?}"
+    );
+    let mut scene = scene.with("training_share_max = 0.4", "training_share_max = 0.6");
+    scene.expect("TRN-03", Outcome::CannotTell, "the share lies between the bounds");
+    let waiver = "[[waivers]]\ncondition = \"TRN-03\"\nuntil = 2026-12-31\nreason = \"a trial\"\n";
+    scene.licence.push_str(waiver);
+    scene.expect("TRN-03", Outcome::Waived, "a trial");
+    let all = trained(0, 410, "1");
+    all.expect("TRN-03", Outcome::Met, "the licence allows 100.00 %");
+    let reported = all.with("reported_bounds_suffice = true\n", "");
+    reported.expect("TRN-03", Outcome::CannotTell, "`reported_bounds_suffice`");
+    let mut early = Scene::honest().with("serial = 1\n", "serial = 1\ntraining_share_max = 0.5\n");
+    early.now = start().plus(3_610);
+    early.expect("TRN-03", Outcome::CannotTell, "no whole day (UTC) is over yet");
+}
+
+#[test]
+fn trn_03_takes_silence_for_anything() {
+    let mut silent = trained(0, 0, "0.5");
+    silent.now = start().plus(4 * DAY_SECONDS + 10);
+    silent.expect("TRN-03", Outcome::CannotTell, "the share lies between the bounds");
+    let mut never = Scene::empty().with("serial = 1\n", "serial = 1\ntraining_share_max = 0.5\n");
+    never.now = start().plus(4 * DAY_SECONDS + 10);
+    let none = never.expect("TRN-03", Outcome::CannotTell, "no node of this site has reported");
+    assert_eq!(none.message_id, "TRN-03.no-report");
+}

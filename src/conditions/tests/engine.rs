@@ -9,6 +9,7 @@ use crate::unit::Ppm;
 
 /// Conditions that concern nothing at a site whose licence and rule set ask for no such thing.
 const NOTHING_HERE: &[&str] = &[
+    "TRN-03", //
     "TRN-07", //
     "EVI-01", //
     "EVI-03", //

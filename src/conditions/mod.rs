@@ -36,6 +36,7 @@ mod overview;
 mod papers;
 mod performance;
 mod place;
+mod plan;
 mod platform;
 mod power;
 mod presence;
@@ -54,6 +55,7 @@ mod training;
 pub use case::Case;
 pub use finding::{Finding, FindingAtSite, LISTED, Outcome, Quantity, Severity, Verdict, Window};
 pub use overview::Overview;
+pub use plan::SamplePlan;
 pub use registry::{Basis, Condition, PUBLISHED, REGISTRY, Stage, catalogue_rows};
 
 use self::finding::listed;

@@ -30,7 +30,7 @@ pub use total::{DeviceSums, DeviceTotal, NodeRun};
 
 use self::evidence::NodeEvidence;
 use crate::id::{DeviceUuid, Digest, NodeId};
-use crate::licence::Licence;
+use crate::licence::{FormerDevice, Licence};
 use crate::statement::Statement;
 use crate::time::UnixSeconds;
 use std::sync::Arc;
@@ -156,6 +156,8 @@ pub struct SiteFacts {
     pub elsewhere: Vec<Sighting>,
     /// The licences that name it, in any order. Each answers for the devices on its own manifest.
     pub licences: Vec<Arc<Licence>>,
+    /// Devices that older serials of these licences listed for it and the newest does not list, as far as the older ones are on file.
+    pub former: Vec<FormerDevice>,
     /// Statements that concern it, in any order.
     pub statements: Vec<Arc<HeardStatement>>,
 }

@@ -1,8 +1,10 @@
 //! The manifest: which devices were supplied, and where they may stand.
 
+use super::Licence;
 use crate::id::{DeviceUuid, Digest};
 use crate::telemetry::AcceleratorIdentity;
 use crate::time::UnixSeconds;
+use std::collections::BTreeSet;
 
 /// A site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +58,54 @@ pub struct LicensedDevice {
     pub site: Option<String>,
     /// From when it is expected to report; absent where from the licence's start.
     pub in_service: Option<UnixSeconds>,
+}
+
+/// A device that an older serial of a licence listed for a site, and that the newest serial lists nowhere (INV-09).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormerDevice {
+    /// The licence's id.
+    pub licence: String,
+    /// The newest serial that listed it.
+    pub serial: u64,
+    /// The site.
+    pub site: String,
+    /// Its row there.
+    pub row: LicensedDevice,
+}
+
+impl Licence {
+    /// The devices that older serials of this licence listed and it lists nowhere, each as the newest of them listed it. A row that was written anew
+    /// under another UUID or serial number is the same device.
+    #[must_use]
+    pub fn former<'a>(&self, older: impl IntoIterator<Item = &'a Self>) -> Vec<FormerDevice> {
+        let mut older: Vec<&Self> = older
+            .into_iter()
+            .filter(|l| l.licence_id == self.licence_id && l.serial < self.serial)
+            .collect();
+        older.sort_by_key(|l| std::cmp::Reverse(l.serial));
+        let mut uuids: BTreeSet<DeviceUuid> = self.devices.iter().filter_map(|d| d.uuid).collect();
+        let mut serials: BTreeSet<&str> = self.devices.iter().filter_map(|d| d.serial.as_deref()).collect();
+        let mut found = Vec::new();
+        for licence in older {
+            for row in &licence.devices {
+                let serial = row.serial.as_deref();
+                if row.uuid.is_some_and(|u| uuids.contains(&u)) || serial.is_some_and(|s| serials.contains(s))
+                {
+                    continue;
+                }
+                uuids.extend(row.uuid);
+                serials.extend(serial);
+                let only = licence.sites.first().map(|s| s.id.clone());
+                found.extend(row.site.clone().or(only).map(|site| FormerDevice {
+                    licence: licence.licence_id.clone(),
+                    serial: licence.serial,
+                    site,
+                    row: row.clone(),
+                }));
+            }
+        }
+        found
+    }
 }
 
 /// How a device stands to a row of the manifest.

@@ -11,7 +11,7 @@ mod manifest;
 mod read;
 mod signer;
 
-pub use manifest::{LicensedDevice, LicensedModel, PciPair, RowMatch, Site};
+pub use manifest::{FormerDevice, LicensedDevice, LicensedModel, PciPair, RowMatch, Site};
 pub use signer::LicensedSigner;
 
 use crate::accelerator::Catalogue;

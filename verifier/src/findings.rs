@@ -83,9 +83,10 @@ impl Findings {
         let catalogue = Arc::new(catalogue::in_use(&self.config)?);
         let anchors = Anchors::read(&self.config.state_dir)?;
         let mut asked: BTreeMap<String, Vec<_>> = BTreeMap::new();
-        let counting = Licences::read(&*self.store, &anchors).await?.counting;
-        let statements = Statements::read(&*self.store, &counting).await?;
-        for loaded in counting {
+        let all = Licences::read(&*self.store, &anchors).await?;
+        let statements = Statements::read(&*self.store, &all.counting).await?;
+        let former = all.former();
+        for loaded in all.counting {
             let licence = Arc::new(loaded.licence);
             let Some(rules) = RuleSet::carried(&licence.ruleset_id).map(Arc::new) else {
                 tracing::error!(licence = %licence.licence_id, rules = %licence.ruleset_id, "this version does not carry the rule set that a licence applies, so its findings are not recorded");
@@ -109,6 +110,7 @@ impl Findings {
             let mut facts = fleet.facts(&*self.store, &site, &days).await?;
             let now = self.clock.now();
             facts.licences = licences.iter().map(|(licence, _)| Arc::clone(licence)).collect();
+            facts.former = former.iter().filter(|f| f.site == site).cloned().collect();
             facts.statements = statements.about(&site);
             let catalogue = Arc::clone(&catalogue);
             // A large site takes long enough to be felt by whoever waits for a receipt on this thread.

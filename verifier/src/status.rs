@@ -119,11 +119,13 @@ impl Session {
         let recorded = self.store.findings().await?;
         let mut out = Vec::new();
         let mut covered: BTreeMap<String, SiteFacts> = BTreeMap::new();
+        let loaded = Licences::read(&*self.store, &anchors).await?;
+        let statements = Statements::read(&*self.store, &loaded.counting).await?;
+        let former = loaded.former();
         let Licences {
             counting,
             mut passed_over,
-        } = Licences::read(&*self.store, &anchors).await?;
-        let statements = Statements::read(&*self.store, &counting).await?;
+        } = loaded;
         passed_over.extend(statements.passed_over.iter().cloned());
         let licences: Vec<Arc<Licence>> = counting
             .into_iter()
@@ -150,6 +152,7 @@ impl Session {
                     SiteFacts {
                         site: site.id.clone(),
                         licences: naming.cloned().collect(),
+                        former: former.iter().filter(|f| f.site == site.id).cloned().collect(),
                         statements: statements.about(&site.id),
                         ..facts.remove(&site.id).unwrap_or_default()
                     }

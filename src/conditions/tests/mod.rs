@@ -43,6 +43,8 @@ pub(super) struct Scene {
     pub(super) elsewhere: Vec<Sighting>,
     /// Licences beside the one that is judged.
     pub(super) beside: Vec<String>,
+    /// Older serials of the one that is judged.
+    pub(super) older: Vec<String>,
     /// Statements on file.
     pub(super) statements: Vec<Arc<HeardStatement>>,
     pub(super) now: UnixSeconds,
@@ -82,6 +84,7 @@ impl Scene {
             statuses: [1, 2].map(status).to_vec(),
             elsewhere: Vec::new(),
             beside: Vec::new(),
+            older: Vec::new(),
             statements: Vec::new(),
             now: start().plus(3_610),
         }
@@ -135,6 +138,14 @@ impl Scene {
                 .chain(&self.beside)
                 .map(|text| Arc::new(Licence::parse(text).unwrap()))
                 .collect(),
+            former: {
+                let older: Vec<_> = self
+                    .older
+                    .iter()
+                    .map(|text| Licence::parse(text).unwrap())
+                    .collect();
+                Licence::parse(&self.licence).unwrap().former(&older)
+            },
             statements: self.statements.clone(),
         }
     }

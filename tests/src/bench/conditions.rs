@@ -187,6 +187,7 @@ fn site(key: &SecretKey) -> (SiteFacts, Licence) {
         nodes,
         elsewhere: Vec::new(),
         licences: Vec::new(),
+        former: Vec::new(),
         statements: Vec::new(),
     };
     (facts, licence)

@@ -2,7 +2,7 @@
 //!
 //! Decides: which of the loaded licences count. Trusts the anchors: the issuers' keys, the newest serial seen of each licence and whose it is come
 //! from there and never from a licence. A licence whose issuer is no longer trusted, that a newer serial replaces, or whose id belongs to
-//! another issuer, does not count.
+//! another issuer, does not count; of one that was replaced only the devices are kept that the newest no longer lists.
 
 use super::anchors::{Anchors, AnchorsError};
 use super::statements::is_statement;
@@ -13,7 +13,7 @@ use std::path::Path;
 use weighbridge::cbor;
 use weighbridge::crypto::dsse::DsseError;
 use weighbridge::ledger::LeafKind;
-use weighbridge::licence::Licence;
+use weighbridge::licence::{FormerDevice, Licence};
 use weighbridge::time::UnixSeconds;
 
 /// Why the licences cannot be told.
@@ -53,6 +53,8 @@ pub struct LoadedLicence {
     pub issuers: Vec<String>,
     /// When it was loaded.
     pub loaded_at: UnixSeconds,
+    /// Devices that older serials on file listed and it does not; none until these are read too ([`Licences::read`]).
+    pub former: Vec<FormerDevice>,
 }
 
 /// The loaded licences.
@@ -75,6 +77,7 @@ impl LoadedLicence {
             licence: Licence::parse(&text).map_err(LoadError::Mistakes)?,
             issuers,
             loaded_at,
+            former: Vec::new(),
         })
     }
 
@@ -86,6 +89,12 @@ impl LoadedLicence {
 }
 
 impl Licences {
+    /// Devices that older serials of those that count listed, and the newest do not list.
+    #[must_use]
+    pub fn former(&self) -> Vec<FormerDevice> {
+        self.counting.iter().flat_map(|l| &l.former).cloned().collect()
+    }
+
     /// The loaded licences, and the anchors with the serials of those that count in them: what a load that was cut short left out
     /// is made good here.
     ///
@@ -107,6 +116,7 @@ impl Licences {
     /// [`LoadError`].
     pub async fn read(store: &dyn Store, anchors: &Anchors) -> Result<Self, LoadError> {
         let (mut out, mut passed_over): (Vec<LoadedLicence>, _) = (Vec::new(), Vec::new());
+        let mut replaced: Vec<Licence> = Vec::new();
         for entry in store.entries(LeafKind::Document).await? {
             let act = entry.body.and_then(|b| cbor::decode_strict::<Act>(&b).ok());
             let Some(envelope) = act
@@ -144,8 +154,10 @@ impl Licences {
                 continue;
             }
             match older {
-                Some(older) if older.licence.serial < loaded.licence.serial => *older = loaded,
-                Some(_) => {}
+                Some(older) if older.licence.serial < loaded.licence.serial => {
+                    replaced.push(std::mem::replace(older, loaded).licence);
+                }
+                Some(_) => replaced.push(loaded.licence),
                 None => out.push(loaded),
             }
         }
@@ -159,6 +171,9 @@ impl Licences {
             }
             serial >= known
         });
+        for loaded in &mut out {
+            loaded.former = loaded.licence.former(&replaced);
+        }
         out.sort_by(|a, b| a.licence.licence_id.cmp(&b.licence.licence_id));
         Ok(Self {
             counting: out,

@@ -85,6 +85,7 @@ impl Fleet {
             elsewhere: self.elsewhere(site, &nodes),
             nodes,
             licences: Vec::new(),
+            former: Vec::new(),
             statements: Vec::new(),
         })
     }

@@ -30,6 +30,8 @@ pub(super) struct Paper<'a, T> {
     pub(super) claims: &'a T,
     /// Its identity.
     pub(super) digest: Digest,
+    /// When it was put on file: whatever it says of when it was written, nobody knew it before.
+    pub(super) filed: UnixSeconds,
 }
 
 impl<T> Clone for Paper<'_, T> {
@@ -41,11 +43,13 @@ impl<T> Clone for Paper<'_, T> {
 impl<T> Copy for Paper<'_, T> {}
 
 impl<'a, T: Said> Paper<'a, T> {
-    fn of(statement: &'a Statement) -> Option<Self> {
+    fn of(paper: &'a HeardStatement) -> Option<Self> {
+        let statement: &Statement = &paper.statement;
         Some(Self {
             header: &statement.header,
             claims: T::of(&statement.claims)?,
             digest: statement.digest,
+            filed: paper.filed,
         })
     }
 
@@ -88,7 +92,7 @@ impl<'a> Papers<'a> {
 
     /// Those of one kind, the newest first, whether they still hold or not.
     pub(super) fn all<T: Said + 'a>(&self) -> impl Iterator<Item = Paper<'a, T>> + '_ {
-        self.heard.iter().filter_map(|paper| Paper::of(&paper.statement))
+        self.heard.iter().filter_map(|paper| Paper::of(paper))
     }
 
     /// Header and identity of those of the kind of this name that hold at a time.
@@ -115,7 +119,7 @@ impl<'a> Papers<'a> {
     /// Those of one kind that hold at a time, the newest first.
     pub(super) fn holding<T: Said + 'a>(&self, at: UnixSeconds) -> impl Iterator<Item = Paper<'a, T>> + '_ {
         let holding = self.heard.iter().filter(move |paper| paper.statement.holds(at));
-        holding.filter_map(|paper| Paper::of(&paper.statement))
+        holding.filter_map(|paper| Paper::of(paper))
     }
 }
 

@@ -9,6 +9,7 @@ mod evidence;
 mod firmware;
 mod group;
 mod inventory;
+mod moves;
 mod operations;
 mod overview;
 mod papers;

@@ -147,6 +147,14 @@ pub(super) fn assessor_says(case: &Case<'_>, condition: &str) -> Option<Verdict>
     })
 }
 
+/// A verdict, unless an assessor found the condition itself wanting: that outweighs all that does not refute it already.
+pub(super) fn unless_wanting(case: &Case<'_>, condition: &str, verdict: Verdict) -> Verdict {
+    match assessor_says(case, condition) {
+        Some(found) if found.outcome == Outcome::NotMet && verdict.outcome != Outcome::NotMet => found,
+        _ => verdict,
+    }
+}
+
 /// What neither licence nor rule set may leave open.
 const HOW_OLD: &str = "how old an assessment may be (`assessment_max_age`)";
 

@@ -3,10 +3,13 @@
 //! What stands here is `host-observed`: a host that lies about its own bus is not caught by this, except where its
 //! drivers answer for devices that its bus does not show.
 
+use super::attestation::unless_wanting;
 use super::case::{Case, Seen, UNDER_REVOKED};
 use super::finding::{Quantity, Verdict, count, few};
+use super::permission::{Permissions, Permit};
 use crate::appraisal::{DeviceFacts, Grade, Newest, NodeAtSite, NodeFacts, Span};
-use crate::id::{Digest, PciId};
+use crate::id::{DeviceUuid, Digest, PciId};
+use crate::rules::PresumedMaker;
 use crate::telemetry::{BusDevice, BusSource, DeviceState};
 use crate::time::UnixSeconds;
 use std::collections::BTreeMap;
@@ -23,6 +26,10 @@ pub(super) fn none_presumed(case: &Case<'_>) -> Verdict {
         return Verdict::not_applicable("no-list", "the rule set presumes no maker to break the rules")
             .grade(Grade::Declared);
     }
+    unless_wanting(case, "INV-10", presumed(case, &makers))
+}
+
+fn presumed(case: &Case<'_>, makers: &[&PresumedMaker]) -> Verdict {
     let since = case.since();
     let maker = |vendor: u16| {
         makers
@@ -32,6 +39,7 @@ pub(super) fn none_presumed(case: &Case<'_>) -> Verdict {
     };
     let (mut words, mut open) = (Vec::new(), Vec::new());
     let (mut subjects, mut evidence) = (Vec::new(), Vec::new());
+    let (mut permitted, mut excused) = (Permissions::of(case), Vec::new());
     let seen = case.seen_since(since);
     for node in case.nodes() {
         let facts = &node.record.facts;
@@ -67,6 +75,7 @@ pub(super) fn none_presumed(case: &Case<'_>) -> Verdict {
             .chain(devices)
             .filter(|f| f.3 >= since)
             .collect();
+        let all = found.clone();
         found.sort_by_key(|f| (f.0, f.1, std::cmp::Reverse(f.3)));
         found.dedup_by_key(|f| f.0);
         for (id, doubtful, number, last, report) in found {
@@ -75,10 +84,32 @@ pub(super) fn none_presumed(case: &Case<'_>) -> Verdict {
                     "{number} of {name} (PCI {:04x}:{:04x}) on the bus of node {}, last seen {last}",
                     id.vendor, id.device, node.status.name
                 );
-                if doubtful {
-                    open.push(format!("{what}{UNDER_REVOKED}"));
-                } else {
-                    words.push(what);
+                let answering: Vec<DeviceUuid> = seen
+                    .iter()
+                    .filter(|s| s.node.record.facts.node == facts.node && s.device.identity.pci == id)
+                    .map(|s| s.device.identity.uuid)
+                    .collect();
+                let most = all
+                    .iter()
+                    .filter(|f| f.0 == id)
+                    .map(|f| f.2)
+                    .max()
+                    .unwrap_or(number);
+                let most = u64::from(most).max(u64::try_from(answering.len()).unwrap_or(u64::MAX));
+                let permit = match doubtful {
+                    true => Permit::Lacking,
+                    false => permitted.take(case, &id, most, &answering),
+                };
+                match permit {
+                    Permit::Given(label) => excused.push(format!("{what}, under the {label}")),
+                    Permit::Unclear(label) => {
+                        let why = format!("{what}, and the {label} does not say for which devices it is");
+                        open.push(("permission-unclear", why));
+                    }
+                    Permit::Lacking if doubtful => {
+                        open.push(("revoked-key", format!("{what}{UNDER_REVOKED}")))
+                    }
+                    Permit::Lacking => words.push(what),
                 }
                 subjects.push(facts.node.to_string());
                 evidence.push(report);
@@ -87,15 +118,28 @@ pub(super) fn none_presumed(case: &Case<'_>) -> Verdict {
     }
     let (unseen, blind, reports) = not_listed(case);
     let verdict = if !words.is_empty() {
-        Verdict::not_met("presumed-maker", few(&words))
+        let beside = match excused.as_slice() {
+            [] => String::new(),
+            some => format!("; permitted are {}", few(some)),
+        };
+        Verdict::not_met("presumed-maker", format!("{}{beside}", few(&words)))
             .measured(Quantity::at_least(words.len(), "kinds of such devices"))
             .limit(Quantity::at_most(0, "kinds of such devices"))
-    } else if !open.is_empty() {
-        Verdict::cannot_tell("revoked-key", few(&open))
+    } else if let Some((message, _)) = open.first() {
+        let words: Vec<String> = open.iter().map(|(_, w)| w.clone()).collect();
+        Verdict::cannot_tell(message, few(&words))
     } else if !unseen.is_empty() {
         subjects.extend(blind);
         evidence.extend(reports);
         Verdict::cannot_tell("bus-not-listed", few(&unseen))
+    } else if !excused.is_empty() {
+        let sentence = format!("each that was seen is permitted: {}", few(&excused));
+        let met = Verdict::met("permitted", sentence)
+            .measured(Quantity::at_least(excused.len(), "kinds of such devices"))
+            .grade(Grade::Declared)
+            .subjects(subjects)
+            .evidence(evidence.into_iter().chain(permitted.digests()));
+        return case.settle(since, met);
     } else {
         let names: Vec<String> = makers.iter().map(|m| m.name.clone()).collect();
         return case.settle(

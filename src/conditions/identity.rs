@@ -8,8 +8,9 @@ use super::finding::{Outcome, Quantity, Verdict, count, few};
 use super::place::{Clash, Place, clash};
 use super::presence::{Stay, Stretch, shared};
 use super::proof::{Asked, Fault, Point, Proof, RELAY, Signed, asked, decided, foreign_root, gaps, grade};
+use super::sample::visited;
 use crate::appraisal::evidence::{AppraisedRound, CheckName, CheckOutcome};
-use crate::appraisal::{ClockFacts, DeviceFacts, NodeAtSite, NodeStatus, Span};
+use crate::appraisal::{ClockFacts, DeviceFacts, Grade, NodeAtSite, NodeStatus, Span};
 use crate::id::{DeviceUuid, Digest};
 use crate::licence::LicensedDevice;
 use crate::report::Attester;
@@ -35,6 +36,9 @@ pub(super) fn proven(case: &Case<'_>) -> Verdict {
     open.extend(topologies(&asked));
     open.extend(gaps(&asked, limit));
 
+    let visited = visited(case);
+    let unsigned = |p: &Point| p.message == "not-offered";
+    let mut by_visit = None;
     let foreign = foreign_root(asked.iter().filter_map(|a| Some(a.signed()?.round)));
     let verdict = if !wrong.is_empty() {
         decided(Outcome::NotMet, &wrong, |words| {
@@ -45,8 +49,28 @@ pub(super) fn proven(case: &Case<'_>) -> Verdict {
     } else if asked.is_empty() && open.is_empty() {
         let none = "no device reports at present, so that none can prove its key";
         case.hold_devices(Verdict::cannot_tell("no-device", none))
+    } else if let Some(against) = visited.as_ref().filter(|v| v.outcome == Outcome::NotMet) {
+        by_visit = Some(Grade::Declared);
+        against.clone()
+    } else if let Some(found) = visited
+        && found.outcome == Outcome::Met
+        && !open.is_empty()
+        && open.iter().all(unsigned)
+    {
+        by_visit = Some(Grade::Declared);
+        let proved = proved(case, &asked, limit).map_or_else(String::new, |p| format!("; {p}"));
+        let devices = open.iter().flat_map(|p| p.subjects.iter().cloned());
+        let words: Vec<String> = open.iter().map(|p| p.words.clone()).collect();
+        let sentence = format!(
+            "{}; an assessor's visit answers for them: {}{proved}{foreign}",
+            few(&words),
+            found.sentence
+        );
+        case.hold_devices(Verdict::met("visited", sentence))
+            .subjects(devices)
+            .evidence(found.evidence)
     } else if !open.is_empty() {
-        let visit = if open.iter().any(|p| p.message == "not-offered") {
+        let visit = if open.iter().any(unsigned) {
             "; their identity is driver-reported, which an assessor's visit (INV-07) would raise"
         } else {
             ""
@@ -66,7 +90,7 @@ pub(super) fn proven(case: &Case<'_>) -> Verdict {
         Some(oldest) => verdict.measured(Quantity::at_most(oldest, "seconds since the proof")),
         None => verdict,
     };
-    let grade = grade(verdict.outcome, &wrong);
+    let grade = by_visit.unwrap_or_else(|| grade(verdict.outcome, &wrong));
     let from = case.now.plus(limit.value.saturating_neg()).max(case.since());
     verdict
         .grade(grade)

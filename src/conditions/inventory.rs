@@ -1,10 +1,15 @@
 //! Inventory: which devices stand at the site, and whether they are the ones that were supplied.
 
+use super::absence::{Absence, Absences, Why, covered};
+use super::attestation::unless_wanting;
 use super::case::{Case, Seen, UNDER_REVOKED, is_called, no_report};
 use super::finding::{Quantity, Verdict, count, few};
+use super::operations::in_service;
+use super::presence::shared;
 use crate::accelerator::{Confidence, Match, Model};
 use crate::appraisal::{Grade, IdentityChange, IdentityField};
-use crate::licence::RowMatch;
+use crate::id::Digest;
+use crate::licence::{LicensedDevice, RowMatch};
 use crate::time::{UnixSeconds, span};
 
 /// INV-01: every device that was seen is on the manifest.
@@ -105,48 +110,23 @@ fn off_the_manifest(case: &Case<'_>, seen: &Seen<'_>) -> Option<String> {
     Some(why)
 }
 
-/// INV-02: every device of the manifest was seen within the allowed silence.
+/// INV-02: every device of the manifest was seen within the allowed silence, as far as nobody who is heard says why it was not.
 pub(super) fn seen_in_time(case: &Case<'_>) -> Verdict {
     let Some(allowed) = case.term(|l| l.missing_after) else {
         return Verdict::no_limit("how long a device may stay unseen");
     };
     let escalates = case.term(|l| l.missing_escalates_after);
-    let seen = case.seen_by_row(UnixSeconds(i64::MIN));
-    let (mut rows, mut longest) = (0usize, 0i64);
-    let (mut missing, mut lost, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
-    let mut subjects = Vec::new();
-    for (i, row) in case.rows() {
-        let start = row
-            .in_service
-            .unwrap_or(case.licence.valid.from)
-            .max(case.licence.valid.from);
-        if start > case.due() {
-            continue;
-        }
-        rows = rows.saturating_add(1);
-        let found = seen.get(&i);
-        let silence = case.due().since(found.map_or(start, |s| s.last.max(start)));
-        longest = longest.max(silence);
-        evidence.extend(found.map(|s| s.device.last_report));
-        let words = match found {
-            Some(_) => format!("{} has not been seen for {}", row.label(), span(silence)),
-            None => format!(
-                "{} has never been seen, {} after it was due",
-                row.label(),
-                span(silence)
-            ),
-        };
-        if escalates.is_some_and(|e| silence > e.value) {
-            lost.push(words);
-        } else if found.is_none() || silence > allowed.value {
-            missing.push(words);
-        } else {
-            continue;
-        }
-        subjects.push(row.label());
-    }
+    let silences = silences(case, allowed.value, escalates.map_or(i64::MAX, |e| e.value));
+    let of = |state: Silence| -> Vec<String> {
+        let those = silences.iter().filter(|s| s.state == state);
+        those.map(|s| s.words.clone()).collect()
+    };
+    let excused = of(Silence::Excused);
+    let (gone, lost) = (of(Silence::DeclaredLost), of(Silence::TooLong));
+    let (own_word, missing) = (of(Silence::OwnWord), of(Silence::Missing));
+    let longest = silences.iter().map(|s| s.unexcused).max().unwrap_or(0);
     let limit = Quantity::at_most(allowed.value, "seconds unseen");
-    let verdict = if rows == 0 {
+    let verdict = if silences.is_empty() {
         Verdict::cannot_tell("no-manifest", "the licence lists no device for this site")
             .grade(Grade::Declared)
     } else if !case.nodes().any(|n| n.record.facts.newest.is_some()) {
@@ -161,35 +141,153 @@ pub(super) fn seen_in_time(case: &Case<'_>) -> Verdict {
                 allowed.from
             ),
         )
+    } else if !gone.is_empty() {
+        Verdict::not_met("declared-lost", few(&gone)).grade(Grade::Declared)
     } else if !missing.is_empty() {
         Verdict::cannot_tell(
             "missing",
             format!(
-                "{}; {} allows {}; no report tells whether it was returned, is in repair, or was removed",
+                "{}; {} allows {}; no report tells whether it was returned, is in repair, or was removed, and a statement that says so would settle it",
                 few(&missing),
                 allowed.from,
                 span(allowed.value)
             ),
         )
+    } else if !own_word.is_empty() {
+        let sentence = format!(
+            "{}; for so long the operator's word alone does not settle it, and the supplier's or an assessor's beside it would",
+            few(&own_word)
+        );
+        Verdict::cannot_tell("own-word", sentence).grade(Grade::Declared)
     } else {
-        Verdict::met(
-            "all-seen",
-            format!(
-                "each of {} on the manifest was seen within {}, which {} allows",
-                count(rows, "device"),
-                span(allowed.value),
-                allowed.from
-            ),
-        )
+        let seen = silences.len().saturating_sub(excused.len());
+        let rest = match excused.as_slice() {
+            [] => String::new(),
+            some => format!("; of {} more it is on record why not: {}", some.len(), few(some)),
+        };
+        let sentence = format!(
+            "each of {} on the manifest was seen within {}, which {} allows{rest}",
+            count(seen, "device"),
+            span(allowed.value),
+            allowed.from
+        );
+        match excused.as_slice() {
+            [] => Verdict::met("all-seen", sentence),
+            _ => Verdict::met("seen-or-excused", sentence).grade(Grade::Declared),
+        }
     };
     let silent_since = case.due().plus(escalates.map_or(0, |e| e.value).saturating_neg());
-    case.unless_damaged(verdict, silent_since)
+    let odd = silences.iter().filter(|s| s.state != Silence::Seen);
+    let verdict = case
+        .unless_damaged(verdict, silent_since)
         .measured(Quantity::at_most(longest, "seconds unseen"))
         .limit(limit)
         .window(case.due().plus(allowed.value.saturating_neg()), case.due())
         .coverage(case.coverage())
-        .subjects(subjects)
-        .evidence(evidence)
+        .subjects(odd.map(|s| s.label.clone()))
+        .evidence(silences.iter().flat_map(|s| s.evidence.iter().copied()));
+    unless_wanting(case, "INV-02", verdict)
+}
+
+/// How a row of the manifest stands to the allowed silence.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Silence {
+    /// Its device was seen in time.
+    Seen,
+    /// It was not, and it is on record why.
+    Excused,
+    /// So long that the operator's word alone, which is on record, does not settle it.
+    OwnWord,
+    Missing,
+    TooLong,
+    /// Whoever runs the site says that it is gone, and not where.
+    DeclaredLost,
+}
+
+struct Silent {
+    state: Silence,
+    label: String,
+    words: String,
+    /// For how long it was unseen and nobody says why, in seconds.
+    unexcused: i64,
+    evidence: Vec<Digest>,
+}
+
+/// The rows that are due to be seen.
+fn silences(case: &Case<'_>, allowed: i64, escalates: i64) -> Vec<Silent> {
+    let seen = case.seen_by_row(UnixSeconds(i64::MIN));
+    let absences = Absences::of(case);
+    let due = in_service(case);
+    due.map(|(i, row)| silence(case, row, seen.get(&i), &absences, (allowed, escalates)))
+        .collect()
+}
+
+fn silence(
+    case: &Case<'_>,
+    row: &LicensedDevice,
+    found: Option<&Seen<'_>>,
+    absences: &Absences,
+    (allowed, escalates): (i64, i64),
+) -> Silent {
+    let start = row
+        .in_service
+        .unwrap_or(case.licence.valid.from)
+        .max(case.licence.valid.from);
+    let (uuid, last) = (
+        row.uuid.or_else(|| found.map(|s| s.device.identity.uuid)),
+        found.map(|s| s.last),
+    );
+    let unseen = (last.map_or(start, |t| t.max(start)), case.due());
+    let silence = unseen.1.since(unseen.0);
+    let standing = || absences.standing(uuid.as_ref(), last);
+    let lost = standing().find(|a| a.why == Why::Lost && a.is_gone(case.due()));
+    let told = || standing().filter(|a| a.why != Why::Lost);
+    let unexcused = silence.saturating_sub(covered(told(), unseen));
+    let unconfirmed = silence.saturating_sub(covered(told().filter(|a| a.is_confirmed()), unseen));
+    let away_now = told().any(|a| a.is_in_force(case.due()));
+    let state = match lost {
+        Some(_) => Silence::DeclaredLost,
+        None if unexcused > escalates => Silence::TooLong,
+        None if unconfirmed > escalates => Silence::OwnWord,
+        None if unexcused > allowed || (found.is_none() && !away_now) => Silence::Missing,
+        None if silence > allowed || found.is_none() => Silence::Excused,
+        None => Silence::Seen,
+    };
+    let label = row.label();
+    let mut words = match found {
+        Some(_) => format!("{label} has not been seen for {}", span(silence)),
+        None => format!("{label} has never been seen, {} after it was due", span(silence)),
+    };
+    let records: Vec<&Absence> = match state {
+        Silence::Seen => Vec::new(),
+        Silence::DeclaredLost => lost.into_iter().collect(),
+        _ => told().filter(|a| shared(a.stretch(), unseen).is_some()).collect(),
+    };
+    for record in &records {
+        words.push_str(&format!("; it {}", record.words));
+    }
+    let refuted: Vec<&Absence> = match (state, last) {
+        (Silence::Seen, _) | (_, None) => Vec::new(),
+        (_, Some(last)) => absences.refuted(uuid.as_ref(), last).collect(),
+    };
+    for record in &refuted {
+        words.push_str(&format!(
+            "; that it {} is refuted, for it reported after that",
+            record.words
+        ));
+    }
+    let papers = records.iter().chain(&refuted).map(|a| a.digest);
+    Silent {
+        state,
+        label,
+        words,
+        unexcused,
+        evidence: found
+            .map(|s| s.device.last_report)
+            .into_iter()
+            .chain(papers)
+            .collect(),
+    }
 }
 
 /// INV-06: name, PCI id, memory and cores are those of one model, the manifest's, and do not change.

@@ -11,6 +11,7 @@
 //!
 //! Every published condition is evaluated. Where nothing settles one, the sentence names what would.
 
+mod absence;
 mod activity;
 mod allocation;
 mod approval;
@@ -21,6 +22,7 @@ mod bus;
 mod capacity;
 mod case;
 mod contradiction;
+mod departure;
 mod fabric;
 mod finding;
 mod firmware;
@@ -35,6 +37,7 @@ mod operations;
 mod overview;
 mod papers;
 mod performance;
+mod permission;
 mod place;
 mod plan;
 mod platform;
@@ -47,6 +50,7 @@ mod registry;
 mod sample;
 mod screening;
 mod security;
+mod shipment;
 mod stock;
 mod supply;
 mod tenant;

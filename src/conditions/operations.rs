@@ -1,9 +1,11 @@
 //! Operations: whether there is enough evidence at all, whether it is new, and whether it holds only what it may.
 
+use super::absence::{Absence, Absences, covered};
 use super::case::{Case, no_report};
-use super::finding::{Quantity, Verdict, count, decimal, few};
+use super::finding::{Outcome, Quantity, Verdict, count, decimal, few};
+use super::presence::{Stretch, shared};
 use crate::appraisal::{Grade, NodeAtSite};
-use crate::id::DeviceUuid;
+use crate::id::{DeviceUuid, Digest};
 use crate::licence::LicensedDevice;
 use crate::time::{DAY_SECONDS, UnixSeconds, span};
 use crate::unit::Ppm;
@@ -51,7 +53,17 @@ pub(super) fn coverage(case: &Case<'_>) -> Verdict {
         let sentence = format!("{sentence}; the others that did used a key that was revoked by then");
         Verdict::cannot_tell("revoked-key", sentence)
     } else if share < least.value {
-        Verdict::not_met("too-few-report", format!("{sentence}; silent: {}", few(&silent)))
+        let verdict = Verdict::not_met("too-few-report", format!("{sentence}; silent: {}", few(&silent)));
+        let unseen = rows.iter().filter(|(i, _)| !seen.contains_key(i));
+        let away = away(case, unseen, since);
+        let others = Ppm::of(number(reporting), number(rows.len().saturating_sub(away.len())));
+        let enough = !away.is_empty() && others >= least.value;
+        excuse(verdict, &away, enough, || {
+            let excused = count(away.len(), "device");
+            format!(
+                "of the silent ones it is on record why {excused} cannot report, and of the others {others} did"
+            )
+        })
     } else if silent.is_empty() {
         Verdict::met("enough-report", sentence)
     } else {
@@ -69,19 +81,60 @@ pub(super) fn coverage(case: &Case<'_>) -> Verdict {
         .evidence(seen.values().map(|s| s.device.last_report))
 }
 
+/// Of silent rows the records that say why, where they cover all the time since then.
+fn away<'r, 'a: 'r>(
+    case: &Case<'a>,
+    silent: impl Iterator<Item = &'r (usize, &'a LicensedDevice)>,
+    since: UnixSeconds,
+) -> Vec<Absence> {
+    let absences = Absences::of(case);
+    let seen = case.seen_by_row(UnixSeconds(i64::MIN));
+    let window = (since, case.due());
+    let record = |(i, row): &(usize, &LicensedDevice)| {
+        let found = seen.get(i);
+        let uuid = row.uuid.or_else(|| found.map(|s| s.device.identity.uuid));
+        let standing = || absences.standing(uuid.as_ref(), found.map(|s| s.last));
+        let whole = covered(standing(), window) >= window.1.since(window.0);
+        standing().find(|_| whole).cloned()
+    };
+    silent.filter_map(record).collect()
+}
+
+/// A verdict against a site, held back where records explain enough of it: what people say makes nothing met that was measured, and a person must
+/// weigh it.
+fn excuse(verdict: Verdict, records: &[Absence], enough: bool, why: impl FnOnce() -> String) -> Verdict {
+    if !enough {
+        return verdict;
+    }
+    let words: BTreeSet<String> = records.iter().map(|a| format!("it {}", a.words)).collect();
+    let words: Vec<String> = words.into_iter().collect();
+    let digests: BTreeSet<Digest> = records.iter().map(|a| a.digest).collect();
+    let sentence = format!("{}; {}: {}", verdict.sentence, why(), few(&words));
+    Verdict {
+        outcome: Outcome::CannotTell,
+        message: "on-record",
+        sentence,
+        grade: Grade::Declared,
+        ..verdict
+    }
+    .evidence(digests)
+}
+
 /// OPS-02: the share of the manifest's device time that signed samples cover. The two reports under way are left out.
 pub(super) fn observation(case: &Case<'_>) -> Verdict {
     let Some(least) = case.term(|l| l.observation_min) else {
         return Verdict::no_limit("the least share of device time that samples must cover");
     };
     let since = case.since();
+    let absences = Absences::of(case);
     let Observed {
         until,
         due,
         covered,
         claimed,
+        excused,
         mut worst,
-    } = observed(case, since);
+    } = observed(case, since, &absences);
     worst.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     let gaps: Vec<String> = worst
         .iter()
@@ -106,11 +159,20 @@ pub(super) fn observation(case: &Case<'_>) -> Verdict {
         let sentence = format!("{sentence}; more came only under a key that was revoked by then");
         Verdict::cannot_tell("revoked-key", sentence)
     } else if share < least.value {
-        Verdict::not_met(
+        let verdict = Verdict::not_met(
             "too-little-observed",
             format!("{sentence}; longest unobserved: {}", few(&gaps)),
         )
-        .subjects(worst.iter().map(|(_, label)| label.clone()))
+        .subjects(worst.iter().map(|(_, label)| label.clone()));
+        let others = Ppm::of(covered, due.saturating_sub(excused.ms));
+        let enough = excused.ms > 0 && others >= least.value;
+        excuse(verdict, &excused.records, enough, || {
+            let seconds = i64::try_from(excused.ms.div_euclid(1_000)).unwrap_or(i64::MAX);
+            format!(
+                "{} of device time not covered are on record, and of the rest {others} is covered",
+                span(seconds)
+            )
+        })
     } else if gaps.is_empty() {
         Verdict::met("observed", sentence)
     } else {
@@ -135,16 +197,44 @@ struct Observed {
     covered: u64,
     /// The same, with what came under a key that was revoked by then.
     claimed: u64,
+    /// What is not covered, and on record why.
+    excused: Excused,
     /// What is not covered, by row of the manifest.
     worst: Vec<(u64, String)>,
 }
 
-fn observed(case: &Case<'_>, since: UnixSeconds) -> Observed {
+/// Time in which devices were away or at rest, as people say, and no sample covers them.
+#[derive(Default)]
+struct Excused {
+    ms: u64,
+    records: Vec<Absence>,
+}
+
+impl Excused {
+    /// Takes from a row's gap what records of its device cover.
+    fn take(
+        &mut self,
+        absences: &Absences,
+        device: (Option<DeviceUuid>, Option<UnixSeconds>),
+        gap: u64,
+        due: Stretch,
+    ) {
+        let standing = || absences.standing(device.0.as_ref(), device.1);
+        let ms = milliseconds(covered(standing(), due)).min(gap);
+        if ms > 0 {
+            self.ms = self.ms.saturating_add(ms);
+            self.records
+                .extend(standing().filter(|a| shared(a.stretch(), due).is_some()).cloned());
+        }
+    }
+}
+
+fn observed(case: &Case<'_>, since: UnixSeconds, absences: &Absences) -> Observed {
     let until = case
         .due()
         .plus(i64::from(case.licence.report_seconds).saturating_mul(-2));
     let (mut due, mut covered, mut claimed) = (0u64, 0u64, 0u64);
-    let mut worst: Vec<(u64, String)> = Vec::new();
+    let (mut worst, mut excused) = (Vec::new(), Excused::default());
     let covering = devices_by_row(case);
     for (i, row) in in_service(case) {
         let start = row.in_service.unwrap_or(since).max(since);
@@ -155,6 +245,10 @@ fn observed(case: &Case<'_>, since: UnixSeconds) -> Observed {
         due = due.saturating_add(row_due);
         covered = covered.saturating_add(row_covered);
         let gap = row_due.saturating_sub(row_covered);
+        if gap > 0 && !absences.is_empty() {
+            let places = covering.get(&i);
+            excused.take(absences, last_of(row, places), gap, (start, until));
+        }
         if gap > 0 {
             worst.push((gap, row.label()));
         }
@@ -164,13 +258,28 @@ fn observed(case: &Case<'_>, since: UnixSeconds) -> Observed {
         due,
         covered,
         claimed,
+        excused,
         worst,
     }
 }
 
+/// The UUID of a row's device, and when it was last seen.
+fn last_of(
+    row: &LicensedDevice,
+    places: Option<&Vec<(&NodeAtSite, DeviceUuid)>>,
+) -> (Option<DeviceUuid>, Option<UnixSeconds>) {
+    let places = || places.into_iter().flatten();
+    let last = places().filter_map(|(node, uuid)| {
+        let mut devices = node.record.facts.devices.iter();
+        devices.find(|d| d.identity.uuid == *uuid)?.last_seen
+    });
+    let uuid = row.uuid.or_else(|| places().map(|(_, u)| *u).next());
+    (uuid, last.max())
+}
+
 /// The share of device time since a time that samples cover, where any was due.
 pub(super) fn observed_share(case: &Case<'_>, since: UnixSeconds) -> Option<Ppm> {
-    let Observed { due, covered, .. } = observed(case, since);
+    let Observed { due, covered, .. } = observed(case, since, &Absences::default());
     (due > 0).then(|| Ppm::of(covered, due))
 }
 

@@ -32,6 +32,8 @@ pub(super) struct Paper<'a, T> {
     pub(super) digest: Digest,
     /// When it was put on file: whatever it says of when it was written, nobody knew it before.
     pub(super) filed: UnixSeconds,
+    /// Ids of the keys that signed it.
+    signers: &'a [Digest],
 }
 
 impl<T> Clone for Paper<'_, T> {
@@ -50,6 +52,7 @@ impl<'a, T: Said> Paper<'a, T> {
             claims: T::of(&statement.claims)?,
             digest: statement.digest,
             filed: paper.filed,
+            signers: &paper.signers,
         })
     }
 
@@ -160,6 +163,19 @@ impl<'a> Case<'a> {
         }
         let sentence = format!("no {title} about site {site} is on file; {settle}");
         Err(Box::new(missing("no-statement", sentence)))
+    }
+
+    /// In which roles a statement is vouched for: the one that it is given in, and those of other parties whose keys signed it too and whom the
+    /// licence hears about this site.
+    pub(super) fn voices<T>(&self, paper: &Paper<'_, T>) -> BTreeSet<Role> {
+        let (header, site) = (paper.header, &self.facts.site);
+        let others = self.licence.signers.iter().filter(|s| {
+            paper.signers.contains(&s.key.id())
+                && s.name != header.issuer.as_str()
+                && (s.sites.is_empty() || s.sites.contains(site))
+                && s.valid.holds(header.issued.0)
+        });
+        others.map(|s| s.role).chain([header.role]).collect()
     }
 
     /// How a sentence says that what a statement tells of was examined longer ago than a limit allows.

@@ -2,11 +2,15 @@
 
 use super::attestation::on_paper;
 use super::case::Case;
-use super::finding::{Verdict, few};
+use super::finding::{Quantity, Verdict, count, few};
 use super::papers::Paper;
 use crate::appraisal::Grade;
-use crate::statement::{Authorisation, AuthorisationKind, EndUserCertificate, Ownership, Role};
-use std::collections::BTreeMap;
+use crate::id::DeviceUuid;
+use crate::rules::CountryList;
+use crate::statement::{
+    Authorisation, AuthorisationKind, EndUserCertificate, Ownership, Role, ShipmentList, TestCertificate,
+};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// SUP-01: owners and control of the consignee are disclosed, lately and whole, and none of them is barred.
 pub(super) fn owners_disclosed(case: &Case<'_>) -> Verdict {
@@ -221,7 +225,7 @@ fn uncovered(case: &Case<'_>, papers: &[&Paper<'_, Authorisation>]) -> Vec<Strin
 }
 
 /// The verdict where statements are on file, but none is about the licence's consignee.
-fn of_others<T: crate::statement::Said>(
+pub(super) fn of_others<T: crate::statement::Said>(
     case: &Case<'_>,
     what: &str,
     papers: &[Paper<'_, T>],
@@ -244,5 +248,181 @@ fn of_others<T: crate::statement::Said>(
 
 /// SUP-03: each lot that was shipped has a certificate of an independent laboratory.
 pub(super) fn lots_tested(case: &Case<'_>) -> Verdict {
-    case.unsettled("SUP-03")
+    let papers = match case.papers_of::<TestCertificate>() {
+        Ok(papers) => papers,
+        Err(missing) => return *missing,
+    };
+    let Some(list) = case.rules.and_then(|r| r.list("laboratories", case.now)) else {
+        let sentence =
+            "the rule set does not say in which countries laboratories count (list `laboratories`)";
+        return Verdict::cannot_tell("no-list", sentence).grade(Grade::Declared);
+    };
+    let lots = Lots::of(&papers, list);
+    let (mut wrong, mut open) = (Vec::new(), Vec::new());
+    let (mut wrong_ones, mut open_ones) = (Vec::new(), Vec::new());
+    for (_, row) in case.rows() {
+        let label = row.label();
+        match row.uuid.map_or(Lot::Unnamed, |uuid| lots.lot(&uuid)) {
+            Lot::Tested => {}
+            Lot::Amiss(why) => {
+                wrong.push(format!("{label}, {why}"));
+                wrong_ones.push(label);
+            }
+            Lot::Untested(why) => {
+                open.push(format!("{label}, {why}"));
+                open_ones.push(label);
+            }
+            Lot::Unnamed => {
+                open.push(format!("{label} is named by no test certificate that is heard"));
+                open_ones.push(label);
+            }
+        }
+    }
+    let missing = open.len();
+    open.extend(uncertified(case, &lots.good));
+    let all = papers.iter().map(|p| p.digest);
+    let verdict = if !wrong.is_empty() {
+        Verdict::not_met("tested-elsewhere", few(&wrong))
+            .measured(Quantity::at_least(wrong.len(), UNTESTED))
+            .subjects(wrong_ones)
+    } else if case.rows().next().is_none() {
+        Verdict::cannot_tell("no-manifest", "the licence lists no device for this site")
+    } else if !open.is_empty() {
+        let sentence = format!(
+            "{}; a certificate of a laboratory among {} would settle it",
+            few(&open),
+            list.title
+        );
+        Verdict::cannot_tell("not-tested", sentence)
+            .measured(Quantity::exactly(missing, UNTESTED))
+            .subjects(open_ones)
+    } else {
+        let numbers: BTreeSet<&str> = lots.good.iter().map(|p| p.claims.lot.as_str()).collect();
+        let numbers: Vec<String> = numbers.into_iter().map(str::to_owned).collect();
+        let sentence = format!(
+            "each of {} on the manifest is of a lot that an independent laboratory among {} tested: {}",
+            count(case.rows().count(), "device"),
+            list.title,
+            few(&numbers)
+        );
+        Verdict::met("lots-tested", sentence).measured(Quantity::exactly(0, UNTESTED))
+    };
+    verdict
+        .grade(Grade::Declared)
+        .limit(Quantity::at_most(0, UNTESTED))
+        .window(case.licence.valid.from, case.now)
+        .evidence(all)
+}
+
+const UNTESTED: &str = "devices of lots without a certificate";
+
+/// How the lot of a device stands.
+enum Lot {
+    Tested,
+    /// It was tested by whom it must not be.
+    Amiss(String),
+    /// Its certificate tells of no test.
+    Untested(String),
+    /// No certificate names it.
+    Unnamed,
+}
+
+/// The lots of all certificates that hold.
+struct Lots<'a> {
+    /// Certificates that count.
+    good: Vec<&'a Paper<'a, TestCertificate>>,
+    tested: BTreeSet<DeviceUuid>,
+    /// Devices of others, why these do not count, and whether that is a breach.
+    others: BTreeMap<DeviceUuid, (bool, String)>,
+}
+
+impl<'a> Lots<'a> {
+    fn of(papers: &'a [Paper<'a, TestCertificate>], countries: &CountryList) -> Self {
+        let mut lots = Self {
+            good: Vec::new(),
+            tested: BTreeSet::new(),
+            others: BTreeMap::new(),
+        };
+        for paper in papers {
+            let devices = paper.header.devices.iter().flatten().map(|d| d.0);
+            let Some((breach, why)) = unfit(paper.claims, countries) else {
+                lots.tested.extend(devices);
+                lots.good.push(paper);
+                continue;
+            };
+            let words = format!(
+                "of lot {}, was tested {why}, by the {}",
+                paper.claims.lot,
+                paper.label()
+            );
+            for uuid in devices {
+                let known = lots.others.entry(uuid).or_insert_with(|| (breach, words.clone()));
+                if breach && !known.0 {
+                    *known = (true, words.clone());
+                }
+            }
+        }
+        lots
+    }
+
+    /// A certificate that counts makes up for others.
+    fn lot(&self, uuid: &DeviceUuid) -> Lot {
+        match self.others.get(uuid) {
+            _ if self.tested.contains(uuid) => Lot::Tested,
+            Some((true, why)) => Lot::Amiss(why.clone()),
+            Some((false, why)) => Lot::Untested(why.clone()),
+            None => Lot::Unnamed,
+        }
+    }
+}
+
+/// Why a certificate does not count, and whether that is a breach.
+fn unfit(said: &TestCertificate, countries: &CountryList) -> Option<(bool, String)> {
+    let country = said.country.as_str();
+    if !countries.members.iter().any(|m| m == country) {
+        return Some((
+            true,
+            format!("in {country}, which is not among {}", countries.title),
+        ));
+    }
+    if !said.independent {
+        return Some((true, "by a laboratory that is not independent".to_owned()));
+    }
+    (said.tested == 0).then(|| (false, "by a laboratory that tried none of its devices".to_owned()))
+}
+
+/// Models of which more were shipped here than stand in lots that were tested, in words.
+fn uncertified(case: &Case<'_>, certificates: &[&Paper<'_, TestCertificate>]) -> Vec<String> {
+    let mut tested: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for paper in certificates {
+        let said = paper.claims;
+        tested
+            .entry((said.model.as_str(), said.lot.as_str()))
+            .or_insert(said.count);
+    }
+    let mut shipped: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
+    let lists = case.papers().holding::<ShipmentList>(case.now);
+    for list in lists
+        .filter(|l| l.header.role == Role::Supplier && l.claims.consignee.as_str() == case.licence.consignee)
+    {
+        for item in &list.claims.items {
+            // Of a shipment that is listed anew, as in transit and then as delivered, the greatest number counts once.
+            let of = shipped.entry(item.model.as_str()).or_default();
+            let number = of.entry(list.claims.shipment.as_str()).or_default();
+            *number = item.count.max(*number);
+        }
+    }
+    let sum = |of: &mut dyn Iterator<Item = u64>| of.fold(0u64, u64::saturating_add);
+    shipped
+        .into_iter()
+        .map(|(model, numbers)| {
+            let of = |(name, _): &(&str, &str)| *name == model;
+            let lots = sum(&mut tested.iter().filter(|(k, _)| of(k)).map(|(_, n)| *n));
+            (model, sum(&mut numbers.into_values()), lots)
+        })
+        .filter(|(_, shipped, lots)| lots < shipped)
+        .map(|(model, shipped, lots)| {
+            format!("{shipped} of {model} were shipped, of which {lots} stand in lots that were tested")
+        })
+        .collect()
 }

@@ -10,6 +10,7 @@ use crate::unit::Ppm;
 /// Conditions that concern nothing at a site whose licence and rule set ask for no such thing.
 const NOTHING_HERE: &[&str] = &[
     "TRN-03", //
+    "INV-09", //
     "TRN-07", //
     "EVI-01", //
     "EVI-03", //
@@ -17,6 +18,8 @@ const NOTHING_HERE: &[&str] = &[
 /// Conditions that statements decide, whatever reports say.
 const ON_PAPER: &[&str] = &[
     "TEN-03", //
+    "INV-07", //
+    "INV-12", //
     "TEN-04", //
     "SEC-07", //
     "PHY-01", //

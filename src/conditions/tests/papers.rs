@@ -83,6 +83,7 @@ impl Scene {
         self.file("tenant-kyc", operator, &WHOLE);
         let screened = [("# tenants", "tenants"), ("# parties", "parties")];
         self.file("screening", owner, &[&[party][..], &screened[..]].concat());
+        self.in_stock(assessor);
         self
     }
 }

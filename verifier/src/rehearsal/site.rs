@@ -111,6 +111,31 @@ async fn a_licence_counts_once_a_trusted_issuer_signed_it_and_the_node_learns_it
 }
 
 #[tokio::test]
+async fn a_device_that_a_newer_serial_drops_is_asked_after() {
+    let verifier = Verifier::start().await;
+    let session = verifier.session().await;
+    let key = trusted(&verifier.config().state_dir, "supplier");
+    let listed = |serials: &[&str]| {
+        let rows = serials.iter().map(|s| format!("[[device]]\nserial = \"{s}\"\n"));
+        format!("{LICENCE}{}", rows.collect::<String>())
+    };
+    let first = listed(&["S1", "S2"]);
+    let second = listed(&["S1"]).replace("serial = 1\n", "serial = 2\n");
+    session.load_licence(&signed(&first, &key)).await.unwrap();
+    session.load_licence(&signed(&second, &key)).await.unwrap();
+    let status = session.evaluate(NOON).await.unwrap();
+    let mut findings = status.sites.iter().flat_map(|s| &s.findings);
+    let found = findings.find(|f| f.finding.condition == "INV-09").unwrap();
+    assert_eq!(found.finding.outcome, Outcome::CannotTell);
+    let says = "serial S2 was listed by serial 1 and never seen here";
+    assert!(
+        found.finding.sentence.contains(says),
+        "{}",
+        found.finding.sentence
+    );
+}
+
+#[tokio::test]
 async fn whom_the_administrator_believes_is_in_the_ledger() {
     let verifier = Verifier::start().await;
     let session = verifier.session().await;

@@ -323,7 +323,9 @@ impl Lab {
         if !matches!(how, Continuity::Fork { .. } | Continuity::Repeated) {
             self.held.insert((claims.chain.0, claims.sequence), link.digest);
         }
-        self.record.absorb(report, received, how, None);
+        // It answers the challenge that came with the receipt of the report before.
+        let given = received.plus(-LENGTH);
+        self.record.absorb(report, received, how, None, Some(given));
         how
     }
 

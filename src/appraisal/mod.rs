@@ -33,6 +33,7 @@ use crate::id::{DeviceUuid, Digest, NodeId};
 use crate::licence::{FormerDevice, Licence};
 use crate::statement::Statement;
 use crate::time::UnixSeconds;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 crate::code! {
@@ -160,6 +161,8 @@ pub struct SiteFacts {
     pub former: Vec<FormerDevice>,
     /// Statements that concern it, in any order.
     pub statements: Vec<Arc<HeardStatement>>,
+    /// How many issuers whom the verifier trusts signed each of these licences, by the licence's digest; one is counted once, whatever keys it has.
+    pub issuers: BTreeMap<Digest, u32>,
 }
 
 /// A statement on file, with the keys that signed it: those that some licence names, for no other says anything.

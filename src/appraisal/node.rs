@@ -55,6 +55,8 @@ crate::record! {
         13 => bus_source: BusSource,
         /// Whether confidential computing is on, and how, as the driver says.
         14 => confidential: Option<ConfidentialCompute>,
+        /// When the verifier gave the challenge that it answers: it was not made before. Absent where it answers none that is known.
+        15 => given: Option<UnixSeconds>,
     }
 }
 
@@ -370,6 +372,7 @@ impl NodeFacts {
             catalogue_digest: host.catalogue_digest,
             clock_source: host.clock_source,
             confidential: host.driver.as_ref().and_then(|d| d.confidential_compute.clone()),
+            given: None,
         });
     }
 
@@ -494,13 +497,15 @@ impl NodeRecord {
 
     /// Folds a report in, and returns the day whose sums it changed. A repeated report changes nothing; one that forks the
     /// chain is kept as proof and its sums do not count. The caller loads that day before (see [`day_of`]) and stores it
-    /// with the facts after. `round` says how the round stands that it carries, if it carries one.
+    /// with the facts after. `round` says how the round stands that it carries, if it carries one, and `given` when the challenge was given that it
+    /// answers.
     pub fn absorb(
         &mut self,
         report: &VerifiedReport,
         received: UnixSeconds,
         continuity: Continuity,
         round: Option<RoundStanding>,
+        given: Option<UnixSeconds>,
     ) -> Option<i64> {
         if continuity == Continuity::Repeated {
             return None;
@@ -519,6 +524,9 @@ impl NodeRecord {
         let day = span.to.day();
         let sums = self.days.entry(day).or_insert_with(|| NodeDay::new(day));
         self.facts.absorb(report, &span, received, continuity, sums);
+        if let Some(newest) = self.facts.newest.as_mut().filter(|n| n.digest == report.digest()) {
+            newest.given = given;
+        }
         while self.days.len() > usize::from(DAYS) {
             drop(self.days.pop_first());
         }

@@ -1,4 +1,4 @@
-use super::fixture::{Lab, bus, driver, gpu, hours};
+use super::fixture::{LENGTH, Lab, bus, driver, gpu, hours};
 use super::*;
 use crate::cbor;
 use crate::id::{ChainId, Digest};
@@ -18,7 +18,7 @@ fn the_same_reports_give_the_same_bytes_and_these_are_read_back() {
         let report = lab.make(&[gpu(1), gpu(2)], |_| {});
         let received = lab.wall().plus(5);
         let how = lab.receive(&report, received);
-        again.absorb(&report, received, how, None);
+        again.absorb(&report, received, how, None, Some(received.plus(-LENGTH)));
     }
     assert_eq!(lab.record, again);
     let bytes = cbor::encode(&lab.record.facts);

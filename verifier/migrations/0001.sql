@@ -21,9 +21,10 @@ CREATE TABLE entry (
     sequence INTEGER,
     -- How a report stood to what was held: 0 first, 1 follows, 2 late, 3 + n after a gap of n.
     continuity INTEGER,
-    -- How the round of hardware evidence stands that a report carries (its code), the challenge that it answers, and when its node was given that.
+    -- How the round of hardware evidence stands that a report carries (its code), and the challenge that it answers.
     round INTEGER,
     challenge BLOB,
+    -- When its node was given the challenge that a report answers: the one of its round, where it carries one.
     given INTEGER,
     body BLOB
 ) STRICT;

@@ -9,7 +9,7 @@ use crate::catalogue::{self, CatalogueInUseError};
 use crate::cause::with_causes;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::fleet::{Anchors, AnchorsError, Fleet, Licences, LoadError, Statements};
+use crate::fleet::{Anchors, AnchorsError, Fleet, Licences, LoadError, LoadedLicence, Statements};
 use crate::recorder::{NewLeaf, RecordError, Recorder};
 use crate::store::{Change, FindingRow, Store, StoreError};
 use std::collections::{BTreeMap, HashMap};
@@ -86,6 +86,7 @@ impl Findings {
         let all = Licences::read(&*self.store, &anchors).await?;
         let statements = Statements::read(&*self.store, &all.counting).await?;
         let former = all.former();
+        let issuers: BTreeMap<_, _> = all.counting.iter().map(LoadedLicence::signed_by).collect();
         for loaded in all.counting {
             let licence = Arc::new(loaded.licence);
             let Some(rules) = RuleSet::carried(&licence.ruleset_id).map(Arc::new) else {
@@ -112,6 +113,7 @@ impl Findings {
             facts.licences = licences.iter().map(|(licence, _)| Arc::clone(licence)).collect();
             facts.former = former.iter().filter(|f| f.site == site).cloned().collect();
             facts.statements = statements.about(&site);
+            facts.issuers = issuers.clone();
             let catalogue = Arc::clone(&catalogue);
             // A large site takes long enough to be felt by whoever waits for a receipt on this thread.
             let found = tokio::task::spawn_blocking(move || {
@@ -170,6 +172,7 @@ impl Findings {
                 place: None,
                 continuity: None,
                 round: None,
+                given: None,
                 at: new.at,
                 body,
             };

@@ -120,6 +120,7 @@ pub async fn init(config: &Config, clock: Arc<dyn Clock>) -> Result<Made, InitEr
             place: None,
             continuity: None,
             round: None,
+            given: None,
             at,
             body,
         })

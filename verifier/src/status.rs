@@ -6,7 +6,7 @@
 use crate::catalogue;
 use crate::command::{CommandError, Format, Outcome, Session};
 use crate::compute::By;
-use crate::fleet::{Anchors, Licences, Statements, sites};
+use crate::fleet::{Anchors, Licences, LoadedLicence, Statements, sites};
 use crate::recorder::KeyRole;
 use crate::store::FindingRow;
 use serde::Serialize;
@@ -127,6 +127,7 @@ impl Session {
             mut passed_over,
         } = loaded;
         passed_over.extend(statements.passed_over.iter().cloned());
+        let issuers: BTreeMap<_, _> = counting.iter().map(LoadedLicence::signed_by).collect();
         let licences: Vec<Arc<Licence>> = counting
             .into_iter()
             .map(|loaded| Arc::new(loaded.licence))
@@ -154,6 +155,7 @@ impl Session {
                         licences: naming.cloned().collect(),
                         former: former.iter().filter(|f| f.site == site.id).cloned().collect(),
                         statements: statements.about(&site.id),
+                        issuers: issuers.clone(),
                         ..facts.remove(&site.id).unwrap_or_default()
                     }
                 });

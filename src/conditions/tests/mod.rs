@@ -50,6 +50,8 @@ pub(super) struct Scene {
     pub(super) older: Vec<String>,
     /// Statements on file.
     pub(super) statements: Vec<Arc<HeardStatement>>,
+    /// How many issuers signed the licence, where that is known.
+    pub(super) issuers: Option<u32>,
     pub(super) now: UnixSeconds,
 }
 
@@ -89,6 +91,7 @@ impl Scene {
             beside: Vec::new(),
             older: Vec::new(),
             statements: Vec::new(),
+            issuers: Some(2),
             now: start().plus(3_610),
         }
     }
@@ -150,6 +153,11 @@ impl Scene {
                 Licence::parse(&self.licence).unwrap().former(&older)
             },
             statements: self.statements.clone(),
+            issuers: self
+                .issuers
+                .map(|n| (crate::crypto::sha256(self.licence.as_bytes()), n))
+                .into_iter()
+                .collect(),
         }
     }
 

@@ -6,6 +6,7 @@ use super::{Bench, say};
 use crate::fixture::{self, Place};
 use crate::licence::Terms;
 use nvidia_ml::Identity;
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use weighbridge::accelerator::Catalogue;
 use weighbridge::appraisal::{NodeAtSite, NodeRecord, NodeStatus, SiteFacts};
@@ -106,7 +107,7 @@ pub(super) fn measure(bench: &Bench) -> Vec<Figure> {
                 let day_ns = each(1, || {
                     let mut record = NodeRecord::new(node.record.facts.node);
                     for (n, report) in (1..).zip(&day) {
-                        let changed = record.absorb(report, received(n), how(n), None).unwrap();
+                        let changed = record.absorb(report, received(n), how(n), None, None).unwrap();
                         let facts = cbor::encode(&record.facts);
                         let sums = cbor::encode(&record.days[&changed]);
                         bytes = black_box(facts.len() + sums.len());
@@ -165,7 +166,7 @@ fn site(key: &SecretKey) -> (SiteFacts, Licence) {
             for n in REPORTS - REPORTS / 12 + 1..=REPORTS {
                 let report = node.report(n, key);
                 node.record
-                    .absorb(&report, received(n), Continuity::Follows, None);
+                    .absorb(&report, received(n), Continuity::Follows, None, None);
             }
             NodeAtSite {
                 status: NodeStatus {
@@ -189,6 +190,7 @@ fn site(key: &SecretKey) -> (SiteFacts, Licence) {
         licences: Vec::new(),
         former: Vec::new(),
         statements: Vec::new(),
+        issuers: BTreeMap::new(),
     };
     (facts, licence)
 }

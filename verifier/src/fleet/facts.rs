@@ -99,7 +99,8 @@ impl Kept {
                 match Copy::of(held.body.as_deref(), &held.digest, node) {
                     Copy::Whole(report) => {
                         self.load_day(store, day_of(&report, held.at)).await?;
-                        self.fold(&report, held.at, held.continuity, held.round, held.leaf);
+                        let (how, round) = (held.continuity, held.round);
+                        self.fold(&report, held.at, how, round, held.given, held.leaf);
                     }
                     Copy::Damaged => {
                         let place = ChainHead {
@@ -241,9 +242,11 @@ impl Kept {
         at: UnixSeconds,
         how: Continuity,
         round: Option<RoundStanding>,
+        given: Option<UnixSeconds>,
         leaf: u64,
     ) {
-        self.changed.extend(self.record.absorb(report, at, how, round));
+        self.changed
+            .extend(self.record.absorb(report, at, how, round, given));
         self.counted(leaf);
         self.unsaved = self.unsaved.saturating_add(1);
     }
@@ -255,7 +258,8 @@ impl Kept {
 
     /// Keeps a fork; its sums do not count. It is not among the entries that are folded in after the sums, so they are due.
     pub(crate) fn fork(&mut self, report: &VerifiedReport, at: UnixSeconds, how: Continuity) {
-        self.changed.extend(self.record.absorb(report, at, how, None));
+        self.changed
+            .extend(self.record.absorb(report, at, how, None, None));
         self.unsaved = UNSAVED;
     }
 

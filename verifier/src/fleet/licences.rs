@@ -9,9 +9,11 @@ use super::statements::is_statement;
 use crate::cause::with_causes;
 use crate::recorder::Act;
 use crate::store::{Store, StoreError};
+use std::collections::BTreeSet;
 use std::path::Path;
 use weighbridge::cbor;
 use weighbridge::crypto::dsse::DsseError;
+use weighbridge::id::Digest;
 use weighbridge::ledger::LeafKind;
 use weighbridge::licence::{FormerDevice, Licence};
 use weighbridge::time::UnixSeconds;
@@ -79,6 +81,16 @@ impl LoadedLicence {
             loaded_at,
             former: Vec::new(),
         })
+    }
+
+    /// How many issuers signed it: one is counted once, whatever keys it has.
+    #[must_use]
+    pub fn signed_by(&self) -> (Digest, u32) {
+        let names: BTreeSet<&String> = self.issuers.iter().collect();
+        (
+            self.licence.digest,
+            u32::try_from(names.len()).unwrap_or(u32::MAX),
+        )
     }
 
     /// Whether all of these issuers signed it.

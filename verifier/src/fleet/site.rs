@@ -87,6 +87,7 @@ impl Fleet {
             licences: Vec::new(),
             former: Vec::new(),
             statements: Vec::new(),
+            issuers: BTreeMap::new(),
         })
     }
 

@@ -284,6 +284,7 @@ impl Intake {
                         place: Some((link.chain, link.sequence)),
                         continuity: None,
                         round: None,
+                        given: None,
                         at,
                         body: bundle,
                     };
@@ -302,7 +303,11 @@ impl Intake {
                 tracing::debug!(node = %standing.node.id, sequence = link.sequence, ?how, ?nonce, "accepted");
                 let at = self.clock.now();
                 standing.kept.load_day(&*self.store, day_of(&report, at)).await?;
-                let round = self.judge_round(standing, &report).await?;
+                let asked = standing.asked(&self.standings.secret, claims.nonce);
+                let (round, given) = self
+                    .judge_round(standing, &report)
+                    .await?
+                    .map_or((None, asked), |(round, given)| (Some(round), given.or(asked)));
                 let leaf = NewLeaf {
                     kind: LeafKind::Report,
                     digest: link.digest,
@@ -310,18 +315,20 @@ impl Intake {
                     place: Some((link.chain, link.sequence)),
                     continuity: Some(how),
                     round,
+                    given,
                     at,
                     body: bundle,
                 };
                 let proof = self.recorder.append(leaf, standing.kept.due(), seen).await?;
                 let judged = round.map(|r| r.standing);
-                standing.kept.fold(&report, at, how, judged, proof.leaf);
+                standing.kept.fold(&report, at, how, judged, given, proof.leaf);
                 if judged == Some(RoundStanding::Good) && report.evidence().any(EvidenceClaims::is_evidence) {
                     self.rounds.push(standing.node.id);
                 }
                 standing.answered_before = Some(standing.answered);
                 standing.answered = Answered::report(proof.leaf, at);
                 standing.nonce = claims.nonce;
+                standing.nonce_given = asked;
                 if highest == link.sequence || standing.head.as_ref().is_none_or(|h| h.chain != link.chain) {
                     standing.head = Some(self.head_after(standing.node.id, &link, highest).await?);
                 }
@@ -421,6 +428,7 @@ impl Intake {
                 place: None,
                 continuity: None,
                 round: None,
+                given: None,
                 at,
                 body,
             };

@@ -16,12 +16,13 @@ use weighbridge::time::UnixSeconds;
 const SLOWEST: u64 = 16;
 
 impl Intake {
-    /// Judges the round of a report, if it carries one. A round is asked for once a day or so, and may cost queries.
+    /// Judges the round of a report, if it carries one, and says when its challenge was given. A round is asked for once a day or so, and may cost
+    /// queries.
     pub(super) async fn judge_round(
         &self,
         standing: &Standing,
         report: &VerifiedReport,
-    ) -> Result<Option<JudgedRound>, StoreError> {
+    ) -> Result<Option<(JudgedRound, Option<UnixSeconds>)>, StoreError> {
         let claims = &report.claims().report;
         let Some(round) = &claims.round else {
             return Ok(None);
@@ -30,11 +31,11 @@ impl Intake {
         if found != RoundStanding::Good {
             tracing::warn!(node = %standing.node.id, sequence = claims.sequence, "a round of hardware evidence does not count: it {found}");
         }
-        Ok(Some(JudgedRound {
+        let judged = JudgedRound {
             standing: found,
             challenge: round.challenge,
-            given,
-        }))
+        };
+        Ok(Some((judged, given)))
     }
 
     async fn stand_of(

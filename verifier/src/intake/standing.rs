@@ -31,6 +31,8 @@ pub(crate) struct Standing {
     pub(crate) answered_before: Option<Answered>,
     /// The challenge that the last report answered.
     pub(crate) nonce: Option<Challenge>,
+    /// When that was given, as far as it is known.
+    pub(crate) nonce_given: Option<UnixSeconds>,
     /// What its reports add up to.
     pub(crate) kept: Kept,
     /// Refusals so far, by code.
@@ -97,6 +99,7 @@ impl Standing {
             answered: answered(0),
             answered_before: last.first().map(|_| answered(1)),
             nonce: None,
+            nonce_given: None,
             kept: Kept::read(store, &node).await?,
             refused: HashMap::new(),
             node,
@@ -113,6 +116,8 @@ impl Standing {
                 .as_deref()
                 .and_then(|b| OpenedReport::open(b).ok())
                 .and_then(|r| r.claims.nonce);
+            // Of one with a round this is when the round's was given, which is no later.
+            out.nonce_given = newest.given;
         }
         for row in store.refusals(out.node.id).await? {
             let (count, written) = (row.count, row.last_at);
@@ -133,6 +138,13 @@ impl Standing {
         let is = |answered: &Answered| challenge(secret, &self.node.id, answered.upto) == given;
         let lately = [Some(self.answered), self.answered_before];
         lately.into_iter().flatten().find(is).map(|answered| answered.at)
+    }
+
+    /// When the challenge was given that a report answers: lately, or it is that of the report before, made before the next one was heard.
+    pub(crate) fn asked(&self, secret: &[u8; 32], nonce: Option<Challenge>) -> Option<UnixSeconds> {
+        let nonce = nonce?;
+        let again = || self.nonce_given.filter(|_| self.nonce == Some(nonce));
+        self.gave(secret, nonce).or_else(again)
     }
 
     /// Whether a challenge was given in answer to the report at a leaf.

@@ -93,6 +93,8 @@ pub struct NewLeaf {
     pub continuity: Option<Continuity>,
     /// How the round stands that a report carries, if it carries one.
     pub round: Option<JudgedRound>,
+    /// When its node was given the challenge that a report answers: the one of its round, where it carries one. Absent where it answers none that is known.
+    pub given: Option<UnixSeconds>,
     /// When it was received.
     pub at: UnixSeconds,
     /// The body.
@@ -115,6 +117,7 @@ impl NewLeaf {
             place: None,
             continuity: None,
             round: None,
+            given: None,
             at: act.at,
             body,
         }
@@ -530,6 +533,7 @@ impl Writer {
                 place: new.place,
                 continuity: new.continuity,
                 round: new.round,
+                given: new.given,
                 body: new.body,
             });
         }

@@ -85,6 +85,7 @@ async fn a_queued_revocation_counts_from_when_it_is_carried_out_and_no_report_co
         place: Some((node.chain, 1)),
         continuity: Some(Continuity::First),
         round: None,
+        given: None,
         at: NOON.plus(7),
         body,
     };

@@ -87,8 +87,6 @@ pub struct JudgedRound {
     pub standing: RoundStanding,
     /// The challenge that it answers.
     pub challenge: Challenge,
-    /// When the node was given that challenge; absent where it was not given it lately.
-    pub given: Option<UnixSeconds>,
 }
 
 /// A leaf to be written, with its body.
@@ -112,6 +110,8 @@ pub struct Entry {
     pub continuity: Option<Continuity>,
     /// How the round stands that a report carries, if it carries one.
     pub round: Option<JudgedRound>,
+    /// When its node was given the challenge that a report answers: the one of its round, where it carries one.
+    pub given: Option<UnixSeconds>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -384,7 +384,7 @@ pub struct HeldReport {
     pub continuity: Continuity,
     /// How the round stands that it carries, if it carries one.
     pub round: Option<RoundStanding>,
-    /// When the node was given the challenge that the round answers.
+    /// When the node was given the challenge that it answers: the one of its round, where it carries one.
     pub given: Option<UnixSeconds>,
     /// The bundle as received; absent where its time was over.
     pub body: Option<Vec<u8>>,

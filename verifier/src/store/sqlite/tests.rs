@@ -115,6 +115,7 @@ async fn the_newest_reports_are_found_in_whatever_order_they_came() {
             place: Some((ChainId([chain; 16]), sequence)),
             continuity: Some(continuity),
             round: None,
+            given: None,
             body: Vec::new(),
         };
         let root = |n: u64| Digest([u8::try_from(n).unwrap(); 32]);

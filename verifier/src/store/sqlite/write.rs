@@ -146,7 +146,7 @@ fn bind_entry(query: Waiting, e: Entry) -> Result<Waiting, StoreError> {
         .bind(e.continuity.map(continuity_code))
         .bind(e.round.map(|r| i64::from(r.standing.code())))
         .bind(e.round.map(|r| r.challenge.0.to_vec()))
-        .bind(e.round.and_then(|r| r.given).map(|t| t.0))
+        .bind(e.given.map(|t| t.0))
         .bind(e.body))
 }
 

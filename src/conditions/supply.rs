@@ -2,14 +2,15 @@
 
 use super::attestation::on_paper;
 use super::case::Case;
-use super::finding::{Quantity, Verdict, count, few};
+use super::finding::{Outcome, Quantity, Verdict, count, few};
 use super::papers::Paper;
-use crate::appraisal::Grade;
+use crate::appraisal::{Grade, HeardStatement};
 use crate::id::DeviceUuid;
 use crate::rules::CountryList;
 use crate::statement::{
-    Authorisation, AuthorisationKind, EndUserCertificate, Ownership, Role, ShipmentList, TestCertificate,
+    Authorisation, AuthorisationKind, EndUserCertificate, Ownership, Role, Said, ShipmentList, TestCertificate,
 };
+use crate::time::{UnixSeconds, span};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// SUP-01: owners and control of the consignee are disclosed, lately and whole, and none of them is barred.
@@ -57,6 +58,10 @@ pub(super) fn owners_disclosed(case: &Case<'_>) -> Verdict {
             format!("the {label} says of {of}: {}", few(&barred)),
         ));
     }
+    let notice = said.changed.and_then(|changed| notice_of(case, paper, changed.0));
+    if let Some(v) = notice.as_ref().filter(|v| v.outcome == Outcome::NotMet) {
+        return verdict(v.clone());
+    }
     let Some(limit) = case.term(|l| l.ownership_max_age) else {
         return Verdict::no_limit("how old a disclosure of ownership may be (`ownership_max_age`)");
     };
@@ -68,6 +73,9 @@ pub(super) fn owners_disclosed(case: &Case<'_>) -> Verdict {
             format!("the {label} does not name all owners of a tenth or more; one that does would settle it");
         return verdict(Verdict::cannot_tell("incomplete", sentence));
     }
+    if let Some(open) = notice {
+        return verdict(open);
+    }
     if let Some(verdict) = case.without_list() {
         return verdict;
     }
@@ -75,6 +83,54 @@ pub(super) fn owners_disclosed(case: &Case<'_>) -> Verdict {
         "owners-disclosed",
         format!("the {label} names the owners of {of}, and neither they nor its ultimate parent are barred"),
     ))
+}
+
+/// What is wrong, or not known, with the notice of a change of ownership. A change before the licence was no matter of it.
+///
+/// The first statement that tells of the change counts, replaced or not: one that is renewed names the same change again. Its own date is its issuer's word,
+/// and when it was put on file is not.
+fn notice_of(case: &Case<'_>, paper: &Paper<'_, Ownership>, changed: UnixSeconds) -> Option<Verdict> {
+    if changed < case.licence.valid.from || changed > case.now {
+        return None;
+    }
+    let Some(limit) = case.term(|l| l.ownership_notice) else {
+        return Some(Verdict::no_limit(
+            "within which time a change of ownership must be disclosed (`ownership_notice`)",
+        ));
+    };
+    let tells = |s: &&HeardStatement| {
+        let said = Ownership::of(&s.statement.claims);
+        said.is_some_and(|o| o.party == paper.claims.party && o.changed.is_some_and(|c| c.0 == changed))
+            && case
+                .licence
+                .hears(&s.statement.header, &s.signers, &case.facts.site)
+                .is_ok()
+    };
+    let on_file = case.facts.statements.iter().map(|s| &**s);
+    let told: Vec<_> = on_file.filter(tells).filter(|s| s.filed <= case.now).collect();
+    let issued = told.iter().map(|s| s.statement.header.issued.0).min()?;
+    let filed = told.iter().map(|s| s.filed).min()?;
+    let due = changed.plus(limit.value);
+    let rule = format!("{} asks for notice within {}", limit.from, span(limit.value));
+    let label = paper.label();
+    if filed <= due {
+        return None;
+    }
+    Some(match issued > due {
+        true => Verdict::not_met(
+            "late-notice",
+            format!(
+                "by the {label}, ownership or control changed on {changed}, and this was first disclosed on {issued}; {rule}"
+            ),
+        ),
+        false => Verdict::cannot_tell(
+            "notice-not-shown",
+            format!(
+                "by the {label}, ownership or control changed on {changed}; the first disclosure is dated {issued} and was put on file on {filed}, so that \
+                 notice in time rests on its own date; {rule}; the record of its delivery would settle it, for a person to weigh"
+            ),
+        ),
+    })
 }
 
 /// TEN-04: the consignee undertook to what an end-user certificate asks for.
@@ -225,7 +281,7 @@ fn uncovered(case: &Case<'_>, papers: &[&Paper<'_, Authorisation>]) -> Vec<Strin
 }
 
 /// The verdict where statements are on file, but none is about the licence's consignee.
-pub(super) fn of_others<T: crate::statement::Said>(
+pub(super) fn of_others<T: Said>(
     case: &Case<'_>,
     what: &str,
     papers: &[Paper<'_, T>],

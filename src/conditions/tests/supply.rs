@@ -1,5 +1,6 @@
 use super::*;
 use crate::statement::Role;
+use crate::time::DAY_SECONDS;
 
 const PARTY: (&str, &str) = ("Harbour Compute Pte. Ltd.", "Consignee");
 
@@ -113,4 +114,63 @@ fn sup_02_takes_the_word_of_an_agency_or_the_supplier_and_no_holder_s() {
         ("# terms", "terms"),
     ];
     authorised(Role::Authority, &none).expect("SUP-02", Outcome::Met, "no licence is needed");
+}
+
+/// A disclosure of Consignee that says when ownership changed, issued and put on file at some days of the licence.
+fn disclosed(scene: &mut Scene, by: Digest, changed: &str, issued: &str, filed: i64) {
+    let changed = format!("changed = {changed}");
+    let issued = format!("issued = {issued}");
+    scene.file(
+        "ownership",
+        by,
+        &[
+            ("Harbour Compute Pte. Ltd.", "Consignee"),
+            ("# changed = 2024-02-01", &changed),
+            ("issued = 2026-11-19", &issued),
+        ],
+    );
+    Arc::make_mut(scene.statements.last_mut().unwrap()).filed = start().plus(filed * DAY_SECONDS);
+}
+
+#[test]
+fn sup_01_asks_for_notice_of_a_change_in_time() {
+    let scene = || {
+        let mut scene = Scene::honest();
+        scene.now = start().plus(60 * DAY_SECONDS);
+        let by = scene.hear_as("Consignee", Role::Operator, "");
+        (scene, by)
+    };
+    let told = |changed: &str, issued: &str, filed: i64| {
+        let (mut scene, by) = scene();
+        disclosed(&mut scene, by, changed, issued, filed);
+        scene
+    };
+    told("2026-12-01", "2026-12-09", 20).expect("SUP-01", Outcome::Met, "names the owners");
+    let late = told("2026-12-01", "2026-12-15", 26);
+    late.expect(
+        "SUP-01",
+        Outcome::NotMet,
+        "changed on 2026-12-01T00:00:00Z, and this was first disclosed on 2026-12-15T08:00:00Z; the rule set asks for notice within 10 days",
+    );
+    told("2026-12-01", "2026-12-09", 40).expect(
+        "SUP-01",
+        Outcome::CannotTell,
+        "notice in time rests on its own date",
+    );
+    // Before the licence it was no matter of it.
+    told("2024-02-01", "2026-12-15", 26).expect("SUP-01", Outcome::Met, "");
+    // One that is renewed names the same change again, and the first of them counts, replaced or not.
+    let (mut renewed, by) = scene();
+    disclosed(&mut renewed, by, "2026-12-01", "2026-12-09", 20);
+    let first = renewed.statements[0].statement.digest;
+    disclosed(&mut renewed, by, "2026-12-01", "2027-01-10", 52);
+    let mut last = (*renewed.statements[1]).clone();
+    last.statement.header.supersedes = Some(first);
+    renewed.statements[1] = Arc::new(last);
+    renewed.expect("SUP-01", Outcome::Met, "names the owners");
+    // What a stranger files is no notice.
+    let (mut strange, by) = scene();
+    disclosed(&mut strange, Digest([9; 32]), "2026-12-01", "2026-12-09", 20);
+    disclosed(&mut strange, by, "2026-12-01", "2027-01-10", 52);
+    strange.expect("SUP-01", Outcome::NotMet, "first disclosed on 2027-01-10");
 }

@@ -112,6 +112,17 @@ pub(super) fn deliveries(case: &Case<'_>) -> Verdict {
 /// What assessors say of a condition itself: of each the newest finding that holds now, and of these the worst, so that no second opinion outweighs a first.
 /// A finding that the condition holds is an assessment like any other, and ages like one.
 pub(super) fn assessor_says(case: &Case<'_>, condition: &str) -> Option<Verdict> {
+    let limit = case.term(|l| l.assessment_max_age);
+    assessor_within(case, condition, limit.map(|l| l.value), HOW_OLD)
+}
+
+/// The same, with a limit of its own for how old a finding may be.
+pub(super) fn assessor_within(
+    case: &Case<'_>,
+    condition: &str,
+    limit: Option<i64>,
+    what: &str,
+) -> Option<Verdict> {
     let on_it = case.papers().holding::<AssessorFinding>(case.now);
     let mut issuers = BTreeSet::new();
     let newest = on_it
@@ -135,10 +146,10 @@ pub(super) fn assessor_says(case: &Case<'_>, condition: &str) -> Option<Verdict>
     if verdict.outcome == Outcome::NotMet {
         return Some(verdict);
     }
-    let Some(limit) = case.term(|l| l.assessment_max_age) else {
-        return Some(Verdict::no_limit(HOW_OLD));
+    let Some(limit) = limit else {
+        return Some(Verdict::no_limit(what));
     };
-    Some(match case.too_old(found.header, limit.value) {
+    Some(match case.too_old(found.header, limit) {
         Some(old) => {
             let sentence = format!("the {} {old}", found.label());
             on_paper(case, Verdict::cannot_tell("unfit", sentence), &found)

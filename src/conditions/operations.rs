@@ -502,7 +502,74 @@ fn number(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
 }
 
-/// OPS-04: the time of each report is bounded from outside.
+/// OPS-04: the newest report of each node was made between a challenge of the verifier's and its receipt, and these lie close together.
+///
+/// Both moments are the verifier's own. A report that was held back carries an old challenge: its time is known no better than that.
 pub(super) fn time_bounded(case: &Case<'_>) -> Verdict {
-    case.unsettled("OPS-04")
+    let Some(limit) = case.term(|l| l.time_bracket_max) else {
+        return Verdict::no_limit(
+            "how wide the time may be into which a report is bracketed (`time_bracket_max`)",
+        );
+    };
+    let (mut wide, mut open, mut subjects, mut evidence) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut widest, mut judged, mut from) = (0i64, 0usize, case.now);
+    for node in case.expected() {
+        let (name, facts) = (&node.status.name, &node.record.facts);
+        let newest = match facts.readable_newest() {
+            Ok(newest) => newest,
+            Err(why) => {
+                open.push(format!("node {name} {why}"));
+                subjects.push(facts.node.to_string());
+                continue;
+            }
+        };
+        judged = judged.saturating_add(1);
+        evidence.push(newest.digest);
+        from = from.min(newest.given.unwrap_or(newest.received));
+        let Some(given) = newest.given else {
+            open.push(format!(
+                "the newest report of node {name} answers no challenge that the verifier knows to have given it"
+            ));
+            subjects.push(facts.node.to_string());
+            continue;
+        };
+        let width = newest.received.since(given);
+        widest = widest.max(width);
+        if width > limit.value {
+            wide.push(format!(
+                "the newest report of node {name} was made some time between {given} and {}, which is {}",
+                newest.received,
+                span(width)
+            ));
+            subjects.push(facts.node.to_string());
+        }
+    }
+    let rule = format!("{} allows {}", limit.from, span(limit.value));
+    let unread = case.nodes().any(|n| n.record.facts.damaged.is_some());
+    let verdict = if judged == 0 && !unread {
+        return no_report(Verdict::met("", "")).grade(Grade::Derived);
+    } else if !wide.is_empty() {
+        Verdict::not_met("bracket-too-wide", format!("{}; {rule}", few(&wide)))
+    } else if !open.is_empty() {
+        let sentence = format!(
+            "{}; a report that answers a challenge would settle it; {rule}",
+            few(&open)
+        );
+        Verdict::cannot_tell("not-bracketed", sentence)
+    } else {
+        let sentence = format!(
+            "the newest report of each of {} was made between a challenge of the verifier and its receipt, at most {} apart; {rule}",
+            count(judged, "node"),
+            span(widest)
+        );
+        Verdict::met("bracketed", sentence)
+    };
+    verdict
+        .grade(Grade::Derived)
+        .measured(Quantity::at_most(widest, "seconds"))
+        .limit(Quantity::at_most(limit.value, "seconds"))
+        .window(from, case.now)
+        .coverage(case.fresh_share())
+        .subjects(subjects)
+        .evidence(evidence)
 }

@@ -178,6 +178,15 @@ impl<'a> Case<'a> {
         others.map(|s| s.role).chain([header.role]).collect()
     }
 
+    /// Of each issuer the newest statement of a kind that holds now.
+    pub(super) fn newest_of_each<T: Said + 'a>(&self) -> Vec<Paper<'a, T>> {
+        let mut issuers = BTreeSet::new();
+        let holding = self.papers().holding::<T>(self.now);
+        holding
+            .filter(|p| issuers.insert(p.header.issuer.as_str()))
+            .collect()
+    }
+
     /// How a sentence says that what a statement tells of was examined longer ago than a limit allows.
     pub(super) fn too_old(&self, header: &Header, limit: i64) -> Option<String> {
         let age = self.now.since(header.examined());

@@ -8,7 +8,8 @@ use crate::appraisal::{Grade, HeardStatement};
 use crate::id::DeviceUuid;
 use crate::rules::CountryList;
 use crate::statement::{
-    Authorisation, AuthorisationKind, EndUserCertificate, Ownership, Role, Said, ShipmentList, TestCertificate,
+    Authorisation, AuthorisationKind, EndUserCertificate, Ownership, Role, Said, ShipmentList,
+    TestCertificate,
 };
 use crate::time::{UnixSeconds, span};
 use std::collections::{BTreeMap, BTreeSet};

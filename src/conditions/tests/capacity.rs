@@ -161,9 +161,7 @@ fn cap_02_counts_models() {
 }
 
 #[test]
-fn loc_01_takes_the_declared_country_at_its_word_and_no_further() {
-    let finding = Scene::honest().expect("LOC-01", Outcome::Met, "nothing has measured it");
-    assert_eq!(finding.grade.text(), "declared");
+fn loc_01_asks_whether_the_declared_country_is_licensed_and_not_barred() {
     let at = |country: &str| Scene::honest().with("country = \"SG\"", &format!("country = \"{country}\""));
     at("NL").expect("LOC-01", Outcome::NotMet, "the licence allows SG");
     let barred = at("HK").with("[\"SG\"]", "[\"SG\", \"HK\"]");
@@ -172,7 +170,10 @@ fn loc_01_takes_the_declared_country_at_its_word_and_no_further() {
         Outcome::NotMet,
         "which is in country group D:5 and Macau",
     );
-    let listed = at("SA").with("[\"SG\"]", "[\"SG\", \"SA\"]");
+    let mut listed = at("SA").with("[\"SG\"]", "[\"SG\", \"SA\"]");
+    let operator = listed.hear(crate::statement::Role::Operator, "");
+    let there = [("country = \"SG\"", "country = \"SA\""), ("# deed", "deed")];
+    listed.file("site-declaration", operator, &there);
     listed.expect("LOC-01", Outcome::Met, "need an export licence");
     let unnamed = Scene::honest()
         .with("[[site]]\nid = \"harbour-1\"\ncountry = \"SG\"\n", "")

@@ -15,6 +15,8 @@ mod overview;
 mod papers;
 mod performance;
 mod place;
+mod places;
+mod power;
 mod published_tests;
 mod purpose;
 mod records;
@@ -63,6 +65,7 @@ consignee = "Consignee"
 valid_from = 2026-11-20
 valid_to = 2027-11-19
 ruleset_id = "us-ear-enforced-2026-05"
+approved_agents = ["0101010101010101010101010101010101010101010101010101010101010101"]
 countries_allowed = ["SG"]
 licensed_tpp = 63_328
 tpp_hours_max = 50_000

@@ -84,9 +84,31 @@ impl Scene {
         let screened = [("# tenants", "tenants"), ("# parties", "parties")];
         self.file("screening", owner, &[&[party][..], &screened[..]].concat());
         self.in_stock(assessor);
+        self.file("site-declaration", operator, FITTING);
+        self.file("power-reading", operator, READING);
+        for condition in ["LOC-02", "LOC-03", "SEC-03", "PER-02"] {
+            let about = format!("condition = \"{condition}\"");
+            let found = [("condition = \"PHY-04\"", about.as_str())];
+            self.file("assessor-finding", assessor, &found);
+        }
         self
     }
 }
+
+/// A site that fits four H100.
+pub(super) const FITTING: &[(&str, &str)] = &[
+    ("# deed", "deed"),
+    ("rated_kw = 12000", "rated_kw = 5"),
+    ("# cooling_kw = 11000", "cooling_kw = 5"),
+];
+/// A meter of the honest hour, in which four devices took 0.8 kWh.
+pub(super) const READING: &[(&str, &str)] = &[
+    ("issued = 2026-11-19T08:00:00Z", "issued = 2026-11-20T01:00:00Z"),
+    ("from = 2026-11-01", "from = 2026-11-20T00:00:00Z"),
+    ("to = 2026-11-30", "to = 2026-11-20T01:00:00Z"),
+    ("energy_kwh = 1204331", "energy_kwh = 1"),
+    ("# error", "error"),
+];
 
 const ATTESTATION: &str = "security-attestation";
 const ACCREDITED: &str = "accreditation = \"A-1234\"\nsites = [\"harbour-1\"]";

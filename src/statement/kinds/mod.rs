@@ -281,6 +281,7 @@ kinds! {
         settles &[
             "INV-02", "INV-05", "INV-07", "INV-09", "INV-10", "LOC-01", "TRN-09", "SEC-08", "PHY-01", "PHY-02", "PHY-03",
             "PHY-04", "PER-01", "REC-01", "REC-03",
+            "LOC-02", "LOC-03", "LOC-04", "SEC-03", "PER-02",
         ];
     "independence" => Independence:
         "declaration of independence", "That an assessor is accredited and has no stake in what it assesses";

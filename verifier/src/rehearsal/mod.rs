@@ -1,5 +1,6 @@
 //! Tests of the whole verifier on loopback: real TLS, real SQLite, a node made of a key and a few lines.
 
+mod bracket;
 mod chain;
 mod enrolment;
 mod evidence;

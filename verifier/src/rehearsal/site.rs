@@ -34,7 +34,7 @@ fn signed(text: &str, key: &SecretKey) -> String {
 }
 
 /// A new key, trusted under a name.
-fn trusted(directory: &Path, name: &str) -> SecretKey {
+pub(super) fn trusted(directory: &Path, name: &str) -> SecretKey {
     let key = SecretKey::generate(Algorithm::Ed25519, &Entropy::system()).unwrap();
     Anchors::change(directory, |a| a.trust(name, key.public_key())).unwrap();
     key

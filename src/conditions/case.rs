@@ -8,7 +8,7 @@ use super::papers::Papers;
 use crate::accelerator::{Catalogue, Match, Model};
 use crate::appraisal::{DeviceFacts, NodeAtSite, NodeFacts, SiteFacts, Span};
 use crate::id::{DeviceUuid, Digest};
-use crate::licence::{CataloguePin, Licence, LicensedDevice, RowMatch};
+use crate::licence::{CataloguePin, Licence, LicensedDevice, RowMatch, RuleSetPin};
 use crate::rules::{Limits, RuleSet};
 use crate::telemetry::AcceleratorIdentity;
 use crate::time::{UnixSeconds, span};
@@ -33,6 +33,8 @@ pub struct Case<'a> {
     pub(super) licence: &'a Licence,
     /// Absent where the rule set given is not the one that the licence names.
     pub(super) rules: Option<&'a RuleSet>,
+    /// The one given.
+    given: &'a RuleSet,
     pub(super) catalogue: &'a Catalogue,
     pub(super) facts: &'a SiteFacts,
     pub(super) now: UnixSeconds,
@@ -166,8 +168,7 @@ impl<'a> Case<'a> {
         facts: &'a SiteFacts,
         now: UnixSeconds,
     ) -> Self {
-        let same = rules.id == licence.ruleset_id
-            && licence.ruleset_digest.is_none_or(|pinned| pinned == rules.digest);
+        let same = rules.id == licence.ruleset_id && licence.ruleset.is_none_or(|pin| pin.allows(rules));
         let mut nodes: Vec<_> = facts.nodes.iter().collect();
         nodes.sort_by_key(|n| n.record.facts.node);
         let beside = facts.licences.iter().map(|l| &**l);
@@ -178,6 +179,7 @@ impl<'a> Case<'a> {
             attribution: OnceCell::new(),
             licence,
             rules: same.then_some(rules),
+            given: rules,
             catalogue,
             facts,
             now,
@@ -277,13 +279,32 @@ impl<'a> Case<'a> {
         if let Some(why) = self.other_catalogue() {
             return Some(why);
         }
-        if self.rules.is_none() {
-            return Some(format!(
-                "the rule set given is not {}, which the licence names",
-                self.licence.ruleset_id
-            ));
+        match self.rules {
+            Some(rules) => rules.over(self.now),
+            None => Some(self.other_rules()),
         }
-        None
+    }
+
+    /// How the rule set given is not the one that the licence names.
+    fn other_rules(&self) -> String {
+        let (given, id) = (self.given, &self.licence.ruleset_id);
+        match self.licence.ruleset.filter(|_| given.id == *id) {
+            None => format!("the rule set given is not {id}, which the licence names"),
+            Some(RuleSetPin::Digest(digest)) => format!(
+                "the rule set given is {}, and the licence pins the one with SHA-256 {digest}",
+                given.label()
+            ),
+            Some(RuleSetPin::Signed { key, least_version }) => format!(
+                "the rule set given is {}, and the licence pins one that key {key} signed, of version {least_version} or newer",
+                given.label()
+            ),
+        }
+    }
+
+    /// What a finding names as its rule set.
+    pub(super) fn rules_label(&self) -> String {
+        self.rules
+            .map_or_else(|| self.licence.ruleset_id.clone(), RuleSet::label)
     }
 
     /// Why nothing at all can be told with the catalogue given, if so: it is not the one that the licence pins.

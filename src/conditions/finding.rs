@@ -143,7 +143,7 @@ crate::record! {
         /// The source of the condition.
         #[serde(skip)]
         14 => citation: String,
-        /// The rule set that was applied.
+        /// The rule set that was applied: its id, version and SHA-256; its id alone where it was not at hand.
         #[serde(skip)]
         15 => rule_set: String,
         /// Whether the licence is a trial.

@@ -239,7 +239,7 @@ fn decide(case: &Case<'_>, condition: &'static Condition) -> Finding {
         message_id: format!("{}.{}", condition.id, verdict.message),
         severity: verdict.severity.unwrap_or(condition.severity),
         citation: condition.source.to_owned(),
-        rule_set: case.licence.ruleset_id.clone(),
+        rule_set: case.rules_label(),
         catalogue: case.catalogue.label(),
         trial: case.licence.trial || trial_reports,
     }

@@ -1,6 +1,6 @@
 //! A licence in plain sentences, for those who must live by it.
 
-use super::{AllowancePeriod, CataloguePin, ConfidentialTerm, Licence, LicensedSigner, OpsGroup};
+use super::{AllowancePeriod, CataloguePin, ConfidentialTerm, Licence, LicensedSigner, OpsGroup, RuleSetPin};
 use crate::unit::Grouped;
 
 impl Licence {
@@ -29,6 +29,14 @@ impl Licence {
                 self.ruleset_id
             ),
         ];
+        lines.extend(self.ruleset.map(|pin| match pin {
+            RuleSetPin::Digest(digest) => {
+                format!("That must be the one with SHA-256 {digest}; with another, nothing can be told.")
+            }
+            RuleSetPin::Signed { key, least_version } => format!(
+                "That must be one that key {key} signed, of version {least_version} or newer; with another, nothing can be told."
+            ),
+        }));
         for profile in &self.profiles {
             lines.push(format!("Conditions of the profile {profile} are asked too."));
         }
@@ -90,7 +98,7 @@ impl Licence {
             ));
         }
         lines.extend(self.signers.iter().map(LicensedSigner::sentence));
-        lines.extend(self.limits.sentences());
+        lines.extend(self.limits.said().into_iter().map(|(_, says)| says));
         lines.extend(self.ops_group.map(|group| match group {
             OpsGroup::Node => "Each node counts as one group that computes together (TRN-02).".to_owned(),
             OpsGroup::Site => {

@@ -17,9 +17,10 @@ pub use signer::LicensedSigner;
 use crate::accelerator::Catalogue;
 use crate::document::{Document, Mistakes, Zone};
 use crate::id::Digest;
-use crate::rules::{Limits, Profile, Validity};
+use crate::rules::{Limits, Profile, RuleBook, RuleSet, Validity};
 use crate::time::UnixSeconds;
 use crate::unit::{MicroTppHours, Ppm, Tpp};
+use std::sync::Arc;
 
 /// The DSSE payload type of a licence.
 pub const PAYLOAD_TYPE: &str = "application/vnd.weighbridge.licence+toml";
@@ -142,6 +143,33 @@ impl CataloguePin {
     }
 }
 
+/// Which version of its rule set a licence's findings must rest on (`[ruleset]`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleSetPin {
+    /// Exactly the one with this SHA-256.
+    Digest(Digest),
+    /// One that this key signed, of this version or a newer one.
+    Signed {
+        /// SHA-256 of the key, as `key show` prints it.
+        key: Digest,
+        /// The least version.
+        least_version: u64,
+    },
+}
+
+impl RuleSetPin {
+    /// Whether a rule set is one that it means.
+    #[must_use]
+    pub fn allows(&self, rules: &RuleSet) -> bool {
+        match self {
+            Self::Digest(digest) => rules.digest == *digest,
+            Self::Signed { key, least_version } => {
+                rules.signers.contains(key) && rules.version >= *least_version
+            }
+        }
+    }
+}
+
 /// A licence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Licence {
@@ -159,8 +187,8 @@ pub struct Licence {
     pub zone: Zone,
     /// The rule set that applies.
     pub ruleset_id: String,
-    /// SHA-256 of the rule set's file, where the licence pins it.
-    pub ruleset_digest: Option<Digest>,
+    /// Which version of it, where it pins one.
+    pub ruleset: Option<RuleSetPin>,
     /// Which catalogue of accelerators its findings must rest on, where it pins one.
     pub catalogue: Option<CataloguePin>,
     /// Profiles of conditions beyond `all`.
@@ -253,6 +281,18 @@ impl Licence {
         let licence = read::licence(&mut root, crate::crypto::sha256(text.as_bytes()), names);
         root.finish();
         document.finish(licence)
+    }
+
+    /// The rule set to judge it by: the newest of its id, or of those that it pins; where none of these is at hand, the newest, by which nothing
+    /// can be told then. None where no rule set has the id.
+    #[must_use]
+    pub fn rules_in(&self, book: &RuleBook) -> Option<Arc<RuleSet>> {
+        let all = book.of(&self.ruleset_id);
+        let pinned = |r: &&&Arc<RuleSet>| self.ruleset.is_none_or(|pin| pin.allows(r));
+        all.iter()
+            .find(pinned)
+            .or_else(|| all.first())
+            .map(|r| Arc::clone(r))
     }
 
     /// The site of this id.

@@ -3,7 +3,7 @@
 use super::{
     AllowancePeriod, CataloguePin, ConfidentialTerm, DeclaredActivity, EvidenceRequired, Licence,
     LicensedDevice, LicensedModel, LicensedSigner, Names, OpsGroup, PciPair, REPORT_SECONDS,
-    REPORT_SECONDS_MAX, REPORT_SECONDS_MIN, Site, TrainingAllowance, WINDOWS_KEPT_DAYS, Waiver,
+    REPORT_SECONDS_MAX, REPORT_SECONDS_MIN, RuleSetPin, Site, TrainingAllowance, WINDOWS_KEPT_DAYS, Waiver,
 };
 use crate::document::{DayEnd, Field, Section, Zone, is_country, nearest};
 use crate::id::{DeviceUuid, Digest};
@@ -31,7 +31,7 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
         root.mistake_at("manifest_from", "`manifest_from` does not lie within the licence");
     }
     let ruleset_id = root.required("ruleset_id", Field::text);
-    let ruleset_digest = root.optional("ruleset_digest", Field::digest);
+    let ruleset = ruleset_pin(root);
     let catalogue = root.table("catalogue", catalogue_pin);
     let profiles = root
         .optional("profiles", |f| f.list(profile))
@@ -128,7 +128,7 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
         },
         zone,
         ruleset_id: ruleset_id?,
-        ruleset_digest,
+        ruleset,
         catalogue,
         profiles,
         sites,
@@ -160,20 +160,51 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
     })
 }
 
-/// Either a digest, or a key and the least serial: both at once would leave open which of them binds.
 fn catalogue_pin(s: &mut Section<'_, '_>) -> Option<CataloguePin> {
+    Some(match pin(s, "the catalogue", "least_serial")? {
+        Pin::Digest(digest) => CataloguePin::Digest(digest),
+        Pin::Signed(key, least_serial) => CataloguePin::Signed { key, least_serial },
+    })
+}
+
+/// The table `[ruleset]`, or the digest alone as `ruleset_digest`.
+fn ruleset_pin(root: &mut Section<'_, '_>) -> Option<RuleSetPin> {
+    let alone = root.optional("ruleset_digest", Field::digest);
+    let table = root.table("ruleset", |s| pin(s, "the rule set", "least_version"));
+    if alone.is_some() && table.is_some() {
+        root.mistake_at(
+            "ruleset_digest",
+            "`ruleset_digest` and [ruleset] both pin the rule set: leave one out",
+        );
+    }
+    Some(match table.or_else(|| alone.map(Pin::Digest))? {
+        Pin::Digest(digest) => RuleSetPin::Digest(digest),
+        Pin::Signed(key, least_version) => RuleSetPin::Signed { key, least_version },
+    })
+}
+
+/// How a document is pinned.
+enum Pin {
+    Digest(Digest),
+    Signed(Digest, u64),
+}
+
+/// Either a digest, or a key and the least number: both at once would leave open which of them binds.
+fn pin(s: &mut Section<'_, '_>, what: &str, least_key: &'static str) -> Option<Pin> {
     let digest = s.optional("digest", Field::digest);
     let key = s.optional("key", Field::digest);
-    let least_serial = s.optional("least_serial", |f| f.integer(1..=u64::from(u32::MAX)));
-    match (digest, key, least_serial) {
-        (Some(digest), None, None) => Some(CataloguePin::Digest(digest)),
-        (None, Some(key), Some(least_serial)) => Some(CataloguePin::Signed { key, least_serial }),
+    let least = s.optional(least_key, |f| f.integer(1..=u64::from(u32::MAX)));
+    match (digest, key, least) {
+        (Some(digest), None, None) => Some(Pin::Digest(digest)),
+        (None, Some(key), Some(least)) => Some(Pin::Signed(key, least)),
         // What stands there and cannot be read was named already.
         (None, ..) if s.has("digest") => None,
         (_, None, _) if s.has("key") => None,
-        (.., None) if s.has("least_serial") => None,
+        (.., None) if s.has(least_key) => None,
         _ => {
-            s.mistake("the catalogue is pinned by `digest`, or by `key` and `least_serial` together");
+            s.mistake(format!(
+                "{what} is pinned by `digest`, or by `key` and `{least_key}` together"
+            ));
             None
         }
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::rules::RuleSet;
+use crate::rules::RuleBook;
 
 const EXAMPLE: &str = include_str!("../../docs/examples/licence.toml");
 
@@ -124,10 +124,7 @@ fn a_country_that_is_none_and_a_pci_id_of_another_model_are_mistakes() {
 
 #[test]
 fn every_country_that_a_rule_set_lists_is_one() {
-    for rules in RuleSet::carried_ids()
-        .iter()
-        .filter_map(|id| RuleSet::carried(id))
-    {
+    for rules in RuleBook::carried().all() {
         for member in rules.countries.iter().flat_map(|list| &list.members) {
             assert!(crate::document::is_country(member), "{member}");
         }
@@ -290,6 +287,43 @@ fn a_catalogue_is_pinned_in_one_of_two_ways() {
         Some(()),
         "the example shows the table as it is read"
     );
+}
+
+#[test]
+fn a_rule_set_is_pinned_by_its_digest_or_by_its_signer_and_never_by_both() {
+    let zeros = "0".repeat(64);
+    let with = |head: &str, table: &str| {
+        let text = EXAMPLE.replacen("ruleset_id", &format!("{head}\nruleset_id"), 1);
+        Licence::parse(&text.replacen("\n[[site]]\n", &format!("\n{table}\n[[site]]\n"), 1))
+    };
+    let digest = RuleSetPin::Digest(Digest([0; 32]));
+    let short = with(&format!("ruleset_digest = \"{zeros}\""), "").unwrap();
+    let table = with("", &format!("[ruleset]\ndigest = \"{zeros}\"")).unwrap();
+    assert_eq!((short.ruleset, table.ruleset), (Some(digest), Some(digest)));
+    assert!(short.explain().contains("That must be the one with SHA-256 0000"));
+    let both = with(
+        &format!("ruleset_digest = \"{zeros}\""),
+        &format!("[ruleset]\ndigest = \"{zeros}\""),
+    );
+    assert!(both.unwrap_err().to_string().contains("both pin the rule set"));
+    let part = with("", &format!("[ruleset]\nkey = \"{zeros}\""));
+    let said = part.unwrap_err().to_string();
+    assert!(
+        said.contains("the rule set is pinned by `digest`, or by `key` and `least_version`"),
+        "{said}"
+    );
+    let shown = EXAMPLE
+        .replace("# [ruleset]\n# key", "[ruleset]\nkey")
+        .replace("# least_version", "least_version");
+    let signed = RuleSetPin::Signed {
+        key: Digest([0; 32]),
+        least_version: 4,
+    };
+    assert_eq!(Licence::parse(&shown).unwrap().ruleset, Some(signed));
+    // The carried one is signed by nobody: it is shown, and allowed by no pin of a key.
+    let book = RuleBook::carried();
+    let licence = Licence::parse(&shown).unwrap();
+    assert!(!signed.allows(&licence.rules_in(&book).unwrap()));
 }
 
 #[test]

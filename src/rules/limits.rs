@@ -27,11 +27,11 @@ macro_rules! limits {
                 }
             }
 
-            /// Each limit that is set, in a sentence.
+            /// Each limit that is set, with its name, in a sentence.
             #[must_use]
-            pub fn sentences(&self) -> Vec<String> {
+            pub fn said(&self) -> Vec<(&'static str, String)> {
                 let mut lines = Vec::new();
-                $(lines.extend(self.$name.map(sentence::<$ty>($says)));)*
+                $(lines.extend(self.$name.map(|value| (stringify!($name), sentence::<$ty>($says)(value))));)*
                 lines
             }
 

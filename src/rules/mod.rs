@@ -1,18 +1,24 @@
 //! Rule sets: dated data with a state, and the lists that they draw on.
 //!
-//! Decides: which limit holds where a licence sets none, and which countries and makers stand on a list on a given
-//! day. Trusts the file it is given: whether it is signed by a party to the licence is for the caller to check. Does
-//! not establish that a rule is the law: each number carries its source and how sure it is.
+//! Decides: which limit holds where a licence sets none, which countries and makers stand on a list on a given day, and which of several
+//! versions of a rule set is the one to go by. Trusts the file it is given, and the keys that may sign another. Does not establish that a
+//! rule is the law: each number carries its source, how it stands and how sure it is.
+//!
+//! A rule set may rest on another, its base, which it names by SHA-256: its own SHA-256 thereby stands for both.
 
+mod book;
 mod limits;
+mod read;
 
+pub use book::{PAYLOAD_TYPE, RuleBook, RuleSetError};
 pub use limits::Limits;
+pub(crate) use read::coded;
 
-use crate::crypto;
-use crate::document::{DayEnd, Document, Field, Mistakes, Section, Zone};
+use crate::document::Mistakes;
 use crate::id::Digest;
 use crate::time::UnixSeconds;
 use crate::unit::Tpp;
+use serde::Serialize;
 
 crate::code! {
     /// How a rule stands in the world.
@@ -57,12 +63,14 @@ crate::code! {
 }
 
 /// Where a number or list comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Citation {
     /// The source, as a person would cite it.
     pub source: String,
     /// How sure it is.
     pub confidence: Confidence,
+    /// How it stands; as its rule set does, where it says nothing else.
+    pub state: RuleState,
 }
 
 /// The days on which something holds.
@@ -125,15 +133,63 @@ pub struct Rule {
     pub validity: Validity,
 }
 
-/// How much TPP one country may hold from a day on (CAP-06).
+crate::code! {
+    /// Whose TPP in a country a cap bounds.
+    pub enum CapScope {
+        /// That of one national validated end user.
+        NationalVeu = 0 => "national-veu",
+        /// That of all parties together.
+        Country = 1 => "country",
+        /// That of all parties together, where the country's government has an agreement.
+        CountryWithAgreement = 2 => "country-with-agreement",
+    }
+}
+
+/// How much TPP one country, or one party in it, may hold for a time (CAP-06).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CountryCap {
+    /// Whose.
+    pub scope: CapScope,
     /// The cap.
     pub tpp: Tpp,
     /// Where it comes from.
     pub citation: Citation,
     /// When it holds.
     pub validity: Validity,
+}
+
+/// Under what no export licence is needed (SUP-02). All that it asks must hold; where it asks nothing of a kind, anything will do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoLicence {
+    /// Its name in the rule set, such as `allied-destination`.
+    pub rule: String,
+    /// Its name in words.
+    pub title: String,
+    /// The site must lie in a country on one of these lists.
+    pub place_in: Vec<String>,
+    /// It must lie in no country on any of these.
+    pub place_not_in: Vec<String>,
+    /// Headquarters and ultimate parent of the consignee must lie in countries on one of these.
+    pub parties_in: Vec<String>,
+    /// They must lie in no country on any of these.
+    pub parties_not_in: Vec<String>,
+    /// What the consignee received in the calendar year must be within `consignee_tpp_per_year` (CAP-03).
+    pub within_year: bool,
+    /// Where it comes from.
+    pub citation: Citation,
+    /// When it holds.
+    pub validity: Validity,
+}
+
+/// The rule set on which another rests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Base {
+    /// Its id.
+    pub id: String,
+    /// Its version.
+    pub version: u64,
+    /// SHA-256 of its file.
+    pub sha256: Digest,
 }
 
 /// A rule set.
@@ -149,6 +205,12 @@ pub struct RuleSet {
     pub state: RuleState,
     /// The day on which the law was read.
     pub as_of: UnixSeconds,
+    /// When it holds as a whole.
+    pub validity: Validity,
+    /// The id of the rule set that took its place.
+    pub superseded_by: Option<String>,
+    /// The rule set from which it takes what it does not set itself.
+    pub base: Option<Base>,
     /// The profiles of conditions that it asks for.
     pub profiles: Vec<Profile>,
     /// Limits where the licence sets none.
@@ -161,49 +223,55 @@ pub struct RuleSet {
     pub presumed: Vec<PresumedMaker>,
     /// Rules that hold or do not.
     pub rules: Vec<Rule>,
-    /// How much one country may hold, quarter by quarter.
+    /// How much one country, or one party in it, may hold.
     pub country_caps: Vec<CountryCap>,
+    /// Under what no licence is needed. A base's are not taken over: each rule set says that itself.
+    pub no_licence: Vec<NoLicence>,
+    /// The identities of the trusted keys that signed it. None signed what this build carries.
+    pub signers: Vec<Digest>,
     /// SHA-256 of the file.
     pub digest: Digest,
 }
 
-/// The rule sets that this build carries, as their files stand.
-const CARRIED: &[&str] = &[
-    include_str!("data/contract-only.toml"),
-    include_str!("data/us-ear-enforced-2026-05.toml"),
-    include_str!("data/us-cn-h200-2026.toml"),
-];
-
 impl RuleSet {
-    /// Reads a rule set.
+    /// Reads a rule set that rests on no other.
     ///
     /// # Errors
-    /// Every mistake with its line.
+    /// Every mistake with its line; a base is one, for none is at hand here.
     pub fn parse(text: &str) -> Result<Self, Mistakes> {
-        let document = Document::open(text);
-        let mut root = document.root();
-        let rule_set = read(&mut root, crypto::sha256(text.as_bytes()));
-        root.finish();
-        document.finish(rule_set)
+        RuleBook::default().parse(text)
     }
 
-    /// The rule set of this id, if this build carries it.
+    /// The newest rule set of this id that this build carries.
     #[must_use]
     pub fn carried(id: &str) -> Option<Self> {
-        CARRIED
-            .iter()
-            .filter_map(|text| Self::parse(text).ok())
-            .find(|r| r.id == id)
+        RuleBook::carried().newest(id).map(|r| (**r).clone())
     }
 
-    /// The ids of the rule sets that this build carries.
+    /// What it is called in a sentence: its id, its version and its digest.
     #[must_use]
-    pub fn carried_ids() -> Vec<String> {
-        CARRIED
-            .iter()
-            .filter_map(|text| Self::parse(text).ok())
-            .map(|r| r.id)
-            .collect()
+    pub fn label(&self) -> String {
+        format!("{}, version {}, SHA-256 {}", self.id, self.version, self.digest)
+    }
+
+    /// Why nothing can be told by it at a time, if so: it does not hold yet, or another took its place.
+    #[must_use]
+    pub fn over(&self, at: UnixSeconds) -> Option<String> {
+        let Self { id, version, .. } = self;
+        if at < self.validity.from {
+            return Some(format!(
+                "the rule set {id}, version {version}, holds only from {}",
+                self.validity.from
+            ));
+        }
+        let to = self.validity.to.filter(|to| *to <= at)?;
+        let next = self
+            .superseded_by
+            .as_ref()
+            .map_or_else(String::new, |next| format!(" and was superseded by {next}"));
+        Some(format!(
+            "the rule set {id}, version {version}, ended just before {to}{next}: a licence that names one that holds would settle it"
+        ))
     }
 
     /// The list of this name that holds at a time.
@@ -220,10 +288,12 @@ impl RuleSet {
         self.rules.iter().find(|r| r.rule == name && r.validity.holds(at))
     }
 
-    /// What one country may hold at a time.
+    /// What one country, or one party in it, may hold at a time.
     #[must_use]
-    pub fn country_cap(&self, at: UnixSeconds) -> Option<&CountryCap> {
-        self.country_caps.iter().find(|c| c.validity.holds(at))
+    pub fn country_cap(&self, scope: CapScope, at: UnixSeconds) -> Option<&CountryCap> {
+        self.country_caps
+            .iter()
+            .find(|c| c.scope == scope && c.validity.holds(at))
     }
 
     /// Where the limit of this name comes from.
@@ -236,198 +306,5 @@ impl RuleSet {
     }
 }
 
-fn read(root: &mut Section<'_, '_>, digest: Digest) -> Option<RuleSet> {
-    let id = root.required("id", Field::text);
-    let version = root.required("version", |f| f.integer(1..=1_000_000));
-    let title = root.required("title", Field::text);
-    let state = root.required("state", |f| coded(f, RuleState::ALL, RuleState::text));
-    let as_of = root.required("as_of", |f| f.moment(Zone::default(), DayEnd::Start));
-    let profiles = root
-        .optional("profiles", |f| f.list(|p| coded(p, Profile::ALL, Profile::text)))
-        .unwrap_or_default();
-    let limits = root
-        .table("limits", |s| Some(Limits::read(s)))
-        .unwrap_or_default();
-    let citations: Vec<(String, Citation)> = root
-        .tables("citation", |s| {
-            let names = s.required("limits", |f| f.list(|i| i.word(Limits::NAMES).map(str::to_owned)));
-            let citation = citation(s);
-            let citation = citation?;
-            Some(
-                names?
-                    .into_iter()
-                    .map(|n| (n, citation.clone()))
-                    .collect::<Vec<_>>(),
-            )
-        })
-        .into_iter()
-        .flatten()
-        .collect();
-    for name in Limits::NAMES {
-        if limits.is_set(name) && !citations.iter().any(|(n, _)| n == name) {
-            root.mistake_at(
-                "limits",
-                format!("no [[citation]] says where `{name}` comes from"),
-            );
-        }
-    }
-    let countries = root.tables("countries", country_list);
-    let presumed = root.tables("presumed", presumed_maker);
-    let rules = root.tables("rule", rule);
-    let country_caps = root.tables("country_cap", country_cap);
-    Some(RuleSet {
-        id: id?,
-        version: version?,
-        title: title?,
-        state: state?,
-        as_of: as_of?,
-        profiles,
-        limits,
-        citations,
-        countries,
-        presumed,
-        rules,
-        country_caps,
-        digest,
-    })
-}
-
-fn country_list(s: &mut Section<'_, '_>) -> Option<CountryList> {
-    let list = s.required("list", Field::text);
-    let title = s.required("title", Field::text);
-    let citation = citation(s);
-    let validity = validity(s);
-    let members = s.required("members", |f| f.list(Field::country));
-    let mut members = members?;
-    members.sort();
-    Some(CountryList {
-        list: list?,
-        title: title?,
-        citation: citation?,
-        validity: validity?,
-        members,
-    })
-}
-
-fn presumed_maker(s: &mut Section<'_, '_>) -> Option<PresumedMaker> {
-    let vendor = s.required("vendor", |f| f.integer(1..=0xffff));
-    let name = s.required("name", Field::text);
-    let citation = citation(s);
-    let validity = validity(s);
-    Some(PresumedMaker {
-        vendor: u16::try_from(vendor?).ok()?,
-        name: name?,
-        citation: citation?,
-        validity: validity?,
-    })
-}
-
-fn rule(s: &mut Section<'_, '_>) -> Option<Rule> {
-    let rule = s.required("rule", Field::text);
-    let title = s.required("title", Field::text);
-    let state = s.required("state", |f| coded(f, RuleState::ALL, RuleState::text));
-    let citation = citation(s);
-    let validity = validity(s);
-    Some(Rule {
-        rule: rule?,
-        title: title?,
-        state: state?,
-        citation: citation?,
-        validity: validity?,
-    })
-}
-
-fn country_cap(s: &mut Section<'_, '_>) -> Option<CountryCap> {
-    let tpp = s.required("tpp", |f| f.integer(1..=u64::MAX));
-    let citation = citation(s);
-    let validity = validity(s);
-    Some(CountryCap {
-        tpp: Tpp(tpp?),
-        citation: citation?,
-        validity: validity?,
-    })
-}
-
-fn citation(s: &mut Section<'_, '_>) -> Option<Citation> {
-    let source = s.required("source", Field::text);
-    let confidence = s.required("confidence", |f| coded(f, Confidence::ALL, Confidence::text));
-    Some(Citation {
-        source: source?,
-        confidence: confidence?,
-    })
-}
-
-fn validity(s: &mut Section<'_, '_>) -> Option<Validity> {
-    let from = s.required("valid_from", |f| f.moment(Zone::default(), DayEnd::Start));
-    let to = s.optional("valid_to", |f| f.moment(Zone::default(), DayEnd::Included));
-    Some(Validity { from: from?, to })
-}
-
-/// The value of a coded table whose word stands in the field.
-pub(crate) fn coded<T: Copy>(
-    field: &Field<'_, '_>,
-    all: &[T],
-    text: fn(T) -> &'static str,
-) -> Result<T, String> {
-    let words: Vec<&str> = all.iter().map(|v| text(*v)).collect();
-    let word = field.word(&words)?;
-    all.iter()
-        .copied()
-        .find(|v| text(*v) == word)
-        .ok_or_else(|| "is not known".to_owned())
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_carried_rule_sets_read_without_a_mistake() {
-        for text in CARRIED {
-            if let Err(mistakes) = RuleSet::parse(text) {
-                panic!("{mistakes}");
-            }
-        }
-        assert_eq!(
-            RuleSet::carried_ids(),
-            ["contract-only", "us-ear-enforced-2026-05", "us-cn-h200-2026"]
-        );
-    }
-
-    #[test]
-    fn a_list_is_the_one_that_holds_on_the_day() {
-        let rules = RuleSet::carried("us-ear-enforced-2026-05").unwrap();
-        let on = |day| rules.list("barred", UnixSeconds::parse(day).unwrap()).unwrap();
-        assert!(on("2026-01-10").members.iter().any(|m| m == "KH"));
-        assert!(!on("2026-11-22").members.iter().any(|m| m == "KH"));
-        assert!(on("2026-11-22").members.iter().any(|m| m == "MO"));
-        assert!(
-            rules
-                .list("barred", UnixSeconds::parse("2020-01-01").unwrap())
-                .is_none()
-        );
-    }
-
-    #[test]
-    fn a_limit_without_a_source_is_a_mistake() {
-        let text = "id = \"x\"\nversion = 1\ntitle = \"x\"\nstate = \"enforced\"\nas_of = 2026-01-01\n[limits]\nfreshness_max = \"24 h\"\n";
-        let mistakes = RuleSet::parse(text).unwrap_err().to_string();
-        assert_eq!(
-            mistakes,
-            "line 6: no [[citation]] says where `freshness_max` comes from"
-        );
-    }
-
-    #[test]
-    fn the_operation_limit_is_exact() {
-        let rules = RuleSet::carried("us-ear-enforced-2026-05").unwrap();
-        assert_eq!(rules.limits.ops_limit.unwrap().0, 10u128.pow(26));
-        assert!(
-            RuleSet::carried("contract-only")
-                .unwrap()
-                .limits
-                .ops_limit
-                .is_none()
-        );
-    }
-}
+mod tests;

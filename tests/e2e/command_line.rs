@@ -46,6 +46,18 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
     let catalogue = file("catalogue.csv", table);
     let formula = file("formula.csv", &table.replacen("names unverified", "=1+1", 1));
     let huge = file("huge.csv", &" ".repeat((4 << 20) + 1));
+    let rules = include_str!("../../src/rules/data/contract-only.toml");
+    let own_rules = file("own.toml", &rules.replace("contract-only", "house-rules"));
+    let forged = file(
+        "forged.toml",
+        &rules.replace("coverage_min = 0.99", "coverage_min = 0.1"),
+    );
+    must(
+        verifier
+            .command()
+            .args(["rules", "sign", &own_rules, "--key", &key]),
+    );
+    let envelope = format!("{own_rules}.dsse");
     let here = verifier.state.display().to_string();
     let elsewhere = ["--state-dir", nowhere.as_str()];
     let rows: Vec<(&str, Vec<&str>, &str)> = vec![
@@ -122,6 +134,61 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
             "status",
             vec!["--catalogue", &nowhere],
             "no key is trusted to sign catalogues yet",
+        ),
+        ("rules list", vec!["--format", "xml"], "invalid value 'xml'"),
+        (
+            "rules show",
+            vec!["us-ifr-2052"],
+            "`us-ifr-2052` is not at hand: did you mean `us-ifr-2025`?",
+        ),
+        (
+            "rules show",
+            vec!["us-ifr-2025", "--revision", "99"],
+            "in version 1, not in that one",
+        ),
+        ("rules lint", vec![&nowhere], "cannot be read"),
+        ("rules lint", vec![&good, "--base", &nowhere], "cannot be read"),
+        (
+            "rules sign",
+            vec![&bad, "--key", &key],
+            "is no rule set that can be used",
+        ),
+        (
+            "rules sign",
+            vec![&own_rules, "--key", &public],
+            "the public half",
+        ),
+        (
+            "rules sign",
+            vec![&forged, "--key", &key],
+            "a change needs a new version",
+        ),
+        ("rules load", vec![&own_rules], "is not signed"),
+        ("rules load", vec![&catalogue], "is not signed"),
+        (
+            "rules load",
+            vec![&envelope],
+            "no key is trusted to sign rules yet",
+        ),
+        (
+            "rules load",
+            [&[envelope.as_str()][..], &elsewhere[..]].concat(),
+            "holds no verifier",
+        ),
+        (
+            "status",
+            vec!["--what-if", "us-ifr"],
+            "rule set `us-ifr` is not at hand",
+        ),
+        (
+            "status",
+            vec!["--what-if", "us-ifr-2025", "--compute"],
+            "cannot be used with",
+        ),
+        (
+            "status",
+            vec!["--what-if", "us-ifr-2025", "--at", "soon"],
+            "invalid value 'soon'",
         ),
         (
             "key trust",

@@ -45,6 +45,8 @@ mod faults;
 mod house;
 /// What machines read of the verifier, against its document.
 mod verifier_json;
+/// Rule sets: loaded, superseded, pinned, and supposed.
+mod rule_sets;
 /// Statements from an empty draft to a checked signature, and through others' tools.
 mod statements;
 /// What an operator sees on the node, without a verifier.

@@ -17,6 +17,17 @@ fn members(value: &Value) -> BTreeSet<String> {
         .collect()
 }
 
+/// What a verb prints as JSON, whether all holds or not.
+fn printed_anyhow(verifier: &Verifier, arguments: &[&str]) -> Value {
+    let mut command = verifier.command();
+    let output = command
+        .args(arguments)
+        .args(["--format", "json"])
+        .output()
+        .unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{arguments:?}: {e}"))
+}
+
 #[tokio::test]
 async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_explains() {
     let dir = tempfile::tempdir().unwrap();
@@ -59,6 +70,17 @@ async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_exp
         "`status` (left) and docs/json.md (right)"
     );
     let site = status["sites"][0].clone();
+    let in_short = explained("rules");
+    let supposed = printed_anyhow(&verifier, &["status", "--what-if", "eu-ai-act"]);
+    for used in [&site["rules"], &supposed["what_if"]] {
+        assert_eq!(
+            members(used),
+            in_short,
+            "`status` (left) and docs/json.md (right)"
+        );
+    }
+    assert_eq!(status["what_if"], Value::Null);
+    let beyond = |all: &Value| members(all).difference(&in_short).cloned().collect();
     let compute = printed(&["status", "--compute", "--by", "device"]);
     assert!(compute["groups"][0]["device"].is_string(), "{compute}");
     let pki = DevicePki::new();
@@ -82,6 +104,7 @@ async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_exp
     );
     let (signed, pen) = (format!("{draft}.dsse"), format!("{pen}.pub"));
     let checked = printed(&["statement", "verify", &signed, "--key", &pen]);
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/../src/rules/data/us-ifr-2025.toml");
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/licence.toml");
     for (verb, found) in [
         ("init", members(&printed(&["init", "--state-dir", &other]))),
@@ -106,6 +129,9 @@ async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_exp
             "statement kinds",
             members(&printed(&["statement", "kinds"])["kinds"][0]),
         ),
+        ("rules list", beyond(&printed(&["rules", "list"])["rule_sets"][0])),
+        ("rules show", beyond(&printed(&["rules", "show", "us-ifr-2025"]))),
+        ("rules lint", members(&printed(&["rules", "lint", rules]))),
         ("licence lint", members(&printed(&["licence", "lint", example]))),
         ("evidence collateral add", added),
         ("evidence collateral export", exported),

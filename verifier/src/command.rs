@@ -17,6 +17,7 @@ use crate::licence::{LicenceCommand, on_paper};
 use crate::node::NodeCommand;
 use crate::owner::{self, ForeignError};
 use crate::recorder::{Act, RecordError, Writer};
+use crate::rules::{self, RulesCommand};
 use crate::serve::{LedgerLock, ServeError, notify, serve};
 use crate::statement::{StatementCommand, statement};
 use crate::status::StatusCommand;
@@ -46,6 +47,7 @@ use weighbridge::document::Mistakes;
 use weighbridge::hardware::nvidia::UcsError;
 use weighbridge::hardware::nvidia::nras::NrasError;
 use weighbridge::id::NodeId;
+use weighbridge::rules::RuleSetError;
 use weighbridge::statement::StatementError;
 
 /// How long a command waits for a running verifier to carry it out.
@@ -86,6 +88,9 @@ enum Verb {
     /// Write, sign, check and show statements about sites, and catalogues of accelerators.
     #[command(subcommand)]
     Statement(StatementCommand),
+    /// List, show, check, sign and load rule sets.
+    #[command(subcommand)]
+    Rules(RulesCommand),
     /// Appraise what devices sign, from files: reports of GPUs and switches, their chains and manifests. Keep the manifests.
     #[command(subcommand)]
     Evidence(EvidenceCommand),
@@ -100,6 +105,7 @@ impl Verb {
             Self::Evidence(command) => matches!(command, EvidenceCommand::Collateral(_)),
             Self::Licence(command) => matches!(command, LicenceCommand::Load { .. }),
             Self::Statement(command) => matches!(command, StatementCommand::Load { .. }),
+            Self::Rules(command) => matches!(command, RulesCommand::Load { .. }),
             Self::Key(command) => matches!(command, KeyCommand::Trust { .. }),
             Self::Init { .. } | Self::Serve | Self::Token(_) | Self::Node(_) | Self::Status(_) => true,
         }
@@ -259,9 +265,18 @@ pub enum CommandError {
         #[source]
         source: StatementError,
     },
-    /// A loaded licence names a rule set that this build lacks.
+    /// A document is no rule set.
+    #[error("{path} is no rule set that can be used", path = path.display())]
+    RuleSet {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: RuleSetError,
+    },
+    /// A loaded licence names a rule set that is not at hand.
     #[error(
-        "licence {licence} applies rule set `{rules}`, which this version does not carry; install the version that does"
+        "licence {licence} applies rule set `{rules}`, which is neither carried here nor loaded; install the version that carries it, or `weighbridge-verifier rules load FILE`"
     )]
     Rules {
         /// The licence.
@@ -420,7 +435,15 @@ async fn perform(verb: Verb, config: Config, out: &mut dyn Write) -> Outcome {
         Verb::Licence(LicenceCommand::Load { file }) => {
             Session::open(config, clock).await?.load(&file, out).await
         }
-        Verb::Licence(command) => on_paper(command, &config, out),
+        Verb::Licence(command) => {
+            let (_, sets) = rules::at_hand(&config).await?;
+            on_paper(command, &config, &sets.book, out)
+        }
+        Verb::Rules(RulesCommand::Load { file }) => {
+            let session = Session::open(config, clock).await?;
+            session.load_rules_from(&file, out).await
+        }
+        Verb::Rules(command) => rules::rules(command, &config, out).await,
         Verb::Statement(StatementCommand::Load { file }) => {
             let session = Session::open(config, clock).await?;
             session.file_statement(&file, out).await

@@ -9,7 +9,7 @@ use crate::catalogue::{self, CatalogueInUseError};
 use crate::cause::with_causes;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::fleet::{Anchors, AnchorsError, Fleet, Licences, LoadError, LoadedLicence, Statements};
+use crate::fleet::{Anchors, AnchorsError, Fleet, Licences, LoadError, LoadedLicence, RuleSets, Statements};
 use crate::recorder::{NewLeaf, RecordError, Recorder};
 use crate::store::{Change, FindingRow, Store, StoreError};
 use std::collections::{BTreeMap, HashMap};
@@ -21,7 +21,6 @@ use weighbridge::cbor;
 use weighbridge::conditions::{DaysAsked, FindingAtSite, evaluate};
 use weighbridge::crypto;
 use weighbridge::ledger::LeafKind;
-use weighbridge::rules::RuleSet;
 
 /// How long further acts are waited for before their effect is looked at. A revocation counts from the next second on.
 const ACTS: Duration = Duration::from_secs(2);
@@ -87,10 +86,11 @@ impl Findings {
         let statements = Statements::read(&*self.store, &all.counting).await?;
         let former = all.former();
         let issuers: BTreeMap<_, _> = all.counting.iter().map(LoadedLicence::signed_by).collect();
+        let book = RuleSets::read(&*self.store, &anchors).await?.book;
         for loaded in all.counting {
             let licence = Arc::new(loaded.licence);
-            let Some(rules) = RuleSet::carried(&licence.ruleset_id).map(Arc::new) else {
-                tracing::error!(licence = %licence.licence_id, rules = %licence.ruleset_id, "this version does not carry the rule set that a licence applies, so its findings are not recorded");
+            let Some(rules) = licence.rules_in(&book) else {
+                tracing::error!(licence = %licence.licence_id, rules = %licence.ruleset_id, "the rule set that a licence applies is neither carried nor loaded, so its findings are not recorded");
                 continue;
             };
             for site in &licence.sites {

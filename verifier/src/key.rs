@@ -23,7 +23,7 @@ pub enum KeyCommand {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Believe licences, catalogues of accelerators or statements that a key signs. Only this verifier's administrator decides that.
+    /// Believe licences, catalogues of accelerators, statements or rule sets that a key signs. Only this verifier's administrator decides that.
     Trust {
         /// The public key, in PEM.
         file: PathBuf,
@@ -40,7 +40,7 @@ pub enum KeyCommand {
         #[arg(value_name = "ID", value_parser = Digest::parse)]
         key: Digest,
     },
-    /// List the keys whose licences, catalogues and statements are believed.
+    /// List the keys whose licences, catalogues, statements and rule sets are believed.
     List {
         /// For people, or for machines.
         #[arg(long, value_enum, default_value_t)]

@@ -37,6 +37,7 @@ pub mod node;
 pub mod key;
 pub mod licence;
 pub mod statement;
+pub mod rules;
 pub mod status;
 pub mod compute;
 pub mod evidence;

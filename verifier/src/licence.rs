@@ -3,14 +3,16 @@
 use crate::catalogue;
 use crate::command::{CommandError, Format, Outcome, Session};
 use crate::config::Config;
-use crate::fleet::{Anchors, Licences, LoadError, LoadedLicence};
+use crate::fleet::{Anchors, Licences, LoadError, LoadedLicence, RuleSets};
 use crate::key::secret;
 use crate::recorder::{Act, ActKind};
+use crate::rules;
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use weighbridge::accelerator::Catalogue;
 use weighbridge::bounded::{self, BoundedReadError, MAX_DOCUMENT};
 use weighbridge::cbor::Bytes;
@@ -18,7 +20,7 @@ use weighbridge::conditions::PUBLISHED;
 use weighbridge::crypto::{Signer, dsse};
 use weighbridge::document::Mistakes;
 use weighbridge::licence::{Licence, Names, PAYLOAD_TYPE};
-use weighbridge::rules::RuleSet;
+use weighbridge::rules::{RuleBook, RuleSet};
 
 /// What about licences.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -52,12 +54,17 @@ pub enum LicenceCommand {
 }
 
 /// The verbs that need no verifier. Where there is one, a signature is checked against the keys that it trusts.
-pub(crate) fn on_paper(command: LicenceCommand, config: &Config, out: &mut dyn Write) -> Outcome {
+pub(crate) fn on_paper(
+    command: LicenceCommand,
+    config: &Config,
+    book: &RuleBook,
+    out: &mut dyn Write,
+) -> Outcome {
     let state_dir = &config.state_dir;
     match command {
         LicenceCommand::Lint { file, format } => {
             let catalogue = catalogue::in_use(config)?;
-            lint(&Paper::read(&file, state_dir)?, &catalogue, format, out)
+            lint(&Paper::read(&file, state_dir)?, &catalogue, book, format, out)
         }
         LicenceCommand::Explain { file } => explain(&Paper::read(&file, state_dir)?, out),
         LicenceCommand::Sign { file, keys } => {
@@ -133,13 +140,16 @@ fn explain(paper: &Paper, out: &mut dyn Write) -> Outcome {
     Ok(paper.is_sure())
 }
 
-fn lint(paper: &Paper, catalogue: &Catalogue, format: Format, out: &mut dyn Write) -> Outcome {
+fn lint(
+    paper: &Paper,
+    catalogue: &Catalogue,
+    book: &RuleBook,
+    format: Format,
+    out: &mut dyn Write,
+) -> Outcome {
     let parsed = careful(&paper.text, catalogue);
-    let unknown = parsed
-        .as_ref()
-        .ok()
-        .filter(|l| RuleSet::carried(&l.ruleset_id).is_none())
-        .map(unknown_rules);
+    let rules = parsed.as_ref().ok().map(|l| rules_of(l, book));
+    let unknown = rules.as_ref().and_then(|r| r.as_ref().err());
     if format == Format::Text {
         paper.head(out)?;
     }
@@ -149,7 +159,7 @@ fn lint(paper: &Paper, catalogue: &Catalogue, format: Format, out: &mut dyn Writ
             let in_lines = parsed.as_ref().err().into_iter().flat_map(|m| &m.0);
             let mistakes: Vec<Value> = in_lines
                 .map(|m| json!({ "line": m.line, "what": m.what }))
-                // No line of the licence is wrong in itself: another version may carry the rule set.
+                // No line of the licence is wrong in itself: the rule set may be at hand elsewhere.
                 .chain(unknown.iter().map(|what| json!({ "line": null, "what": what })))
                 .collect();
             let (signature, signers) = match &paper.signature {
@@ -162,6 +172,9 @@ fn lint(paper: &Paper, catalogue: &Catalogue, format: Format, out: &mut dyn Writ
                 "serial": licence.map(|l| l.serial),
                 "signature": signature,
                 "signed_by": signers,
+                "rules": rules.as_ref().and_then(|r| r.as_ref().ok()).map(|r| {
+                    json!({ "id": r.id, "version": r.version, "state": r.state, "sha256": r.digest })
+                }),
                 "mistakes": mistakes,
             });
             writeln!(out, "{found:#}")?;
@@ -174,15 +187,24 @@ fn lint(paper: &Paper, catalogue: &Catalogue, format: Format, out: &mut dyn Writ
             licence.licence_id, licence.serial
         )?,
     }
+    if let (Format::Text, Some(Ok(rules))) = (format, &rules) {
+        writeln!(out, "rules {}", rules::standing(rules))?;
+    }
     Ok(parsed.is_ok() && unknown.is_none() && paper.is_sure())
 }
 
-fn unknown_rules(licence: &Licence) -> String {
-    format!(
-        "rule set `{}` is not one that this version carries: {}",
-        licence.ruleset_id,
-        RuleSet::carried_ids().join(", ")
-    )
+/// The rule set that a licence goes by, or in words how it is not at hand.
+fn rules_of(licence: &Licence, book: &RuleBook) -> Result<Arc<RuleSet>, String> {
+    let found = licence.rules_in(book);
+    let found = found.ok_or_else(|| rules::unknown(&licence.ruleset_id, book))?;
+    match licence.ruleset.filter(|pin| !pin.allows(&found)) {
+        None => Ok(found),
+        Some(_) => Err(format!(
+            "the licence pins another text of rule set `{}` than is at hand: {}",
+            found.id,
+            found.label()
+        )),
+    }
 }
 
 /// Reads a licence whose names must be those of this version and of the catalogue in use: one misspelt would bind nothing, or convict the innocent.
@@ -233,11 +255,8 @@ impl Session {
         careful(&text, &catalogue::in_use(&self.config)?).map_err(LoadError::Mistakes)?;
         let loaded = LoadedLicence::open(envelope, &anchors, now)?;
         let licence = &loaded.licence;
-        if RuleSet::carried(&licence.ruleset_id).is_none() {
-            return Err(CommandError::Refused {
-                why: unknown_rules(licence),
-            });
-        }
+        let book = RuleSets::read(&*self.store, &anchors).await?.book;
+        rules_of(licence, &book).map_err(|why| CommandError::Refused { why })?;
         if held.counting.iter().any(|h| h.licence.digest == licence.digest) {
             return Ok(loaded);
         }
@@ -323,6 +342,7 @@ mod tests {
         let clean = lint(
             &toml(text),
             &Catalogue::embedded().unwrap(),
+            &RuleBook::carried(),
             Format::Json,
             &mut out,
         )
@@ -353,6 +373,7 @@ mod tests {
             !lint(
                 &toml("licence_id = 7\n"),
                 &Catalogue::embedded().unwrap(),
+                &RuleBook::carried(),
                 Format::Text,
                 &mut text
             )
@@ -390,7 +411,8 @@ mod tests {
                 LicenceCommand::Explain { file }
             };
             let mut out = Vec::new();
-            on_paper(command, &config, &mut out).map(|holds| (holds, String::from_utf8(out).unwrap()))
+            on_paper(command, &config, &RuleBook::carried(), &mut out)
+                .map(|holds| (holds, String::from_utf8(out).unwrap()))
         };
 
         for lint in [true, false] {

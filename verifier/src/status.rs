@@ -6,8 +6,9 @@
 use crate::catalogue;
 use crate::command::{CommandError, Format, Outcome, Session};
 use crate::compute::By;
-use crate::fleet::{Anchors, Licences, LoadedLicence, Statements, sites};
+use crate::fleet::{Anchors, Licences, LoadedLicence, RuleSets, Statements, sites};
 use crate::recorder::KeyRole;
+use crate::rules::{self, RuleSetUsed};
 use crate::store::FindingRow;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,8 +37,11 @@ pub struct StatusCommand {
     /// Facts are kept as of the newest report, so it must not be earlier than that.
     #[arg(long, value_name = "TIME", value_parser = UnixSeconds::parse)]
     pub at: Option<UnixSeconds>,
+    /// Judge as if this rule set applied and not the one that each licence names, such as us-ifr-2025. Nothing is recorded.
+    #[arg(long, value_name = "RULE SET")]
+    pub what_if: Option<String>,
     /// Show how much was computed in a period instead, as the reports say.
-    #[arg(long, conflicts_with = "why")]
+    #[arg(long, conflicts_with_all = ["why", "what_if"])]
     pub compute: bool,
     /// What the compute is added up by.
     #[arg(long, value_enum, default_value_t, requires = "compute")]
@@ -62,6 +66,11 @@ pub struct SiteStatus {
     pub serial: Option<u64>,
     /// The rule sets that were applied.
     pub rule_sets: Vec<String>,
+    /// The one that was applied, and how it stands; absent where no licence covers the site.
+    pub rules: Option<RuleSetUsed>,
+    /// The same for people.
+    #[serde(skip)]
+    standing: String,
     /// The site at a glance; absent where no licence covers it.
     pub overview: Option<Overview>,
     /// What the conditions came to.
@@ -104,7 +113,9 @@ pub struct Status {
     pub sites: Vec<SiteStatus>,
     /// The catalogue of accelerators that the findings rest on.
     pub catalogue: CatalogueUsed,
-    /// Why loaded licences and statements do not count, in sentences.
+    /// The rule set that was taken for that of each licence, where one was.
+    pub what_if: Option<RuleSetUsed>,
+    /// Why loaded licences, statements and rule sets do not count, in sentences.
     pub passed_over: Vec<String>,
 }
 
@@ -114,6 +125,18 @@ impl Session {
     /// # Errors
     /// [`CommandError`].
     pub async fn evaluate(&self, now: UnixSeconds) -> Result<Status, CommandError> {
+        self.evaluate_as_if(now, None).await
+    }
+
+    /// The same as if the rule set of this id were the one that each licence names.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn evaluate_as_if(
+        &self,
+        now: UnixSeconds,
+        what_if: Option<&str>,
+    ) -> Result<Status, CommandError> {
         let anchors = Anchors::read(&self.config.state_dir)?;
         let catalogue = catalogue::in_use(&self.config)?;
         let recorded = self.store.findings().await?;
@@ -128,13 +151,24 @@ impl Session {
         } = loaded;
         passed_over.extend(statements.passed_over.iter().cloned());
         let issuers: BTreeMap<_, _> = counting.iter().map(LoadedLicence::signed_by).collect();
+        let RuleSets {
+            book,
+            passed_over: rules_passed_over,
+        } = RuleSets::read(&*self.store, &anchors).await?;
+        passed_over.extend(rules_passed_over);
+        let supposed = match what_if {
+            Some(id) => Some(book.newest(id).ok_or_else(|| CommandError::Refused {
+                why: rules::unknown(id, &book),
+            })?),
+            None => None,
+        };
         let licences: Vec<Arc<Licence>> = counting
             .into_iter()
-            .map(|loaded| Arc::new(loaded.licence))
+            .map(|loaded| Arc::new(as_if(loaded.licence, supposed)))
             .collect();
         let mut ruled = Vec::new();
         for licence in &licences {
-            let rules = RuleSet::carried(&licence.ruleset_id).ok_or_else(|| CommandError::Rules {
+            let rules = licence.rules_in(&book).ok_or_else(|| CommandError::Rules {
                 licence: licence.licence_id.clone(),
                 rules: licence.ruleset_id.clone(),
             })?;
@@ -145,6 +179,13 @@ impl Session {
             .map(|(licence, rules)| DaysAsked::of(licence, rules, &catalogue, now));
         let days = days.reduce(DaysAsked::and).unwrap_or_else(DaysAsked::all);
         let mut facts = sites(&*self.store, &days).await?;
+        // What is supposed was never recorded.
+        let recorded_since = |site: &str, licence: &str, finding: &Finding| {
+            let told = supposed
+                .is_none()
+                .then(|| since(&recorded, site, licence, finding));
+            told.flatten()
+        };
         for (licence, rules) in ruled {
             for site in &licence.sites {
                 // A site that no node reports from has facts too: none.
@@ -165,10 +206,12 @@ impl Session {
                     licence: Some(licence.licence_id.clone()),
                     serial: Some(licence.serial),
                     rule_sets: vec![rules.id.clone()],
+                    rules: Some(RuleSetUsed::of(&rules, &anchors)),
+                    standing: rules::standing(&rules),
                     findings: evaluate(licence, &rules, &catalogue, known, now)
                         .into_iter()
                         .map(|finding| Standing {
-                            since: since(&recorded, &site.id, &licence.licence_id, &finding),
+                            since: recorded_since(&site.id, &licence.licence_id, &finding),
                             finding,
                         })
                         .collect(),
@@ -183,6 +226,8 @@ impl Session {
                 licence: None,
                 serial: None,
                 rule_sets: Vec::new(),
+                rules: None,
+                standing: String::new(),
                 findings: Vec::new(),
                 summary: summary(&unlicensed, vec![plain(&unlicensed, now)]),
                 overview: None,
@@ -201,6 +246,7 @@ impl Session {
                 sha256: catalogue.digest(),
                 signed_by: names.map(str::to_owned).collect(),
             },
+            what_if: supposed.map(|r| RuleSetUsed::of(r, &anchors)),
             passed_over,
         })
     }
@@ -223,7 +269,7 @@ impl Session {
                 why: format!("condition `{wanted}` is not one of {}", known.join(", ")),
             });
         }
-        let mut status = self.evaluate(now).await?;
+        let mut status = self.evaluate_as_if(now, command.what_if.as_deref()).await?;
         if let Some(only) = &command.site {
             status.sites.retain(|s| s.site == *only);
             if status.sites.is_empty() {
@@ -259,6 +305,16 @@ impl Session {
                 )?;
             }
             Format::Text => {
+                if let Some(supposed) = &status.what_if {
+                    let day = now.to_string();
+                    writeln!(
+                        out,
+                        "as if {} ({}) applied on {}; nothing of this is recorded\n",
+                        supposed.id,
+                        supposed.state,
+                        day.get(..10).unwrap_or(&day)
+                    )?;
+                }
                 for (i, site) in status.sites.iter().enumerate() {
                     if i > 0 {
                         writeln!(out)?;
@@ -293,7 +349,7 @@ impl SiteStatus {
                 out,
                 "{} · licence {licence}, serial {serial} · rules {} · {}",
                 self.site,
-                self.rule_sets.join(", "),
+                self.standing,
                 minute(now)
             )?,
             _ => writeln!(
@@ -341,6 +397,18 @@ impl SiteStatus {
     }
 }
 
+/// A licence as if it named this rule set, if any, and pinned none.
+fn as_if(licence: Licence, supposed: Option<&Arc<RuleSet>>) -> Licence {
+    match supposed {
+        Some(rules) => Licence {
+            ruleset_id: rules.id.clone(),
+            ruleset: None,
+            ..licence
+        },
+        None => licence,
+    }
+}
+
 /// Since when a finding has stood, if what was recorded of it last came to the same.
 fn since(recorded: &[FindingRow], site: &str, licence: &str, finding: &Finding) -> Option<UnixSeconds> {
     let row = recorded
@@ -383,7 +451,8 @@ fn explain(finding: &Finding, out: &mut dyn Write) -> std::io::Result<()> {
         }
     }
     line("message", finding.message_id.clone())?;
-    line("rests on", finding.catalogue.clone())?;
+    line("rests on", finding.rule_set.clone())?;
+    line("", finding.catalogue.clone())?;
     line("severity", finding.severity.to_string())?;
     line("source", finding.citation.clone())
 }

@@ -215,6 +215,7 @@ fn judged(scene: &Scene, id: &str, outcome: Outcome, says: &str) -> Finding {
         citation: Citation {
             source: "Supp. 5 to 15 CFR part 740".to_owned(),
             confidence: Confidence::Medium,
+            state: crate::rules::RuleState::InForceNotEnforced,
         },
         validity: Validity {
             from: start(),

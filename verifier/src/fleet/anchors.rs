@@ -97,6 +97,9 @@ pub struct Anchors {
     /// Whose statements `statement verify` and `statement show` take for signed. Whom conditions hear, a licence alone says.
     #[serde(default, rename = "statement")]
     statements: Vec<Issuer>,
+    /// Who may sign rule sets.
+    #[serde(default, rename = "rules")]
+    rules: Vec<Issuer>,
     #[serde(default)]
     newest: Vec<Newest>,
 }
@@ -139,7 +142,7 @@ impl Anchors {
     /// [`AnchorsError`].
     pub fn write(&self, state_dir: &Path) -> Result<(), AnchorsError> {
         let text = format!(
-            "# Whose licences, catalogues and statements this verifier believes. `weighbridge-verifier key trust` adds a key, `key revoke` removes one.\n\n{}",
+            "# Whose licences, catalogues, statements and rule sets this verifier believes. `weighbridge-verifier key trust` adds a key, `key revoke` removes one.\n\n{}",
             toml::to_string(self)?
         );
         let path = state_dir.join(FILE);
@@ -166,6 +169,7 @@ impl Anchors {
             KeyRole::Licences => self.trust(name, key),
             KeyRole::Catalogues => believe(&mut self.catalogues, name, key),
             KeyRole::Statements => believe(&mut self.statements, name, key),
+            KeyRole::Rules => believe(&mut self.rules, name, key),
         }
     }
 
@@ -185,6 +189,7 @@ impl Anchors {
         self.issuers.retain(|i| !i.is_key(key));
         self.catalogues.retain(|i| !i.is_key(key));
         self.statements.retain(|i| !i.is_key(key));
+        self.rules.retain(|i| !i.is_key(key));
         name
     }
 
@@ -195,6 +200,7 @@ impl Anchors {
             KeyRole::Licences => &self.issuers,
             KeyRole::Catalogues => &self.catalogues,
             KeyRole::Statements => &self.statements,
+            KeyRole::Rules => &self.rules,
         }
     }
 

@@ -5,6 +5,7 @@
 //! another issuer, does not count; of one that was replaced only the devices are kept that the newest no longer lists.
 
 use super::anchors::{Anchors, AnchorsError};
+use super::rules::is_rule_set;
 use super::statements::is_statement;
 use crate::cause::with_causes;
 use crate::recorder::Act;
@@ -137,7 +138,7 @@ impl Licences {
             else {
                 continue;
             };
-            if is_statement(&envelope) {
+            if is_statement(&envelope) || is_rule_set(&envelope) {
                 continue;
             }
             let loaded = match LoadedLicence::open(&envelope, anchors, entry.at) {

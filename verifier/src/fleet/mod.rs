@@ -5,6 +5,7 @@ mod around;
 mod draws;
 mod facts;
 mod licences;
+mod rules;
 mod site;
 mod statements;
 
@@ -12,6 +13,7 @@ pub use anchors::{Anchors, AnchorsError, Issuer};
 pub(crate) use around::Around;
 pub(crate) use facts::{Copy, Kept, rounds_of};
 pub use licences::{Licences, LoadError, LoadedLicence};
+pub use rules::RuleSets;
 pub use site::sites;
 pub(crate) use site::{Fleet, name_of};
 pub use statements::Statements;

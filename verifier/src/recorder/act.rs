@@ -40,6 +40,8 @@ weighbridge::code! {
         Catalogues = 1 => "catalogues",
         /// Statements about sites.
         Statements = 2 => "statements",
+        /// Rule sets.
+        Rules = 3 => "rules",
     }
 }
 

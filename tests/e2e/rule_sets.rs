@@ -1,0 +1,286 @@
+//! Rule sets: signed, loaded, superseded and pinned; and what a site would come to under another one.
+
+use serde_json::Value;
+use weighbridge::rules::RuleSet;
+use weighbridge_testbed::licence;
+use weighbridge_testbed::process::{Verifier, must, said};
+
+const CARRIED: &str = include_str!("../../src/rules/data/us-ear-enforced-2026-05.toml");
+
+/// The carried rule set under the next version, with more keys before its base.
+fn next(more: &str) -> (String, u64) {
+    let version = RuleSet::carried("us-ear-enforced-2026-05").unwrap().version;
+    let text = CARRIED
+        .replacen(
+            &format!("version = {version}\n"),
+            &format!("version = {}\n", version + 1),
+            1,
+        )
+        .replacen(
+            "valid_from = 2026-05-31\n",
+            &format!("valid_from = 2026-05-31\n{more}"),
+            1,
+        );
+    (text, version + 1)
+}
+
+/// Signs a rule set with a key and loads it.
+fn load(verifier: &Verifier, file: &str, text: &str, key: &str) -> String {
+    std::fs::write(file, text).unwrap();
+    must(verifier.command().args(["rules", "sign", file, "--key", key]));
+    must(
+        verifier
+            .command()
+            .args(["rules", "load", &format!("{file}.dsse")]),
+    )
+}
+
+fn status(verifier: &Verifier, more: &[&str]) -> Value {
+    let mut command = verifier.command();
+    let output = command
+        .args(["status", "--format", "json"])
+        .args(more)
+        .output()
+        .unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(&output)))
+}
+
+fn finding<'v>(status: &'v Value, condition: &str) -> &'v Value {
+    let all = status["sites"][0]["findings"].as_array().unwrap();
+    all.iter().find(|f| f["condition"] == condition).unwrap()
+}
+
+#[test]
+fn a_rule_set_is_superseded_without_a_new_release_and_a_pin_outlasts_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let verifier = Verifier::init(dir.path());
+    let run = |arguments: &[&str]| must(verifier.command().args(arguments));
+    run(&["key", "new", &path("counsel.key")]);
+    let public = path("counsel.key.pub");
+    run(&["key", "trust", &public, "--as", "counsel", "--for", "rules"]);
+    let terms = licence::for_site("harbour-1", &[]);
+    verifier.load_licence(&terms);
+    assert_eq!(finding(&status(&verifier, &[]), "LOC-01")["outcome"], "met");
+
+    // What took its place, and its end.
+    let (ended, version) = next("valid_to = 2026-06-30\nsuperseded_by = \"us-ear-enforced-2026-07\"\n");
+    let said = load(&verifier, &path("ended.toml"), &ended, &path("counsel.key"));
+    assert!(
+        said.contains("superseded by us-ear-enforced-2026-07) is loaded"),
+        "{said}"
+    );
+    let after = status(&verifier, &[]);
+    let used = &after["sites"][0]["rules"];
+    assert_eq!(
+        (&used["version"], &used["signed_by"][0]),
+        (&version.into(), &"counsel".into())
+    );
+    let found = finding(&after, "LOC-01");
+    assert_eq!(found["outcome"], "cannot tell", "{found}");
+    let sentence = found["sentence"].as_str().unwrap();
+    assert!(
+        sentence.contains("was superseded by us-ear-enforced-2026-07"),
+        "{sentence}"
+    );
+    let head = verifier.command().arg("status").output().unwrap();
+    let head = String::from_utf8_lossy(&head.stdout).into_owned();
+    assert!(
+        head.contains("(enforced, until just before 2026-07-01T00:00:00Z, superseded by"),
+        "{head}"
+    );
+
+    // Older versions replace no newer one.
+    let old = RuleSet::carried("us-ear-enforced-2026-05").unwrap();
+    let list = run(&["rules", "list"]);
+    let line = format!(
+        "us-ear-enforced-2026-05, version {} (enforced); a newer version is at hand",
+        old.version
+    );
+    assert!(list.contains(&line), "{list}");
+    let older = CARRIED.replacen(&format!("version = {}\n", old.version), "version = 1\n", 1);
+    let said = load(&verifier, &path("older.toml"), &older, &path("counsel.key"));
+    assert!(
+        said.contains(&format!("version {version} stays the one to go by")),
+        "{said}"
+    );
+    assert_eq!(status(&verifier, &[])["sites"][0]["rules"]["version"], version);
+
+    // A licence that pins a text goes on by it; one that pins a key goes by what that key signed.
+    let renewed = |serial: u64, pin: &str| {
+        let pin = format!("{pin}\ncountries_allowed");
+        let text = terms.replacen("serial = 1", &format!("serial = {serial}"), 1);
+        verifier.load_licence(&text.replacen("countries_allowed", &pin, 1));
+        let now = status(&verifier, &[]);
+        (
+            now["sites"][0]["rules"]["version"].as_u64().unwrap(),
+            finding(&now, "LOC-01")["outcome"].as_str().unwrap().to_owned(),
+        )
+    };
+    let pinned = renewed(2, &format!("ruleset_digest = \"{}\"", old.digest));
+    assert_eq!(pinned, (old.version, "met".to_owned()));
+
+    // Whose signer is trusted no longer, that counts no longer.
+    let keys: Value = serde_json::from_str(&run(&["key", "list", "--format", "json"])).unwrap();
+    let key = keys["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|k| k["role"] == "rules")
+        .unwrap();
+    run(&["key", "revoke", key["id"].as_str().unwrap()]);
+    let without = status(&verifier, &[]);
+    assert_eq!(without["sites"][0]["rules"]["version"], old.version);
+    let why = without["passed_over"].to_string();
+    assert!(
+        why.contains("not signed by a key that is trusted to sign rule sets"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_licence_may_pin_whose_rule_set_it_goes_by() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let verifier = Verifier::init(dir.path());
+    let run = |arguments: &[&str]| must(verifier.command().args(arguments));
+    let id = run(&["key", "new", &path("counsel.key")]).trim().to_owned();
+    let (text, version) = next("");
+    let terms = licence::for_site("harbour-1", &[]).replacen(
+        "ruleset_id = \"us-ear-enforced-2026-05\"",
+        &format!("ruleset_id = \"us-ear-enforced-2026-05\"\nruleset = {{ key = \"{id}\", least_version = {version} }}"),
+        1,
+    );
+    std::fs::write(path("licence.toml"), &terms).unwrap();
+    let lint = |file: &str| {
+        verifier
+            .command()
+            .args(["licence", "lint", file])
+            .output()
+            .unwrap()
+    };
+    let before = lint(&path("licence.toml"));
+    assert_eq!(before.status.code(), Some(1), "{}", said(&before));
+    assert!(
+        said(&before).contains("pins another text of rule set"),
+        "{}",
+        said(&before)
+    );
+
+    let public = path("counsel.key.pub");
+    run(&["key", "trust", &public, "--as", "counsel", "--for", "rules"]);
+    let loaded = load(&verifier, &path("next.toml"), &text, &path("counsel.key"));
+    assert!(
+        loaded.contains(&format!("version {version} (enforced) is loaded")),
+        "{loaded}"
+    );
+    let after = lint(&path("licence.toml"));
+    let says = format!("rules us-ear-enforced-2026-05, version {version} (enforced)");
+    assert!(
+        after.status.success() && said(&after).contains(&says),
+        "{}",
+        said(&after)
+    );
+    verifier.load_licence(&terms);
+    assert_eq!(finding(&status(&verifier, &[]), "LOC-01")["outcome"], "met");
+    let explained = run(&["licence", "explain", &path("licence.toml")]);
+    assert!(
+        explained.contains(&format!("signed, of version {version} or newer")),
+        "{explained}"
+    );
+}
+
+#[test]
+fn a_rule_set_with_mistakes_another_s_signature_or_no_base_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let verifier = Verifier::init(dir.path());
+    let run = |arguments: &[&str]| must(verifier.command().args(arguments));
+    for name in ["counsel.key", "stranger.key"] {
+        run(&["key", "new", &path(name)]);
+    }
+    let public = path("counsel.key.pub");
+    run(&["key", "trust", &public, "--as", "counsel", "--for", "rules"]);
+    let before = run(&["rules", "list", "--format", "json"]);
+    let (text, _) = next("");
+    std::fs::write(path("next.toml"), &text).unwrap();
+    run(&[
+        "rules",
+        "sign",
+        &path("next.toml"),
+        "--key",
+        &path("stranger.key"),
+    ]);
+    let on_it = text
+        .replacen("id = \"us-ear-enforced-2026-05\"", "id = \"ours\"", 1)
+        .replacen("id = \"contract-only\"", "id = \"theirs\"", 1);
+    std::fs::write(path("on-it.toml"), &on_it).unwrap();
+    for (arguments, code, says) in [
+        (
+            vec!["rules", "load", &*path("next.toml.dsse")],
+            2,
+            "not signed by a key that is trusted to sign rule sets",
+        ),
+        (
+            vec!["rules", "lint", &*path("on-it.toml")],
+            1,
+            "the base with this SHA-256 is contract-only",
+        ),
+        (
+            vec!["rules", "lint", &*path("next.toml.dsse")],
+            2,
+            "trusted to sign rule sets",
+        ),
+        (vec!["rules", "lint", &*path("next.toml")], 0, "no mistakes"),
+    ] {
+        let output = verifier.command().args(&arguments).output().unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {}",
+            said(&output)
+        );
+        assert!(said(&output).contains(says), "{arguments:?}: {}", said(&output));
+    }
+    assert_eq!(run(&["rules", "list", "--format", "json"]), before);
+    // A base of one's own, which nobody signed, is told by its digest.
+    let base = include_str!("../../src/rules/data/contract-only.toml").replacen("contract-only", "theirs", 1);
+    std::fs::write(path("theirs.toml"), &base).unwrap();
+    let digest = |text: &str| weighbridge::crypto::sha256(text.as_bytes()).to_string();
+    let carried = digest(include_str!("../../src/rules/data/contract-only.toml"));
+    std::fs::write(path("on-it.toml"), on_it.replace(&carried, &digest(&base))).unwrap();
+    let (file, theirs) = (path("on-it.toml"), path("theirs.toml"));
+    assert!(run(&["rules", "lint", &file, "--base", &theirs]).contains("no mistakes"));
+}
+
+#[test]
+fn a_site_is_shown_as_if_another_rule_set_applied_and_nothing_is_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let verifier = Verifier::init(dir.path());
+    verifier.load_licence(&licence::for_site("harbour-1", &[]));
+    let then = ["--at", "2099-01-01"];
+    let real = status(&verifier, &then);
+    assert_eq!(finding(&real, "CAP-06")["outcome"], "not applicable");
+    let supposed = status(&verifier, &["--what-if", "us-ifr-2025", "--at", "2099-01-01"]);
+    assert_eq!(supposed["what_if"]["state"], "in force, not enforced");
+    assert_eq!(supposed["sites"][0]["rule_sets"][0], "us-ifr-2025");
+    assert_eq!(finding(&supposed, "CAP-06")["outcome"], "cannot tell");
+    let text = verifier
+        .command()
+        .args(["status", "--what-if", "us-ifr-2025", "--at", "2099-01-01"])
+        .output()
+        .unwrap();
+    assert_eq!(text.status.code(), Some(1), "{}", said(&text));
+    let head = String::from_utf8_lossy(&text.stdout).into_owned();
+    let first =
+        "as if us-ifr-2025 (in force, not enforced) applied on 2099-01-01; nothing of this is recorded\n";
+    assert!(head.starts_with(first), "{head}");
+    assert_eq!(status(&verifier, &then), real);
+    let why = ["status", "--what-if", "us-ifr-2025", "--why", "LOC-01"];
+    let shown = verifier.command().args(why).output().unwrap();
+    assert!(
+        said(&shown).contains("us-ifr-2025, version 1, SHA-256 "),
+        "{}",
+        said(&shown)
+    );
+}

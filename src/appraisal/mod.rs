@@ -29,7 +29,7 @@ pub use tenant::{TenantSums, TenantTotal, TenantTotals};
 pub use total::{DeviceSums, DeviceTotal, NodeRun};
 
 use self::evidence::NodeEvidence;
-use crate::id::{DeviceUuid, Digest, NodeId};
+use crate::id::{DeviceUuid, Digest, NodeId, PciId};
 use crate::licence::{FormerDevice, Licence};
 use crate::statement::Statement;
 use crate::time::UnixSeconds;
@@ -163,6 +163,79 @@ pub struct SiteFacts {
     pub statements: Vec<Arc<HeardStatement>>,
     /// How many issuers whom the verifier trusts signed each of these licences, by the licence's digest; one is counted once, whatever keys it has.
     pub issuers: BTreeMap<Digest, u32>,
+    /// What is held of all sites together.
+    pub estate: Estate,
+}
+
+/// What one verifier holds of all sites, for what is judged across them. It may be little of what there is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Estate {
+    /// The nodes of all sites, site by site.
+    pub sites: Arc<Vec<EstateSite>>,
+    /// All licences that count.
+    pub licences: Vec<Arc<Licence>>,
+}
+
+/// A site, as far as its devices are counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EstateSite {
+    /// The site's id.
+    pub site: String,
+    /// Its nodes.
+    pub nodes: Vec<EstateNode>,
+}
+
+/// A node, as far as its devices are counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EstateNode {
+    /// What is known of it beside its reports.
+    pub status: NodeStatus,
+    /// The end of its newest report, and its digest; absent where it never reported.
+    pub newest: Option<(UnixSeconds, Digest)>,
+    /// When it last had something that is not among its devices: accelerators that no reporting driver held, reports whose copy is damaged, or, at
+    /// any time, more than is kept.
+    pub uncounted: Option<UnixSeconds>,
+    /// Its devices.
+    pub devices: Vec<EstateDevice>,
+}
+
+/// A device, as far as it is counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EstateDevice {
+    /// Which.
+    pub uuid: DeviceUuid,
+    /// By which the catalogue tells its model.
+    pub pci: PciId,
+    /// Likewise.
+    pub name: String,
+    /// When it was last heard of, by the node's clock or by the verifier's, whichever is later.
+    pub heard: UnixSeconds,
+}
+
+impl EstateNode {
+    /// What counts of a node's facts.
+    #[must_use]
+    pub fn of(status: NodeStatus, facts: &NodeFacts) -> Self {
+        let unkept = facts.devices_unkept > 0 || facts.strangers_unkept > 0;
+        let strangers = facts.strangers.iter().map(Stranger::last_heard).max();
+        let devices = facts.devices.iter().filter_map(|d| {
+            Some(EstateDevice {
+                uuid: d.identity.uuid,
+                pci: d.identity.pci,
+                name: d.identity.name.clone(),
+                heard: d.last_heard()?,
+            })
+        });
+        Self {
+            status,
+            newest: facts.newest.as_ref().map(|n| (n.end, n.digest)),
+            uncounted: unkept
+                .then_some(UnixSeconds(i64::MAX))
+                .max(facts.damaged)
+                .max(strangers),
+            devices: devices.collect(),
+        }
+    }
 }
 
 /// A statement on file, with the keys that signed it: those that some licence names, for no other says anything.

@@ -102,18 +102,11 @@ pub(super) fn tpp_within_licence(case: &Case<'_>) -> Verdict {
     let mut open = fleet.unknown.clone();
     open.extend(fleet.doubtful.iter().cloned());
     for (model, number) in fleet.models.values() {
-        if matches!(
-            (model.export_class_now(), model.tpp()),
-            (ExportClass::Undetermined, _) | (ExportClass::A, None)
-        ) {
+        if is_open(model) {
             open.push(format!("{number} of {}, whose class is not known", model.name));
         }
     }
-    let (least, most) =
-        Standings::of(case, since).at_once(|model| match (model.export_class_now(), model.tpp()) {
-            (ExportClass::A, Some(tpp)) => u128::from(tpp.0),
-            _ => 0,
-        });
+    let (least, most) = Standings::of(case, since).at_once(controlled);
     let limit = Quantity::at_most(licensed.0, "TPP");
     let sum = |total: u128| {
         format!(
@@ -151,6 +144,22 @@ pub(super) fn tpp_within_licence(case: &Case<'_>) -> Verdict {
             .limit(limit)
             .evidence(fleet.evidence),
     )
+}
+
+/// Whether the catalogue leaves open how much of a model counts.
+pub(super) fn is_open(model: &Model) -> bool {
+    matches!(
+        (model.export_class_now(), model.tpp()),
+        (ExportClass::Undetermined, _) | (ExportClass::A, None)
+    )
+}
+
+/// What one card of a model counts: its TPP where it is of class 3A090.a.
+pub(super) fn controlled(model: &Model) -> u128 {
+    match (model.export_class_now(), model.tpp()) {
+        (ExportClass::A, Some(tpp)) => u128::from(tpp.0),
+        _ => 0,
+    }
 }
 
 /// Of devices that clocks or keys do not show to have been there with the others, in words.

@@ -23,6 +23,7 @@ mod capacity;
 mod case;
 mod contradiction;
 mod departure;
+mod estate;
 mod fabric;
 mod finding;
 mod firmware;

@@ -1,12 +1,13 @@
 //! Parties: who owns the consignee, what it undertook, and under what the items may be where they are.
 
+use super::allocation::received_in_year;
 use super::attestation::on_paper;
 use super::case::Case;
 use super::finding::{Outcome, Quantity, Verdict, count, few};
 use super::papers::Paper;
 use crate::appraisal::{Grade, HeardStatement};
 use crate::id::DeviceUuid;
-use crate::rules::CountryList;
+use crate::rules::{CountryList, NoLicence, RuleSet, RuleState};
 use crate::statement::{
     Authorisation, AuthorisationKind, EndUserCertificate, Ownership, Role, Said, ShipmentList,
     TestCertificate,
@@ -184,8 +185,73 @@ pub(super) fn end_use_certified(case: &Case<'_>) -> Verdict {
     ))
 }
 
-/// SUP-02: an authorisation that an agency or the supplier confirms covers consignee, site, items and date.
+/// SUP-02: an authorisation that an agency or the supplier confirms covers consignee, site, items and date; or none is needed.
 pub(super) fn authorised(case: &Case<'_>) -> Verdict {
+    let verdict = by_authorisation(case);
+    match verdict.outcome {
+        Outcome::Met => verdict,
+        _ => not_needed(case).unwrap_or(verdict),
+    }
+}
+
+/// Why no licence is needed by the rule set, as far as the place of the site and who owns the consignee tell.
+fn not_needed(case: &Case<'_>) -> Option<Verdict> {
+    let rules = case.rules?;
+    let place = case.licence.site(&case.facts.site)?.country.as_deref()?;
+    // Owners that are barred, not named or disclosed long ago clear nobody.
+    if owners_disclosed(case).outcome != Outcome::Met {
+        return None;
+    }
+    let papers = case.papers_of::<Ownership>().ok()?;
+    let owner = papers
+        .iter()
+        .find(|p| p.claims.party.as_str() == case.licence.consignee)?;
+    let said = owner.claims;
+    let parties = [said.headquarters.as_str(), said.ultimate_parent_country.as_str()];
+    let why = rules
+        .no_licence
+        .iter()
+        .find(|n| clears(case, rules, n, place, parties))?;
+    let state = match why.citation.state {
+        RuleState::Enforced => String::new(),
+        state => format!(" ({state})"),
+    };
+    let sentence = format!(
+        "no licence is needed by {}{state}, {}: site {} is declared to lie in {place}, and the {} names {} and {} as headquarters and \
+         ultimate parent of {}; {}",
+        why.citation.source,
+        why.title,
+        case.facts.site,
+        owner.label(),
+        said.headquarters,
+        said.ultimate_parent_country,
+        case.licence.consignee,
+        rules.label()
+    );
+    Some(on_paper(case, Verdict::met("no-licence-needed", sentence), owner).evidence([case.licence.digest]))
+}
+
+/// Whether all that an entry asks holds. A list that does not hold now has nobody on it, and clears nobody.
+fn clears(case: &Case<'_>, rules: &RuleSet, entry: &NoLicence, place: &str, parties: [&str; 2]) -> bool {
+    let on = |list: &String, country: &str| {
+        let found = rules.list(list, case.now);
+        found.map(|l| l.members.iter().any(|m| m == country))
+    };
+    let within = |lists: &[String], country: &str| {
+        lists.is_empty() || lists.iter().any(|l| on(l, country) == Some(true))
+    };
+    let outside = |lists: &[String], country: &str| lists.iter().all(|l| on(l, country) == Some(false));
+    entry.validity.holds(case.now)
+        && within(&entry.place_in, place)
+        && outside(&entry.place_not_in, place)
+        && parties
+            .iter()
+            .all(|p| within(&entry.parties_in, p) && outside(&entry.parties_not_in, p))
+        && (!entry.within_year || received_in_year(case).outcome == Outcome::Met)
+}
+
+/// What the authorisations on file come to.
+fn by_authorisation(case: &Case<'_>) -> Verdict {
     let papers = match case.papers_of::<Authorisation>() {
         Ok(papers) => papers,
         Err(missing) => return *missing,

@@ -511,7 +511,7 @@ pub(super) fn period_starts(case: &Case<'_>) -> Vec<UnixSeconds> {
 }
 
 /// The start of the calendar period that holds `now`, in the licence's zone.
-fn period_start(period: AllowancePeriod, zone: Zone, now: UnixSeconds) -> UnixSeconds {
+pub(super) fn period_start(period: AllowancePeriod, zone: Zone, now: UnixSeconds) -> UnixSeconds {
     let first = |month: fn(Month) -> Month| -> Option<UnixSeconds> {
         let local = OffsetDateTime::from_unix_timestamp(now.plus(zone.offset).0).ok()?;
         let date = local

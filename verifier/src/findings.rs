@@ -87,8 +87,10 @@ impl Findings {
         let former = all.former();
         let issuers: BTreeMap<_, _> = all.counting.iter().map(LoadedLicence::signed_by).collect();
         let book = RuleSets::read(&*self.store, &anchors).await?.book;
+        let mut counting = Vec::new();
         for loaded in all.counting {
             let licence = Arc::new(loaded.licence);
+            counting.push(Arc::clone(&licence));
             let Some(rules) = licence.rules_in(&book) else {
                 tracing::error!(licence = %licence.licence_id, rules = %licence.ruleset_id, "the rule set that a licence applies is neither carried nor loaded, so its findings are not recorded");
                 continue;
@@ -114,6 +116,7 @@ impl Findings {
             facts.former = former.iter().filter(|f| f.site == site).cloned().collect();
             facts.statements = statements.about(&site);
             facts.issuers = issuers.clone();
+            facts.estate.licences.clone_from(&counting);
             let catalogue = Arc::clone(&catalogue);
             // A large site takes long enough to be felt by whoever waits for a receipt on this thread.
             let found = tokio::task::spawn_blocking(move || {

@@ -179,6 +179,9 @@ impl Session {
             .map(|(licence, rules)| DaysAsked::of(licence, rules, &catalogue, now));
         let days = days.reduce(DaysAsked::and).unwrap_or_else(DaysAsked::all);
         let mut facts = sites(&*self.store, &days).await?;
+        // That of any site is that of all; a site without nodes has it too.
+        let estate = facts.values().next().map(|f| Arc::clone(&f.estate.sites));
+        let estate = estate.unwrap_or_default();
         // What is supposed was never recorded.
         let recorded_since = |site: &str, licence: &str, finding: &Finding| {
             let told = supposed
@@ -191,14 +194,17 @@ impl Session {
                 // A site that no node reports from has facts too: none.
                 let known = covered.entry(site.id.clone()).or_insert_with(|| {
                     let naming = licences.iter().filter(|l| l.site(&site.id).is_some());
-                    SiteFacts {
+                    let mut known = SiteFacts {
                         site: site.id.clone(),
                         licences: naming.cloned().collect(),
                         former: former.iter().filter(|f| f.site == site.id).cloned().collect(),
                         statements: statements.about(&site.id),
                         issuers: issuers.clone(),
                         ..facts.remove(&site.id).unwrap_or_default()
-                    }
+                    };
+                    known.estate.sites = Arc::clone(&estate);
+                    known.estate.licences.clone_from(&licences);
+                    known
                 });
                 let overview = overview(licence, &rules, &catalogue, known, now);
                 out.push(SiteStatus {

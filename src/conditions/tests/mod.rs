@@ -1,6 +1,7 @@
 //! Each condition against sites that meet it, do not meet it, and leave it open.
 
 mod activity;
+mod allocation;
 mod bus;
 mod capacity;
 mod days;
@@ -31,7 +32,7 @@ mod training;
 
 use super::*;
 use crate::appraisal::fixture::{Lab, answer, gpu};
-use crate::appraisal::{HeardStatement, NodeAtSite, NodeStatus, Sighting, Span};
+use crate::appraisal::{Estate, HeardStatement, NodeAtSite, NodeStatus, Sighting, Span};
 use crate::id::Digest;
 use crate::report::AcceleratorClaims;
 use std::sync::Arc;
@@ -54,6 +55,8 @@ pub(super) struct Scene {
     pub(super) statements: Vec<Arc<HeardStatement>>,
     /// How many issuers signed the licence, where that is known.
     pub(super) issuers: Option<u32>,
+    /// What is held of all sites together.
+    pub(super) estate: Estate,
     pub(super) now: UnixSeconds,
 }
 
@@ -95,6 +98,7 @@ impl Scene {
             older: Vec::new(),
             statements: Vec::new(),
             issuers: Some(2),
+            estate: Estate::default(),
             now: start().plus(3_610),
         }
     }
@@ -161,6 +165,7 @@ impl Scene {
                 .map(|n| (crate::crypto::sha256(self.licence.as_bytes()), n))
                 .into_iter()
                 .collect(),
+            estate: self.estate.clone(),
         }
     }
 

@@ -9,7 +9,7 @@ use nvidia_ml::Identity;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use weighbridge::accelerator::Catalogue;
-use weighbridge::appraisal::{NodeAtSite, NodeRecord, NodeStatus, SiteFacts};
+use weighbridge::appraisal::{Estate, NodeAtSite, NodeRecord, NodeStatus, SiteFacts};
 use weighbridge::cbor;
 use weighbridge::conditions::{self, REGISTRY};
 use weighbridge::crypto::{Algorithm, Entropy, SecretKey, Signer};
@@ -191,6 +191,7 @@ fn site(key: &SecretKey) -> (SiteFacts, Licence) {
         former: Vec::new(),
         statements: Vec::new(),
         issuers: BTreeMap::new(),
+        estate: Estate::default(),
     };
     (facts, licence)
 }

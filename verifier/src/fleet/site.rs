@@ -5,7 +5,10 @@
 use super::facts::{Kept, rounds_of};
 use crate::store::{NodeRow, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
-use weighbridge::appraisal::{NodeAtSite, NodeRecord, NodeStatus, SightedProof, Sighting, SiteFacts};
+use std::sync::Arc;
+use weighbridge::appraisal::{
+    Estate, EstateNode, EstateSite, NodeAtSite, NodeRecord, NodeStatus, SightedProof, Sighting, SiteFacts,
+};
 use weighbridge::conditions::DaysAsked;
 use weighbridge::id::{DeviceUuid, Digest, NodeId};
 use weighbridge::time::UnixSeconds;
@@ -16,6 +19,8 @@ pub(crate) struct Fleet {
     sites: BTreeMap<String, Vec<NodeRow>>,
     /// Every device on every node; empty where there is one site only, for then nothing is elsewhere.
     seen: Vec<Sighting>,
+    /// All sites as they are counted together; empty likewise, for then a site's own facts are all.
+    estate: Arc<Vec<EstateSite>>,
 }
 
 impl Fleet {
@@ -28,7 +33,7 @@ impl Fleet {
         for row in store.nodes().await? {
             sites.entry(row.site.clone()).or_default().push(row);
         }
-        let mut seen = Vec::new();
+        let (mut seen, mut estate) = (Vec::new(), Vec::<EstateSite>::new());
         if sites.len() > 1 {
             for row in sites.values().flatten() {
                 let facts = record(store, row, None).await?.facts;
@@ -44,9 +49,21 @@ impl Fleet {
                     presence: device.presence.iter().map(|s| facts.timed(s)).collect(),
                     proof: SightedProof::of(&rounds, &device.identity.uuid),
                 }));
+                let node = EstateNode::of(status_of(row), &facts);
+                match estate.last_mut().filter(|s| s.site == row.site) {
+                    Some(site) => site.nodes.push(node),
+                    None => estate.push(EstateSite {
+                        site: row.site.clone(),
+                        nodes: vec![node],
+                    }),
+                }
             }
         }
-        Ok(Self { sites, seen })
+        Ok(Self {
+            sites,
+            seen,
+            estate: Arc::new(estate),
+        })
     }
 
     /// The facts of one site: none where it has no nodes.
@@ -80,6 +97,10 @@ impl Fleet {
             }
         }
         succeed(rows, &mut nodes);
+        let estate = Estate {
+            sites: self.estate(store, site, &nodes).await?,
+            licences: Vec::new(),
+        };
         Ok(SiteFacts {
             site: site.to_owned(),
             elsewhere: self.elsewhere(site, &nodes),
@@ -88,7 +109,42 @@ impl Fleet {
             former: Vec::new(),
             statements: Vec::new(),
             issuers: BTreeMap::new(),
+            estate,
         })
+    }
+
+    /// All sites as they are counted together.
+    async fn estate(
+        &self,
+        store: &dyn Store,
+        site: &str,
+        nodes: &[NodeAtSite],
+    ) -> Result<Arc<Vec<EstateSite>>, StoreError> {
+        if !self.estate.is_empty() {
+            return Ok(Arc::clone(&self.estate));
+        }
+        let own = nodes.iter();
+        let mut all = vec![EstateSite {
+            site: site.to_owned(),
+            nodes: own
+                .map(|n| EstateNode::of(n.status.clone(), &n.record.facts))
+                .collect(),
+        }];
+        // A licence may name a site without nodes beside the one that has all.
+        for (other, rows) in self.sites.iter().filter(|(other, _)| *other != site) {
+            let mut nodes = Vec::new();
+            for row in rows {
+                nodes.push(EstateNode::of(
+                    status_of(row),
+                    &record(store, row, None).await?.facts,
+                ));
+            }
+            all.push(EstateSite {
+                site: other.clone(),
+                nodes,
+            });
+        }
+        Ok(Arc::new(all))
     }
 
     /// Where the devices of `site` were seen at others.

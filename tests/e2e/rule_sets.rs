@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 use weighbridge::rules::RuleSet;
-use weighbridge_testbed::licence;
+use weighbridge_testbed::licence::{self, Terms, now};
+use weighbridge_testbed::node::SimulatedNode;
 use weighbridge_testbed::process::{Verifier, must, said};
 
 const CARRIED: &str = include_str!("../../src/rules/data/us-ear-enforced-2026-05.toml");
@@ -283,4 +284,40 @@ fn a_site_is_shown_as_if_another_rule_set_applied_and_nothing_is_recorded() {
         "{}",
         said(&shown)
     );
+}
+
+#[tokio::test]
+async fn what_stands_in_a_country_is_counted_over_all_sites_and_a_silent_one_leaves_it_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut verifier = Verifier::init(dir.path());
+    let sites = ["harbour-1", "harbour-2"];
+    let terms = Terms {
+        sites: sites.map(str::to_owned).to_vec(),
+        valid_from: now().plus(-7_200),
+        // One H100 is 15,832, two are more.
+        more: "country_tpp_max = 20_000\n".to_owned(),
+        ..Terms::at("harbour")
+    };
+    verifier.load_licence(&terms.write(&[]));
+    verifier.serve();
+    let share = |verifier: &Verifier, at: usize| {
+        let status = verifier.status();
+        let all = status["sites"][at]["findings"].as_array().unwrap();
+        all.iter().find(|f| f["condition"] == "CAP-06").unwrap().clone()
+    };
+    for (at, site) in sites.iter().enumerate() {
+        let mut node = SimulatedNode::enrol(&verifier.token(site, &[]), 1, now().plus(-3_600)).await;
+        for _ in 0..2 {
+            node.report().await;
+        }
+        for of in 0..sites.len() {
+            let found = share(&verifier, of);
+            let (outcome, says) = match at {
+                0 => ("cannot tell", "no node of site harbour-2 reports here"),
+                _ => ("not met", "31,664 TPP were seen in SG"),
+            };
+            assert_eq!(found["outcome"], outcome, "{found}");
+            assert!(found["sentence"].as_str().unwrap().contains(says), "{found}");
+        }
+    }
 }

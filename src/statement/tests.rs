@@ -342,3 +342,76 @@ fn the_manual_lists_every_kind_and_key() {
         "docs/statements.md (left) from its header on should be as the code has it (right)"
     );
 }
+
+/// Every table of a kind's payload, as JSON pointers, with a key that nobody knows put in.
+fn with_a_key_more(value: &Value, place: &str, found: &mut Vec<(String, Value)>, whole: &Value) {
+    match value {
+        Value::Object(table) => {
+            let mut changed = whole.clone();
+            changed.pointer_mut(place).unwrap()["tenant_name"] = json!("Acme\nLtd.");
+            found.push((place.to_owned(), changed));
+            for (key, inner) in table {
+                with_a_key_more(inner, &format!("{place}/{key}"), found, whole);
+            }
+        }
+        Value::Array(items) => {
+            for (i, inner) in items.iter().enumerate() {
+                with_a_key_more(inner, &format!("{place}/{i}"), found, whole);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn an_envelope_with_a_key_more_is_refused_in_one_line_wherever_it_stands() {
+    let (signer, mut looked_at) = (key(), 0);
+    let keys = [signer.public_key().clone()];
+    for kind in Kind::ALL {
+        let role = format!("role = \"{}\"", kind.roles[0]);
+        let draft = template(kind).replace("role = \"operator\"", &role);
+        let draft = draft.replace("# sites = ", "sites = ");
+        let (bytes, _) = payload(&draft).unwrap();
+        let whole: Value = serde_json::from_slice(&bytes).unwrap();
+        let mut changed = Vec::new();
+        with_a_key_more(&whole, "", &mut changed, &whole);
+        for (place, value) in changed {
+            let bytes = serde_json::to_vec(&value).unwrap();
+            let envelope = dsse::sign(PAYLOAD_TYPE, &bytes, &[&signer]).unwrap();
+            let said = Statement::open(&envelope, &keys).unwrap_err().to_string();
+            assert!(
+                said.contains("tenant_name") && said.lines().count() == 1,
+                "{} {place}: {said}",
+                kind.name
+            );
+            looked_at += 1;
+        }
+    }
+    assert!(
+        looked_at > 4 * Kind::ALL.len(),
+        "header, claims, subject and the envelope of each"
+    );
+}
+
+#[test]
+fn no_name_of_a_tenant_s_owner_is_signed_or_read() {
+    let draft = |name: &str| {
+        let owner = format!("\n[[claims.owners]]\ncountry = \"JP\"\nshare = 0.6\nlisted = false\n{name}");
+        template(Kind::named("tenant-kyc").unwrap()).replace("# sites = ", "sites = ") + &owner
+    };
+    let (bytes, _) = payload(&draft("")).unwrap();
+    let said = why(&draft("name = \"Example Holdings K.K.\"\n"));
+    assert!(said.contains("`claims.owners.name` is not a key"), "{said}");
+    let mut value: Value = serde_json::from_slice(&bytes).unwrap();
+    value["predicate"]["claims"]["owners"][0]["name"] = json!("Example Holdings K.K.");
+    let said = refused(&serde_json::to_vec(&value).unwrap());
+    assert!(said.contains("`claims.owners[0].name` is not a key"), "{said}");
+    // Those of the consignee are disclosed with their names.
+    assert!(
+        Kind::named("ownership")
+            .unwrap()
+            .schema()
+            .to_string()
+            .contains("Its name.")
+    );
+}

@@ -121,13 +121,23 @@ tables! {
         /// Where its ultimate parent has its headquarters; left out where that could not be found out.
         ultimate_parent: Option<Country> = "\"JP\"",
         /// Who owns a quarter of it or more, or controls it.
-        owners: Option<Vec<Owner>> = "",
+        owners: Option<Vec<TenantOwner>> = "",
         /// What it computes for, in general terms.
         end_use: Prose = "\"Development of software for medical imaging.\"",
         /// When it was last looked into.
         verified: At = "2026-11-15",
         /// How.
         method: Prose = "\"Register extract, identity of signatories, and a call.\"",
+    }
+
+    /// An owner of a tenant, without its name: none leaves a site.
+    pub struct TenantOwner {
+        /// Where it is established or lives.
+        country: Country = "\"JP\"",
+        /// Its share.
+        share: Share = "0.6",
+        /// Whether it stands on a list of barred parties.
+        listed: bool = "false",
     }
 
     /// An owner.
@@ -138,7 +148,7 @@ tables! {
         share: Share = "0.6",
         /// Whether it stands on a list of barred parties.
         listed: bool = "false",
-        /// Its name; left out for the owners of tenants.
+        /// Its name.
         name: Option<Line> = "\"Example Holdings K.K.\"",
     }
 

@@ -56,6 +56,7 @@ mod stock;
 mod supply;
 mod tenant;
 mod training;
+mod waiver;
 
 pub use case::Case;
 pub use finding::{Finding, FindingAtSite, LISTED, Outcome, Quantity, Severity, Verdict, Window};
@@ -204,15 +205,8 @@ fn decide(case: &Case<'_>, condition: &'static Condition) -> Finding {
         verdict.message = "licence-does-not-hold";
         verdict.sentence = format!("{void}, so that it cannot be told whether this condition holds");
     }
-    if void.is_none()
-        && matches!(verdict.outcome, Outcome::NotMet | Outcome::CannotTell)
-        && let Some(waiver) = case.licence.waiver(condition.id, case.now)
-    {
-        verdict.sentence = format!(
-            "{} ({}); waived until just before {}: {}",
-            verdict.sentence, verdict.outcome, waiver.until, waiver.reason
-        );
-        verdict.outcome = Outcome::Waived;
+    if void.is_none() && matches!(verdict.outcome, Outcome::NotMet | Outcome::CannotTell) {
+        verdict = case.waived(condition.id, verdict);
     }
     let trial_reports = case
         .nodes()

@@ -29,6 +29,7 @@ mod stock;
 mod supply;
 mod tenants;
 mod training;
+mod waiver;
 
 use super::*;
 use crate::appraisal::fixture::{Lab, answer, gpu};

@@ -109,6 +109,8 @@ pub(super) const READING: &[(&str, &str)] = &[
     ("energy_kwh = 1204331", "energy_kwh = 1"),
     ("# error", "error"),
 ];
+/// Has a statement bound to a licence name the scene's.
+pub(super) const LICENCE_ID: (&str, &str) = ("licence = \"HX-2026-0042\"", "licence = \"L-1\"");
 
 const ATTESTATION: &str = "security-attestation";
 const ACCREDITED: &str = "accreditation = \"A-1234\"\nsites = [\"harbour-1\"]";

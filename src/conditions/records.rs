@@ -1,13 +1,15 @@
 //! Records: which attestations are on file, who gave them, and how long records are kept.
 
 use super::attestation::{assessor_says, on_paper, standard};
-use super::case::Case;
-use super::finding::{Quantity, Verdict, few};
+use super::case::{Case, Term};
+use super::finding::{Outcome, Quantity, Verdict, few};
 use super::papers::Paper;
 use crate::appraisal::Grade;
 use crate::id::Digest;
 use crate::licence::EvidenceRequired;
-use crate::statement::{Independence, RecordKeeping, Role, SecurityAttestation};
+use crate::statement::{Independence, RecordKeeping, Role, SecurityAttestation, VisitLog};
+use crate::time::{DAY_SECONDS, UnixSeconds, span};
+use std::collections::BTreeSet;
 
 /// EVI-01: each attestation that the licence asks for is on file, holds, is young enough and comes from whom the licence takes it.
 pub(super) fn required_on_file(case: &Case<'_>) -> Verdict {
@@ -170,12 +172,142 @@ pub(super) fn records_kept(case: &Case<'_>) -> Verdict {
     }
 }
 
-/// REC-02: periodic reports are delivered on time.
+/// REC-02: periodic reports are delivered on time, by the word of who received them or of the supplier.
 pub(super) fn reports_delivered(case: &Case<'_>) -> Verdict {
-    case.unsettled("REC-02")
+    let Some(limit) = case.term(|l| l.periodic_report_every) else {
+        return Verdict::no_limit("how often a periodic report is due (`periodic_report_every`)");
+    };
+    let papers = match case.papers_of::<RecordKeeping>() {
+        Ok(papers) => papers,
+        Err(_) if case.now.since(case.licence.valid.from) <= limit.value => return not_due(case, limit),
+        Err(missing) => return *missing,
+    };
+    let deed = Deed {
+        done: |said| said.last_report.map(|at| at.0),
+        what: "the last periodic report was delivered",
+        settle: "the supplier's word would settle it",
+    };
+    match deed.of(case, limit, &papers) {
+        Some(verdict) => verdict,
+        None if case.now.since(case.licence.valid.from) <= limit.value => not_due(case, limit),
+        None => {
+            let sentence = "no record-keeping declaration says when a periodic report was delivered; one of the supplier that does would settle it";
+            Verdict::cannot_tell("no-report-told", sentence)
+                .grade(Grade::Declared)
+                .evidence(papers.iter().map(|p| p.digest))
+        }
+    }
 }
 
-/// REC-03: the site admits reviews, and was reviewed.
+/// The verdict before the first periodic report is due.
+fn not_due(case: &Case<'_>, limit: Term<i64>) -> Verdict {
+    let due = case.licence.valid.from.plus(limit.value);
+    let sentence = format!("the first periodic report under the licence is due by {due}");
+    Verdict::not_applicable("not-due", sentence)
+        .grade(Grade::Declared)
+        .limit(Quantity::at_most(limit.value.div_euclid(DAY_SECONDS), "d"))
+        .evidence([case.licence.digest])
+}
+
+/// A statement, and when something was done by its word.
+type Told<'p, 'a> = (&'p Paper<'a, RecordKeeping>, UnixSeconds);
+
+/// Something that must be done again within a time, and that statements say was done.
+struct Deed {
+    done: fn(&RecordKeeping) -> Option<UnixSeconds>,
+    what: &'static str,
+    settle: &'static str,
+}
+
+impl Deed {
+    /// What statements, the newest first, come to. The supplier's word settles it, the site's own only against itself: where a statement was late
+    /// by its own words when it was written. That nothing is on file of a later time shows nothing.
+    fn of(&self, case: &Case<'_>, limit: Term<i64>, papers: &[Paper<'_, RecordKeeping>]) -> Option<Verdict> {
+        // Of what lies after the statement that tells of it nobody can know.
+        let told = papers.iter().filter_map(|p| Some((p, (self.done)(p.claims)?)));
+        let told: Vec<_> = told.filter(|(p, at)| *at <= p.header.issued.0).collect();
+        let in_time = |told: &&Told<'_, '_>| case.now.since(told.1) <= limit.value;
+        let by_supplier = |told: &&Told<'_, '_>| told.0.header.role == Role::Supplier;
+        let verdict = |(paper, at): &Told<'_, '_>, outcome, message, more: &str| {
+            let sentence = format!("by the {}, {} on {at}{more}", paper.label(), self.what);
+            let age = case.now.since(*at).div_euclid(DAY_SECONDS);
+            on_paper(case, Verdict::new(outcome, message, sentence), paper)
+                .measured(Quantity::exactly(age, "d"))
+                .limit(Quantity::at_most(limit.value.div_euclid(DAY_SECONDS), "d"))
+        };
+        if let Some(found) = told.iter().find(|t| by_supplier(t) && in_time(t)) {
+            return Some(verdict(found, Outcome::Met, "on-time", ""));
+        }
+        if let Some(found) = told.iter().find(in_time) {
+            let more = format!("; {}", self.settle);
+            return Some(verdict(found, Outcome::CannotTell, "own-word", &more));
+        }
+        let newest = told.iter().max_by_key(|(_, at)| *at)?;
+        let (paper, at) = newest;
+        let allowed = format!("and {} allows {} in between", limit.from, span(limit.value));
+        Some(if paper.header.issued.0.since(*at) > limit.value {
+            verdict(newest, Outcome::NotMet, "late", &format!(", {allowed}"))
+        } else {
+            let more = format!(", {allowed}; a statement of one since then would settle it");
+            verdict(newest, Outcome::CannotTell, "none-since", &more)
+        })
+    }
+}
+
+/// REC-03: the site admits reviews, and was reviewed lately, by the word of who was there.
 pub(super) fn review_admitted(case: &Case<'_>) -> Verdict {
-    case.unsettled("REC-03")
+    let special = assessor_says(case, "REC-03");
+    if let Some(verdict) = special.as_ref().filter(|v| v.outcome == Outcome::NotMet) {
+        return verdict.clone();
+    }
+    let visits: Vec<Paper<'_, VisitLog>> = case.papers().holding(case.now).collect();
+    if let Some(paper) = visits.iter().find(|p| !p.claims.all_opened) {
+        let sentence = format!(
+            "by the {}, not every place that the visitors asked for was opened to them",
+            paper.label()
+        );
+        return on_paper(case, Verdict::not_met("not-opened", sentence), paper);
+    }
+    let papers = match case.papers_of::<RecordKeeping>() {
+        Ok(papers) => papers,
+        Err(missing) => return special.unwrap_or(*missing),
+    };
+    let mut issuers = BTreeSet::new();
+    let mut newest = papers.iter().filter(|p| issuers.insert(p.header.issuer.as_str()));
+    if let Some(paper) = newest.find(|p| !p.claims.review_admitted) {
+        let sentence = format!(
+            "by the {}, no agreement admits reviews of the site",
+            paper.label()
+        );
+        return on_paper(case, Verdict::not_met("not-admitted", sentence), paper);
+    }
+    if let Some(verdict) = special {
+        return verdict;
+    }
+    let Some(limit) = case.term(|l| l.review_max_age) else {
+        return Verdict::no_limit("how long ago a site may last have been reviewed (`review_max_age`)");
+    };
+    let lately = |p: &&Paper<'_, VisitLog>| case.now.since(p.header.examined()) <= limit.value;
+    if let Some(visit) = visits.iter().find(lately) {
+        let at = visit.header.examined();
+        let sentence = format!(
+            "the site admits reviews, and was visited by {at}, by the {}",
+            visit.label()
+        );
+        return on_paper(case, Verdict::met("reviewed", sentence), visit)
+            .measured(Quantity::exactly(case.now.since(at).div_euclid(DAY_SECONDS), "d"))
+            .limit(Quantity::at_most(limit.value.div_euclid(DAY_SECONDS), "d"))
+            .evidence(papers.first().map(|p| p.digest));
+    }
+    let deed = Deed {
+        done: |said| said.last_review.map(|at| at.0),
+        what: "the site was last reviewed",
+        settle: "a visit log or an assessor's finding would settle it",
+    };
+    deed.of(case, limit, &papers).unwrap_or_else(|| {
+        let sentence = "no statement says when the site was reviewed; a visit log or an assessor's finding would settle it";
+        Verdict::cannot_tell("no-review", sentence)
+            .grade(Grade::Declared)
+            .evidence(papers.iter().map(|p| p.digest).chain(visits.iter().map(|p| p.digest)))
+    })
 }

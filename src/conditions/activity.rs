@@ -155,7 +155,7 @@ impl Judged {
 
 /// What the reports say of some whole days.
 #[derive(Default)]
-struct Told {
+pub(super) struct Told {
     sums: DeviceSums,
     /// Device time in milliseconds, and the part of it that no report speaks of.
     elapsed_ms: u64,
@@ -195,6 +195,16 @@ impl Days {
 impl Told {
     /// Of the days from `first` to just before `end`.
     fn of(case: &Case<'_>, first: i64, end: i64) -> Self {
+        Self::of_devices(case, first, end, |_| true)
+    }
+
+    /// The same of some devices.
+    pub(super) fn of_devices(
+        case: &Case<'_>,
+        first: i64,
+        end: i64,
+        is_meant: impl Fn(&DeviceUuid) -> bool,
+    ) -> Self {
         let mut by_device: BTreeMap<DeviceUuid, Days> = BTreeMap::new();
         for node in case.nodes() {
             for (_, day) in node.record.days.range(first..end) {
@@ -214,7 +224,7 @@ impl Told {
         let mut rows_met = BTreeSet::new();
         for s in case.unique_since(UnixSeconds(i64::MIN)) {
             let days = by_device.remove(&s.device.identity.uuid).unwrap_or_default();
-            if case.is_beside(s.device) {
+            if case.is_beside(s.device) || !is_meant(&s.device.identity.uuid) {
                 continue;
             }
             let row = case.row_of(&s.device.identity);
@@ -239,7 +249,8 @@ impl Told {
         }
         for (i, row) in case.rows() {
             let from = row.in_service.unwrap_or(start).max(start);
-            if !rows_met.contains(&i) && from < stop {
+            let meant = row.uuid.is_none_or(|uuid| is_meant(&uuid));
+            if !rows_met.contains(&i) && meant && from < stop {
                 told.add(
                     &Days::default(),
                     row_model(case, row),
@@ -277,7 +288,7 @@ impl Told {
     }
 
     /// The share of device time in which a kernel was resident.
-    fn busy(&self) -> Option<(Ppm, Ppm)> {
+    pub(super) fn busy(&self) -> Option<(Ppm, Ppm)> {
         let most = self
             .sums
             .busy_ms
@@ -307,7 +318,7 @@ impl Told {
     }
 
     /// The share of compute that went into training.
-    fn training(&self) -> Option<(Ppm, Ppm)> {
+    pub(super) fn training(&self) -> Option<(Ppm, Ppm)> {
         let all = self.sums.upper.plus(self.silent);
         if self.peak_unknown || all == MicroTppHours(0) {
             return None;

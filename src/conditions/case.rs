@@ -123,7 +123,7 @@ impl Seen<'_> {
     /// What it said of itself and when, as far as a key speaks that was not revoked by then.
     ///
     /// Of a stretch whose last reports came after that, no more is taken than what lies before that moment.
-    fn sure_spans(&self) -> impl Iterator<Item = (&Span, UnixSeconds)> {
+    pub(super) fn sure_spans(&self) -> impl Iterator<Item = (&Span, UnixSeconds)> {
         let from = self.node.status.revoked_from.unwrap_or(UnixSeconds(i64::MAX));
         let before = self
             .device

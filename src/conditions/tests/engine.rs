@@ -13,6 +13,7 @@ const NOTHING_HERE: &[&str] = &[
     "INV-09", //
     "TRN-07", //
     "EVI-01", //
+    "EVI-02", //
     "EVI-03", //
     "CAP-09", //
 ];
@@ -52,8 +53,8 @@ fn an_honest_site_meets_every_condition() {
             assert_eq!(finding.outcome, Outcome::CannotTell);
             continue;
         }
-        // An assessor is heard there.
-        let none = finding.condition != "EVI-03" && concerns_nothing(&finding);
+        // An assessor is heard there, and the operator declares where the site lies.
+        let none = !["EVI-02", "EVI-03"].contains(&finding.condition.as_str()) && concerns_nothing(&finding);
         let expected = if none {
             Outcome::NotApplicable
         } else {

@@ -4,6 +4,7 @@ mod activity;
 mod allocation;
 mod bus;
 mod capacity;
+mod contradiction;
 mod days;
 mod engine;
 mod evidence;

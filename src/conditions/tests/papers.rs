@@ -91,6 +91,7 @@ impl Scene {
             let found = [("condition = \"PHY-04\"", about.as_str())];
             self.file("assessor-finding", assessor, &found);
         }
+        self.file("site-declaration", operator, &[]);
         self
     }
 }

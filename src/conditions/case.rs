@@ -2,7 +2,8 @@
 
 use super::attribution::Attribution;
 use super::bus::unanswered;
-use super::finding::{Outcome, Quantity, Verdict, count, few};
+use super::finding::{Finding, Outcome, Quantity, Verdict, count, few};
+use super::flags::Flag;
 use super::operations::observed_share;
 use super::papers::Papers;
 use crate::accelerator::{Catalogue, Match, Model};
@@ -38,6 +39,10 @@ pub struct Case<'a> {
     pub(super) catalogue: &'a Catalogue,
     pub(super) facts: &'a SiteFacts,
     pub(super) now: UnixSeconds,
+    /// What all conditions came to but those that look at the others, once they are judged.
+    pub(super) found: Vec<Finding>,
+    /// The red flags, likewise.
+    pub(super) flags: Vec<Flag>,
     nodes: Vec<&'a NodeAtSite>,
     manifest: Manifest<'a>,
     /// The other licences that name the site, with their manifests.
@@ -183,6 +188,8 @@ impl<'a> Case<'a> {
             catalogue,
             facts,
             now,
+            found: Vec::new(),
+            flags: Vec::new(),
             nodes,
             manifest: Manifest::of(licence),
             beside: beside.map(|l| (l, Manifest::of(l))).collect(),

@@ -60,6 +60,7 @@ mod waiver;
 
 pub use case::Case;
 pub use finding::{Finding, FindingAtSite, LISTED, Outcome, Quantity, Severity, Verdict, Window};
+pub use flags::{Flag, FlagStanding, Movement, Resolution, Shipments};
 pub use overview::Overview;
 pub use plan::SamplePlan;
 pub use registry::{Basis, Condition, PUBLISHED, REGISTRY, Stage, catalogue_rows};
@@ -72,6 +73,20 @@ use crate::rules::RuleSet;
 use crate::time::UnixSeconds;
 use std::collections::BTreeSet;
 
+/// Conditions that look at what the others came to: they are judged after them.
+const LAST: &[&str] = &["REC-04"];
+
+/// What a site comes to under one licence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// The conditions. What needs a person comes first.
+    pub findings: Vec<Finding>,
+    /// The red flags about the consignee and the site, all of them; what is raised comes first. No sum is made of them.
+    pub flags: Vec<Flag>,
+    /// Whether shipments move.
+    pub shipments: Shipments,
+}
+
 /// Evaluates every condition for one site. What needs a person comes first.
 ///
 /// Reads nothing but its arguments: the same inputs give the same findings.
@@ -83,8 +98,28 @@ pub fn evaluate(
     facts: &SiteFacts,
     now: UnixSeconds,
 ) -> Vec<Finding> {
-    let case = Case::new(licence, rules, catalogue, facts, now);
-    let mut findings: Vec<_> = REGISTRY.iter().map(|c| decide(&case, c)).collect();
+    judge(licence, rules, catalogue, facts, now).findings
+}
+
+/// Evaluates every condition for one site, and looks for the red flags.
+///
+/// Reads nothing but its arguments, as [`evaluate`].
+#[must_use]
+pub fn judge(
+    licence: &Licence,
+    rules: &RuleSet,
+    catalogue: &Catalogue,
+    facts: &SiteFacts,
+    now: UnixSeconds,
+) -> Judgement {
+    let mut case = Case::new(licence, rules, catalogue, facts, now);
+    let (last, first): (Vec<_>, Vec<_>) = REGISTRY.iter().partition(|c| LAST.contains(&c.id));
+    case.found = first.into_iter().map(|c| decide(&case, c)).collect();
+    case.flags = flags::all(&case);
+    let later: Vec<_> = last.into_iter().map(|c| decide(&case, c)).collect();
+    let shipments = Shipments::of(&case);
+    let mut findings = case.found;
+    findings.extend(later);
     findings.sort_by_cached_key(|f| {
         let calm = !f.needs_a_person();
         (
@@ -94,7 +129,11 @@ pub fn evaluate(
             f.condition.clone(),
         )
     });
-    findings
+    Judgement {
+        findings,
+        flags: case.flags,
+        shipments,
+    }
 }
 
 /// A site at a glance, under one licence. Reads nothing but its arguments.

@@ -17,6 +17,8 @@ use std::collections::BTreeSet;
 pub(super) struct Papers<'a> {
     /// Those that count, the newest first.
     heard: Vec<&'a HeardStatement>,
+    /// Those that counted until their signers replaced them, the newest first.
+    replaced: Vec<&'a HeardStatement>,
     /// Those that do not, and why.
     unheard: Vec<(&'a HeardStatement, String)>,
 }
@@ -83,14 +85,29 @@ impl<'a> Papers<'a> {
             .filter_map(|(p, signers)| Some((p.statement.header.supersedes?, signers)))
             .flat_map(|(old, signers)| signers.iter().map(move |key| (old, *key)))
             .collect();
-        let stands = |(paper, signers): (&'a HeardStatement, Vec<Digest>)| {
+        let stands = |(paper, signers): &(&'a HeardStatement, Vec<Digest>)| {
             let left = |key: &Digest| !replaced.contains(&(paper.statement.digest, *key));
-            signers.iter().any(left).then_some(paper)
+            signers.iter().any(left)
         };
-        let mut heard: Vec<_> = by_signers.into_iter().filter_map(stands).collect();
-        heard.sort_by_key(|p| (std::cmp::Reverse(p.statement.header.issued), p.statement.digest));
-        heard.dedup_by_key(|p| p.statement.digest);
-        Self { heard, unheard }
+        let (heard, past): (Vec<_>, Vec<_>) = by_signers.into_iter().partition(stands);
+        let newest_first = |some: Vec<(&'a HeardStatement, Vec<Digest>)>| {
+            let mut papers: Vec<_> = some.into_iter().map(|(paper, _)| paper).collect();
+            papers.sort_by_key(|p| (std::cmp::Reverse(p.statement.header.issued), p.statement.digest));
+            papers.dedup_by_key(|p| p.statement.digest);
+            papers
+        };
+        Self {
+            heard: newest_first(heard),
+            replaced: newest_first(past),
+            unheard,
+        }
+    }
+
+    /// All of one kind that ever counted, the newest first: to replace a statement unsays nothing.
+    pub(super) fn ever<T: Said + 'a>(&self) -> impl Iterator<Item = Paper<'a, T>> + '_ {
+        let mut papers: Vec<&'a HeardStatement> = self.heard.iter().chain(&self.replaced).copied().collect();
+        papers.sort_by_key(|p| std::cmp::Reverse(p.statement.header.issued));
+        papers.into_iter().filter_map(Paper::of)
     }
 
     /// Those of one kind, the newest first, whether they still hold or not.

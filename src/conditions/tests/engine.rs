@@ -48,8 +48,12 @@ fn concerns_nothing(finding: &Finding) -> bool {
 
 #[test]
 fn an_honest_site_meets_every_condition() {
-    for finding in Scene::honest().attested().findings() {
-        if finding.message_id.ends_with(".unsettled") {
+    let findings = Scene::honest().attested().findings();
+    let is_unsettled = |f: &Finding| f.message_id.ends_with(".unsettled");
+    let unsettled = findings.iter().any(is_unsettled);
+    for finding in findings {
+        // What is open elsewhere keeps shipments from moving.
+        if is_unsettled(&finding) || (unsettled && finding.condition == "REC-04") {
             assert_eq!(finding.outcome, Outcome::CannotTell);
             continue;
         }

@@ -9,6 +9,7 @@ mod days;
 mod engine;
 mod evidence;
 mod firmware;
+mod flags;
 mod group;
 mod inventory;
 mod moves;
@@ -173,6 +174,10 @@ impl Scene {
 
     pub(super) fn findings(&self) -> Vec<Finding> {
         self.judged(evaluate)
+    }
+
+    pub(super) fn judgement(&self) -> Judgement {
+        self.judged(judge)
     }
 
     pub(super) fn overview(&self) -> Overview {

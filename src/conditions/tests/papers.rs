@@ -91,7 +91,9 @@ impl Scene {
             let found = [("condition = \"PHY-04\"", about.as_str())];
             self.file("assessor-finding", assessor, &found);
         }
-        self.file("site-declaration", operator, &[]);
+        let supplier = self.hear_as("Consignee", Role::Supplier, "");
+        let parent = ("# ultimate_parent = ", "ultimate_parent = ");
+        self.file("due-diligence", supplier, &[party, LICENCE_ID, parent]);
         self
     }
 }

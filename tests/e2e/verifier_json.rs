@@ -81,6 +81,13 @@ async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_exp
     }
     assert_eq!(status["what_if"], Value::Null);
     let beyond = |all: &Value| members(all).difference(&in_short).cloned().collect();
+    for (member, found) in [("flags", &site["flags"][0]), ("shipments", &site["shipments"])] {
+        assert_eq!(
+            members(found),
+            explained(member),
+            "`status` (left) and docs/json.md (right)"
+        );
+    }
     let compute = printed(&["status", "--compute", "--by", "device"]);
     assert!(compute["groups"][0]["device"].is_string(), "{compute}");
     let pki = DevicePki::new();

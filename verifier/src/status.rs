@@ -16,7 +16,8 @@ use std::io::Write;
 use std::sync::Arc;
 use weighbridge::appraisal::{Period, SiteFacts};
 use weighbridge::conditions::{
-    DaysAsked, Finding, Outcome as Verdict, Overview, REGISTRY, evaluate, overview,
+    DaysAsked, Finding, Flag, FlagStanding, Outcome as Verdict, Overview, REGISTRY, Shipments, judge,
+    overview,
 };
 use weighbridge::id::Digest;
 use weighbridge::licence::Licence;
@@ -75,6 +76,10 @@ pub struct SiteStatus {
     pub overview: Option<Overview>,
     /// What the conditions came to.
     pub findings: Vec<Standing>,
+    /// The red flags, what is raised first; none where no licence covers the site.
+    pub flags: Vec<Flag>,
+    /// Whether shipments move; absent where no licence covers the site.
+    pub shipments: Option<Shipments>,
     /// The same overview for people.
     #[serde(skip)]
     summary: Vec<String>,
@@ -207,6 +212,7 @@ impl Session {
                     known
                 });
                 let overview = overview(licence, &rules, &catalogue, known, now);
+                let judged = judge(licence, &rules, &catalogue, known, now);
                 out.push(SiteStatus {
                     site: site.id.clone(),
                     licence: Some(licence.licence_id.clone()),
@@ -214,13 +220,16 @@ impl Session {
                     rule_sets: vec![rules.id.clone()],
                     rules: Some(RuleSetUsed::of(&rules, &anchors)),
                     standing: rules::standing(&rules),
-                    findings: evaluate(licence, &rules, &catalogue, known, now)
+                    findings: judged
+                        .findings
                         .into_iter()
                         .map(|finding| Standing {
                             since: recorded_since(&site.id, &licence.licence_id, &finding),
                             finding,
                         })
                         .collect(),
+                    flags: judged.flags,
+                    shipments: Some(judged.shipments),
                     summary: summary(known, overview.lines.clone()),
                     overview: Some(overview),
                     newest: newest(known),
@@ -235,6 +244,8 @@ impl Session {
                 rules: None,
                 standing: String::new(),
                 findings: Vec::new(),
+                flags: Vec::new(),
+                shipments: None,
                 summary: summary(&unlicensed, vec![plain(&unlicensed, now)]),
                 overview: None,
                 newest: newest(&unlicensed),
@@ -399,7 +410,41 @@ impl SiteStatus {
                 first.finding.condition
             )?;
         }
+        if !why {
+            self.write_flags(out)?;
+        }
         Ok(())
+    }
+
+    /// The red flags that someone must look at, how many are not raised, and whether shipments move.
+    fn write_flags(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let Some(shipments) = &self.shipments else {
+            return Ok(());
+        };
+        writeln!(out)?;
+        let (calm, shown): (Vec<&Flag>, Vec<&Flag>) = self
+            .flags
+            .iter()
+            .partition(|f| f.state == FlagStanding::NotRaised);
+        for flag in shown {
+            let state = if flag.open { flag.state.text() } else { "resolved" };
+            writeln!(
+                out,
+                " {state:<15} {:<7} {}: {}   {}",
+                flag.flag.text(),
+                flag.title,
+                flag.sentence,
+                flag.grade.text()
+            )?;
+        }
+        writeln!(
+            out,
+            " {} of {} red flags are not raised; shipments are {}: {}",
+            calm.len(),
+            self.flags.len(),
+            shipments.state.text(),
+            shipments.sentence
+        )
     }
 }
 

@@ -56,7 +56,8 @@ enum Verb {
     },
     /// Measure without a verifier, or show a window that a report commits to
     Measure(measure::Arguments),
-    /// Print a report as it leaves this node, in JSON: the one sealed last, or one measured now (--now)
+    /// Print a report as it leaves this node, in JSON: the one sealed last, one of before (--report) or one measured now (--now); or list what was sent
+    /// (--sent)
     Preview(preview::Arguments),
     /// Record what the devices show, ten times a second, into a file of this node's
     Record(record::Arguments),
@@ -282,6 +283,9 @@ mod tests {
         );
         assert!(said(&["enrol"]).starts_with("the following required arguments were not provided: <"));
         assert!(said(&["measure", "--windows", "0"]).contains("0 is not in 1.."));
+        assert!(said(&["preview", "--report", "0"]).contains("0 is not in 1.."));
+        assert!(said(&["preview", "--sent", "--now"]).contains("cannot be used with"));
+        assert!(said(&["preview", "--chain", &"00".repeat(16)]).contains("--report"));
     }
 
     #[test]

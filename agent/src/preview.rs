@@ -11,12 +11,13 @@ use crate::meters::Meters;
 use crate::sampler::EnvironmentError;
 use crate::sampler::{SamplerEvent, Supervisor};
 use crate::service::{Ask, ControlError, Identity, Reporter, ReporterError, Request, ask, now};
-use crate::spool::{Spool, SpoolError};
+use crate::spool::{Sent, Spool, SpoolError};
 use crate::state::{StateDir, StateError};
 use std::sync::Arc;
 use std::time::Duration;
+use weighbridge::cbor::Bytes;
 use weighbridge::crypto::{Algorithm, Entropy, KeyError, SecretKey};
-use weighbridge::id::{NodeId, VerifierId};
+use weighbridge::id::{ChainId, NodeId, VerifierId};
 use weighbridge::report::{EnvelopeError, KeyProtection, OpenedReport};
 
 /// What `preview` is told.
@@ -25,6 +26,15 @@ pub struct Arguments {
     /// Measure now, without sending, instead of showing the report that was sealed last
     #[arg(long)]
     now: bool,
+    /// List every report that this node still holds, and what became of each, one a line
+    #[arg(long, conflicts_with_all = ["now", "report"])]
+    sent: bool,
+    /// Show the report with this number, and what the verifier answered, instead of the one that was sealed last
+    #[arg(long, value_name = "NUMBER", conflicts_with = "now", value_parser = clap::value_parser!(u64).range(1..))]
+    report: Option<u64>,
+    /// Of which chain, where it is not the present one
+    #[arg(long, value_name = "CHAIN", requires = "report", value_parser = ChainId::parse)]
+    chain: Option<ChainId>,
     /// How long to measure, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=900))]
     seconds: u64,
@@ -70,6 +80,9 @@ pub enum PreviewError {
     /// The report.
     #[error(transparent)]
     Report(#[from] EnvelopeError),
+    /// No such report.
+    #[error("this node holds no report with number {0} of that chain; `preview --sent` lists those it holds")]
+    NoReport(u64),
     /// The output.
     #[error("the report could not be written as JSON")]
     Json(#[from] serde_json::Error),
@@ -78,11 +91,19 @@ pub enum PreviewError {
     System(#[from] std::io::Error),
 }
 
-/// Prints a report.
+/// Prints a report, or a list of those that this node holds.
 ///
 /// # Errors
 /// [`PreviewError`].
 pub fn preview(config: &Config, arguments: &Arguments) -> Result<Outcome, PreviewError> {
+    if arguments.sent {
+        return sent(config);
+    }
+    if let Some(number) = arguments.report {
+        let found = numbered(config, arguments.chain, number)?;
+        let (bundle, what, answer) = found.ok_or(PreviewError::NoReport(number))?;
+        return show(&bundle, &what, answer.as_ref());
+    }
     let sealed = if arguments.now { None } else { latest(config)? };
     let (bundle, what) = match sealed {
         Some((bundle, fate)) => (bundle, format!("sealed last; {fate}")),
@@ -91,16 +112,89 @@ pub fn preview(config: &Config, arguments: &Arguments) -> Result<Outcome, Previe
             "measured now, not sent".to_owned(),
         ),
     };
-    let report = OpenedReport::open(&bundle)?;
+    show(&bundle, &what, None)
+}
+
+fn show(bundle: &[u8], what: &str, answer: Option<&Bytes>) -> Result<Outcome, PreviewError> {
+    let report = OpenedReport::open(bundle)?;
     let shown = serde_json::json!({
         "report": what,
         "bytes": bundle.len(),
+        "digest": report.digest(),
+        "answer": answer,
         "token": report.claims,
         "accelerators": report.accelerators,
         "evidence": report.evidence,
     });
     say(&serde_json::to_string_pretty(&shown)?);
     Ok(Outcome::Holds)
+}
+
+/// Prints what became of every report that this node holds, in the order in which they were sealed.
+fn sent(config: &Config) -> Result<Outcome, PreviewError> {
+    let mut from = 0u64;
+    loop {
+        let page = sent_from(config, from)?;
+        for sent in &page {
+            say(&serde_json::to_string(sent)?);
+        }
+        match page.last() {
+            Some(last) => from = last.ordinal.saturating_add(1),
+            None => return Ok(Outcome::Holds),
+        }
+    }
+}
+
+/// Those from an ordinal on, as many as one answer holds; none where there are no more.
+fn sent_from(config: &Config, from: u64) -> Result<Vec<Sent>, PreviewError> {
+    let request = Request {
+        sequence: Some(from),
+        ..Request::plain(Ask::Sent)
+    };
+    match ask(&StateDir::at(&config.state_dir).control(), &request) {
+        Ok(answer) => Ok(answer.sent.unwrap_or_default()),
+        Err(ControlError::NotRunning) => match spool(config)? {
+            Some(spool) => Ok(spool.sent(from, usize::MAX)?),
+            None => Ok(Vec::new()),
+        },
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// The spool, where no agent runs and there is one.
+fn spool(config: &Config) -> Result<Option<Spool>, PreviewError> {
+    if !StateDir::at(&config.state_dir).spool().exists() {
+        return Ok(None);
+    }
+    let state = StateDir::open(&config.state_dir)?;
+    let (spool, _) = Spool::open(&state.spool(), config.spool_max_bytes, &Entropy::system())?;
+    Ok(Some(spool))
+}
+
+/// A report by its number, what became of it, and what the verifier answered.
+type Numbered = (Vec<u8>, String, Option<Bytes>);
+
+fn numbered(config: &Config, chain: Option<ChainId>, number: u64) -> Result<Option<Numbered>, PreviewError> {
+    let request = Request {
+        chain,
+        sequence: Some(number),
+        ..Request::plain(Ask::Report)
+    };
+    match ask(&StateDir::at(&config.state_dir).control(), &request) {
+        Ok(answer) => {
+            let fate = answer.text.unwrap_or_else(|| "receipt unknown".to_owned());
+            Ok(answer.bundle.map(|b| (b.0, fate, answer.answered)))
+        }
+        Err(ControlError::NotRunning) => {
+            let Some(spool) = spool(config)? else {
+                return Ok(None);
+            };
+            let answer = spool.answer_at(chain, number)?.map(Bytes);
+            let found = spool.report_at(chain, number)?;
+            Ok(found.map(|(entry, bundle, _)| (bundle, entry.fate.said().to_owned(), answer)))
+        }
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// The report sealed last, and what became of it: from the running agent, or from the spool where none runs.
@@ -115,11 +209,9 @@ fn latest(config: &Config) -> Result<Option<(Vec<u8>, String)>, PreviewError> {
         Err(ControlError::NotRunning) => {}
         Err(e) => return Err(e.into()),
     }
-    if !state.spool().exists() {
+    let Some(spool) = spool(config)? else {
         return Ok(None);
-    }
-    let state = StateDir::open(&config.state_dir)?;
-    let (spool, _) = Spool::open(&state.spool(), config.spool_max_bytes, &Entropy::system())?;
+    };
     Ok(spool
         .latest()?
         .map(|(entry, bundle)| (bundle, entry.fate.said().to_owned())))

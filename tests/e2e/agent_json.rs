@@ -90,6 +90,23 @@ fn the_members_that_the_agent_prints_are_the_ones_that_the_document_explains() {
     explained_below(&window);
     agent.run();
     wait_for("a report", || stored::counts(&verifier.state).first().copied());
-    printed(&agent, "preview", &[]);
+    let shown = printed(&agent, "preview", &[]);
+    assert_eq!(shown["answer"], Value::Null);
+    let sent = wait_for("a receipt", || {
+        let sent = printed(&agent, "preview --sent", &[]);
+        (sent["state"] == "receipted").then_some(sent)
+    });
+    let number = sent["sequence"].to_string();
+    let output = agent
+        .command()
+        .args(["preview", "--report", &number])
+        .output()
+        .unwrap();
+    let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(shown["digest"], sent["report"]);
+    assert!(
+        shown["answer"].as_str().is_some_and(|hex| hex.len() > 100),
+        "{shown}"
+    );
     printed(&agent, "measure --proof", &["1"]);
 }

@@ -3,6 +3,7 @@
 //! Decides: who may ask, by the permissions of the state directory. Every request and answer is one message of strict CBOR, bounded.
 
 use super::attribution::{Attributed, Attribution};
+use crate::spool::Sent;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream as BlockingStream;
@@ -43,6 +44,8 @@ weighbridge::code! {
         EndAttribution = 6 => "end attribution",
         /// Who holds which device.
         Attributions = 7 => "attributions",
+        /// What became of the reports in the spool, from an ordinal on.
+        Sent = 8 => "sent",
     }
 }
 
@@ -62,6 +65,7 @@ weighbridge::record! {
 
 weighbridge::record! {
     /// An answer.
+    #[derive(Default)]
     pub struct Answer {
         /// Why it could not be done.
         0 => error: Option<String>,
@@ -73,6 +77,10 @@ weighbridge::record! {
         3 => windows: Option<Bytes>,
         /// Who holds which device.
         4 => attributions: Option<Vec<Attributed>>,
+        /// What became of the reports in the spool.
+        5 => sent: Option<Vec<Sent>>,
+        /// What the verifier answered to the report.
+        6 => answered: Option<Bytes>,
     }
 }
 
@@ -94,11 +102,8 @@ impl Answer {
     #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
         Self {
-            error: None,
             text: Some(text.into()),
-            bundle: None,
-            windows: None,
-            attributions: None,
+            ..Self::default()
         }
     }
 
@@ -107,10 +112,7 @@ impl Answer {
     pub fn error(why: impl Into<String>) -> Self {
         Self {
             error: Some(why.into()),
-            text: None,
-            bundle: None,
-            windows: None,
-            attributions: None,
+            ..Self::default()
         }
     }
 }

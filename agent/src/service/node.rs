@@ -41,6 +41,8 @@ use weighbridge::time::SECOND;
 
 /// Nanoseconds in an hour.
 const HOUR: u64 = 3_600 * SECOND;
+/// Reports that one answer tells of; whoever asks goes on from there.
+const SENT_AT_ONCE: usize = 4_096;
 
 /// How often the enrolment is looked for while there is none.
 const ENROLMENT_POLL: Duration = Duration::from_secs(2);
@@ -380,7 +382,7 @@ impl Node {
                 self.reporter.set_holdings(self.attributions.holdings());
                 asked.answer(&answer.unwrap_or_else(|e| Answer::error(Sentence(&e).to_string())));
             }
-            Ask::Latest | Ask::Report => {
+            Ask::Latest | Ask::Report | Ask::Sent => {
                 let answer = self
                     .show(&asked)
                     .unwrap_or_else(|e| Answer::error(Sentence(&e).to_string()));
@@ -398,6 +400,13 @@ impl Node {
     }
 
     fn show(&self, asked: &Asked) -> Result<Answer, SpoolError> {
+        if asked.request.ask == Ask::Sent {
+            let from = asked.request.sequence.unwrap_or(0);
+            return Ok(Answer {
+                sent: Some(self.spool.sent(from, SENT_AT_ONCE)?),
+                ..Answer::default()
+            });
+        }
         let found = match asked.request.sequence {
             None => self
                 .spool
@@ -408,12 +417,16 @@ impl Node {
                 .report_at(asked.request.chain, sequence)?
                 .map(|(entry, bundle, windows)| (entry.fate, bundle, windows)),
         };
+        let answered = match asked.request.sequence {
+            None => None,
+            Some(sequence) => self.spool.answer_at(asked.request.chain, sequence)?,
+        };
         Ok(Answer {
-            error: None,
             text: found.as_ref().map(|(fate, ..)| fate.said().to_owned()),
             windows: found.as_ref().map(|(_, _, windows)| Bytes(windows.clone())),
             bundle: found.map(|(_, bundle, _)| Bytes(bundle)),
-            attributions: None,
+            answered: answered.map(Bytes),
+            ..Answer::default()
         })
     }
 

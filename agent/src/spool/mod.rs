@@ -16,7 +16,7 @@ mod record;
 mod shelf;
 
 pub use open::{Opened, SpoolError};
-pub use record::{Acceptance, ChainHead, Counters, Entry, Fate, Life, Standing};
+pub use record::{Acceptance, ChainHead, Counters, Entry, Fate, Life, Sent, Standing};
 
 use open::Handle;
 use record::REPORTS_KEPT_DAYS;
@@ -445,6 +445,49 @@ impl Spool {
             };
             let found = entry(&txn.open_table(ENTRIES)?, last.0.value())?;
             Ok(Some((found, last.1.value().to_vec())))
+        })
+    }
+
+    /// What became of the reports that it holds, over all chains in the order in which they were sealed, from an ordinal on: at most so many.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    pub fn sent(&self, from: u64, most: usize) -> Result<Vec<Sent>, SpoolError> {
+        self.db.look(|txn| {
+            let entries = txn.open_table(ENTRIES)?;
+            let rows = entries.range(from..)?.take(most);
+            rows.map(|row| {
+                let (ordinal, bytes) = row?;
+                let found: Entry = cbor::decode_strict(bytes.value())?;
+                Ok(Sent {
+                    ordinal: ordinal.value(),
+                    chain: found.chain,
+                    sequence: found.sequence,
+                    report: found.digest,
+                    state: found.fate,
+                })
+            })
+            .collect()
+        })
+    }
+
+    /// What the verifier answered to the report at a place of a chain (`None`: of the chain that is written now), as it came; `None` where it has
+    /// not yet.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    pub fn answer_at(&self, chain: Option<ChainId>, sequence: u64) -> Result<Option<Vec<u8>>, SpoolError> {
+        let chain = match chain {
+            Some(chain) => chain,
+            None => self.head()?.chain,
+        };
+        self.db.look(|txn| {
+            let places = txn.open_table(PLACES)?;
+            let Some(ordinal) = places.get((&chain.0, sequence))?.map(|o| o.value()) else {
+                return Ok(None);
+            };
+            let answers = txn.open_table(ANSWERS)?;
+            Ok(answers.get(ordinal)?.map(|a| a.value().to_vec()))
         })
     }
 

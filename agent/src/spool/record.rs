@@ -151,6 +151,23 @@ weighbridge::record! {
 }
 
 weighbridge::record! {
+    /// A report that the spool holds, and what became of it.
+    pub struct Sent {
+        /// Its ordinal in the spool.
+        #[serde(skip)]
+        0 => ordinal: u64,
+        /// Its chain.
+        1 => chain: ChainId,
+        /// Its number there.
+        2 => sequence: u64,
+        /// Its digest.
+        3 => report: Digest,
+        /// What became of it.
+        4 => state: Fate,
+    }
+}
+
+weighbridge::record! {
     /// Where the agent last was, so that a start can tell what happened in between.
     pub struct Life {
         /// The boot.

@@ -315,3 +315,33 @@ fn a_full_disk_takes_no_place_and_is_used_again_when_there_is_room() {
     assert_eq!((second.chain, second.sequence), (first.chain, 2));
     assert_eq!(spool.next_waiting(0).unwrap().unwrap().link, first);
 }
+
+#[test]
+fn what_was_sent_is_listed_in_its_order_with_what_became_of_it() {
+    let spool = Spool::in_memory(&Entropy::system()).unwrap();
+    let first = append(&spool, 1, 10);
+    let second = append(&spool, 2, 10);
+    let waiting = spool.next_waiting(0).unwrap().unwrap();
+    spool
+        .answered(waiting.ordinal, Fate::Receipted, b"receipt", None)
+        .unwrap();
+    let sent = spool.sent(0, 10).unwrap();
+    let told: Vec<_> = sent.iter().map(|s| (s.sequence, s.report, s.state)).collect();
+    assert_eq!(
+        told,
+        [
+            (1, first.digest, Fate::Receipted),
+            (2, second.digest, Fate::Waiting)
+        ]
+    );
+    // Page by page.
+    let one = spool.sent(0, 1).unwrap();
+    assert_eq!(one, sent[..1]);
+    assert_eq!(spool.sent(one[0].ordinal + 1, 1).unwrap(), sent[1..]);
+    assert_eq!(
+        spool.answer_at(None, 1).unwrap().as_deref(),
+        Some(&b"receipt"[..])
+    );
+    assert_eq!(spool.answer_at(Some(first.chain), 2).unwrap(), None);
+    assert_eq!(spool.answer_at(None, 3).unwrap(), None);
+}

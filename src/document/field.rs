@@ -1,6 +1,6 @@
 //! One value of a document: its readers, each strict about one kind of value.
 
-use super::nearest;
+use super::{nearest, plain};
 use crate::id::Digest;
 use crate::time::{DAY_SECONDS, UnixSeconds};
 use crate::unit::Ppm;
@@ -61,12 +61,12 @@ impl Field<'_, '_> {
         format!("must be {expected}, and is {}", self.kind())
     }
 
-    /// A text, not empty and without control characters.
+    /// A text, not empty, without control characters and without those that make it show otherwise than it reads.
     ///
     /// # Errors
     /// What is wrong.
     pub fn text(&self) -> Result<String, String> {
-        self.string(MAX_TEXT, char::is_control)
+        self.string(MAX_TEXT, false)
     }
 
     /// A text of any number of lines, at most `most` bytes, not empty and without other control characters than line feeds.
@@ -74,10 +74,10 @@ impl Field<'_, '_> {
     /// # Errors
     /// What is wrong.
     pub fn prose(&self, most: usize) -> Result<String, String> {
-        self.string(most, |c| c.is_control() && c != '\n')
+        self.string(most, true)
     }
 
-    fn string(&self, most: usize, barred: impl Fn(char) -> bool) -> Result<String, String> {
+    fn string(&self, most: usize, lines: bool) -> Result<String, String> {
         let DeValue::String(text) = self.value else {
             return Err(self.not("a text in quotation marks"));
         };
@@ -87,9 +87,7 @@ impl Field<'_, '_> {
         if text.len() > most {
             return Err(format!("is longer than {most} bytes"));
         }
-        if text.chars().any(barred) {
-            return Err("holds a control character".to_owned());
-        }
+        plain(text, lines)?;
         Ok(text.to_string())
     }
 

@@ -8,10 +8,12 @@
 
 mod country;
 mod field;
+mod printed;
 mod variable;
 
 pub use country::is_country;
 pub use field::{DayEnd, Field, Zone, exact};
+pub use printed::{misleads, plain};
 pub use variable::stray_variable;
 
 use crate::bounded::MAX_DOCUMENT;
@@ -98,6 +100,13 @@ impl<'t> Document<'t> {
         for error in errors {
             document.mistake(error.span().map_or(0, |s| s.start), error.message().to_owned());
         }
+        // In a comment too: whoever signs reads the whole.
+        for (at, c) in text.char_indices().filter(|(_, c)| misleads(*c)) {
+            document.mistake(at, printed::why(c));
+            if document.is_wrong_throughout() {
+                break;
+            }
+        }
         document
     }
 
@@ -127,6 +136,11 @@ impl<'t> Document<'t> {
                 Err(Mistakes(mistakes))
             }
         }
+    }
+
+    /// Whether as many mistakes were found as are listed, so that to look for more is in vain.
+    fn is_wrong_throughout(&self) -> bool {
+        self.mistakes.borrow().len() >= MAX_MISTAKES
     }
 
     fn mistake(&self, at: usize, what: String) {
@@ -278,6 +292,10 @@ impl<'d, 't> Section<'d, 't> {
             if self.known.contains(&word) {
                 continue;
             }
+            // Each costs a search for what was meant, and whoever wrote it may have written a million.
+            if self.document.is_wrong_throughout() {
+                return;
+            }
             let shown: String = word.chars().take(MAX_WORD).collect();
             let hint = match nearest(word, self.known.iter().copied()) {
                 Some(right) => format!("did you mean `{right}`?"),
@@ -291,10 +309,8 @@ impl<'d, 't> Section<'d, 't> {
     }
 
     fn field(&self, key: &str) -> Option<Field<'d, 't>> {
-        self.table
-            .iter()
-            .find(|(k, _)| k.get_ref().as_ref() == key)
-            .map(|(k, value)| Field::new(value.get_ref(), k.span().start))
+        let (key, value) = self.table.get_key_value(key)?;
+        Some(Field::new(value.get_ref(), key.span().start))
     }
 }
 
@@ -354,6 +370,34 @@ mod tests {
              line 1: `serial` must be an integer, and is a text\n\
              line 2: `licenced_tpp` is not a key: did you mean `licensed_tpp`?\n\
              line 4: `device.uid` is not a key: did you mean `uuid`?"
+        );
+    }
+
+    #[test]
+    fn of_a_document_that_is_wrong_throughout_no_more_is_told_than_a_person_reads() {
+        let text: String = (0..200_000).map(|n| format!("k{n} = 1\n")).collect();
+        let document = Document::open(&text);
+        document.root().finish();
+        assert_eq!(document.finish::<()>(None).unwrap_err().0.len(), MAX_MISTAKES);
+    }
+
+    #[test]
+    fn a_text_that_shows_otherwise_than_it_reads_is_refused_in_comments_too() {
+        let document = Document::open("# four\u{202e}evif\nname = \"a\\u2066b\"\nnext = \"a\u{2028}b\"");
+        let mut root = document.root();
+        let (name, next) = (
+            root.optional("name", Field::text),
+            root.optional("next", |f| f.prose(100)),
+        );
+        root.finish();
+        assert_eq!((name, next), (None, None));
+        let told = document.finish::<()>(None).unwrap_err().to_string();
+        assert_eq!(
+            told,
+            "line 1: holds U+202E, which makes a text show otherwise than it reads: take it out\n\
+             line 2: `name` holds U+2066, which makes a text show otherwise than it reads: take it out\n\
+             line 3: `next` holds U+2028, which makes a text show otherwise than it reads: take it out\n\
+             line 3: holds U+2028, which makes a text show otherwise than it reads: take it out"
         );
     }
 

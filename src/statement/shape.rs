@@ -2,7 +2,7 @@
 //!
 //! Decides: whether a value has the shape that is declared. Does not establish that what it says is true.
 
-use crate::document::{DayEnd, exact, is_country, nearest};
+use crate::document::{DayEnd, exact, is_country, nearest, plain};
 use crate::id::{DeviceUuid, Digest};
 use crate::time::UnixSeconds;
 use serde_json::{Map, Value, json};
@@ -186,9 +186,11 @@ impl Shape {
     pub fn schema(&self) -> Value {
         match self {
             Self::Line => {
-                json!({"type": "string", "minLength": 1, "maxLength": MAX_LINE, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*\S[^\u0000-\u001f\u007f-\u009f]*$"})
+                json!({"type": "string", "minLength": 1, "maxLength": MAX_LINE, "pattern": r"^[^\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]*\S[^\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]*$"})
             }
-            Self::Prose => json!({"type": "string", "minLength": 1, "maxLength": MAX_PROSE}),
+            Self::Prose => {
+                json!({"type": "string", "minLength": 1, "maxLength": MAX_PROSE, "pattern": r"^[^\u0000-\u0009\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]*$"})
+            }
             Self::Word(words) => json!({"enum": words}),
             Self::Flag => json!({"type": "boolean"}),
             Self::Count => json!({"type": "integer", "minimum": 0, "maximum": MOST_COUNT}),
@@ -265,7 +267,7 @@ fn check_table(members: &[Member], table: &Map<String, Value>, place: &str, foun
     }
 }
 
-/// Checks a text for its length and for control characters; a prose may have line feeds.
+/// Checks a text for its length and for characters that it may not hold; a prose may have line feeds.
 fn is_text(text: &str, most: usize, lines: bool) -> Result<(), String> {
     if text.trim().is_empty() {
         return Err("is empty".to_owned());
@@ -273,10 +275,7 @@ fn is_text(text: &str, most: usize, lines: bool) -> Result<(), String> {
     if text.len() > most {
         return Err(format!("is longer than {most} bytes"));
     }
-    if text.chars().any(|c| c.is_control() && !(lines && c == '\n')) {
-        return Err("holds a control character".to_owned());
-    }
-    Ok(())
+    plain(text, lines)
 }
 
 fn is_lower_hexadecimal(text: &str, bytes: usize) -> bool {

@@ -1,6 +1,7 @@
 //! Errors in one line, for standard error and the log, and names of files as they may stand there.
 
 use std::path::Path;
+use weighbridge::document::misleads;
 
 /// An error and its causes. Each layer says only its own sentence; this joins them. Some of them quote what stands in a file or came over the
 /// network, and nothing in that may act on a terminal.
@@ -16,14 +17,15 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
         cause = e.source();
     }
     line.replace(['\n', '\t'], " ")
-        .replace(char::is_control, "\u{fffd}")
+        .replace(|c: char| c.is_control() || misleads(c), "\u{fffd}")
 }
 
 /// How a result calls a file: by its name, without the directory that only the reader's machine has. Files of evidence come from whoever is
 /// appraised, so nothing in a name may act on a terminal, or look like a line of ours.
 pub(crate) fn file_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or(path.as_os_str());
-    name.to_string_lossy().replace(char::is_control, "\u{fffd}")
+    name.to_string_lossy()
+        .replace(|c: char| c.is_control() || misleads(c), "\u{fffd}")
 }
 
 #[cfg(test)]

@@ -208,7 +208,11 @@ impl PublicKey {
             .ok_or(KeyError::NotSpki)
     }
 
-    fn from_raw(algorithm: Algorithm, raw: &[u8]) -> Result<Self, KeyError> {
+    /// The key without its wrapping, as [`Self::raw`] gives it and tokens show it. Whether a point is on its curve, the first verification tells.
+    ///
+    /// # Errors
+    /// [`KeyError::NotSpki`] where the length is another algorithm's.
+    pub fn from_raw(algorithm: Algorithm, raw: &[u8]) -> Result<Self, KeyError> {
         let (_, prefix, _) = SPKI_FORMS
             .iter()
             .find(|(a, ..)| *a == algorithm)

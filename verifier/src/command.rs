@@ -12,7 +12,7 @@ use crate::evidence::{EvidenceCommand, evidence};
 use crate::fleet::{AnchorsError, LoadError};
 use crate::identity::{Identity, IdentityError};
 use crate::init::{InitError, init};
-use crate::key::{self, KeyCommand};
+use crate::key::{self, KeyCommand, TokenError};
 use crate::licence::{LicenceCommand, on_paper};
 use crate::node::NodeCommand;
 use crate::owner::{self, ForeignError};
@@ -232,6 +232,9 @@ pub enum CommandError {
     /// What is kept to appraise devices with could not be written for others.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// A key in a token cannot be used.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The anchors cannot be used.
     #[error(transparent)]
     Anchors(#[from] AnchorsError),
@@ -429,7 +432,7 @@ async fn perform(verb: Verb, config: Config, out: &mut dyn Write) -> Outcome {
         Verb::Token(command) => Session::open(config, clock).await?.token(command, out).await,
         Verb::Node(command) => Session::open(config, clock).await?.node(command, out).await,
         Verb::Key(command @ (KeyCommand::New { .. } | KeyCommand::Show { .. })) => {
-            key::on_paper(command, out)
+            key::on_paper(command, &config, out)
         }
         Verb::Key(command) => Session::open(config, clock).await?.key(command, out).await,
         Verb::Licence(LicenceCommand::Load { file }) => {

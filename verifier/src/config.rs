@@ -12,12 +12,16 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use weighbridge::bounded::{self, BoundedReadError, MAX_KEY_FILE};
 use weighbridge::document::{Document, Field, Section, stray_variable};
+use zeroize::Zeroizing;
 
 /// Where the configuration is looked for if none is named.
 pub const DEFAULT_FILE: &str = "/etc/weighbridge/verifier.toml";
 
 /// What the names of this program's environment variables begin with.
 const PREFIX: &str = "WEIGHBRIDGE_VERIFIER_";
+
+/// The environment variable that may hold a token's PIN. There is no flag for it: every user of a machine can read those.
+pub(crate) const PIN: &str = "WEIGHBRIDGE_VERIFIER_PKCS11_PIN";
 
 /// The file of the state directory that holds the verifier's address.
 pub(crate) const ADDRESS: &str = "address.toml";
@@ -133,6 +137,11 @@ keys! {
     /// How many rounds of hardware evidence each node is asked for in a day, on average, at times that it cannot tell in advance (1; 0 asks
     /// for none). A node's own rounds do not count among them.
     round_draws_per_day: u32 = 1, "WEIGHBRIDGE_VERIFIER_ROUND_DRAWS_PER_DAY", "COUNT";
+    /// The library that speaks to the token which holds a key that documents are signed with (none), as it came with the token. It runs as a part of
+    /// this program. A PKCS#11 URI may name another.
+    pkcs11_module: Optional = Optional::default(), "WEIGHBRIDGE_VERIFIER_PKCS11_MODULE", "FILE";
+    /// A file that holds the PIN of that token (none: WEIGHBRIDGE_VERIFIER_PKCS11_PIN in the environment, else whoever sits at the terminal is asked).
+    pkcs11_pin_file: Optional = Optional::default(), "WEIGHBRIDGE_VERIFIER_PKCS11_PIN_FILE", "FILE";
     /// Threads that serve requests (1: one carries some 9,000 reports a second).
     threads: u16 = 1, "WEIGHBRIDGE_VERIFIER_THREADS", "COUNT";
     /// What is logged, as a filter of tracing-subscriber (info).
@@ -223,7 +232,7 @@ impl Config {
             .filter_map(|(name, _)| name.into_string().ok())
             .collect();
         let known = variables();
-        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).chain([PIN]).collect();
         if let Some(wrong) = stray_variable(PREFIX, found.iter().map(String::as_str), &known) {
             return Err(ConfigError::Variable(wrong));
         }
@@ -305,6 +314,12 @@ fn parse<T>(path: &Path, text: &str, of: impl FnOnce(&mut Section<'_, '_>) -> T)
             path: path.to_owned(),
             mistakes: found.in_one_line(),
         })
+}
+
+/// A token's PIN, where the environment holds one.
+pub(crate) fn pin() -> Option<Zeroizing<String>> {
+    let (_, pin) = std::env::vars_os().find(|(name, _)| name == PIN)?;
+    pin.into_string().ok().map(Zeroizing::new)
 }
 
 /// The environment variables of this program.

@@ -4,7 +4,7 @@ use crate::catalogue;
 use crate::command::{CommandError, Format, Outcome, Session};
 use crate::config::Config;
 use crate::fleet::{Anchors, Licences, LoadError, LoadedLicence, RuleSets};
-use crate::key::secret;
+use crate::key::{Keys, borrowed};
 use crate::recorder::{Act, ActKind};
 use crate::rules;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use weighbridge::accelerator::Catalogue;
 use weighbridge::bounded::{self, BoundedReadError, MAX_DOCUMENT};
 use weighbridge::cbor::Bytes;
 use weighbridge::conditions::PUBLISHED;
-use weighbridge::crypto::{Signer, dsse};
+use weighbridge::crypto::dsse;
 use weighbridge::document::Mistakes;
 use weighbridge::licence::{Licence, Names, PAYLOAD_TYPE};
 use weighbridge::rules::{RuleBook, RuleSet};
@@ -37,7 +37,7 @@ pub enum LicenceCommand {
     Sign {
         /// The licence, in TOML.
         file: PathBuf,
-        /// The issuer's private key, as `key new` makes it; may be given often.
+        /// The issuer's private key, as `key new` makes it, or the URI of one in a token (`pkcs11:token=…;object=…`); may be given often.
         #[arg(long = "key", value_name = "KEY", required = true)]
         keys: Vec<PathBuf>,
     },
@@ -68,7 +68,7 @@ pub(crate) fn on_paper(
         }
         LicenceCommand::Explain { file } => explain(&Paper::read(&file, state_dir)?, out),
         LicenceCommand::Sign { file, keys } => {
-            sign(&file, &keys, &catalogue::in_use(config)?, out)?;
+            sign(&file, &keys, config, out)?;
             Ok(true)
         }
         LicenceCommand::Load { .. } => Ok(false),
@@ -217,17 +217,11 @@ fn careful(text: &str, catalogue: &Catalogue) -> Result<Licence, Mistakes> {
 }
 
 /// Signs the file's exact bytes; a licence with mistakes is not signed.
-fn sign(
-    file: &Path,
-    keys: &[PathBuf],
-    catalogue: &Catalogue,
-    out: &mut dyn Write,
-) -> Result<(), CommandError> {
+fn sign(file: &Path, keys: &[PathBuf], config: &Config, out: &mut dyn Write) -> Result<(), CommandError> {
     let text = read(file)?;
-    let licence = careful(&text, catalogue)?;
-    let keys = keys.iter().map(|k| secret(k)).collect::<Result<Vec<_>, _>>()?;
-    let signers: Vec<&dyn Signer> = keys.iter().map(|k| -> &dyn Signer { k }).collect();
-    let envelope = dsse::sign(PAYLOAD_TYPE, text.as_bytes(), &signers)?;
+    let licence = careful(&text, &catalogue::in_use(config)?)?;
+    let signers = Keys::new(config).signers(keys)?;
+    let envelope = dsse::sign(PAYLOAD_TYPE, text.as_bytes(), &borrowed(&signers))?;
     let mut name = OsString::from(file);
     name.push(".dsse");
     let path = PathBuf::from(name);
@@ -328,7 +322,7 @@ pub(crate) fn read(file: &Path) -> Result<String, CommandError> {
 mod tests {
     use super::*;
     use data_encoding::BASE64;
-    use weighbridge::crypto::{Algorithm, Entropy, SecretKey};
+    use weighbridge::crypto::{Algorithm, Entropy, SecretKey, Signer};
 
     fn toml(text: &str) -> Paper {
         Paper {

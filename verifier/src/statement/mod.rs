@@ -10,7 +10,7 @@ use crate::command::{CommandError, Format, Outcome, Session};
 use crate::config::Config;
 use crate::fleet::{self, Anchors, Licences, Statements};
 use crate::identity::replace;
-use crate::key::{read_public, secret};
+use crate::key::{Keys, borrowed, read_public};
 use crate::licence::{is_envelope, read};
 use crate::recorder::{Act, ActKind, KeyRole};
 use paper::Paper;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use weighbridge::accelerator::{self, Catalogue, CatalogueVersion};
 use weighbridge::appraisal::HeardStatement;
 use weighbridge::cbor::Bytes;
-use weighbridge::crypto::{PublicKey, Signer, dsse};
+use weighbridge::crypto::{PublicKey, dsse};
 use weighbridge::document::nearest;
 use weighbridge::id::Digest;
 use weighbridge::statement::{self, Kind, Statement, StatementError};
@@ -57,7 +57,7 @@ pub enum StatementCommand {
     Sign {
         /// The document.
         file: PathBuf,
-        /// The signer's private key, as `key new` makes it; may be given often.
+        /// The signer's private key, as `key new` makes it, or the URI of one in a token (`pkcs11:token=…;object=…`); may be given often.
         #[arg(long = "key", value_name = "KEY", required = true)]
         keys: Vec<PathBuf>,
     },
@@ -104,7 +104,7 @@ pub(crate) fn statement(command: StatementCommand, config: &Config, out: &mut dy
             Ok(true)
         }
         StatementCommand::Attach { files } => attachment::describe(&files, out),
-        StatementCommand::Sign { file, keys } => sign(&file, &keys, out),
+        StatementCommand::Sign { file, keys } => sign(&file, &keys, config, out),
         StatementCommand::Verify {
             file,
             keys,
@@ -172,9 +172,10 @@ fn unusable(file: &Path) -> impl Fn(StatementError) -> CommandError + use<'_> {
 }
 
 /// Signs a document; one with mistakes is not signed.
-fn sign(file: &Path, keys: &[PathBuf], out: &mut dyn Write) -> Outcome {
+fn sign(file: &Path, keys: &[PathBuf], config: &Config, out: &mut dyn Write) -> Outcome {
     let text = read(file)?;
-    let secrets = || keys.iter().map(|k| secret(k)).collect::<Result<Vec<_>, _>>();
+    let tokens = Keys::new(config);
+    let secrets = || tokens.signers(keys);
     if is_envelope(&text) {
         // Whoever signs what another wrote must be able to see what it is.
         let (payload_type, payload) = dsse::peek(&text)?;
@@ -183,7 +184,7 @@ fn sign(file: &Path, keys: &[PathBuf], out: &mut dyn Write) -> Outcome {
         }
         let statement = Statement::parse(&payload).map_err(unusable(file))?;
         let secrets = secrets()?;
-        let envelope = dsse::countersign(&text, statement::PAYLOAD_TYPE, &signers(&secrets))?;
+        let envelope = dsse::countersign(&text, statement::PAYLOAD_TYPE, &borrowed(&secrets))?;
         replace(file, envelope.as_bytes())?;
         writeln!(
             out,
@@ -203,7 +204,7 @@ fn sign(file: &Path, keys: &[PathBuf], out: &mut dyn Write) -> Outcome {
         return Err(paper::unknown(file));
     };
     let secrets = secrets()?;
-    let envelope = dsse::sign(payload_type, &payload, &signers(&secrets))?;
+    let envelope = dsse::sign(payload_type, &payload, &borrowed(&secrets))?;
     let mut name = OsString::from(file);
     name.push(".dsse");
     let path = PathBuf::from(name);
@@ -263,10 +264,6 @@ impl Session {
         )?;
         Ok(true)
     }
-}
-
-fn signers<S: Signer>(keys: &[S]) -> Vec<&dyn Signer> {
-    keys.iter().map(|k| -> &dyn Signer { k }).collect()
 }
 
 /// How a sentence names a statement.

@@ -1,6 +1,14 @@
 //! `key`: makes and shows the keys that sign documents, and says which of them this verifier believes.
 
+mod pkcs11;
+mod source;
+mod uri;
+
+pub use pkcs11::TokenError;
+pub(crate) use source::{Keys, borrowed};
+
 use crate::command::{CommandError, Format, Outcome, Session};
+use crate::config::Config;
 use crate::fleet::Anchors;
 use crate::identity::{PRIVATE, PUBLIC, read_pem, write_new};
 use crate::recorder::{Act, ActKind, KeyRole};
@@ -46,9 +54,10 @@ pub enum KeyCommand {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Show the identity of a key, private or public.
+    /// Show the identity of a key: private, public or in a token.
     Show {
-        /// The file.
+        /// The file, or the URI of a key in a token (`pkcs11:token=…;object=…`).
+        #[arg(value_name = "FILE|URI")]
         file: PathBuf,
         /// For people, or for machines.
         #[arg(long, value_enum, default_value_t)]
@@ -57,7 +66,7 @@ pub enum KeyCommand {
 }
 
 /// The verbs that need no verifier.
-pub(crate) fn on_paper(command: KeyCommand, out: &mut dyn Write) -> Outcome {
+pub(crate) fn on_paper(command: KeyCommand, config: &Config, out: &mut dyn Write) -> Outcome {
     match command {
         KeyCommand::New { file, format } => {
             let made = new_key(&file)?;
@@ -67,8 +76,7 @@ pub(crate) fn on_paper(command: KeyCommand, out: &mut dyn Write) -> Outcome {
             }
         }
         KeyCommand::Show { file, format } => {
-            let found = read_public(&file)
-                .or_else(|e| secret(&file).map(|k| k.public_key().clone()).map_err(|_| e))?;
+            let found = Keys::new(config).public(&file)?;
             match format {
                 Format::Json => write_key(&found, out)?,
                 Format::Text => writeln!(out, "{} {:?}", found.id(), found.algorithm())?,
@@ -176,7 +184,9 @@ impl Session {
                     }
                 }
             }
-            KeyCommand::New { .. } | KeyCommand::Show { .. } => return on_paper(command, out),
+            KeyCommand::New { .. } | KeyCommand::Show { .. } => {
+                return on_paper(command, &self.config, out);
+            }
         }
         Ok(true)
     }

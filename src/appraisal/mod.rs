@@ -30,7 +30,7 @@ pub use total::{DeviceSums, DeviceTotal, NodeRun};
 
 use self::evidence::NodeEvidence;
 use crate::id::{DeviceUuid, Digest, NodeId, PciId};
-use crate::licence::{FormerDevice, Licence};
+use crate::licence::{FormerDevice, Licence, Standing};
 use crate::statement::Statement;
 use crate::time::UnixSeconds;
 use std::collections::BTreeMap;
@@ -165,6 +165,8 @@ pub struct SiteFacts {
     pub issuers: BTreeMap<Digest, u32>,
     /// What is held of all sites together.
     pub estate: Estate,
+    /// What the checker holds of those who signed the statements.
+    pub standing: Arc<Standing>,
 }
 
 /// What one verifier holds of all sites, for what is judged across them. It may be little of what there is.
@@ -238,14 +240,15 @@ impl EstateNode {
     }
 }
 
-/// A statement on file, with the keys that signed it: those that some licence names, for no other says anything.
+/// A statement on file, with the keys that signed it: those that some licence names, for no other says anything. Without any it is nobody's, and
+/// a finding says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeardStatement {
     /// What it says.
     pub statement: Statement,
     /// Ids of the keys that signed it.
     pub signers: Vec<Digest>,
-    /// When it was put on file.
+    /// When it was put on file, by the ledger: that it was said before then, its signer's word alone shows.
     pub filed: UnixSeconds,
 }
 

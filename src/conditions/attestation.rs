@@ -219,7 +219,9 @@ fn area(
             .exceptions
             .as_ref()
             .map_or_else(String::new, |e| format!(": {}", e.as_str().replace('\n', " ")));
-        let why = if let Some(old) = case.too_old(paper.header, limit.value) {
+        let why = if let Some(beyond) = paper.beyond(examined) {
+            beyond
+        } else if let Some(old) = case.too_old(paper.header, limit.value) {
             old
         } else if !examined.scope_includes_site {
             "is of a scope that does not include the site".to_owned()

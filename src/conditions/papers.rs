@@ -1,14 +1,16 @@
 //! Papers: the statements that a licence hears about a site.
 //!
 //! Decides: which statements count, and says why others do not. One counts where the licence names a key that signed it, in the role that it is given
-//! in, for this site and time, until each of these keys has replaced it by one that has begun. Trusts the facts for which keys signed it. Does not
-//! establish that what it says is true.
+//! in, for this site and time, and the checker neither revoked that key before it was filed nor keeps a list of accreditations that lacks its own, until each of
+//! these keys has replaced it by one that has begun. Trusts the facts for which keys signed it and when it was filed. Does not establish that what it says
+//! is true.
 
 use super::case::Case;
 use super::finding::{Verdict, few};
 use crate::appraisal::{Grade, HeardStatement};
 use crate::id::Digest;
-use crate::statement::{Header, Independence, Role, Said, Statement};
+use crate::licence::{Accreditation, HeardAs};
+use crate::statement::{AreaExamined, Header, Independence, Role, Said};
 use crate::time::{UnixSeconds, span};
 use std::collections::BTreeSet;
 
@@ -16,11 +18,37 @@ use std::collections::BTreeSet;
 #[derive(Debug)]
 pub(super) struct Papers<'a> {
     /// Those that count, the newest first.
-    heard: Vec<&'a HeardStatement>,
+    heard: Vec<Heard<'a>>,
     /// Those that counted until their signers replaced them, the newest first.
-    replaced: Vec<&'a HeardStatement>,
+    replaced: Vec<Heard<'a>>,
     /// Those that do not, and why.
     unheard: Vec<(&'a HeardStatement, String)>,
+}
+
+/// A statement that counts.
+#[derive(Debug)]
+struct Heard<'a> {
+    on_file: &'a HeardStatement,
+    /// The keys for which it counts.
+    by: Vec<Digest>,
+    /// What the checker's list lets its issuer speak of. Its keys are all that issuer's.
+    accreditation: Option<&'a Accreditation>,
+}
+
+impl Heard<'_> {
+    /// By what it counts as new: of what bears one date the last that was filed is the newest. What was filed late stays as old as it says.
+    fn age(&self) -> (UnixSeconds, UnixSeconds) {
+        let HeardStatement { statement, filed, .. } = self.on_file;
+        (statement.header.issued.0.min(*filed), *filed)
+    }
+}
+
+/// Statements, each once, the newest first. The same may have been filed for one signer and again for another; the first time is when it was said.
+fn newest_first(mut papers: Vec<Heard<'_>>) -> Vec<Heard<'_>> {
+    papers.sort_by_key(|p| (p.on_file.statement.digest, p.on_file.filed));
+    papers.dedup_by_key(|p| p.on_file.statement.digest);
+    papers.sort_by_key(|p| (std::cmp::Reverse(p.age()), p.on_file.statement.digest));
+    papers
 }
 
 /// A statement of one kind that counts.
@@ -32,10 +60,11 @@ pub(super) struct Paper<'a, T> {
     pub(super) claims: &'a T,
     /// Its identity.
     pub(super) digest: Digest,
-    /// When it was put on file: whatever it says of when it was written, nobody knew it before.
+    /// When it was put on file. Where the order of events matters this is when it was said: `issued` is its signer's word, and may be dated back.
     pub(super) filed: UnixSeconds,
     /// Ids of the keys that signed it.
     signers: &'a [Digest],
+    accreditation: Option<&'a Accreditation>,
 }
 
 impl<T> Clone for Paper<'_, T> {
@@ -47,15 +76,26 @@ impl<T> Clone for Paper<'_, T> {
 impl<T> Copy for Paper<'_, T> {}
 
 impl<'a, T: Said> Paper<'a, T> {
-    fn of(paper: &'a HeardStatement) -> Option<Self> {
-        let statement: &Statement = &paper.statement;
+    fn of(heard: &Heard<'a>) -> Option<Self> {
+        let HeardStatement { statement, filed, .. } = heard.on_file;
         Some(Self {
             header: &statement.header,
             claims: T::of(&statement.claims)?,
             digest: statement.digest,
-            filed: paper.filed,
-            signers: &paper.signers,
+            filed: *filed,
+            signers: &heard.on_file.signers,
+            accreditation: heard.accreditation,
         })
+    }
+
+    /// Why its issuer is not heard about an area that it speaks of, if so; the answer follows its name in a sentence.
+    pub(super) fn beyond(&self, examined: &AreaExamined) -> Option<String> {
+        let listed = self.accreditation.filter(|a| !a.covers(examined))?;
+        Some(format!(
+            "speaks of more than its issuer is accredited for: on the checker's list, {} covers {}",
+            listed.number,
+            listed.scope()
+        ))
     }
 
     /// How a sentence names it.
@@ -67,35 +107,33 @@ impl<'a, T: Said> Paper<'a, T> {
 impl<'a> Papers<'a> {
     pub(super) fn of(case: &Case<'a>) -> Self {
         let site = &case.facts.site;
-        let (mut by_signers, mut unheard) = (Vec::new(), Vec::new());
+        let (mut said, mut unheard) = (Vec::new(), Vec::new());
         let on_file = case.facts.statements.iter().map(|s| &**s);
         let on_file = on_file
             .filter(|s| s.concerns(site) && s.filed <= case.now)
             .filter(|s| s.statement.header.concerns_licence(&case.licence.licence_id));
         for paper in on_file {
-            match case.licence.hears(&paper.statement.header, &paper.signers, site) {
-                Ok(signers) => by_signers.push((paper, signers)),
+            match case.hears(paper) {
+                Ok(by) => said.push(Heard {
+                    on_file: paper,
+                    accreditation: by.first().and_then(|k| k.accreditation),
+                    by: by.iter().map(|k| k.key).collect(),
+                }),
                 Err(why) => unheard.push((paper, why)),
             }
         }
         // Who replaces a statement must be the one who is heard for it, or anyone could silence anyone; and until what replaces it begins, it stands.
-        let replaced: BTreeSet<(Digest, Digest)> = by_signers
+        let replaced: BTreeSet<(Digest, Digest)> = said
             .iter()
-            .filter(|(p, _)| p.statement.header.begins() <= case.now)
-            .filter_map(|(p, signers)| Some((p.statement.header.supersedes?, signers)))
-            .flat_map(|(old, signers)| signers.iter().map(move |key| (old, *key)))
+            .filter(|p| p.on_file.statement.header.begins() <= case.now)
+            .filter_map(|p| Some((p.on_file.statement.header.supersedes?, &p.by)))
+            .flat_map(|(old, by)| by.iter().map(move |key| (old, *key)))
             .collect();
-        let stands = |(paper, signers): &(&'a HeardStatement, Vec<Digest>)| {
-            let left = |key: &Digest| !replaced.contains(&(paper.statement.digest, *key));
-            signers.iter().any(left)
+        let stands = |paper: &Heard<'_>| {
+            let left = |key: &Digest| !replaced.contains(&(paper.on_file.statement.digest, *key));
+            paper.by.iter().any(left)
         };
-        let (heard, past): (Vec<_>, Vec<_>) = by_signers.into_iter().partition(stands);
-        let newest_first = |some: Vec<(&'a HeardStatement, Vec<Digest>)>| {
-            let mut papers: Vec<_> = some.into_iter().map(|(paper, _)| paper).collect();
-            papers.sort_by_key(|p| (std::cmp::Reverse(p.statement.header.issued), p.statement.digest));
-            papers.dedup_by_key(|p| p.statement.digest);
-            papers
-        };
+        let (heard, past): (Vec<_>, Vec<_>) = said.into_iter().partition(stands);
         Self {
             heard: newest_first(heard),
             replaced: newest_first(past),
@@ -105,14 +143,14 @@ impl<'a> Papers<'a> {
 
     /// All of one kind that ever counted, the newest first: to replace a statement unsays nothing.
     pub(super) fn ever<T: Said + 'a>(&self) -> impl Iterator<Item = Paper<'a, T>> + '_ {
-        let mut papers: Vec<&'a HeardStatement> = self.heard.iter().chain(&self.replaced).copied().collect();
-        papers.sort_by_key(|p| std::cmp::Reverse(p.statement.header.issued));
+        let mut papers: Vec<&Heard<'a>> = self.heard.iter().chain(&self.replaced).collect();
+        papers.sort_by_key(|p| std::cmp::Reverse(p.age()));
         papers.into_iter().filter_map(Paper::of)
     }
 
     /// Those of one kind, the newest first, whether they still hold or not.
     pub(super) fn all<T: Said + 'a>(&self) -> impl Iterator<Item = Paper<'a, T>> + '_ {
-        self.heard.iter().filter_map(|paper| Paper::of(paper))
+        self.heard.iter().filter_map(Paper::of)
     }
 
     /// Header and identity of those of the kind of this name that hold at a time.
@@ -121,7 +159,7 @@ impl<'a> Papers<'a> {
         kind: &'s str,
         at: UnixSeconds,
     ) -> impl Iterator<Item = (&'a Header, Digest)> + 's {
-        let heard = self.heard.iter().map(|paper| &paper.statement);
+        let heard = self.heard.iter().map(|paper| &paper.on_file.statement);
         heard
             .filter(move |s| s.kind().name == kind && s.holds(at))
             .map(|s| (&s.header, s.digest))
@@ -129,7 +167,7 @@ impl<'a> Papers<'a> {
 
     /// Who issued what holds at a time in a role, each once. A declaration of independence speaks for its issuer alone, and is not counted.
     pub(super) fn issuers_in(&self, role: Role, at: UnixSeconds) -> BTreeSet<&'a str> {
-        let heard = self.heard.iter().map(|paper| &paper.statement);
+        let heard = self.heard.iter().map(|paper| &paper.on_file.statement);
         heard
             .filter(|s| s.header.role == role && s.holds(at) && s.kind().name != Independence::KIND.name)
             .map(|s| s.header.issuer.as_str())
@@ -138,12 +176,31 @@ impl<'a> Papers<'a> {
 
     /// Those of one kind that hold at a time, the newest first.
     pub(super) fn holding<T: Said + 'a>(&self, at: UnixSeconds) -> impl Iterator<Item = Paper<'a, T>> + '_ {
-        let holding = self.heard.iter().filter(move |paper| paper.statement.holds(at));
-        holding.filter_map(|paper| Paper::of(paper))
+        let holding = self
+            .heard
+            .iter()
+            .filter(move |paper| paper.on_file.statement.holds(at));
+        holding.filter_map(Paper::of)
     }
 }
 
 impl<'a> Case<'a> {
+    /// The keys for which the licence hears a statement about the site.
+    ///
+    /// # Errors
+    /// Why it hears none; this follows the statement's name in a sentence.
+    pub(super) fn hears(&self, paper: &HeardStatement) -> Result<Vec<HeardAs<'a>>, String> {
+        let facts = self.facts;
+        // Where no document sets a tolerance, there is none.
+        let tolerance = self.term(|l| l.clock_tolerance).map_or(0, |t| t.value);
+        self.licence.hears(
+            (&paper.statement, &paper.signers),
+            (paper.filed, tolerance),
+            &facts.site,
+            &facts.standing,
+        )
+    }
+
     /// Statements of one kind that hold now, the newest first; where there is none, why nothing can be told, and what would settle it.
     pub(super) fn papers_of<T: Said + 'a>(&self) -> Result<Vec<Paper<'a, T>>, Box<Verdict>> {
         let holding: Vec<_> = self.papers().holding::<T>(self.now).collect();
@@ -185,12 +242,11 @@ impl<'a> Case<'a> {
     /// In which roles a statement is vouched for: the one that it is given in, and those of other parties whose keys signed it too and whom the
     /// licence hears about this site.
     pub(super) fn voices<T>(&self, paper: &Paper<'_, T>) -> BTreeSet<Role> {
-        let (header, site) = (paper.header, &self.facts.site);
+        let (header, facts) = (paper.header, self.facts);
         let others = self.licence.signers.iter().filter(|s| {
             paper.signers.contains(&s.key.id())
                 && s.name != header.issuer.as_str()
-                && (s.sites.is_empty() || s.sites.contains(site))
-                && s.valid.holds(header.issued.0)
+                && s.seconds(header, paper.filed, &facts.site, &facts.standing)
         });
         others.map(|s| s.role).chain([header.role]).collect()
     }

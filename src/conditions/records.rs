@@ -58,7 +58,7 @@ fn on_file(case: &Case<'_>, wanted: &EvidenceRequired) -> Result<Digest, String>
     let attested = case.papers().holding::<SecurityAttestation>(case.now);
     let of_standard = attested.filter(|p| {
         let mut areas = p.claims.areas.iter();
-        areas.any(|a| standard(a) == wanted.kind && a.scope_includes_site)
+        areas.any(|a| standard(a) == wanted.kind && a.scope_includes_site && p.beyond(a).is_none())
     });
     let of_standard = of_standard.map(|p| (p.header, p.digest));
     let of_kind = case.papers().of_kind(&wanted.kind, case.now);

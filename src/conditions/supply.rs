@@ -103,10 +103,7 @@ fn notice_of(case: &Case<'_>, paper: &Paper<'_, Ownership>, changed: UnixSeconds
     let tells = |s: &&HeardStatement| {
         let said = Ownership::of(&s.statement.claims);
         said.is_some_and(|o| o.party == paper.claims.party && o.changed.is_some_and(|c| c.0 == changed))
-            && case
-                .licence
-                .hears(&s.statement.header, &s.signers, &case.facts.site)
-                .is_ok()
+            && case.hears(s).is_ok()
     };
     let on_file = case.facts.statements.iter().map(|s| &**s);
     let told: Vec<_> = on_file.filter(tells).filter(|s| s.filed <= case.now).collect();

@@ -10,9 +10,11 @@ mod explain;
 mod manifest;
 mod read;
 mod signer;
+mod standing;
 
 pub use manifest::{FormerDevice, LicensedDevice, LicensedModel, PciPair, RowMatch, Site};
-pub use signer::LicensedSigner;
+pub use signer::{HeardAs, LicensedSigner};
+pub use standing::{Accreditation, RevokedKey, Standing};
 
 use crate::accelerator::Catalogue;
 use crate::document::{Document, Mistakes, Zone};

@@ -60,6 +60,15 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
     let envelope = format!("{own_rules}.dsse");
     let here = verifier.state.display().to_string();
     let elsewhere = ["--state-dir", nowhere.as_str()];
+    let accreditation = [
+        "A-1",
+        "--holder",
+        "One LLP",
+        "--key",
+        &public,
+        "--valid-from",
+        "2026-01-01",
+    ];
     let rows: Vec<(&str, Vec<&str>, &str)> = vec![
         ("init", vec![], "holds a verifier already"),
         ("serve", elsewhere.to_vec(), "holds no verifier"),
@@ -81,7 +90,63 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
         ("node revoke", vec![""], "a value is required"),
         ("key new", vec![&key], "never overwritten"),
         ("key trust", vec![&key, "--as", "supplier"], "the private half"),
-        ("key revoke", vec!["abcd"], "invalid value 'abcd'"),
+        (
+            "key revoke",
+            vec!["abcd"],
+            "is neither the name nor the id of a key that is trusted",
+        ),
+        (
+            "key revoke",
+            vec!["abcd", "--from", "soon"],
+            "`soon` is not a time",
+        ),
+        ("key rotate", vec!["supplier", &key], "the private half"),
+        (
+            "key show",
+            vec!["pkcs11:object=signer"],
+            "no module is named that speaks to the token",
+        ),
+        (
+            "key show",
+            vec!["pkcs11:object=signer", "--pkcs11-module", &bad],
+            "is no PKCS#11 module that can be used",
+        ),
+        (
+            "licence sign",
+            vec![&good, "--key", "pkcs11:token=desk"],
+            "it names no key",
+        ),
+        (
+            "statement sign",
+            vec![&catalogue, "--key", "pkcs11:object=a?pin-value=1234"],
+            "a PIN does not belong there",
+        ),
+        (
+            "accreditation add",
+            [&accreditation[..], &["--areas", "fysical"]].concat(),
+            "did you mean `physical`?",
+        ),
+        (
+            "accreditation add",
+            [&accreditation[..], &["--valid-to", "2025-01-01"]].concat(),
+            "--valid-to lies before --valid-from",
+        ),
+        (
+            "accreditation add",
+            [&accreditation[..], &["--standards", "iso"]].concat(),
+            "did you mean `iso-27001`?",
+        ),
+        (
+            "accreditation add",
+            [&accreditation[..], &["--sites", " "]].concat(),
+            "--sites must have 1 to 256 bytes",
+        ),
+        ("accreditation list", elsewhere.to_vec(), "holds no verifier"),
+        (
+            "accreditation withdraw",
+            vec!["A-1"],
+            "the list holds no accreditation",
+        ),
         ("key list", elsewhere.to_vec(), "holds no verifier"),
         ("key show", vec![&nowhere], "cannot be read"),
         ("licence lint", vec![&nowhere], "cannot be read"),

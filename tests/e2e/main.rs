@@ -47,6 +47,10 @@ mod house;
 mod verifier_json;
 /// Rule sets: loaded, superseded, pinned, and supposed.
 mod rule_sets;
+/// Keys that are lost, follow each other or lie in tokens, and who is accredited.
+mod keys;
+/// Licences and statements that are damaged, hostile or nobody's.
+mod documents;
 /// Statements from an empty draft to a checked signature, and through others' tools.
 mod statements;
 /// What an operator sees on the node, without a verifier.

@@ -110,6 +110,21 @@ async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_exp
             .args(["statement", "sign", &draft, "--key", &pen]),
     );
     let (signed, pen) = (format!("{draft}.dsse"), format!("{pen}.pub"));
+    let accredit = [
+        "accreditation",
+        "add",
+        "A-1",
+        "--holder",
+        "One LLP",
+        "--key",
+        &pen,
+    ];
+    must(
+        verifier
+            .command()
+            .args(accredit)
+            .args(["--valid-from", "2026-01-01"]),
+    );
     let checked = printed(&["statement", "verify", &signed, "--key", &pen]);
     let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/../src/rules/data/us-ifr-2025.toml");
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/licence.toml");
@@ -118,6 +133,10 @@ async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_exp
         ("key new", members(&printed(&["key", "new", &key]))),
         ("key new", members(&printed(&["key", "show", &key]))),
         ("key list", members(&printed(&["key", "list"])["keys"][0])),
+        (
+            "accreditation list",
+            members(&printed(&["accreditation", "list"])["accreditations"][0]),
+        ),
         (
             "token new",
             members(&printed(&["token", "new", "--site", "harbour-1"])),

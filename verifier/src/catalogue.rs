@@ -80,6 +80,8 @@ mod tests {
     use crate::cause::with_causes;
     use weighbridge::accelerator::PAYLOAD_TYPE;
     use weighbridge::crypto::{Algorithm, Entropy, SecretKey, Signer, dsse};
+    use weighbridge::licence::RevokedKey;
+    use weighbridge::time::UnixSeconds;
 
     const CARRIED: &str = include_str!("../../src/accelerator/catalogue.csv");
 
@@ -160,7 +162,12 @@ mod tests {
             "a catalogue that is gone is not passed over"
         );
         std::fs::write(&file, &good).unwrap();
-        anchors.distrust(&maker.public_key().id());
+        anchors.revoke(RevokedKey {
+            key: maker.public_key().id(),
+            name: "maker".to_owned(),
+            from: UnixSeconds(0),
+            replaced_by: None,
+        });
         anchors.write(state).unwrap();
         assert!(in_use(&named).is_err(), "its signer is trusted no longer");
     }

@@ -3,6 +3,7 @@
 //! Decides: which exit status an outcome has. 0: done and everything holds; 1: done, and something does not hold or cannot be told; 2: could
 //! not be done, and why, in one line on standard error.
 
+use crate::accreditation::AccreditationCommand;
 use crate::catalogue::CatalogueInUseError;
 use crate::cause::with_causes;
 use crate::clock::{Clock, HostClock};
@@ -82,6 +83,9 @@ enum Verb {
     /// Make and show keys that sign documents; list, trust and revoke those that are believed.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Keep the list of who is accredited to assess what, where and until when.
+    #[command(subcommand)]
+    Accreditation(AccreditationCommand),
     /// Check, sign, explain and load licences.
     #[command(subcommand)]
     Licence(LicenceCommand),
@@ -106,8 +110,16 @@ impl Verb {
             Self::Licence(command) => matches!(command, LicenceCommand::Load { .. }),
             Self::Statement(command) => matches!(command, StatementCommand::Load { .. }),
             Self::Rules(command) => matches!(command, RulesCommand::Load { .. }),
-            Self::Key(command) => matches!(command, KeyCommand::Trust { .. }),
-            Self::Init { .. } | Self::Serve | Self::Token(_) | Self::Node(_) | Self::Status(_) => true,
+            Self::Key(command) => matches!(
+                command,
+                KeyCommand::Trust { .. } | KeyCommand::Revoke { .. } | KeyCommand::Rotate { .. }
+            ),
+            Self::Init { .. }
+            | Self::Serve
+            | Self::Token(_)
+            | Self::Node(_)
+            | Self::Accreditation(_)
+            | Self::Status(_) => true,
         }
     }
 }
@@ -433,6 +445,10 @@ async fn perform(verb: Verb, config: Config, out: &mut dyn Write) -> Outcome {
         Verb::Node(command) => Session::open(config, clock).await?.node(command, out).await,
         Verb::Key(command @ (KeyCommand::New { .. } | KeyCommand::Show { .. })) => {
             key::on_paper(command, &config, out)
+        }
+        Verb::Accreditation(command) => {
+            let session = Session::open(config, clock).await?;
+            session.accreditation(command, out).await
         }
         Verb::Key(command) => Session::open(config, clock).await?.key(command, out).await,
         Verb::Licence(LicenceCommand::Load { file }) => {

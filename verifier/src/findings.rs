@@ -9,7 +9,9 @@ use crate::catalogue::{self, CatalogueInUseError};
 use crate::cause::with_causes;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::fleet::{Anchors, AnchorsError, Fleet, Licences, LoadError, LoadedLicence, RuleSets, Statements};
+use crate::fleet::{
+    Anchors, AnchorsError, Fleet, Licences, LoadError, LoadedLicence, Looked, RuleSets, Statements,
+};
 use crate::recorder::{NewLeaf, RecordError, Recorder};
 use crate::store::{Change, FindingRow, Store, StoreError};
 use std::collections::{BTreeMap, HashMap};
@@ -54,6 +56,8 @@ pub(crate) struct Findings {
     pub(crate) recorder: Recorder,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: Config,
+    /// What became of the statements at the last look.
+    pub(crate) looked: Looked,
 }
 
 impl Findings {
@@ -83,7 +87,8 @@ impl Findings {
         let anchors = Anchors::read(&self.config.state_dir)?;
         let mut asked: BTreeMap<String, Vec<_>> = BTreeMap::new();
         let all = Licences::read(&*self.store, &anchors).await?;
-        let statements = Statements::read(&*self.store, &all.counting).await?;
+        let statements = Statements::read_again(&*self.store, &all.counting, &self.looked).await?;
+        let standing = Arc::new(anchors.standing());
         let former = all.former();
         let issuers: BTreeMap<_, _> = all.counting.iter().map(LoadedLicence::signed_by).collect();
         let book = RuleSets::read(&*self.store, &anchors).await?.book;
@@ -117,6 +122,7 @@ impl Findings {
             facts.statements = statements.about(&site);
             facts.issuers = issuers.clone();
             facts.estate.licences.clone_from(&counting);
+            facts.standing = Arc::clone(&standing);
             let catalogue = Arc::clone(&catalogue);
             // A large site takes long enough to be felt by whoever waits for a receipt on this thread.
             let found = tokio::task::spawn_blocking(move || {

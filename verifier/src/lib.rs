@@ -35,6 +35,7 @@ pub mod serve;
 pub mod token;
 pub mod node;
 pub mod key;
+pub mod accreditation;
 pub mod licence;
 pub mod statement;
 pub mod rules;

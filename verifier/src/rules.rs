@@ -7,7 +7,7 @@ use crate::command::{CommandError, Format, Outcome, Session};
 use crate::config::Config;
 use crate::fleet::{Anchors, RuleSets};
 use crate::identity::replace;
-use crate::key::secret;
+use crate::key::{Keys, borrowed};
 use crate::licence::{is_envelope, read};
 use crate::owner;
 use crate::recorder::{Act, ActKind, KeyRole};
@@ -18,7 +18,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use weighbridge::cbor::Bytes;
-use weighbridge::crypto::{Signer, dsse};
+use weighbridge::crypto::dsse;
 use weighbridge::document::{Mistakes, nearest};
 use weighbridge::id::Digest;
 use weighbridge::rules::{Base, Citation, PAYLOAD_TYPE, Profile, RuleBook, RuleSet, RuleState, Validity};
@@ -59,7 +59,7 @@ pub enum RulesCommand {
     Sign {
         /// The rule set, in TOML.
         file: PathBuf,
-        /// The signer's private key, as `key new` makes it; may be given often.
+        /// The signer's private key, as `key new` makes it, or the URI of one in a token (`pkcs11:token=…;object=…`); may be given often.
         #[arg(long = "key", value_name = "KEY", required = true)]
         keys: Vec<PathBuf>,
         /// A rule set on which it rests, in TOML, where that is not at hand; may be given often.
@@ -201,7 +201,7 @@ pub(crate) async fn rules(command: RulesCommand, config: &Config, out: &mut dyn 
         }
         RulesCommand::Sign { file, keys, bases } => {
             rest_on(&mut sets.book, &bases)?;
-            sign(&file, &keys, &sets.book, out)
+            sign(&file, &keys, &sets.book, config, out)
         }
         RulesCommand::Load { .. } => Ok(false),
     }
@@ -509,7 +509,7 @@ fn clashing(new: &RuleSet, book: &RuleBook) -> Option<String> {
 }
 
 /// Signs the file's exact bytes; a rule set with mistakes is not signed.
-fn sign(file: &Path, keys: &[PathBuf], book: &RuleBook, out: &mut dyn Write) -> Outcome {
+fn sign(file: &Path, keys: &[PathBuf], book: &RuleBook, config: &Config, out: &mut dyn Write) -> Outcome {
     let text = read(file)?;
     let new = book
         .parse(&text)
@@ -517,9 +517,8 @@ fn sign(file: &Path, keys: &[PathBuf], book: &RuleBook, out: &mut dyn Write) -> 
     if let Some(why) = clashing(&new, book) {
         return Err(CommandError::Refused { why });
     }
-    let keys = keys.iter().map(|k| secret(k)).collect::<Result<Vec<_>, _>>()?;
-    let signers: Vec<&dyn Signer> = keys.iter().map(|k| -> &dyn Signer { k }).collect();
-    let envelope = dsse::sign(PAYLOAD_TYPE, text.as_bytes(), &signers)?;
+    let signers = Keys::new(config).signers(keys)?;
+    let envelope = dsse::sign(PAYLOAD_TYPE, text.as_bytes(), &borrowed(&signers))?;
     let mut name = OsString::from(file);
     name.push(".dsse");
     let path = PathBuf::from(name);

@@ -9,7 +9,7 @@ use crate::collateral::{Cache, CollateralError, RootError, Roots};
 use crate::config::Config;
 use crate::enrolment::Enrolment;
 use crate::findings::Findings;
-use crate::fleet::{LoadError, Terms};
+use crate::fleet::{LoadError, Looked, Terms};
 use crate::identity::{Identity, IdentityError};
 use crate::intake::{Intake, Refuser, Standings};
 use crate::recorder::{Act, ActKind, RecordError, Writer};
@@ -236,6 +236,7 @@ pub async fn serve(
         recorder: recorder.clone(),
         clock: Arc::clone(&clock),
         config: config.clone(),
+        looked: Looked::default(),
     };
     let finding_period = Duration::from_secs(config.findings_period_s.max(1));
     let enrolment = Arc::new(Enrolment {

@@ -167,6 +167,7 @@ impl Session {
             })?),
             None => None,
         };
+        let standing = Arc::new(anchors.standing());
         let licences: Vec<Arc<Licence>> = counting
             .into_iter()
             .map(|loaded| Arc::new(as_if(loaded.licence, supposed)))
@@ -205,6 +206,7 @@ impl Session {
                         former: former.iter().filter(|f| f.site == site.id).cloned().collect(),
                         statements: statements.about(&site.id),
                         issuers: issuers.clone(),
+                        standing: Arc::clone(&standing),
                         ..facts.remove(&site.id).unwrap_or_default()
                     };
                     known.estate.sites = Arc::clone(&estate);

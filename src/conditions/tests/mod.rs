@@ -26,6 +26,7 @@ mod records;
 mod revocation;
 mod sample;
 mod security;
+mod standing;
 mod statements;
 mod stock;
 mod supply;
@@ -37,6 +38,7 @@ use super::*;
 use crate::appraisal::fixture::{Lab, answer, gpu};
 use crate::appraisal::{Estate, HeardStatement, NodeAtSite, NodeStatus, Sighting, Span};
 use crate::id::Digest;
+use crate::licence::Standing;
 use crate::report::AcceleratorClaims;
 use std::sync::Arc;
 
@@ -60,6 +62,8 @@ pub(super) struct Scene {
     pub(super) issuers: Option<u32>,
     /// What is held of all sites together.
     pub(super) estate: Estate,
+    /// What the checker holds of those who signed them.
+    pub(super) standing: Standing,
     pub(super) now: UnixSeconds,
 }
 
@@ -102,6 +106,7 @@ impl Scene {
             statements: Vec::new(),
             issuers: Some(2),
             estate: Estate::default(),
+            standing: Standing::default(),
             now: start().plus(3_610),
         }
     }
@@ -169,6 +174,7 @@ impl Scene {
                 .into_iter()
                 .collect(),
             estate: self.estate.clone(),
+            standing: Arc::new(self.standing.clone()),
         }
     }
 

@@ -158,6 +158,15 @@ fn inv_02_lets_the_operator_s_word_alone_excuse_no_more_than_the_licence_leaves_
     assert_eq!(own.message_id, "INV-02.own-word");
     scene.countersign("Supplier Inc.", Role::Supplier);
     scene.expect("INV-02", Outcome::Met, "it is on record why not");
+    // A countersignature of a key that the checker revoked before is nobody's.
+    let filed = scene.statements.last().unwrap();
+    scene.standing.revoked = vec![crate::licence::RevokedKey {
+        key: filed.signers[1],
+        name: "Supplier Inc.".to_owned(),
+        from: filed.filed,
+        replaced_by: None,
+    }];
+    scene.expect("INV-02", Outcome::CannotTell, "the operator's word alone");
     // Nobody countersigns for itself.
     let mut same = silent_for(40);
     same.tell("rma", Role::Operator, 4, &[LEFT_LATER]);

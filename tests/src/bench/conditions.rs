@@ -192,6 +192,7 @@ fn site(key: &SecretKey) -> (SiteFacts, Licence) {
         statements: Vec::new(),
         issuers: BTreeMap::new(),
         estate: Estate::default(),
+        standing: Default::default(),
     };
     (facts, licence)
 }

@@ -1,7 +1,8 @@
 //! The anchors: whose keys this verifier's administrator trusts, and with what.
 //!
-//! Decides: which keys may sign documents of which kind, and whose a licence id is. `anchors.toml` in the state directory belongs to the
-//! administrator; nothing in it ever comes from a document. Does not establish that a signer tells the truth.
+//! Decides: which keys may sign documents of which kind and until when, whose a licence id is, and which accreditations are on the checker's list.
+//! `anchors.toml` in the state directory belongs to the administrator; nothing in it ever comes from a document. Does not establish that a signer tells
+//! the truth.
 
 use super::licences::{LoadError, LoadedLicence};
 use crate::identity::replace;
@@ -11,10 +12,11 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use weighbridge::bounded::{self, BoundedReadError, MAX_DOCUMENT};
-use weighbridge::crypto::dsse;
+use weighbridge::crypto::dsse::{self, DsseError};
 use weighbridge::crypto::{KeyError, PublicKey};
 use weighbridge::id::Digest;
-use weighbridge::licence::PAYLOAD_TYPE;
+use weighbridge::licence::{Accreditation, PAYLOAD_TYPE, RevokedKey, Standing};
+use weighbridge::time::UnixSeconds;
 
 const FILE: &str = "anchors.toml";
 
@@ -100,6 +102,12 @@ pub struct Anchors {
     /// Who may sign rule sets.
     #[serde(default, rename = "rules")]
     rules: Vec<Issuer>,
+    /// Keys that were revoked, with what they were trusted with or named by a licence alone: what was filed before stands.
+    #[serde(default)]
+    revoked: Vec<RevokedKey>,
+    /// The list of accreditations. Where it is empty, each licence says who is accredited.
+    #[serde(default, rename = "accreditation")]
+    accreditations: Vec<Accreditation>,
     #[serde(default)]
     newest: Vec<Newest>,
 }
@@ -142,7 +150,8 @@ impl Anchors {
     /// [`AnchorsError`].
     pub fn write(&self, state_dir: &Path) -> Result<(), AnchorsError> {
         let text = format!(
-            "# Whose licences, catalogues, statements and rule sets this verifier believes. `weighbridge-verifier key trust` adds a key, `key revoke` removes one.\n\n{}",
+            "# Whose licences, catalogues, statements and rule sets this verifier believes: `weighbridge-verifier key trust` adds a key, `key revoke` says from when one\n\
+             # no longer counts, and `accreditation` keeps the list of accreditations.\n\n{}",
             toml::to_string(self)?
         );
         let path = state_dir.join(FILE);
@@ -183,14 +192,54 @@ impl Anchors {
         }
     }
 
-    /// Trusts a key no longer, whatever it was trusted with; returns the name under which it was trusted.
-    pub fn distrust(&mut self, key: &Digest) -> Option<String> {
-        let name = self.name_in_any_role(key).map(str::to_owned);
-        self.issuers.retain(|i| !i.is_key(key));
-        self.catalogues.retain(|i| !i.is_key(key));
-        self.statements.retain(|i| !i.is_key(key));
-        self.rules.retain(|i| !i.is_key(key));
-        name
+    /// Revokes a key, whatever it was trusted with; of two revocations the earlier counts.
+    pub fn revoke(&mut self, revoked: RevokedKey) {
+        match self.revoked.iter_mut().find(|r| r.key == revoked.key) {
+            Some(known) => known.from = known.from.min(revoked.from),
+            None => self.revoked.push(revoked),
+        }
+    }
+
+    /// What the conditions hear of it: which keys were revoked, and the list of accreditations.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing {
+            revoked: self.revoked.clone(),
+            accreditations: self.accreditations.clone(),
+        }
+    }
+
+    /// The revocation of a key.
+    #[must_use]
+    pub fn revocation(&self, key: &Digest) -> Option<&RevokedKey> {
+        self.revoked.iter().find(|r| r.key == *key)
+    }
+
+    /// The list of accreditations.
+    #[must_use]
+    pub fn accreditations(&self) -> &[Accreditation] {
+        &self.accreditations
+    }
+
+    /// Puts an accreditation on the list, in the place of the one of this number and key, if any.
+    pub fn accredit(&mut self, accreditation: Accreditation) {
+        let same = |a: &Accreditation| a.number == accreditation.number && a.key == accreditation.key;
+        self.accreditations.retain(|a| !same(a));
+        self.accreditations.push(accreditation);
+    }
+
+    /// Withdraws the accreditations of a number. They stay on the list: were it empty, each licence would say again who is accredited.
+    pub fn withdraw(&mut self, number: &str, from: UnixSeconds) {
+        for listed in self.accreditations.iter_mut().filter(|a| a.number == number) {
+            listed.withdrawn = Some(listed.withdrawn.map_or(from, |earlier| earlier.min(from)));
+        }
+    }
+
+    /// Forgets the newest serial of a licence that a key signed which may have been anyone's.
+    pub(crate) fn unlearn(&mut self, licence: &str) {
+        for known in self.newest.iter_mut().filter(|n| n.licence == licence) {
+            known.serial = 0;
+        }
     }
 
     /// Those whose keys are trusted with documents of one kind.
@@ -204,11 +253,22 @@ impl Anchors {
         }
     }
 
-    /// Their keys.
+    /// Those of their keys that were not revoked.
     #[must_use]
     pub fn keys_for(&self, role: KeyRole) -> Vec<PublicKey> {
+        self.keys_where(role, |revoked| revoked.is_none())
+    }
+
+    /// Those of their keys that were not revoked before something was filed at this time.
+    #[must_use]
+    pub fn keys_filed(&self, role: KeyRole, filed: UnixSeconds) -> Vec<PublicKey> {
+        self.keys_where(role, |revoked| revoked.is_none_or(|r| filed < r.from))
+    }
+
+    fn keys_where(&self, role: KeyRole, counts: impl Fn(Option<&RevokedKey>) -> bool) -> Vec<PublicKey> {
         let trusted = self.trusted_for(role).iter();
-        trusted.filter_map(|i| i.public_key().ok()).collect()
+        let keys = trusted.filter_map(|i| i.public_key().ok());
+        keys.filter(|k| counts(self.revocation(&k.id()))).collect()
     }
 
     /// The name under which a key is trusted with documents of one kind.
@@ -216,12 +276,6 @@ impl Anchors {
     pub fn name_for(&self, role: KeyRole, key: &Digest) -> Option<&str> {
         let found = self.trusted_for(role).iter().find(|i| i.is_key(key));
         found.map(|i| i.name.as_str())
-    }
-
-    /// The name under which a key is trusted with anything.
-    #[must_use]
-    pub fn name_in_any_role(&self, key: &Digest) -> Option<&str> {
-        KeyRole::ALL.iter().find_map(|role| self.name_for(*role, key))
     }
 
     /// Remembers the serial of a licence, and whose it is.
@@ -259,24 +313,51 @@ impl Anchors {
         &self.issuers
     }
 
-    /// The keys of all issuers.
-    #[must_use]
-    pub fn keys(&self) -> Vec<PublicKey> {
-        self.keys_for(KeyRole::Licences)
-    }
-
     /// The text of a signed licence, and the names of the trusted issuers who signed exactly it.
     ///
     /// # Errors
     /// [`LoadError`]. The envelope is untrusted.
     pub fn verify(&self, envelope: &str) -> Result<(String, Vec<String>), LoadError> {
-        if self.issuers.is_empty() {
-            return Err(LoadError::NoIssuer);
-        }
-        let verified = dsse::verify(envelope, PAYLOAD_TYPE, &self.keys()).map_err(LoadError::Untrusted)?;
+        self.opened(envelope, &self.keys_for(KeyRole::Licences))
+    }
+
+    /// The same of a licence that was filed at this time: a key that was revoked later counts.
+    ///
+    /// # Errors
+    /// [`LoadError`]. The envelope is untrusted.
+    pub fn verify_filed(
+        &self,
+        envelope: &str,
+        filed: UnixSeconds,
+    ) -> Result<(String, Vec<String>), LoadError> {
+        self.opened(envelope, &self.keys_filed(KeyRole::Licences, filed))
+    }
+
+    fn opened(&self, envelope: &str, keys: &[PublicKey]) -> Result<(String, Vec<String>), LoadError> {
+        let verified = match dsse::verify(envelope, PAYLOAD_TYPE, keys) {
+            Ok(verified) => verified,
+            Err(error) => return Err(self.unopened(envelope, error)),
+        };
         let text = std::str::from_utf8(verified.payload()).map_err(|_| LoadError::Text)?;
         let names = verified.signers().iter().filter_map(|k| self.name_of(k));
         Ok((text.to_owned(), names.map(str::to_owned).collect()))
+    }
+
+    /// Why a licence is nobody's; where a revoked key signed it, that is why.
+    fn unopened(&self, envelope: &str, error: DsseError) -> LoadError {
+        let revoked = self.keys_where(KeyRole::Licences, |revoked| revoked.is_some());
+        let signed = dsse::verify(envelope, PAYLOAD_TYPE, &revoked);
+        let by = signed
+            .ok()
+            .and_then(|v| self.revocation(v.signers().first()?).cloned());
+        match by {
+            Some(key) => LoadError::Revoked {
+                name: key.name,
+                from: key.from,
+            },
+            None if self.keys_for(KeyRole::Licences).is_empty() => LoadError::NoIssuer,
+            None => LoadError::Untrusted(error),
+        }
     }
 
     /// The name under which a key is trusted to sign licences.

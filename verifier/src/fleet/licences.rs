@@ -1,8 +1,8 @@
 //! The licences that hold here.
 //!
 //! Decides: which of the loaded licences count. Trusts the anchors: the issuers' keys, the newest serial seen of each licence and whose it is come
-//! from there and never from a licence. A licence whose issuer is no longer trusted, that a newer serial replaces, or whose id belongs to
-//! another issuer, does not count; of one that was replaced only the devices are kept that the newest no longer lists.
+//! from there and never from a licence. A licence whose issuer's key was revoked before it was filed, that a newer serial replaces, or whose id belongs
+//! to another issuer, does not count; of one that was replaced only the devices are kept that the newest no longer lists.
 
 use super::anchors::{Anchors, AnchorsError};
 use super::rules::is_rule_set;
@@ -39,6 +39,16 @@ pub enum LoadError {
         "the licence is not signed by a trusted issuer; `weighbridge-verifier key trust FILE --as NAME` adds one"
     )]
     Untrusted(#[source] DsseError),
+    /// Its issuer's key was revoked.
+    #[error(
+        "the licence is signed with the key of {name} alone, which was revoked: what was filed from {from} on does not count; have it signed with a key that is trusted"
+    )]
+    Revoked {
+        /// Whose key.
+        name: String,
+        /// From when.
+        from: UnixSeconds,
+    },
     /// It is not a licence.
     #[error("the licence has mistakes; `weighbridge-verifier licence lint` lists them")]
     Mistakes(#[source] weighbridge::document::Mistakes),
@@ -70,12 +80,12 @@ pub struct Licences {
 }
 
 impl LoadedLicence {
-    /// Opens a signed licence: a trusted issuer must have signed exactly its bytes.
+    /// Opens a signed licence that was filed at a time: an issuer who was trusted then must have signed exactly its bytes.
     ///
     /// # Errors
     /// [`LoadError`]. The text is untrusted.
     pub fn open(envelope: &str, anchors: &Anchors, loaded_at: UnixSeconds) -> Result<Self, LoadError> {
-        let (text, issuers) = anchors.verify(envelope)?;
+        let (text, issuers) = anchors.verify_filed(envelope, loaded_at)?;
         Ok(Self {
             licence: Licence::parse(&text).map_err(LoadError::Mistakes)?,
             issuers,

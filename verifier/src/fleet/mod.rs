@@ -17,7 +17,7 @@ pub use rules::RuleSets;
 pub use site::sites;
 pub(crate) use site::{Fleet, name_of};
 pub use statements::Statements;
-pub(crate) use statements::{signers, unheard};
+pub(crate) use statements::{Looked, signers, unheard};
 
 use crate::store::Store;
 use std::collections::HashMap;

@@ -1,6 +1,7 @@
 //! The rule sets at hand: those that this program carries, and signed ones that were loaded.
 //!
-//! Decides: which loaded rule sets count. Trusts the keys that this verifier's administrator trusts to sign rule sets. Does not establish that
+//! Decides: which loaded rule sets count. Trusts the keys that this verifier's administrator trusts to sign rule sets, as far as they
+//! were not revoked before a rule set was filed. Does not establish that
 //! a rule is the law: each number names its source.
 
 use super::anchors::Anchors;
@@ -32,7 +33,6 @@ impl RuleSets {
     /// # Errors
     /// [`StoreError`].
     pub async fn read(store: &dyn Store, anchors: &Anchors) -> Result<Self, StoreError> {
-        let keys = anchors.keys_for(KeyRole::Rules);
         let mut found = Self {
             book: RuleBook::carried(),
             passed_over: Vec::new(),
@@ -45,6 +45,7 @@ impl RuleSets {
             let Some(envelope) = envelope.filter(|e| is_rule_set(e)) else {
                 continue;
             };
+            let keys = anchors.keys_filed(KeyRole::Rules, entry.at);
             let opened = found.book.open(&envelope, &keys);
             if let Err(error) = opened.and_then(|read| found.book.add(read)) {
                 found.passed_over.push(format!(

@@ -110,6 +110,7 @@ impl Fleet {
             statements: Vec::new(),
             issuers: BTreeMap::new(),
             estate,
+            standing: Arc::default(),
         })
     }
 

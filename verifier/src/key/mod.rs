@@ -1,6 +1,7 @@
 //! `key`: makes and shows the keys that sign documents, and says which of them this verifier believes.
 
 mod pkcs11;
+mod revoke;
 mod source;
 mod uri;
 
@@ -17,7 +18,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use weighbridge::crypto::{self, Algorithm, Entropy, PublicKey, SecretKey, Signer};
-use weighbridge::id::Digest;
+use weighbridge::time::UnixSeconds;
 use zeroize::Zeroizing;
 
 /// What about keys.
@@ -42,11 +43,23 @@ pub enum KeyCommand {
         #[arg(long = "for", value_enum, value_name = "KIND", default_value_t = KeyRole::Licences)]
         role: KeyRole,
     },
-    /// Believe what a key signs no longer; licences that nobody else signed stop counting.
+    /// Say from when a key no longer counts, whoever named it: what was filed from then on by it alone is not believed, what was filed before stands.
     Revoke {
-        /// The key's identity, as `key list` shows it.
-        #[arg(value_name = "ID", value_parser = Digest::parse)]
-        key: Digest,
+        /// The key's identity, as `key list` shows it, or the name under which it is trusted or a licence hears it.
+        #[arg(value_name = "NAME|ID")]
+        key: String,
+        /// From when, as a date or a time in UTC; from now on by default.
+        #[arg(long, value_name = "TIME", value_parser = UnixSeconds::parse)]
+        from: Option<UnixSeconds>,
+    },
+    /// Put a new key in the place of one that is trusted, with its name and all that it may sign; what was filed before by the old one stands.
+    Rotate {
+        /// The old key's identity, as `key list` shows it, or the name under which it is trusted.
+        #[arg(value_name = "NAME|ID")]
+        old: String,
+        /// The new public key, in PEM.
+        #[arg(value_name = "FILE")]
+        new: PathBuf,
     },
     /// List the keys whose licences, catalogues, statements and rule sets are believed.
     List {
@@ -82,7 +95,10 @@ pub(crate) fn on_paper(command: KeyCommand, config: &Config, out: &mut dyn Write
                 Format::Text => writeln!(out, "{} {:?}", found.id(), found.algorithm())?,
             }
         }
-        KeyCommand::Trust { .. } | KeyCommand::Revoke { .. } | KeyCommand::List { .. } => return Ok(false),
+        KeyCommand::Trust { .. }
+        | KeyCommand::Revoke { .. }
+        | KeyCommand::Rotate { .. }
+        | KeyCommand::List { .. } => return Ok(false),
     }
     Ok(true)
 }
@@ -101,41 +117,22 @@ impl Session {
     /// # Errors
     /// [`CommandError`].
     pub async fn trust_for(&self, role: KeyRole, name: &str, key: &PublicKey) -> Result<(), CommandError> {
-        self.anchor(ActKind::Trust, key.id(), name, Some(role)).await?;
+        if let Some(revoked) = Anchors::read(&self.config.state_dir)?.revocation(&key.id()) {
+            return Err(CommandError::Refused {
+                why: format!(
+                    "key {} of {} was revoked from {} on, which is final: trust another key",
+                    revoked.key, revoked.name, revoked.from
+                ),
+            });
+        }
+        self.anchor(&trust(role, name, key, self.clock.now())).await?;
         Anchors::change(&self.config.state_dir, |a| a.trust_for(role, name, key))?;
         Ok(())
     }
 
-    /// Believes whatever it signs no longer; returns the name under which the key was trusted.
-    ///
-    /// # Errors
-    /// [`CommandError`].
-    pub async fn distrust(&self, key: Digest) -> Result<String, CommandError> {
-        let anchors = Anchors::read(&self.config.state_dir)?;
-        let Some(name) = anchors.name_in_any_role(&key) else {
-            return Err(CommandError::Refused {
-                why: format!(
-                    "key {key} is not trusted; `weighbridge-verifier key list` shows those that are"
-                ),
-            });
-        };
-        self.anchor(ActKind::Distrust, key, name, None).await?;
-        Anchors::change(&self.config.state_dir, |a| drop(a.distrust(&key)))?;
-        Ok(name.to_owned())
-    }
-
-    async fn anchor(
-        &self,
-        kind: ActKind,
-        key: Digest,
-        name: &str,
-        role: Option<KeyRole>,
-    ) -> Result<(), CommandError> {
-        let mut act = Act::new(kind, self.clock.now());
-        act.role = role;
-        act.key = Some(key);
-        act.issuer = Some(name.to_owned());
-        match self.carry_out(&act).await {
+    /// Writes an act about the anchors to the ledger, before they change.
+    pub(crate) async fn anchor(&self, act: &Act) -> Result<(), CommandError> {
+        match self.carry_out(act).await {
             // The anchors change only after the ledger: what stays queued changes nothing.
             Err(CommandError::Queued) => Err(CommandError::Refused {
                 why: "the running verifier has not recorded this in time, so that nothing changed; see its log, then try again".to_owned(),
@@ -152,44 +149,71 @@ impl Session {
                 let id = public.id();
                 writeln!(out, "{role} signed by {name} with key {id} are believed")?;
             }
-            KeyCommand::Revoke { key } => {
-                let name = self.distrust(key).await?;
-                writeln!(
-                    out,
-                    "documents signed by {name} with key {key} are believed no longer"
-                )?;
-            }
-            KeyCommand::List { format } => {
-                let anchors = Anchors::read(&self.config.state_dir)?;
-                let in_role = |role: KeyRole| {
-                    let trusted = anchors.trusted_for(role).iter();
-                    trusted.filter_map(move |i| Some((i.public_key().ok()?.id(), i.name.as_str(), role)))
-                };
-                let keys = || KeyRole::ALL.iter().flat_map(|role| in_role(*role));
-                match format {
-                    Format::Json => {
-                        let keys: Vec<_> = keys()
-                            .map(|(id, name, role)| json!({ "id": id, "name": name, "role": role }))
-                            .collect();
-                        writeln!(out, "{:#}", json!({ "keys": keys }))?;
-                    }
-                    Format::Text if keys().next().is_none() => writeln!(
-                        out,
-                        "no key is trusted yet: `weighbridge-verifier key trust FILE --as NAME` adds one"
-                    )?,
-                    Format::Text => {
-                        for (id, name, role) in keys() {
-                            writeln!(out, "{id} {role:<10} {name}")?;
-                        }
-                    }
-                }
-            }
+            KeyCommand::Revoke { key, from } => self.revoke_key(&key, from, out).await?,
+            KeyCommand::Rotate { old, new } => self.rotate_key(&old, &read_public(&new)?, out).await?,
+            KeyCommand::List { format } => self.list_keys(format, out)?,
             KeyCommand::New { .. } | KeyCommand::Show { .. } => {
                 return on_paper(command, &self.config, out);
             }
         }
         Ok(true)
     }
+
+    fn list_keys(&self, format: Format, out: &mut dyn Write) -> Result<(), CommandError> {
+        let anchors = Anchors::read(&self.config.state_dir)?;
+        let revoked = anchors.standing().revoked;
+        let in_role = |role: KeyRole| {
+            let trusted = anchors.trusted_for(role).iter();
+            trusted.filter_map(move |i| Some((i.public_key().ok()?.id(), i.name.as_str(), Some(role))))
+        };
+        let trusted: Vec<_> = KeyRole::ALL.iter().flat_map(|role| in_role(*role)).collect();
+        // Those that a licence alone names are here only once they were revoked.
+        let others = revoked.iter().map(|r| (r.key, r.name.as_str(), None));
+        let others = others.filter(|(key, ..)| trusted.iter().all(|(id, ..)| id != key));
+        let keys: Vec<_> = trusted.iter().copied().chain(others).collect();
+        match format {
+            Format::Json => {
+                let keys: Vec<_> = keys
+                    .iter()
+                    .map(|(id, name, role)| {
+                        let revoked = anchors.revocation(id);
+                        json!({
+                            "id": id,
+                            "name": name,
+                            "role": role,
+                            "revoked_from": revoked.map(|r| r.from),
+                            "replaced_by": revoked.and_then(|r| r.replaced_by),
+                        })
+                    })
+                    .collect();
+                writeln!(out, "{:#}", json!({ "keys": keys }))?;
+            }
+            Format::Text if keys.is_empty() => writeln!(
+                out,
+                "no key is trusted yet: `weighbridge-verifier key trust FILE --as NAME` adds one"
+            )?,
+            Format::Text => {
+                for (id, name, role) in keys {
+                    let role = role.map_or("-", KeyRole::text);
+                    write!(out, "{id} {role:<10} {name}")?;
+                    if let Some(revoked) = anchors.revocation(&id) {
+                        write!(out, ", revoked from {} on", revoked.from)?;
+                    }
+                    writeln!(out)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The act by which a key is trusted.
+fn trust(role: KeyRole, name: &str, key: &PublicKey, at: UnixSeconds) -> Act {
+    let mut act = Act::new(ActKind::Trust, at);
+    act.role = Some(role);
+    act.key = Some(key.id());
+    act.issuer = Some(name.to_owned());
+    act
 }
 
 fn write_key(key: &PublicKey, out: &mut dyn Write) -> std::io::Result<()> {

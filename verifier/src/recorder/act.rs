@@ -28,6 +28,10 @@ weighbridge::code! {
         Distrust = 6 => "distrust",
         /// An enrolment token was revoked.
         RevokeToken = 7 => "revoke token",
+        /// An accreditation was put on the checker's list.
+        Accredit = 8 => "accredit",
+        /// An accreditation was withdrawn.
+        Withdraw = 9 => "withdraw",
     }
 }
 
@@ -74,6 +78,24 @@ weighbridge::record! {
 }
 
 weighbridge::record! {
+    /// An accreditation on the checker's list.
+    pub struct AccreditationTerms {
+        /// Its number.
+        0 => number: String,
+        /// Areas of security that it covers; all, where it names none.
+        1 => areas: Vec<String>,
+        /// Standards that it covers; all, where it names none.
+        2 => standards: Vec<String>,
+        /// Sites that it covers; all, where it names none.
+        3 => sites: Vec<String>,
+        /// From when it holds.
+        4 => valid_from: Option<UnixSeconds>,
+        /// The first second after it ends.
+        5 => valid_to: Option<UnixSeconds>,
+    }
+}
+
+weighbridge::record! {
     /// An act.
     pub struct Act {
         /// What.
@@ -82,7 +104,7 @@ weighbridge::record! {
         1 => at: UnixSeconds,
         /// The node, for an enrolment, an approval or a revocation.
         2 => node: Option<NodeId>,
-        /// From when a revocation counts; where absent, from the second after it was carried out.
+        /// From when a revocation or a withdrawal counts; where absent, from the second after it was carried out.
         3 => from: Option<UnixSeconds>,
         /// The token that was made.
         4 => token: Option<TokenTerms>,
@@ -94,10 +116,12 @@ weighbridge::record! {
         7 => key: Option<Digest>,
         /// A signed document, as its envelope.
         8 => document: Option<Bytes>,
-        /// The name under which an issuer's key is or was trusted.
+        /// The name under which an issuer's key is or was trusted, or that of an accreditation's holder.
         9 => issuer: Option<String>,
         /// What a key is trusted to sign; licences where absent. A key that is trusted no longer loses all that it was trusted with.
         10 => role: Option<KeyRole>,
+        /// The accreditation that was put on the list; of one that was withdrawn, its number alone.
+        11 => accreditation: Option<AccreditationTerms>,
     }
 }
 
@@ -117,6 +141,7 @@ impl Act {
             document: None,
             issuer: None,
             role: None,
+            accreditation: None,
         }
     }
 }
@@ -153,7 +178,9 @@ pub(super) async fn changes(act: &Act, store: &dyn Store) -> Result<Result<Vec<C
             })
         }
         // What these change stands in the ledger and in the anchors, not in rows.
-        ActKind::Document | ActKind::Trust | ActKind::Distrust => Ok(Ok(Vec::new())),
+        ActKind::Document | ActKind::Trust | ActKind::Distrust | ActKind::Accredit | ActKind::Withdraw => {
+            Ok(Ok(Vec::new()))
+        }
         ActKind::Enrol => Ok(Err("a node is enrolled by a token, not by a command".to_owned())),
     }
 }

@@ -8,7 +8,7 @@ mod act;
 mod mark;
 mod tree;
 
-pub use act::{Act, ActKind, KeyRole, TokenTerms};
+pub use act::{AccreditationTerms, Act, ActKind, KeyRole, TokenTerms};
 pub use mark::MarkError;
 pub use tree::TreeOpenError;
 

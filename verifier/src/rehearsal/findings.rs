@@ -3,6 +3,7 @@
 use super::site::{LICENCE, load};
 use super::*;
 use crate::findings::Findings;
+use crate::fleet::Looked;
 use crate::recorder::Writer;
 use crate::status::Standing;
 use crate::store::HeldEntry;
@@ -31,6 +32,7 @@ async fn look(verifier: &Verifier) -> Vec<(HeldEntry, FindingAtSite)> {
         recorder,
         clock: verifier.clock(),
         config: session.config.clone(),
+        looked: Looked::default(),
     };
     findings.look().await.unwrap();
     stop.cancel();

@@ -5,6 +5,7 @@ mod chain;
 mod enrolment;
 mod evidence;
 mod findings;
+mod keys;
 mod ledger;
 mod misconduct;
 mod revocation;

@@ -141,12 +141,21 @@ async fn whom_the_administrator_believes_is_in_the_ledger() {
     let session = verifier.session().await;
     let key = SecretKey::generate(Algorithm::Ed25519, &Entropy::system()).unwrap();
     let id = key.public_key().id();
-    let error = session.distrust(id).await.unwrap_err();
-    assert!(error.to_string().contains("is not trusted"), "{error}");
+    let which = id.to_string();
+    let error = session.distrust(&which, None).await.unwrap_err();
+    let says = "is neither the name nor the id of a key that is trusted";
+    assert!(error.to_string().contains(says), "{error}");
     session.trust("supplier", key.public_key()).await.unwrap();
     session.load_licence(&signed(LICENCE, &key)).await.unwrap();
     assert_eq!(session.evaluate(NOON).await.unwrap().sites.len(), 1);
-    assert_eq!(session.distrust(id).await.unwrap(), "supplier");
+    assert_eq!(session.distrust(&which, None).await.unwrap().name, "supplier");
+    let status = session.evaluate(NOON).await.unwrap();
+    assert_eq!(status.sites.len(), 1, "its licence was filed before: {status:?}");
+    let error = session.distrust("supplier", None).await.unwrap_err();
+    assert!(error.to_string().contains(says), "{error}");
+    let error = session.distrust(&which, Some(NOON.plus(1))).await.unwrap_err();
+    assert!(error.to_string().contains("cannot count from"), "{error}");
+    session.distrust(&which, Some(NOON)).await.unwrap();
     let status = session.evaluate(NOON).await.unwrap();
     assert!(
         status.sites.is_empty(),
@@ -170,6 +179,7 @@ async fn whom_the_administrator_believes_is_in_the_ledger() {
         told,
         [
             (ActKind::Trust, Some(id), supplier),
+            (ActKind::Distrust, Some(id), supplier),
             (ActKind::Distrust, Some(id), supplier)
         ]
     );

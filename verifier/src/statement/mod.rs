@@ -8,7 +8,7 @@ mod paper;
 use crate::cause::with_causes;
 use crate::command::{CommandError, Format, Outcome, Session};
 use crate::config::Config;
-use crate::fleet::{self, Anchors, Licences, Statements};
+use crate::fleet::{self, Anchors, Licences, RuleSets, Statements};
 use crate::identity::replace;
 use crate::key::{Keys, borrowed, read_public};
 use crate::licence::{is_envelope, read};
@@ -220,7 +220,8 @@ impl Session {
     /// [`CommandError`]: it is no statement, nobody whom a licence hears signed it, or no such licence hears it about any of its sites.
     pub async fn load_statement(&self, envelope: &str) -> Result<Statement, CommandError> {
         let refused = |why: String| CommandError::Refused { why };
-        let (_, licences) = Licences::anchored(&*self.store, &self.config.state_dir).await?;
+        let now = self.clock.now();
+        let (anchors, licences) = Licences::anchored(&*self.store, &self.config.state_dir).await?;
         let keys = fleet::signers(licences.counting.iter().map(|l| &l.licence));
         if keys.is_empty() {
             return Err(refused(
@@ -228,7 +229,9 @@ impl Session {
             ));
         }
         let signed = Statement::open(envelope, &keys).map_err(|e| refused(with_causes(&e)))?;
-        if let Some(why) = fleet::unheard(licences.counting.iter().map(|l| &l.licence), &signed) {
+        let book = RuleSets::read(&*self.store, &anchors).await?.book;
+        let counting = licences.counting.iter().map(|l| &l.licence);
+        if let Some(why) = fleet::unheard(counting, (&anchors, &book), &signed, now) {
             return Err(refused(format!("the {} {why}", label(&signed.statement))));
         }
         let held = Statements::read(&*self.store, &licences.counting).await?;
@@ -242,7 +245,7 @@ impl Session {
         if signed.signers.iter().all(|s| known.contains(s)) {
             return Ok(signed.statement);
         }
-        let mut act = Act::new(ActKind::Document, self.clock.now());
+        let mut act = Act::new(ActKind::Document, now);
         act.document = Some(Bytes(envelope.as_bytes().to_vec()));
         self.carry_out(&act).await?;
         Ok(signed.statement)

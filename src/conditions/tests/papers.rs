@@ -22,7 +22,8 @@ impl Scene {
         key.public_key().id()
     }
 
-    /// Files the template of a kind, changed by pairs of what stands there and what shall, as signed by a key. It was issued a day before the start.
+    /// Files the template of a kind, changed by pairs of what stands there and what shall, as signed by a key. It was issued a day before the start
+    /// and filed at the start, or when it was issued where that is later.
     pub(super) fn file(&mut self, kind: &str, by: Digest, changes: &[(&str, &str)]) -> Digest {
         let kind = Kind::named(kind).unwrap();
         let role = format!("role = \"{}\"", kind.roles[0]);
@@ -37,10 +38,11 @@ impl Scene {
         let (bytes, statement) =
             payload(&text).unwrap_or_else(|e| panic!("{e}: {:?}\n{text}", std::error::Error::source(&e)));
         let digest = crate::crypto::sha256(&bytes);
+        let filed = start().max(statement.header.issued.0);
         self.statements.push(Arc::new(HeardStatement {
             statement,
             signers: vec![by],
-            filed: start(),
+            filed,
         }));
         digest
     }

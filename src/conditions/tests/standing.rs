@@ -190,14 +190,21 @@ fn an_accreditation_binds_assessors_alone() {
 
 #[test]
 fn a_statement_cannot_be_dated_after_it_was_filed() {
-    let (scene, _) = attested(&[("issued = 2026-11-19T08:00:00Z", "issued = 2026-11-20T00:02:00Z")]);
-    scene.expect(
+    let dated = |issued: &str| {
+        let (mut scene, _) = attested(&[("issued = 2026-11-19T08:00:00Z", issued)]);
+        Arc::make_mut(&mut scene.statements[0]).filed = start();
+        scene
+    };
+    dated("issued = 2026-11-20T00:02:00Z").expect(
         "PHY-01",
         Outcome::CannotTell,
         "is dated in the future: issued on 2026-11-20T00:02:00Z, 2 minutes after it was filed",
     );
-    let (scene, _) = attested(&[("issued = 2026-11-19T08:00:00Z", "issued = 2026-11-20T00:00:59Z")]);
-    scene.expect("PHY-01", Outcome::Met, "finds physical security satisfied");
+    dated("issued = 2026-11-20T00:00:59Z").expect(
+        "PHY-01",
+        Outcome::Met,
+        "finds physical security satisfied",
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::appraisal::Grade;
 use crate::cbor;
 use crate::crypto::Sha256;
 use crate::id::Digest;
+pub use crate::rules::Severity;
 use crate::time::UnixSeconds;
 use crate::unit::{Grouped, MicroTppHours, Ppm, Tpp};
 
@@ -20,20 +21,6 @@ crate::code! {
         Met = 3 => "met",
         /// There is nothing here that it could concern.
         NotApplicable = 4 => "not applicable",
-    }
-}
-
-crate::code! {
-    /// How much depends on a condition.
-    pub enum Severity {
-        /// Shipments stop, and a person is told within a day.
-        Critical = 0 => "critical",
-        /// A plan is due within fifteen days.
-        Major = 1 => "major",
-        /// Noted.
-        Minor = 2 => "minor",
-        /// It can clear a site, and its failure means nothing.
-        PassOnly = 3 => "pass-only",
     }
 }
 

@@ -36,6 +36,7 @@ mod mode;
 mod moves;
 mod operations;
 mod overview;
+mod own;
 mod papers;
 mod performance;
 mod permission;
@@ -48,6 +49,8 @@ mod proof;
 mod purpose;
 mod records;
 mod registry;
+#[cfg(feature = "rego")]
+mod rego;
 mod sample;
 mod screening;
 mod security;
@@ -62,6 +65,7 @@ pub use case::Case;
 pub use finding::{Finding, FindingAtSite, LISTED, Outcome, Quantity, Severity, Verdict, Window};
 pub use flags::{Flag, FlagStanding, Movement, Resolution, Shipments};
 pub use overview::Overview;
+pub use own::policy_mistakes;
 pub use plan::SamplePlan;
 pub use registry::{Basis, Condition, PUBLISHED, REGISTRY, Stage, catalogue_rows};
 
@@ -87,7 +91,7 @@ pub struct Judgement {
     pub shipments: Shipments,
 }
 
-/// Evaluates every condition for one site. What needs a person comes first.
+/// Evaluates every condition for one site, those that the licence states itself last, by the findings of the others. What needs a person comes first.
 ///
 /// Reads nothing but its arguments: the same inputs give the same findings.
 #[must_use]
@@ -118,8 +122,16 @@ pub fn judge(
     case.flags = flags::all(&case);
     let later: Vec<_> = last.into_iter().map(|c| decide(&case, c)).collect();
     let shipments = Shipments::of(&case);
-    let mut findings = case.found;
+    let mut findings = std::mem::take(&mut case.found);
     findings.extend(later);
+    if !licence.conditions.is_empty() {
+        let own = own::verdicts(&case, &findings).map(|(own, verdict)| {
+            let source = format!("licence {}, serial {}", licence.licence_id, licence.serial);
+            found(&case, &own.id, own.severity, &source, verdict)
+        });
+        let own: Vec<_> = own.collect();
+        findings.extend(own);
+    }
     findings.sort_by_cached_key(|f| {
         let calm = !f.needs_a_person();
         (
@@ -222,10 +234,15 @@ impl DaysAsked {
 }
 
 fn decide(case: &Case<'_>, condition: &'static Condition) -> Finding {
-    let mut verdict = match case.is_asked(condition) {
+    let verdict = match case.is_asked(condition) {
         true => (condition.judge)(case),
         false => case.not_asked(condition),
     };
+    found(case, condition.id, condition.severity, condition.source, verdict)
+}
+
+/// What a verdict comes to under the licence.
+fn found(case: &Case<'_>, id: &str, severity: Severity, source: &str, mut verdict: Verdict) -> Finding {
     let void = case.void();
     if verdict.outcome == Outcome::NotMet
         && let Some(why) = case.other_catalogue()
@@ -245,7 +262,7 @@ fn decide(case: &Case<'_>, condition: &'static Condition) -> Finding {
         verdict.sentence = format!("{void}, so that it cannot be told whether this condition holds");
     }
     if void.is_none() && matches!(verdict.outcome, Outcome::NotMet | Outcome::CannotTell) {
-        verdict = case.waived(condition.id, verdict);
+        verdict = case.waived(id, verdict);
     }
     let trial_reports = case
         .nodes()
@@ -258,7 +275,7 @@ fn decide(case: &Case<'_>, condition: &'static Condition) -> Finding {
     let (subjects, subjects_left_out) = listed(verdict.subjects);
     let (evidence, evidence_left_out) = listed(verdict.evidence);
     Finding {
-        condition: condition.id.to_owned(),
+        condition: id.to_owned(),
         outcome: verdict.outcome,
         grade: verdict.grade,
         measured: verdict.measured,
@@ -270,9 +287,9 @@ fn decide(case: &Case<'_>, condition: &'static Condition) -> Finding {
         evidence,
         evidence_left_out,
         sentence: verdict.sentence,
-        message_id: format!("{}.{}", condition.id, verdict.message),
-        severity: verdict.severity.unwrap_or(condition.severity),
-        citation: condition.source.to_owned(),
+        message_id: format!("{id}.{}", verdict.message),
+        severity: verdict.severity.unwrap_or(severity),
+        citation: source.to_owned(),
         rule_set: case.rules_label(),
         catalogue: case.catalogue.label(),
         trial: case.licence.trial || trial_reports,

@@ -77,7 +77,23 @@ impl Field<'_, '_> {
         self.string(most, true)
     }
 
+    /// A text of any number of lines in a language of its own, such as a policy: as [`Self::prose`], and tabs may indent it.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn code(&self, most: usize) -> Result<String, String> {
+        let text = self.sized(most)?;
+        plain(&text.replace(['\t', '\r'], " "), true)?;
+        Ok(text.to_owned())
+    }
+
     fn string(&self, most: usize, lines: bool) -> Result<String, String> {
+        let text = self.sized(most)?;
+        plain(text, lines)?;
+        Ok(text.to_owned())
+    }
+
+    fn sized(&self, most: usize) -> Result<&str, String> {
         let DeValue::String(text) = self.value else {
             return Err(self.not("a text in quotation marks"));
         };
@@ -87,8 +103,7 @@ impl Field<'_, '_> {
         if text.len() > most {
             return Err(format!("is longer than {most} bytes"));
         }
-        plain(text, lines)?;
-        Ok(text.to_string())
+        Ok(text)
     }
 
     /// A text as [`Self::text`], or an empty one.

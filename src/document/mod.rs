@@ -146,9 +146,13 @@ impl<'t> Document<'t> {
     fn mistake(&self, at: usize, what: String) {
         let mut mistakes = self.mistakes.borrow_mut();
         if mistakes.len() < MAX_MISTAKES {
-            let line = self.line_starts.partition_point(|start| *start <= at).max(1);
+            let line = self.line(at);
             mistakes.push(Mistake { line, what });
         }
+    }
+
+    fn line(&self, at: usize) -> usize {
+        self.line_starts.partition_point(|start| *start <= at).max(1)
     }
 }
 
@@ -277,6 +281,22 @@ impl<'d, 't> Section<'d, 't> {
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
         self.field(key).is_some()
+    }
+
+    /// The line, from 1, in which the text that stands under `key` begins. In quotation marks of three its first line feed is left out.
+    #[must_use]
+    pub fn line_of(&self, key: &str) -> usize {
+        const MARKS: usize = 6;
+        let Some((_, value)) = self.table.iter().find(|(k, _)| k.get_ref().as_ref() == key) else {
+            return 0;
+        };
+        let span = value.span();
+        let written = span.end.saturating_sub(span.start);
+        let held = value.get_ref().as_str().map_or(written, str::len);
+        let left_out = written > held.saturating_add(MARKS);
+        self.document
+            .line(span.start)
+            .saturating_add(usize::from(left_out))
     }
 
     /// Reports a mistake that concerns the value of `key`.

@@ -139,6 +139,7 @@ impl Licence {
         if self.trial {
             lines.push("This is a trial: every report and every finding says so.".to_owned());
         }
+        lines.extend(self.own_sentences());
         for w in &self.waivers {
             lines.push(format!(
                 "{} is waived until just before {}: {}.",

@@ -8,11 +8,13 @@
 
 mod explain;
 mod manifest;
+mod own;
 mod read;
 mod signer;
 mod standing;
 
 pub use manifest::{FormerDevice, LicensedDevice, LicensedModel, PciPair, RowMatch, Site};
+pub use own::{OwnCondition, PolicyInput, RegoVersion};
 pub use signer::{HeardAs, LicensedSigner};
 pub use standing::{Accreditation, RevokedKey, Standing};
 
@@ -244,6 +246,8 @@ pub struct Licence {
     pub evidence_required: Vec<EvidenceRequired>,
     /// Countries from which remote users may come (TEN-05).
     pub remote_access_countries: Vec<String>,
+    /// Conditions that it states itself, beside the published ones.
+    pub conditions: Vec<OwnCondition>,
     /// Waivers.
     pub waivers: Vec<Waiver>,
     /// SHA-256 of the text.

@@ -1,8 +1,9 @@
 //! From text to licence.
 
+use super::own;
 use super::{
     AllowancePeriod, CataloguePin, ConfidentialTerm, DeclaredActivity, EvidenceRequired, Licence,
-    LicensedDevice, LicensedModel, LicensedSigner, Names, OpsGroup, PciPair, REPORT_SECONDS,
+    LicensedDevice, LicensedModel, LicensedSigner, Names, OpsGroup, OwnCondition, PciPair, REPORT_SECONDS,
     REPORT_SECONDS_MAX, REPORT_SECONDS_MIN, RuleSetPin, Site, TrainingAllowance, WINDOWS_KEPT_DAYS, Waiver,
 };
 use crate::document::{DayEnd, Field, Section, Zone, is_country, nearest};
@@ -116,7 +117,8 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
             f.list(|c| names.country(c.country()?))
         })
         .unwrap_or_default();
-    let waivers = root.tables("waivers", |s| waiver(s, zone, names));
+    let conditions = own::read(root);
+    let waivers = root.tables("waivers", |s| waiver(s, zone, names, &conditions));
     Some(Licence {
         licence_id: licence_id?,
         serial: serial?,
@@ -155,6 +157,7 @@ pub(super) fn licence(root: &mut Section<'_, '_>, digest: Digest, names: Names<'
         signers,
         evidence_required,
         remote_access_countries,
+        conditions,
         waivers,
         digest,
     })
@@ -407,8 +410,11 @@ fn evidence(s: &mut Section<'_, '_>) -> Option<EvidenceRequired> {
     })
 }
 
-fn waiver(s: &mut Section<'_, '_>, zone: Zone, names: Names<'_>) -> Option<Waiver> {
-    let condition = s.required("condition", |f| names.condition(f.text()?));
+fn waiver(s: &mut Section<'_, '_>, zone: Zone, names: Names<'_>, own: &[OwnCondition]) -> Option<Waiver> {
+    let condition = s.required("condition", |f| match f.text()? {
+        id if own.iter().any(|c| c.id == id) => Ok(id),
+        id => names.condition(id),
+    });
     let until = s.required("until", |f| f.moment(zone, DayEnd::Included));
     let reason = s.required("reason", Field::text);
     Some(Waiver {

@@ -365,3 +365,11 @@ fn a_signer_is_heard_by_its_key_in_its_role() {
         "an example hears nobody"
     );
 }
+
+#[test]
+fn a_condition_of_its_own_is_explained_with_what_it_looks_at() {
+    let own = "\n[[conditions]]\nid = \"OWN-01\"\ntitle = \"All is well\"\nseverity = \"major\"\npolicy = \"package weighbridge\"\n";
+    let licence = Licence::parse(&format!("{EXAMPLE}{own}")).unwrap();
+    let says = "one condition more, OWN-01 (major): All is well; a policy of its own decides that by the facts of a site.";
+    assert!(licence.explain().contains(says), "{}", licence.explain());
+}

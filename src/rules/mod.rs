@@ -62,6 +62,20 @@ crate::code! {
     }
 }
 
+crate::code! {
+    /// How much depends on a condition.
+    pub enum Severity {
+        /// Shipments stop, and a person is told within a day.
+        Critical = 0 => "critical",
+        /// A plan is due within fifteen days.
+        Major = 1 => "major",
+        /// Noted.
+        Minor = 2 => "minor",
+        /// It can clear a site, and its failure means nothing.
+        PassOnly = 3 => "pass-only",
+    }
+}
+
 /// Where a number or list comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Citation {

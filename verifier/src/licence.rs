@@ -16,7 +16,7 @@ use std::sync::Arc;
 use weighbridge::accelerator::Catalogue;
 use weighbridge::bounded::{self, BoundedReadError, MAX_DOCUMENT};
 use weighbridge::cbor::Bytes;
-use weighbridge::conditions::PUBLISHED;
+use weighbridge::conditions::{PUBLISHED, policy_mistakes};
 use weighbridge::crypto::dsse;
 use weighbridge::document::Mistakes;
 use weighbridge::licence::{Licence, Names, PAYLOAD_TYPE};
@@ -207,13 +207,18 @@ fn rules_of(licence: &Licence, book: &RuleBook) -> Result<Arc<RuleSet>, String> 
     }
 }
 
-/// Reads a licence whose names must be those of this version and of the catalogue in use: one misspelt would bind nothing, or convict the innocent.
+/// Reads a licence whose names must be those of this version and of the catalogue in use: one misspelt would bind nothing, or convict the innocent. Policies
+/// that it states must be such as can be asked.
 fn careful(text: &str, catalogue: &Catalogue) -> Result<Licence, Mistakes> {
     let names = Names::Known {
         catalogue,
         conditions: PUBLISHED,
     };
-    Licence::parse_with(text, names)
+    let licence = Licence::parse_with(text, names)?;
+    match policy_mistakes(&licence) {
+        none if none.is_empty() => Ok(licence),
+        mistakes => Err(Mistakes(mistakes)),
+    }
 }
 
 /// Signs the file's exact bytes; a licence with mistakes is not signed.
@@ -358,6 +363,15 @@ mod tests {
         let (clean, found) = lint_of(&example.replace("\"INV-11\"", "\"ZZZ-99\""));
         let what = found["mistakes"][0]["what"].as_str().unwrap();
         assert!(!clean && what.contains("no condition has this id"), "{found}");
+
+        // A policy's mistake is told by its line in the licence.
+        let broken = example.replace(
+            "[[waivers]]",
+            "[[conditions]]\nid = \"OWN-01\"\ntitle = \"t\"\nseverity = \"minor\"\npolicy = '''\npackage weighbridge\nverdict := http.send({})\n'''\n[[waivers]]",
+        );
+        let (clean, found) = lint_of(&broken);
+        let line = broken.lines().position(|l| l.contains("http.send")).unwrap() + 1;
+        assert!(!clean && found["mistakes"][0]["line"] == line, "{found}");
 
         let (clean, found) = lint_of("licence_id = 7\n");
         assert!(!clean);

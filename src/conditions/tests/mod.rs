@@ -15,6 +15,7 @@ mod inventory;
 mod moves;
 mod operations;
 mod overview;
+mod own;
 mod papers;
 mod performance;
 mod place;

@@ -14,9 +14,9 @@ use weighbridge::cbor;
 use weighbridge::conditions::{self, REGISTRY};
 use weighbridge::crypto::{Algorithm, Entropy, SecretKey, Signer};
 use weighbridge::id::{ChainId, DeviceUuid, Digest, NodeId, VerifierId};
-use weighbridge::licence::Licence;
+use weighbridge::licence::{Licence, OwnCondition, PolicyInput, RegoVersion};
 use weighbridge::report::{self, AcceleratorClaims, Continuity, OpenedReport, VerifiedReport};
-use weighbridge::rules::RuleSet;
+use weighbridge::rules::{RuleSet, Severity};
 use weighbridge::time::UnixSeconds;
 
 /// Nodes of the site, each with eight devices.
@@ -136,7 +136,22 @@ pub(super) fn measure(bench: &Bench) -> Vec<Figure> {
             round.ratio()
         })
         .collect();
+    let policies = Policies::of(bench, (&licence, &rules, &catalogue, &facts, now));
     vec![
+        Figure::of(
+            "conditions.rego",
+            "read and ask one policy of a licence by the findings of a site of 1,000 devices, beside the first, for which the facts are made",
+            "verifications",
+            policies.next,
+        )
+        .beside("milliseconds", number(policies.next_ms)),
+        Figure::of(
+            "conditions.rego.devices",
+            "read and ask one policy of a licence that looks at each of 1,000 devices, and make the facts that policies see",
+            "verifications",
+            policies.first,
+        )
+        .beside("milliseconds", number(policies.first_ms)),
         Figure::of(
             "conditions.facts",
             "fold one report of 8 GPUs into the facts of its node and encode them, the mean over a day of 288",
@@ -154,6 +169,78 @@ pub(super) fn measure(bench: &Bench) -> Vec<Figure> {
         .beside("findings", findings)
         .beside("reports folded into its facts", number(REPORTS as f64 / 12.0 * f64::from(NODES))),
     ]
+}
+
+/// What policies cost beside the published conditions.
+struct Policies {
+    first: Vec<f64>,
+    next: Vec<f64>,
+    first_ms: f64,
+    next_ms: f64,
+}
+
+/// What an evaluation takes.
+type Asked<'a> = (
+    &'a Licence,
+    &'a RuleSet,
+    &'a Catalogue,
+    &'a SiteFacts,
+    UnixSeconds,
+);
+
+impl Policies {
+    fn of(bench: &Bench, (licence, rules, catalogue, facts, now): Asked<'_>) -> Self {
+        const FINDINGS: &str = "package weighbridge
+open := {f | some f in [\"INV-01\", \"INV-02\", \"CAP-01\"]; input.findings[f].outcome == \"not met\"}
+verdict := {\"outcome\": \"met\", \"sentence\": \"none of them is broken\"} if count(open) == 0
+verdict := {\"outcome\": \"not met\", \"sentence\": concat(\", \", sort(open)), \"subjects\": open} if count(open) > 0";
+        const DEVICES: &str = "package weighbridge
+hit contains d.uuid if { some d in input.devices; d.vbios in {\"96.00.30.00.01\", \"96.00.3F.00.01\"} }
+verdict := {\"outcome\": \"met\", \"sentence\": \"none was called back\"} if count(hit) == 0
+verdict := {\"outcome\": \"not met\", \"sentence\": \"some were\", \"subjects\": hit} if count(hit) > 0";
+        let own = |number: usize, policy: &str| OwnCondition {
+            id: format!("OWN-{number:02}"),
+            title: "a condition of its own".to_owned(),
+            severity: Severity::Minor,
+            policy: policy.to_owned(),
+            rule: "data.weighbridge.verdict".to_owned(),
+            input: PolicyInput::Facts,
+            rego: RegoVersion::V1,
+            line: 1,
+        };
+        let with = |conditions: Vec<OwnCondition>| Licence {
+            conditions,
+            ..licence.clone()
+        };
+        let devices = with(vec![own(1, DEVICES)]);
+        let findings = with(
+            (1..=11)
+                .map(|n| own(n, if n == 1 { DEVICES } else { FINDINGS }))
+                .collect(),
+        );
+        let ns = |licence: &Licence| each(3, || conditions::evaluate(licence, rules, catalogue, facts, now));
+        let (mut first_ms, mut next_ms) = (0.0, 0.0);
+        let mut first = Vec::new();
+        let mut next = Vec::new();
+        for _ in 0..bench.rounds() {
+            let (bare, mut one) = (ns(licence), 0.0);
+            let round = bench.reference.hold(|| {
+                one = ns(&devices);
+                one - bare
+            });
+            first.push(round.ratio());
+            first_ms = (one - bare) / 1e6;
+            let round = bench.reference.hold(|| (ns(&findings) - one) / 10.0);
+            next.push(round.ratio());
+            next_ms = round.work_ns / 1e6;
+        }
+        Self {
+            first,
+            next,
+            first_ms,
+            next_ms,
+        }
+    }
 }
 
 /// The facts of a site, each node with two hours of reports, and a licence with all its devices.

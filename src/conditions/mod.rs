@@ -59,6 +59,7 @@ mod stock;
 mod supply;
 mod tenant;
 mod training;
+mod verdict;
 mod waiver;
 
 pub use case::Case;
@@ -68,6 +69,7 @@ pub use overview::Overview;
 pub use own::policy_mistakes;
 pub use plan::SamplePlan;
 pub use registry::{Basis, Condition, PUBLISHED, REGISTRY, Stage, catalogue_rows};
+pub use verdict::{PROPERTY, SiteVerdict, VERDICT, VERDICT_POLICY};
 
 use self::finding::listed;
 use crate::accelerator::Catalogue;

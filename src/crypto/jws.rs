@@ -1,20 +1,38 @@
 //! JSON web signatures in compact form (RFC 7515) under a set of keys (RFC 7517).
 //!
 //! Decides: whether a token is signed by a key of a set. ES384 alone, for that is what NVIDIA's attestation service signs with; the header's
-//! algorithm must be the key's, and is never chosen by. Trusts the set of keys: certificates in it (`x5c`) are not looked at, so
+//! algorithm must be the key's, and is never chosen by. Writes tokens of its own too, with the algorithm of the key that signs. Trusts the set of keys: certificates in it (`x5c`) are not looked at, so
 //! whose keys they are is for whoever hands them in.
 
+use super::primitive::{Algorithm, SignError, Signer};
 use super::{PublicKey, VerifyError};
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The most keys of a set.
 const MAX_KEYS: usize = 64;
 /// How deep JSON in a token may be nested. serde_json itself stops at 128, which is far more than any token needs.
 const MAX_DEPTH: usize = 8;
 const ALGORITHM: &str = "ES384";
+
+/// Signs claims as a token in compact form: with `EdDSA` (RFC 8037) or `ES256`, as the key is. Its `kid` is SHA-256 of the key, a hint and no more.
+///
+/// # Errors
+/// [`SignError`].
+pub fn sign(claims: &Value, key: &dyn Signer) -> Result<String, SignError> {
+    let algorithm = match key.public_key().algorithm() {
+        Algorithm::Ed25519 => "EdDSA",
+        Algorithm::EcdsaP256 => "ES256",
+        Algorithm::EcdsaP384 => ALGORITHM,
+    };
+    let header = json!({ "alg": algorithm, "typ": "JWT", "kid": key.public_key().id() });
+    let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+    let signed = format!("{}.{}", part(&header), part(claims));
+    let signature = BASE64URL_NOPAD.encode(&key.sign(signed.as_bytes())?);
+    Ok(format!("{signed}.{signature}"))
+}
 
 /// Why a token cannot be read, or does not hold.
 #[derive(Debug, thiserror::Error)]

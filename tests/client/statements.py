@@ -2,6 +2,7 @@
 
     statements.py check DIR PUBLIC                  for each schema NAME.json in DIR: NAME.toml.dsse verifies under the key and the schema, and the
                                                     schema refuses the payload of NAME.wrong.dsse
+    statements.py verify ENVELOPE PUBLIC            prints the payload of an envelope that verifies under the key
     statements.py sign PAYLOAD ENVELOPE PUBLIC      writes an envelope over the payload with a new Ed25519 key, and its public half in PEM
 """
 
@@ -57,4 +58,12 @@ def sign(payload, envelope, public):
         file.write(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
 
 
-{"check": check, "sign": sign}[sys.argv[1]](*sys.argv[2:])
+def verify(envelope, public):
+    held = Envelope.from_dict(json.loads(read(envelope)))
+    assert held.payload_type == TYPE, held.payload_type
+    [keyid] = held.signatures
+    held.verify([SSlibKey.from_crypto(load_pem_public_key(read(public)), keyid=keyid)], 1)
+    print(held.payload.decode())
+
+
+{"check": check, "sign": sign, "verify": verify}[sys.argv[1]](*sys.argv[2:])

@@ -41,6 +41,11 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
     must(verifier.command().args(["key", "new", &key]));
     let public = format!("{key}.pub");
     let good = file("good.toml", &licence::for_site("harbour-1", &[]));
+    let policy = format!(
+        "{}\n[[conditions]]\nid = \"OWN-01\"\ntitle = \"t\"\nseverity = \"minor\"\npolicy = '''\npackage weighbridge\nverdict := http.send({{}})\n'''\n",
+        licence::for_site("harbour-1", &[])
+    );
+    let policy = file("policy.toml", &policy);
     let bad = file("bad.toml", "licence_id = 7\nserial = \"x\"\n");
     let table = include_str!("../../src/accelerator/catalogue.csv");
     let catalogue = file("catalogue.csv", table);
@@ -327,6 +332,32 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
             "status",
             vec!["--compute", "--site", "nowhere"],
             "no node reports from site `nowhere`",
+        ),
+        (
+            "export ear",
+            vec!["--site", "nowhere"],
+            "no licence covers site `nowhere`",
+        ),
+        (
+            "export ear",
+            vec!["--site", "harbour-1", "--unsigned", "--key", &key],
+            "cannot be used with",
+        ),
+        (
+            "export svr",
+            vec!["--site", "harbour-1", "--key", &public],
+            "the public half",
+        ),
+        (
+            "export svr",
+            vec!["--licence", "L-1"],
+            "required arguments were not provided",
+        ),
+        ("licence lint", vec![&policy, "--key", "x"], "unexpected argument"),
+        (
+            "licence sign",
+            vec![&policy, "--key", &key],
+            "calls `http.send`, which no policy here may call",
         ),
         ("weigh", vec![], "unrecognized subcommand"),
     ];

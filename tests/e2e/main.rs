@@ -51,6 +51,8 @@ mod rule_sets;
 mod keys;
 /// Licences and statements that are damaged, hostile or nobody's.
 mod documents;
+/// What the conditions of a site come to, in forms that others read.
+mod export;
 /// Statements from an empty draft to a checked signature, and through others' tools.
 mod statements;
 /// What an operator sees on the node, without a verifier.

@@ -58,7 +58,7 @@ impl Desk {
 }
 
 /// Others' tools, where they are installed.
-fn others(script: &[&str]) -> Option<Output> {
+pub(crate) fn others(script: &[&str]) -> Option<Output> {
     let python = binaries().parent()?.join("python/bin/python3");
     let has = Command::new(&python)
         .args(["-c", "import securesystemslib, jsonschema, cryptography"])

@@ -10,6 +10,7 @@ use crate::clock::{Clock, HostClock};
 use crate::collateral::{CollateralError, ExportError, RootError};
 use crate::config::{Config, ConfigError, Flags};
 use crate::evidence::{EvidenceCommand, evidence};
+use crate::export::ExportCommand;
 use crate::fleet::{AnchorsError, LoadError};
 use crate::identity::{Identity, IdentityError};
 use crate::init::{InitError, init};
@@ -43,7 +44,7 @@ use weighbridge::bounded::BoundedReadError;
 use weighbridge::cbor;
 use weighbridge::crypto::dsse::DsseError;
 use weighbridge::crypto::jws::JwsError;
-use weighbridge::crypto::{Entropy, KeyError};
+use weighbridge::crypto::{Entropy, KeyError, SignError};
 use weighbridge::document::Mistakes;
 use weighbridge::hardware::nvidia::UcsError;
 use weighbridge::hardware::nvidia::nras::NrasError;
@@ -100,6 +101,9 @@ enum Verb {
     Evidence(EvidenceCommand),
     /// Show the conditions of each site.
     Status(StatusCommand),
+    /// Write what the conditions of a site come to, in forms that others read, signed.
+    #[command(subcommand)]
+    Export(ExportCommand),
 }
 
 impl Verb {
@@ -119,7 +123,8 @@ impl Verb {
             | Self::Token(_)
             | Self::Node(_)
             | Self::Accreditation(_)
-            | Self::Status(_) => true,
+            | Self::Status(_)
+            | Self::Export(_) => true,
         }
     }
 }
@@ -299,6 +304,9 @@ pub enum CommandError {
         /// The rule set.
         rules: String,
     },
+    /// A result could not be signed.
+    #[error("the result could not be signed")]
+    Sign(#[from] SignError),
     /// The output could not be encoded.
     #[error("the output could not be encoded")]
     Json(#[from] serde_json::Error),
@@ -469,6 +477,7 @@ async fn perform(verb: Verb, config: Config, out: &mut dyn Write) -> Outcome {
         }
         Verb::Statement(command) => statement(command, &config, out),
         Verb::Evidence(command) => evidence(command, &config, clock.now(), out),
+        Verb::Export(command) => Session::open(config, clock).await?.export(command, out).await,
         Verb::Status(command) => Session::open(config, clock).await?.status(command, out).await,
     }
 }

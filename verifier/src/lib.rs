@@ -41,6 +41,7 @@ pub mod statement;
 pub mod rules;
 pub mod status;
 pub mod compute;
+pub mod export;
 pub mod evidence;
 
 #[cfg(test)]

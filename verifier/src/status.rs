@@ -86,6 +86,12 @@ pub struct SiteStatus {
     /// When the newest report was received.
     #[serde(skip)]
     newest: Option<UnixSeconds>,
+    /// SHA-256 of the licence's text, and of the rule set's; absent where no licence covers the site.
+    #[serde(skip)]
+    pub(crate) documents: Option<(Digest, Digest)>,
+    /// What conditions ask that the licence states itself, by their ids.
+    #[serde(skip)]
+    titles: BTreeMap<String, String>,
 }
 
 /// A finding, and since when it has stood.
@@ -235,6 +241,12 @@ impl Session {
                     summary: summary(known, overview.lines.clone()),
                     overview: Some(overview),
                     newest: newest(known),
+                    documents: Some((licence.digest, rules.digest)),
+                    titles: licence
+                        .conditions
+                        .iter()
+                        .map(|c| (c.id.clone(), c.title.clone()))
+                        .collect(),
                 });
             }
         }
@@ -251,6 +263,8 @@ impl Session {
                 summary: summary(&unlicensed, vec![plain(&unlicensed, now)]),
                 overview: None,
                 newest: newest(&unlicensed),
+                documents: None,
+                titles: BTreeMap::new(),
                 site,
             });
         }
@@ -280,35 +294,15 @@ impl Session {
             );
             return self.compute(asked, now, command.format, out).await;
         }
-        if let Some(wanted) = &command.why
-            && !REGISTRY.iter().any(|c| c.id == wanted)
-        {
-            let known: Vec<&str> = REGISTRY.iter().map(|c| c.id).collect();
-            return Err(CommandError::Refused {
-                why: format!("condition `{wanted}` is not one of {}", known.join(", ")),
-            });
-        }
         let mut status = self.evaluate_as_if(now, command.what_if.as_deref()).await?;
-        if let Some(only) = &command.site {
-            status.sites.retain(|s| s.site == *only);
-            if status.sites.is_empty() {
-                return Err(CommandError::Refused {
-                    why: format!("no licence covers site `{only}`, and no node reports from it"),
-                });
-            }
+        if let Some(wanted) = &command.why {
+            status.knows(wanted)?;
         }
-        if command.at.is_some()
-            && let Some((site, newest)) = status
-                .sites
-                .iter()
-                .filter_map(|s| Some((&s.site, s.newest?)))
-                .find(|(_, newest)| now < *newest)
-        {
-            return Err(CommandError::Refused {
-                why: format!(
-                    "facts are kept as of the newest report, and that of site `{site}` came at {newest}: give --at that time or a later one"
-                ),
-            });
+        if let Some(only) = &command.site {
+            status.keep(only)?;
+        }
+        if command.at.is_some() {
+            status.may_be_judged(now)?;
         }
         if let Some(wanted) = &command.why {
             for site in &mut status.sites {
@@ -346,6 +340,45 @@ impl Session {
             writeln!(out, "\n{}", status.passed_over.join("\n"))?;
         }
         Ok(!status.sites.is_empty() && status.sites.iter().all(SiteStatus::holds))
+    }
+}
+
+impl Status {
+    /// Keeps one site.
+    pub(crate) fn keep(&mut self, only: &str) -> Result<(), CommandError> {
+        self.sites.retain(|s| s.site == *only);
+        if self.sites.is_empty() {
+            return Err(CommandError::Refused {
+                why: format!("no licence covers site `{only}`, and no node reports from it"),
+            });
+        }
+        Ok(())
+    }
+
+    /// Demands that its sites can be judged as of a time.
+    pub(crate) fn may_be_judged(&self, at: UnixSeconds) -> Result<(), CommandError> {
+        let mut newest = self.sites.iter().filter_map(|s| Some((&s.site, s.newest?)));
+        match newest.find(|(_, newest)| at < *newest) {
+            None => Ok(()),
+            Some((site, newest)) => Err(CommandError::Refused {
+                why: format!(
+                    "facts are kept as of the newest report, and that of site `{site}` came at {newest}: give --at that time or a later one"
+                ),
+            }),
+        }
+    }
+
+    /// Whether a condition is a published one, or one that a licence here states itself.
+    fn knows(&self, wanted: &str) -> Result<(), CommandError> {
+        let mut known: Vec<&str> = REGISTRY.iter().map(|c| c.id).collect();
+        let own = self.sites.iter().flat_map(|s| s.titles.keys());
+        known.extend(own.map(String::as_str).collect::<BTreeSet<_>>());
+        if known.contains(&wanted) {
+            return Ok(());
+        }
+        Err(CommandError::Refused {
+            why: format!("condition `{wanted}` is not one of {}", known.join(", ")),
+        })
     }
 }
 
@@ -390,7 +423,11 @@ impl SiteStatus {
                 finding.grade.text()
             )?;
             if why {
-                explain(finding, out)?;
+                explain(
+                    finding,
+                    self.titles.get(&finding.condition).map(String::as_str),
+                    out,
+                )?;
             }
         }
         if !why && let Some(first) = self.findings.first() {
@@ -471,11 +508,11 @@ fn since(recorded: &[FindingRow], site: &str, licence: &str, finding: &Finding) 
 }
 
 /// Everything that a reader needs to check a finding.
-fn explain(finding: &Finding, out: &mut dyn Write) -> std::io::Result<()> {
+fn explain(finding: &Finding, own: Option<&str>, out: &mut dyn Write) -> std::io::Result<()> {
     let condition = REGISTRY.iter().find(|c| c.id == finding.condition);
     let mut line = |name: &str, value: String| writeln!(out, "   {name:<10} {value}");
-    if let Some(condition) = condition {
-        line("asks", condition.title.to_owned())?;
+    if let Some(title) = own.or_else(|| condition.map(|c| c.title)) {
+        line("asks", title.to_owned())?;
     }
     for (name, quantity) in [("measured", &finding.measured), ("limit", &finding.limit)] {
         if let Some(q) = quantity {
@@ -618,7 +655,7 @@ mod tests {
             catalogue: String::new(),
         };
         let mut out = Vec::new();
-        explain(&finding, &mut out).unwrap();
+        explain(&finding, None, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         let lists = "subjects   serial S1\n   subjects   and 1,234 more, which are not listed\n   message";
         assert!(text.contains(lists), "{text}");

@@ -45,17 +45,18 @@ impl Profile {
     }
 
     /// How it writes a member: `ear_status`, `ear.status`.
-    fn name(self, member: &str) -> String {
+    #[must_use]
+    pub fn name(self, member: &str) -> String {
         match self {
             Self::Ietf => format!("ear_{}", member.replace('-', "_")),
             Self::Veraison => format!("ear.{member}"),
         }
     }
 
-    fn policy(self) -> (String, Value) {
+    fn policy(self, policy: &str) -> (String, Value) {
         match self {
-            Self::Ietf => (self.name("appraisal-policy-ids"), json!([POLICY])),
-            Self::Veraison => (self.name("appraisal-policy-id"), json!(POLICY)),
+            Self::Ietf => (self.name("appraisal-policy-ids"), json!([policy])),
+            Self::Veraison => (self.name("appraisal-policy-id"), json!(policy)),
         }
     }
 }
@@ -71,6 +72,34 @@ pub struct Issue<'a> {
     pub developer: &'a str,
     /// Its build.
     pub build: &'a str,
+}
+
+impl Issue<'_> {
+    /// The whole result, around its submodules.
+    #[must_use]
+    pub fn result(&self, submods: Map<String, Value>) -> Value {
+        let mut set = Map::new();
+        set.insert("eat_profile".to_owned(), json!(self.profile.uri()));
+        set.insert("iat".to_owned(), json!(self.at.0));
+        set.insert(
+            self.profile.name("verifier-id"),
+            json!({"developer": self.developer, "build": self.build}),
+        );
+        set.insert("submods".to_owned(), Value::Object(submods));
+        Value::Object(set)
+    }
+
+    /// One appraisal: its status, its claims in the values of AR4SI, and the name of the rules by which it came about.
+    #[must_use]
+    pub fn appraisal(&self, status: Tier, vector: &[(&str, i8)], policy: &str) -> Map<String, Value> {
+        let vector: Map<String, Value> = vector.iter().map(|(n, v)| ((*n).to_owned(), json!(v))).collect();
+        let mut member = Map::new();
+        member.insert(self.profile.name("status"), json!(status.text()));
+        member.insert(self.profile.name("trustworthiness-vector"), Value::Object(vector));
+        let (name, policy) = self.profile.policy(policy);
+        member.insert(name, policy);
+        member
+    }
 }
 
 /// Devices of a host together.
@@ -90,7 +119,7 @@ pub fn ear(issue: &Issue<'_>, devices: &[(String, &Appraisal)], together: Option
     for (name, appraisal) in devices {
         let vector = Vector::of_device(appraisal);
         let status = vector.status_of_device(appraisal);
-        let mut member = entry(issue.profile, status, &vector);
+        let mut member = issue.appraisal(status, &vector.claims(), POLICY);
         member.extend(identity(appraisal));
         member.insert(STEPS.to_owned(), steps(appraisal));
         submods.insert(name.clone(), Value::Object(member));
@@ -99,7 +128,7 @@ pub fn ear(issue: &Issue<'_>, devices: &[(String, &Appraisal)], together: Option
     if let Some(Together { host, is_whole }) = together {
         let vector = Vector::of_host(host, &statuses);
         let status = vector.status_of_host(host, is_whole, &statuses);
-        let mut member = entry(issue.profile, status, &vector);
+        let mut member = issue.appraisal(status, &vector.claims(), POLICY);
         let said: Map<String, Value> = host
             .steps()
             .into_iter()
@@ -108,33 +137,7 @@ pub fn ear(issue: &Issue<'_>, devices: &[(String, &Appraisal)], together: Option
         member.insert(STEPS.to_owned(), json!({"steps": said}));
         submods.insert("HOST".to_owned(), Value::Object(member));
     }
-    let mut set = Map::new();
-    set.insert("eat_profile".to_owned(), json!(issue.profile.uri()));
-    set.insert("iat".to_owned(), json!(issue.at.0));
-    set.insert(
-        issue.profile.name("verifier-id"),
-        json!({"developer": issue.developer, "build": issue.build}),
-    );
-    set.insert("submods".to_owned(), Value::Object(submods));
-    Value::Object(set)
-}
-
-/// One appraisal. Its vector names every claim that is judged here, with 0 where none is made.
-fn entry(profile: Profile, status: Tier, vector: &Vector) -> Map<String, Value> {
-    let mut member = Map::new();
-    member.insert(profile.name("status"), json!(status.text()));
-    member.insert(
-        profile.name("trustworthiness-vector"),
-        json!(
-            vector
-                .claims()
-                .into_iter()
-                .collect::<std::collections::BTreeMap<_, _>>()
-        ),
-    );
-    let (name, policy) = profile.policy();
-    member.insert(name, policy);
-    member
+    issue.result(submods)
 }
 
 /// What the appraisal rests on and what each step came to. Reasons are left out: they name files.

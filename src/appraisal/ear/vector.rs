@@ -52,7 +52,9 @@ impl Tier {
         }
     }
 
-    fn of(value: i8) -> Self {
+    /// The tier of a value of AR4SI.
+    #[must_use]
+    pub fn of(value: i8) -> Self {
         match value {
             -1..=1 => Self::None,
             -32..=31 => Self::Affirming,

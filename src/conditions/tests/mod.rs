@@ -33,6 +33,7 @@ mod stock;
 mod supply;
 mod tenants;
 mod training;
+mod verdict;
 mod waiver;
 
 use super::*;

@@ -121,7 +121,7 @@ fn a_rule_set_is_superseded_without_a_new_release_and_a_pin_outlasts_it() {
     let pinned = renewed(2, &format!("ruleset_digest = \"{}\"", old.digest));
     assert_eq!(pinned, (old.version, "met".to_owned()));
 
-    // Whose signer is trusted no longer, that counts no longer.
+    // Whose signer's key was lost before it was loaded, that counts no longer.
     let keys: Value = serde_json::from_str(&run(&["key", "list", "--format", "json"])).unwrap();
     let key = keys["keys"]
         .as_array()
@@ -129,7 +129,11 @@ fn a_rule_set_is_superseded_without_a_new_release_and_a_pin_outlasts_it() {
         .iter()
         .find(|k| k["role"] == "rules")
         .unwrap();
-    run(&["key", "revoke", key["id"].as_str().unwrap()]);
+    let revoke = ["key", "revoke", key["id"].as_str().unwrap()];
+    run(&revoke);
+    // It was loaded before; had the key been lost by then, it would not count.
+    assert_eq!(status(&verifier, &[])["passed_over"].as_array().unwrap().len(), 0);
+    run(&[&revoke[..], &["--from", "2026-01-01"]].concat());
     let without = status(&verifier, &[]);
     assert_eq!(without["sites"][0]["rules"]["version"], old.version);
     let why = without["passed_over"].to_string();

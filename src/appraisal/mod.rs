@@ -14,6 +14,7 @@ pub mod ear;
 pub mod evidence;
 mod aggregate;
 mod node;
+mod ordinary;
 mod period;
 mod tenant;
 mod total;

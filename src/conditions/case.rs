@@ -4,18 +4,21 @@ use super::attribution::Attribution;
 use super::bus::unanswered;
 use super::finding::{Finding, Outcome, Quantity, Verdict, count, few};
 use super::flags::Flag;
-use super::operations::observed_share;
+use super::manifest::{Manifest, ManifestIndex};
+use super::operations::Observed;
 use super::papers::Papers;
+pub(super) use super::seen::Seen;
 use crate::accelerator::{Catalogue, Match, Model};
-use crate::appraisal::{DeviceFacts, NodeAtSite, NodeFacts, SiteFacts, Span};
-use crate::id::{DeviceUuid, Digest};
-use crate::licence::{CataloguePin, Licence, LicensedDevice, RowMatch, RuleSetPin};
+use crate::appraisal::{DeviceFacts, Estate, HeardStatement, NodeAtSite, NodeFacts, Sighting, SiteFacts};
+use crate::id::{Digest, NodeId};
+use crate::licence::{CataloguePin, FormerDevice, Licence, LicensedDevice, RowMatch, RuleSetPin, Standing};
 use crate::rules::{Limits, RuleSet};
 use crate::telemetry::AcceleratorIdentity;
 use crate::time::{UnixSeconds, span};
 use crate::unit::Ppm;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What a sentence adds where no other key speaks.
 pub(super) const UNDER_REVOKED: &str = ", and only a key that was revoked by then says so";
@@ -28,6 +31,34 @@ pub(super) struct Term<T> {
     pub(super) from: &'static str,
 }
 
+/// What a judge looked at, beside the licence, its rule set and the time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Read {
+    /// Nodes: what a report may change.
+    pub(super) nodes: bool,
+    /// Papers: what a statement may change.
+    pub(super) papers: bool,
+}
+
+/// What surrounds the nodes. Nodes, all sites together and statements are looked at through [`Case::nodes`], [`Case::estate`] and [`Case::papers`] alone, so that it is known who did.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Surroundings<'a> {
+    /// The site's id.
+    pub(super) site: &'a String,
+    /// Its devices, as far as they were seen at other sites.
+    pub(super) elsewhere: &'a [Sighting],
+    /// The licences that name it.
+    pub(super) licences: &'a [Arc<Licence>],
+    /// How many issuers signed each of these.
+    pub(super) issuers: &'a BTreeMap<Digest, u32>,
+    /// Devices that older serials of these listed for it and the newest does not.
+    pub(super) former: &'a [FormerDevice],
+    statements: &'a [Arc<HeardStatement>],
+    estate: &'a Estate,
+    /// What the checker holds of those who signed statements.
+    pub(super) standing: &'a Standing,
+}
+
 /// Licence, rules, catalogue, facts and time of one evaluation.
 #[derive(Debug)]
 pub struct Case<'a> {
@@ -37,12 +68,13 @@ pub struct Case<'a> {
     /// The one given.
     given: &'a RuleSet,
     pub(super) catalogue: &'a Catalogue,
-    pub(super) facts: &'a SiteFacts,
+    pub(super) facts: Surroundings<'a>,
     pub(super) now: UnixSeconds,
     /// What all conditions came to but those that look at the others, once they are judged.
     pub(super) found: Vec<Finding>,
     /// The red flags, likewise.
     pub(super) flags: Vec<Flag>,
+    read: Cell<Read>,
     nodes: Vec<&'a NodeAtSite>,
     manifest: Manifest<'a>,
     /// The other licences that name the site, with their manifests.
@@ -53,121 +85,28 @@ pub struct Case<'a> {
     papers: OnceCell<Papers<'a>>,
     /// Likewise.
     attribution: OnceCell<Attribution>,
-}
-
-/// Rows of a manifest by UUID and by serial number: a site may have ten thousand of them.
-#[derive(Debug)]
-struct Manifest<'a> {
-    devices: &'a [LicensedDevice],
-    by_uuid: BTreeMap<DeviceUuid, usize>,
-    by_serial: BTreeMap<&'a str, usize>,
-}
-
-impl<'a> Manifest<'a> {
-    fn of(licence: &'a Licence) -> Self {
-        let rows = || licence.devices.iter().enumerate();
-        Self {
-            devices: &licence.devices,
-            by_uuid: rows().filter_map(|(i, r)| Some((r.uuid?, i))).collect(),
-            by_serial: rows()
-                .filter_map(|(i, r)| Some((r.serial.as_deref()?, i)))
-                .collect(),
-        }
-    }
-
-    /// Rows that name this UUID or this serial number, with their place.
-    fn candidates(
-        &self,
-        identity: &AcceleratorIdentity,
-    ) -> impl Iterator<Item = (usize, &'a LicensedDevice)> {
-        let by_uuid = self.by_uuid.get(&identity.uuid).copied();
-        let by_serial = identity
-            .serial
-            .as_deref()
-            .and_then(|s| self.by_serial.get(s).copied())
-            .filter(|i| Some(*i) != by_uuid);
-        let devices = self.devices;
-        [by_uuid, by_serial]
-            .into_iter()
-            .flatten()
-            .filter_map(move |i| Some((i, devices.get(i)?)))
-    }
-}
-
-/// A device where it was seen.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Seen<'a> {
-    pub(super) node: &'a NodeAtSite,
-    pub(super) device: &'a DeviceFacts,
-    /// By the node's clock, and never later than the receipt: the earlier of the two, for what speaks for a site.
-    pub(super) last: UnixSeconds,
-    /// The later of the node's clock and the receipt, for what speaks against it: a clock turned back hides nothing.
-    pub(super) heard: UnixSeconds,
-}
-
-impl Seen<'_> {
-    /// How a sentence names it.
-    pub(super) fn label(&self) -> String {
-        let identity = &self.device.identity;
-        match &identity.serial {
-            Some(serial) => format!(
-                "{} (serial {serial}, {}) at {}",
-                identity.uuid.nvml(),
-                identity.name,
-                self.node.status.name
-            ),
-            None => format!(
-                "{} ({}) at {}",
-                identity.uuid.nvml(),
-                identity.name,
-                self.node.status.name
-            ),
-        }
-    }
-
-    /// What it said of itself and when, as far as a key speaks that was not revoked by then.
-    ///
-    /// Of a stretch whose last reports came after that, no more is taken than what lies before that moment.
-    pub(super) fn sure_spans(&self) -> impl Iterator<Item = (&Span, UnixSeconds)> {
-        let from = self.node.status.revoked_from.unwrap_or(UnixSeconds(i64::MAX));
-        let before = self
-            .device
-            .presence
-            .iter()
-            .filter(move |s| s.first_received < from);
-        before.map(move |s| (s, from))
-    }
-
-    /// When it was last seen under a key that was not revoked by then.
-    fn last_sure(&self) -> Option<UnixSeconds> {
-        self.sure_spans().map(|(s, from)| s.to.min(from)).max()
-    }
-
-    /// Whether what it says of itself now came under a key that was revoked by then.
-    pub(super) fn is_told_late(&self) -> bool {
-        let from = self.node.status.revoked_from;
-        from.is_some_and(|from| self.device.last_received.is_none_or(|t| t >= from))
-    }
-
-    /// Whether only a key that was revoked by then speaks of it since a time, or of the identifiers that it has now.
-    pub(super) fn is_doubtful(&self, since: UnixSeconds) -> bool {
-        self.node.status.revoked_from.is_some_and(|from| {
-            let heard = self
-                .sure_spans()
-                .map(|(s, _)| s.to.max(s.last_received).min(from));
-            heard.max().is_none_or(|t| t < since) || self.device.changes.iter().any(|c| c.at >= from)
-        })
-    }
-
-    /// How the list of subjects names it.
-    pub(super) fn subject(&self) -> String {
-        self.device.identity.uuid.nvml()
-    }
+    /// Likewise.
+    observation: OnceCell<Observed>,
+    /// Likewise.
+    trial_reports: OnceCell<bool>,
 }
 
 impl<'a> Case<'a> {
     pub(super) fn new(
         licence: &'a Licence,
+        rules: &'a RuleSet,
+        catalogue: &'a Catalogue,
+        facts: &'a SiteFacts,
+        now: UnixSeconds,
+    ) -> Self {
+        let index = Arc::new(ManifestIndex::of(licence));
+        Self::with_index(licence, index, rules, catalogue, facts, now)
+    }
+
+    /// The same, where the index of the licence's manifest is at hand.
+    pub(super) fn with_index(
+        licence: &'a Licence,
+        index: Arc<ManifestIndex>,
         rules: &'a RuleSet,
         catalogue: &'a Catalogue,
         facts: &'a SiteFacts,
@@ -182,27 +121,72 @@ impl<'a> Case<'a> {
             coverage: OnceCell::new(),
             papers: OnceCell::new(),
             attribution: OnceCell::new(),
+            observation: OnceCell::new(),
+            trial_reports: OnceCell::new(),
+            read: Cell::default(),
             licence,
             rules: same.then_some(rules),
             given: rules,
             catalogue,
-            facts,
+            facts: Surroundings {
+                site: &facts.site,
+                elsewhere: &facts.elsewhere,
+                licences: &facts.licences,
+                issuers: &facts.issuers,
+                former: &facts.former,
+                statements: &facts.statements,
+                estate: &facts.estate,
+                standing: &facts.standing,
+            },
             now,
             found: Vec::new(),
             flags: Vec::new(),
             nodes,
-            manifest: Manifest::of(licence),
+            manifest: Manifest::with_index(licence, index),
             beside: beside.map(|l| (l, Manifest::of(l))).collect(),
         }
     }
 
+    fn note(&self, what: impl FnOnce(&mut Read)) {
+        let mut read = self.read.get();
+        what(&mut read);
+        self.read.set(read);
+    }
+
+    /// What was looked at since this was last asked.
+    pub(super) fn take_read(&self) -> Read {
+        self.read.take()
+    }
+
+    /// Statements on file, in any order.
+    pub(super) fn on_file(&self) -> impl Iterator<Item = &'a HeardStatement> + '_ {
+        self.note(|read| read.papers = true);
+        self.facts.statements.iter().map(|s| &**s)
+    }
+
+    /// What is held of all sites together, this one among them.
+    pub(super) fn estate(&self) -> &'a Estate {
+        self.note(|read| read.nodes = true);
+        self.facts.estate
+    }
+
+    /// Whether a node's newest report says that it is a trial.
+    pub(super) fn has_trial_reports(&self) -> bool {
+        *self.trial_reports.get_or_init(|| {
+            let mut newest = self.nodes.iter().filter_map(|n| n.record.facts.newest.as_ref());
+            newest.any(|r| r.trial)
+        })
+    }
+
     /// The statements that the licence hears about the site.
     pub(super) fn papers(&self) -> &Papers<'a> {
+        self.note(|read| read.papers = true);
         self.papers.get_or_init(|| Papers::of(self))
     }
 
     /// Which tenants held devices of the site.
     pub(super) fn attribution(&self) -> &Attribution {
+        self.note(|read| read.nodes = true);
         self.attribution.get_or_init(|| Attribution::of(self))
     }
 
@@ -237,6 +221,13 @@ impl<'a> Case<'a> {
     pub(super) fn other_licence(&self) -> Option<&'a str> {
         let holding = self.beside.iter().find(|(l, _)| l.valid.holds(self.now));
         holding.map(|(l, _)| l.licence_id.as_str())
+    }
+
+    /// Whether the other licences that name the site hold now as they did at an earlier time, and all the time since.
+    pub(super) fn same_licences_since(&self, earlier: UnixSeconds) -> bool {
+        let passed = |t: UnixSeconds| earlier < t && t <= self.now;
+        let mut terms = self.beside.iter().map(|(licence, _)| licence.valid);
+        !terms.any(|valid| passed(valid.from) || valid.to.is_some_and(passed))
     }
 
     /// Whether a row allows its device to stand at this site.
@@ -280,7 +271,7 @@ impl<'a> Case<'a> {
             let to = self.licence.valid.to.unwrap_or(self.licence.valid.from);
             return Some(format!("the licence ended before {to}"));
         }
-        if self.licence.site(&self.facts.site).is_none() {
+        if self.licence.site(self.facts.site).is_none() {
             return Some(format!("the licence does not name site {}", self.facts.site));
         }
         if let Some(why) = self.other_catalogue() {
@@ -368,7 +359,13 @@ impl<'a> Case<'a> {
 
     /// The nodes, in the order of their ids.
     pub(super) fn nodes(&self) -> impl Iterator<Item = &'a NodeAtSite> + '_ {
+        self.note(|read| read.nodes = true);
         self.nodes.iter().copied()
+    }
+
+    /// A node of the site.
+    pub(super) fn node(&self, id: &NodeId) -> Option<&'a NodeAtSite> {
+        self.nodes().find(|n| n.record.facts.node == *id)
     }
 
     /// Nodes that are expected to report.
@@ -455,10 +452,22 @@ impl<'a> Case<'a> {
     /// The share of device time that samples cover, from the first report in the window of findings on; where none was due yet, the
     /// share of nodes that are fresh.
     pub(super) fn coverage(&self) -> Ppm {
+        self.note(|read| read.nodes = true);
         *self.coverage.get_or_init(|| {
-            let from = self.observed_since(self.since());
-            observed_share(self, from).unwrap_or_else(|| self.fresh_share())
+            let (since, from) = (self.since(), self.observed_since(self.since()));
+            let share = match from == since {
+                true => self.observation().share(),
+                false => Observed::since(self, from).share(),
+            };
+            share.unwrap_or_else(|| self.fresh_share())
         })
+    }
+
+    /// How much of the device time in the window of findings samples cover.
+    pub(super) fn observation(&self) -> &Observed {
+        self.note(|read| read.nodes = true);
+        self.observation
+            .get_or_init(|| Observed::since(self, self.since()))
     }
 
     /// Why what a node holds cannot be told, if so: evidence that is missing must not improve a result.

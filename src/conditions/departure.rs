@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 pub(super) fn former<'a>(case: &Case<'a>) -> impl Iterator<Item = &'a FormerDevice> {
     let (id, site) = (&case.licence.licence_id, &case.facts.site);
     let all = case.facts.former.iter();
-    all.filter(move |f| f.licence == *id && f.site == *site)
+    all.filter(move |f| f.licence == *id && f.site == **site)
 }
 
 /// What became of a device that left the manifest.

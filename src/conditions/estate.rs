@@ -43,7 +43,7 @@ impl<'a> Estate<'a> {
         let since = (case.since(), case.now.plus(fresh.value.saturating_neg()));
         let last = last_places(case);
         for (site, country) in estate.places(case, meant) {
-            let held = case.facts.estate.sites.iter().find(|s| s.site == site);
+            let held = case.estate().sites.iter().find(|s| s.site == site);
             let nodes = held.map_or(&[][..], |s| s.nodes.as_slice());
             estate.open.extend(unseen(case, site, nodes, since));
             estate
@@ -70,7 +70,7 @@ impl<'a> Estate<'a> {
 
     /// The sites, each once, with their countries; one without is open.
     fn places(&mut self, case: &Case<'a>, meant: impl Fn(&Licence) -> bool) -> Vec<(&'a str, &'a str)> {
-        let others = case.facts.estate.licences.iter().map(|l| &**l);
+        let others = case.estate().licences.iter().map(|l| &**l);
         let others = others.filter(|l| l.licence_id != case.licence.licence_id);
         let holding = others.filter(|l| l.valid.holds(case.now) && meant(l));
         let mut places: BTreeMap<&str, Option<&str>> = BTreeMap::new();
@@ -153,7 +153,7 @@ impl<'a> Estate<'a> {
 /// Where each device was heard last, and when.
 fn last_places<'a>(case: &Case<'a>) -> BTreeMap<DeviceUuid, (UnixSeconds, &'a str)> {
     let mut last: BTreeMap<DeviceUuid, (UnixSeconds, &str)> = BTreeMap::new();
-    for site in case.facts.estate.sites.iter() {
+    for site in case.estate().sites.iter() {
         for device in site.nodes.iter().flat_map(|n| &n.devices) {
             let new = (device.heard, site.site.as_str());
             let known = last.entry(device.uuid).or_insert(new);

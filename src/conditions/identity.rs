@@ -309,7 +309,7 @@ fn shared_keys(case: &Case<'_>) -> Vec<(Point, bool)> {
             }
         }
     }
-    for s in &case.facts.elsewhere {
+    for s in case.facts.elsewhere {
         let proof = s.proof.filter(|p| p.received >= since);
         if let Some((proof, found)) = proof.and_then(|p| Some((p, places.get_mut(&p.key)?))) {
             let meanwhile = (proof.covers_to, proof.received);

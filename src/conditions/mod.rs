@@ -24,6 +24,7 @@ mod case;
 mod contradiction;
 mod departure;
 mod estate;
+mod evaluation;
 mod fabric;
 mod finding;
 mod firmware;
@@ -32,6 +33,7 @@ mod group;
 mod identity;
 mod inventory;
 mod location;
+mod manifest;
 mod mode;
 mod moves;
 mod operations;
@@ -54,6 +56,7 @@ mod rego;
 mod sample;
 mod screening;
 mod security;
+mod seen;
 mod shipment;
 mod stock;
 mod supply;
@@ -63,6 +66,7 @@ mod verdict;
 mod waiver;
 
 pub use case::Case;
+pub use evaluation::Evaluation;
 pub use finding::{Finding, FindingAtSite, LISTED, Outcome, Quantity, Severity, Verdict, Window};
 pub use flags::{Flag, FlagStanding, Movement, Resolution, Shipments};
 pub use overview::Overview;
@@ -118,14 +122,26 @@ pub fn judge(
     facts: &SiteFacts,
     now: UnixSeconds,
 ) -> Judgement {
-    let mut case = Case::new(licence, rules, catalogue, facts, now);
-    let (last, first): (Vec<_>, Vec<_>) = REGISTRY.iter().partition(|c| LAST.contains(&c.id));
-    case.found = first.into_iter().map(|c| decide(&case, c)).collect();
+    let case = Case::new(licence, rules, catalogue, facts, now);
+    let first = first_judged().map(|c| decide(&case, c)).collect();
+    conclude(case, first)
+}
+
+/// Conditions that look at none of the others.
+fn first_judged() -> impl Iterator<Item = &'static Condition> {
+    REGISTRY.iter().filter(|c| !LAST.contains(&c.id))
+}
+
+/// What a site comes to, once the conditions are judged that look at none of the others.
+fn conclude(mut case: Case<'_>, first: Vec<Finding>) -> Judgement {
+    case.found = first;
     case.flags = flags::all(&case);
-    let later: Vec<_> = last.into_iter().map(|c| decide(&case, c)).collect();
+    let last = REGISTRY.iter().filter(|c| LAST.contains(&c.id));
+    let later: Vec<_> = last.map(|c| decide(&case, c)).collect();
     let shipments = Shipments::of(&case);
     let mut findings = std::mem::take(&mut case.found);
     findings.extend(later);
+    let licence = case.licence;
     if !licence.conditions.is_empty() {
         let own = own::verdicts(&case, &findings).map(|(own, verdict)| {
             let source = format!("licence {}, serial {}", licence.licence_id, licence.serial);
@@ -134,6 +150,15 @@ pub fn judge(
         let own: Vec<_> = own.collect();
         findings.extend(own);
     }
+    Judgement {
+        findings: in_order(findings),
+        flags: case.flags,
+        shipments,
+    }
+}
+
+/// What needs a person comes first.
+fn in_order(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings.sort_by_cached_key(|f| {
         let calm = !f.needs_a_person();
         (
@@ -143,11 +168,7 @@ pub fn judge(
             f.condition.clone(),
         )
     });
-    Judgement {
-        findings,
-        flags: case.flags,
-        shipments,
-    }
+    findings
 }
 
 /// A site at a glance, under one licence. Reads nothing but its arguments.
@@ -266,9 +287,7 @@ fn found(case: &Case<'_>, id: &str, severity: Severity, source: &str, mut verdic
     if void.is_none() && matches!(verdict.outcome, Outcome::NotMet | Outcome::CannotTell) {
         verdict = case.waived(id, verdict);
     }
-    let trial_reports = case
-        .nodes()
-        .any(|n| n.record.facts.newest.as_ref().is_some_and(|r| r.trial));
+    let trial_reports = case.has_trial_reports();
     if case.licence.trial {
         verdict.sentence.push_str(" (trial licence)");
     } else if trial_reports {

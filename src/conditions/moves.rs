@@ -209,7 +209,7 @@ fn own<'a>(
     let stays = at.iter().flat_map(|(node, device)| {
         let (facts, revoked) = (&node.record.facts, node.status.revoked_from);
         device.presence.iter().map(move |s| Sojourn {
-            site: &case.facts.site,
+            site: case.facts.site,
             uuid: device.identity.uuid,
             stay: Stay::new(case, since, &facts.timed(s), &facts.clock, revoked),
             received: s.first_received,

@@ -10,6 +10,7 @@ use crate::licence::LicensedDevice;
 use crate::time::{DAY_SECONDS, UnixSeconds, span};
 use crate::unit::Ppm;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 /// OPS-01: the share of manifest devices that reported within the freshness limit.
 pub(super) fn coverage(case: &Case<'_>) -> Verdict {
@@ -126,21 +127,19 @@ pub(super) fn observation(case: &Case<'_>) -> Verdict {
         return Verdict::no_limit("the least share of device time that samples must cover");
     };
     let since = case.since();
-    let absences = Absences::of(case);
     let Observed {
         until,
         due,
         covered,
         claimed,
-        excused,
         mut worst,
-    } = observed(case, since, &absences);
-    worst.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    } = case.observation().clone();
+    worst.sort_by(|a, b| b.ms.cmp(&a.ms).then_with(|| a.label.cmp(&b.label)));
     let gaps: Vec<String> = worst
         .iter()
-        .map(|(ms, label)| {
-            let seconds = i64::try_from(ms.checked_div(1_000).unwrap_or(0)).unwrap_or(i64::MAX);
-            format!("{label} for {}", span(seconds))
+        .map(|gap| {
+            let seconds = i64::try_from(gap.ms.checked_div(1_000).unwrap_or(0)).unwrap_or(i64::MAX);
+            format!("{} for {}", gap.label, span(seconds))
         })
         .collect();
     let share = Ppm::of(covered, due);
@@ -163,7 +162,8 @@ pub(super) fn observation(case: &Case<'_>) -> Verdict {
             "too-little-observed",
             format!("{sentence}; longest unobserved: {}", few(&gaps)),
         )
-        .subjects(worst.iter().map(|(_, label)| label.clone()));
+        .subjects(worst.iter().map(|gap| gap.label.clone()));
+        let excused = Excused::of(case, &worst);
         let others = Ppm::of(covered, due.saturating_sub(excused.ms));
         let enough = excused.ms > 0 && others >= least.value;
         excuse(verdict, &excused.records, enough, || {
@@ -190,17 +190,129 @@ pub(super) fn observation(case: &Case<'_>) -> Verdict {
 }
 
 /// How much of the manifest's device time samples cover. The two reports under way are left out.
-struct Observed {
+#[derive(Clone, Debug)]
+pub(super) struct Observed {
     until: UnixSeconds,
     /// Time, in milliseconds, that should be covered, and that is.
     due: u64,
     covered: u64,
     /// The same, with what came under a key that was revoked by then.
     claimed: u64,
-    /// What is not covered, and on record why.
-    excused: Excused,
     /// What is not covered, by row of the manifest.
-    worst: Vec<(u64, String)>,
+    worst: Vec<Unobserved>,
+}
+
+/// What is not covered of the time of a row's device.
+#[derive(Clone, Debug)]
+struct Unobserved {
+    row: usize,
+    label: String,
+    /// How much, in milliseconds.
+    ms: u64,
+    /// The time in which it should be covered.
+    due: Stretch,
+}
+
+impl Observed {
+    pub(super) fn since(case: &Case<'_>, since: UnixSeconds) -> Self {
+        let until = case
+            .due()
+            .plus(i64::from(case.licence.report_seconds).saturating_mul(-2));
+        let mut observed = Self {
+            until,
+            due: 0,
+            covered: 0,
+            claimed: 0,
+            worst: Vec::new(),
+        };
+        let mut covering = days_by_row(case, since.day()..=case.due().day());
+        for (i, row) in in_service(case) {
+            let start = row.in_service.unwrap_or(since).max(since);
+            let due = milliseconds(until.since(start));
+            let (covered, claimed) = covered_ms(covering.get_mut(&i), start);
+            let covered = covered.min(due);
+            observed.claimed = observed.claimed.saturating_add(claimed.min(due));
+            observed.due = observed.due.saturating_add(due);
+            observed.covered = observed.covered.saturating_add(covered);
+            let ms = due.saturating_sub(covered);
+            if ms > 0 {
+                observed.worst.push(Unobserved {
+                    row: i,
+                    label: row.label(),
+                    ms,
+                    due: (start, until),
+                });
+            }
+        }
+        observed
+    }
+
+    /// The share of the time due that samples cover, where any was due.
+    pub(super) fn share(&self) -> Option<Ppm> {
+        (self.due > 0).then(|| Ppm::of(self.covered, self.due))
+    }
+}
+
+/// What days say of the device of one row of the manifest.
+#[derive(Clone, Copy, Debug)]
+struct Covered {
+    day: i64,
+    /// Time that samples cover, in milliseconds.
+    ms: u64,
+    /// Whether all of the day came before the node's key was revoked, if it was.
+    sure: bool,
+}
+
+/// What the days of all nodes say, by row of the manifest.
+fn days_by_row(case: &Case<'_>, days: RangeInclusive<i64>) -> BTreeMap<usize, Vec<Covered>> {
+    let mut found: BTreeMap<usize, Vec<Covered>> = BTreeMap::new();
+    if days.is_empty() {
+        return found;
+    }
+    for node in case.nodes() {
+        let devices = node.record.facts.devices.iter();
+        // In the order of their UUIDs, as in a day.
+        let rows: Vec<_> = devices
+            .filter_map(|d| Some((d.identity.uuid, case.row_of(&d.identity)?.0)))
+            .collect();
+        let mut by_row: Vec<Vec<Covered>> = vec![Vec::new(); rows.len()];
+        for (number, day) in node.record.days.range(days.clone()) {
+            let sure = day.came_before(node.status.revoked_from);
+            for total in &day.devices {
+                let at = rows.binary_search_by_key(&total.uuid, |(uuid, _)| *uuid);
+                if let Some(covered) = at.ok().and_then(|at| by_row.get_mut(at)) {
+                    covered.push(Covered {
+                        day: *number,
+                        ms: total.sums.covered_ms,
+                        sure,
+                    });
+                }
+            }
+        }
+        for ((_, row), covered) in rows.into_iter().zip(by_row) {
+            found.entry(row).or_default().extend(covered);
+        }
+    }
+    found
+}
+
+/// Time on the days from `start` on that samples of one device cover, on whatever nodes it stood; and the same with what days
+/// hold into which reports came after a node's key was revoked. A day has no more than a day, however many nodes speak of it.
+fn covered_ms(days: Option<&mut Vec<Covered>>, start: UnixSeconds) -> (u64, u64) {
+    let Some(days) = days else { return (0, 0) };
+    days.retain(|d| d.day >= start.day());
+    days.sort_by_key(|d| d.day);
+    let (mut all, mut all_claimed) = (0u64, 0u64);
+    for day in days.chunk_by(|a, b| a.day == b.day) {
+        let number = day.first().map_or(0, |d| d.day);
+        let day_end = UnixSeconds(number.saturating_add(1).saturating_mul(DAY_SECONDS));
+        let most = milliseconds(day_end.since(start).min(DAY_SECONDS));
+        let sum =
+            |which: fn(&&Covered) -> bool| day.iter().filter(which).fold(0u64, |n, d| n.saturating_add(d.ms));
+        all = all.saturating_add(sum(|d| d.sure).min(most));
+        all_claimed = all_claimed.saturating_add(sum(|_| true).min(most));
+    }
+    (all, all_claimed)
 }
 
 /// Time in which devices were away or at rest, as people say, and no sample covers them.
@@ -211,6 +323,22 @@ struct Excused {
 }
 
 impl Excused {
+    /// Of gaps, what records of their devices cover.
+    fn of(case: &Case<'_>, gaps: &[Unobserved]) -> Self {
+        let absences = Absences::of(case);
+        let mut excused = Self::default();
+        if absences.is_empty() {
+            return excused;
+        }
+        let last = last_by_row(case);
+        for gap in gaps {
+            let (uuid, seen) = last.get(&gap.row).copied().unzip();
+            let named = case.licence.devices.get(gap.row).and_then(|row| row.uuid);
+            excused.take(&absences, (named.or(uuid), seen.flatten()), gap.ms, gap.due);
+        }
+        excused
+    }
+
     /// Takes from a row's gap what records of its device cover.
     fn take(
         &mut self,
@@ -229,103 +357,16 @@ impl Excused {
     }
 }
 
-fn observed(case: &Case<'_>, since: UnixSeconds, absences: &Absences) -> Observed {
-    let until = case
-        .due()
-        .plus(i64::from(case.licence.report_seconds).saturating_mul(-2));
-    let (mut due, mut covered, mut claimed) = (0u64, 0u64, 0u64);
-    let (mut worst, mut excused) = (Vec::new(), Excused::default());
-    let covering = devices_by_row(case);
-    for (i, row) in in_service(case) {
-        let start = row.in_service.unwrap_or(since).max(since);
-        let row_due = milliseconds(until.since(start));
-        let (row_covered, row_claimed) = covered_ms(covering.get(&i), start, case.due());
-        claimed = claimed.saturating_add(row_claimed.min(row_due));
-        let row_covered = row_covered.min(row_due);
-        due = due.saturating_add(row_due);
-        covered = covered.saturating_add(row_covered);
-        let gap = row_due.saturating_sub(row_covered);
-        if gap > 0 && !absences.is_empty() {
-            let places = covering.get(&i);
-            excused.take(absences, last_of(row, places), gap, (start, until));
-        }
-        if gap > 0 {
-            worst.push((gap, row.label()));
-        }
-    }
-    Observed {
-        until,
-        due,
-        covered,
-        claimed,
-        excused,
-        worst,
-    }
-}
-
-/// The UUID of a row's device, and when it was last seen.
-fn last_of(
-    row: &LicensedDevice,
-    places: Option<&Vec<(&NodeAtSite, DeviceUuid)>>,
-) -> (Option<DeviceUuid>, Option<UnixSeconds>) {
-    let places = || places.into_iter().flatten();
-    let last = places().filter_map(|(node, uuid)| {
-        let mut devices = node.record.facts.devices.iter();
-        devices.find(|d| d.identity.uuid == *uuid)?.last_seen
-    });
-    let uuid = row.uuid.or_else(|| places().map(|(_, u)| *u).next());
-    (uuid, last.max())
-}
-
-/// The share of device time since a time that samples cover, where any was due.
-pub(super) fn observed_share(case: &Case<'_>, since: UnixSeconds) -> Option<Ppm> {
-    let Observed { due, covered, .. } = observed(case, since, &Absences::default());
-    (due > 0).then(|| Ppm::of(covered, due))
-}
-
-/// Where the device of each row of the manifest has ever reported.
-type Covering<'a> = BTreeMap<usize, Vec<(&'a NodeAtSite, DeviceUuid)>>;
-
-fn devices_by_row<'a>(case: &Case<'a>) -> Covering<'a> {
-    let mut found: Covering<'a> = BTreeMap::new();
-    for node in case.nodes() {
-        for device in &node.record.facts.devices {
-            if let Some((i, _)) = case.row_of(&device.identity) {
-                found.entry(i).or_default().push((node, device.identity.uuid));
-            }
+/// The UUID of the device of each row, and when it was last seen.
+fn last_by_row(case: &Case<'_>) -> BTreeMap<usize, (DeviceUuid, Option<UnixSeconds>)> {
+    let mut found: BTreeMap<usize, (DeviceUuid, Option<UnixSeconds>)> = BTreeMap::new();
+    for device in case.nodes().flat_map(|n| &n.record.facts.devices) {
+        if let Some((i, _)) = case.row_of(&device.identity) {
+            let (_, last) = found.entry(i).or_insert((device.identity.uuid, None));
+            *last = (*last).max(device.last_seen);
         }
     }
     found
-}
-
-/// Time on the days from `start` to `end` that samples of one device cover, on whatever nodes it stood; and the same with what days
-/// hold into which reports came after a node's key was revoked. A day has no more than a day, however many nodes speak of it.
-fn covered_ms(
-    places: Option<&Vec<(&NodeAtSite, DeviceUuid)>>,
-    start: UnixSeconds,
-    end: UnixSeconds,
-) -> (u64, u64) {
-    let mut days: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
-    for (node, uuid) in places.into_iter().flatten() {
-        let reported = node.record.days.range(start.day()..);
-        for (number, day) in reported.take_while(|(n, _)| **n <= end.day()) {
-            let covered = day.device(uuid).map_or(0, |sums| sums.covered_ms);
-            let (sure, claimed) = days.entry(*number).or_default();
-            *claimed = claimed.saturating_add(covered);
-            if day.came_before(node.status.revoked_from) {
-                *sure = sure.saturating_add(covered);
-            }
-        }
-    }
-    days.iter()
-        .fold((0, 0), |(all, all_claimed), (number, (sure, claimed))| {
-            let day_end = UnixSeconds(number.saturating_add(1).saturating_mul(DAY_SECONDS));
-            let most = milliseconds(day_end.since(start).min(DAY_SECONDS));
-            (
-                all.saturating_add((*sure).min(most)),
-                all_claimed.saturating_add((*claimed).min(most)),
-            )
-        })
 }
 
 /// OPS-03: the age of each node's newest report, unless its clock is too odd to tell.

@@ -6,7 +6,7 @@
 
 use super::case::Case;
 use super::finding::{Quantity, Window, decimal, plain_hours, share};
-use super::operations::{in_service, observed_share};
+use super::operations::in_service;
 use super::training::Sums;
 use crate::time::{DAY_SECONDS, UnixSeconds, span};
 use crate::unit::{Grouped, Interval, MicroTppHours, Ppm};
@@ -55,7 +55,7 @@ impl Overview {
             let seen = case.seen_by_row(case.now.plus(limit.saturating_neg()));
             in_service(case).filter(|(i, _)| seen.contains_key(i)).count()
         });
-        let coverage = observed_share(case, case.since());
+        let coverage = case.observation().share();
         let mut parts = match (fresh, nodes_reporting, devices_seen) {
             (Some(limit), Some(reporting), Some(seen)) => vec![
                 match nodes_expected {

@@ -106,10 +106,10 @@ impl<'a, T: Said> Paper<'a, T> {
 
 impl<'a> Papers<'a> {
     pub(super) fn of(case: &Case<'a>) -> Self {
-        let site = &case.facts.site;
+        let site = case.facts.site;
         let (mut said, mut unheard) = (Vec::new(), Vec::new());
-        let on_file = case.facts.statements.iter().map(|s| &**s);
-        let on_file = on_file
+        let on_file = case
+            .on_file()
             .filter(|s| s.concerns(site) && s.filed <= case.now)
             .filter(|s| s.statement.header.concerns_licence(&case.licence.licence_id));
         for paper in on_file {
@@ -196,8 +196,8 @@ impl<'a> Case<'a> {
         self.licence.hears(
             (&paper.statement, &paper.signers),
             (paper.filed, tolerance),
-            &facts.site,
-            &facts.standing,
+            facts.site,
+            facts.standing,
         )
     }
 
@@ -246,7 +246,7 @@ impl<'a> Case<'a> {
         let others = self.licence.signers.iter().filter(|s| {
             paper.signers.contains(&s.key.id())
                 && s.name != header.issuer.as_str()
-                && s.seconds(header, paper.filed, &facts.site, &facts.standing)
+                && s.seconds(header, paper.filed, facts.site, facts.standing)
         });
         others.map(|s| s.role).chain([header.role]).collect()
     }

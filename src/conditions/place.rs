@@ -56,7 +56,7 @@ pub(super) fn in_one_place(case: &Case<'_>) -> Verdict {
             ));
         }
     }
-    for s in &case.facts.elsewhere {
+    for s in case.facts.elsewhere {
         let stay = |span| Stay::new(case, since, span, &s.clock, s.status.revoked_from);
         let place = Place {
             node: s.node,

@@ -39,9 +39,9 @@ impl Fleet {
         let mut listed = BTreeSet::new();
         let beside = case.facts.licences.iter().map(|l| &**l);
         let beside = beside.filter(|l| l.licence_id != case.licence.licence_id && l.valid.holds(case.now));
-        let naming = |l: &&Licence| l.site(&case.facts.site).is_some();
+        let naming = |l: &&Licence| l.site(case.facts.site).is_some();
         for licence in std::iter::once(case.licence).chain(beside).filter(naming) {
-            for row in licence.manifest(&case.facts.site) {
+            for row in licence.manifest(case.facts.site) {
                 if listed.insert(row.label()) {
                     let name = row
                         .model

@@ -62,7 +62,7 @@ impl Stay {
 }
 
 /// By how many seconds a clock may have been off in the window at most, beside being slow all the time.
-fn moved(clock: &ClockFacts, since: UnixSeconds) -> i64 {
+pub(super) fn moved(clock: &ClockFacts, since: UnixSeconds) -> i64 {
     let log = &clock.events;
     if log.unkept.is_some_and(|t| t >= since) {
         return i64::MAX;

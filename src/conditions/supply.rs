@@ -105,8 +105,11 @@ fn notice_of(case: &Case<'_>, paper: &Paper<'_, Ownership>, changed: UnixSeconds
         said.is_some_and(|o| o.party == paper.claims.party && o.changed.is_some_and(|c| c.0 == changed))
             && case.hears(s).is_ok()
     };
-    let on_file = case.facts.statements.iter().map(|s| &**s);
-    let told: Vec<_> = on_file.filter(tells).filter(|s| s.filed <= case.now).collect();
+    let told: Vec<_> = case
+        .on_file()
+        .filter(tells)
+        .filter(|s| s.filed <= case.now)
+        .collect();
     let issued = told.iter().map(|s| s.statement.header.issued.0).min()?;
     let filed = told.iter().map(|s| s.filed).min()?;
     let due = changed.plus(limit.value);
@@ -194,7 +197,7 @@ pub(super) fn authorised(case: &Case<'_>) -> Verdict {
 /// Why no licence is needed by the rule set, as far as the place of the site and who owns the consignee tell.
 fn not_needed(case: &Case<'_>) -> Option<Verdict> {
     let rules = case.rules?;
-    let place = case.licence.site(&case.facts.site)?.country.as_deref()?;
+    let place = case.licence.site(case.facts.site)?.country.as_deref()?;
     // Owners that are barred, not named or disclosed long ago clear nobody.
     if owners_disclosed(case).outcome != Outcome::Met {
         return None;

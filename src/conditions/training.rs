@@ -286,11 +286,11 @@ type Kind = fn(&DeviceSums) -> Interval<MicroTppHours>;
 
 /// What the reports say of one device in the period.
 #[derive(Default)]
-struct Reported {
+struct Reported<'a> {
     lower: MicroTppHours,
     upper: MicroTppHours,
     /// What nodes say by day, or by the first of several days that stand together, and how long that was, in milliseconds.
-    days: BTreeMap<i64, (Vec<DeviceTotal>, u64)>,
+    days: BTreeMap<i64, (Vec<&'a DeviceTotal>, u64)>,
     /// Time that reports speak of, in milliseconds.
     reported_ms: u64,
     /// Reported time without a bound, because the node did not know the model.
@@ -299,19 +299,28 @@ struct Reported {
     told: DeviceSums,
 }
 
-impl Reported {
+impl Reported<'_> {
     /// Adds what nodes say of whole days. These have no more time than there was, and what two nodes say of one time counts once from below.
-    fn take_in(&mut self, mut told: Vec<DeviceTotal>, most_ms: u64, kind: Kind) {
-        let (ever, end) = (UnixSeconds(i64::MIN), UnixSeconds(i64::MAX));
-        let Some((all, twice_ms)) = DeviceTotal::of_nodes(&mut told, ever, end) else {
-            return;
-        };
-        let sums = &all.sums;
+    fn take_in(&mut self, told: &[&DeviceTotal], most_ms: u64, kind: Kind) {
+        match told {
+            [] => {}
+            [one] => self.add(&one.sums, 0, most_ms, kind),
+            several => {
+                let mut several: Vec<DeviceTotal> = several.iter().map(|told| **told).collect();
+                let (ever, end) = (UnixSeconds(i64::MIN), UnixSeconds(i64::MAX));
+                if let Some((all, twice_ms)) = DeviceTotal::of_nodes(&mut several, ever, end) {
+                    self.add(&all.sums, twice_ms, most_ms, kind);
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, sums: &DeviceSums, twice_ms: u64, most_ms: u64, kind: Kind) {
         self.lower = self.lower.plus(kind(sums).lower());
         let ms = sums.expected_ms.saturating_sub(twice_ms).min(most_ms);
         self.reported_ms = self.reported_ms.saturating_add(ms);
         self.unbounded_ms = self.unbounded_ms.saturating_add(sums.unbounded_ms);
-        self.told = self.told.plus(sums);
+        self.told.add(sums);
     }
 }
 
@@ -351,11 +360,11 @@ impl Sums {
             let start = due.map_or(first, |due| due.min(first)).max(from);
             let found = reported.remove(&uuid).unwrap_or_default();
             sums.evidence.push(s.device.last_report);
-            sums.add(case, uuid, s.label(), case.model(s.device), start, &found);
+            sums.add(case, uuid, &|| s.label(), case.model(s.device), start, &found);
         }
         // Days of devices whose facts were dropped for want of room.
         for (uuid, found) in reported.iter().filter(|(_, f)| f.lower > MicroTppHours(0)) {
-            sums.add(case, *uuid, uuid.nvml(), None, case.now, found);
+            sums.add(case, *uuid, &|| uuid.nvml(), None, case.now, found);
         }
         for (i, row) in case.rows() {
             let start = row.in_service.unwrap_or(from).max(from);
@@ -400,10 +409,10 @@ impl Sums {
         &mut self,
         case: &Case<'_>,
         uuid: DeviceUuid,
-        label: String,
+        label: &dyn Fn() -> String,
         model: Option<&Model>,
         start: UnixSeconds,
-        found: &Reported,
+        found: &Reported<'_>,
     ) {
         let elapsed_ms = milliseconds(case.now.since(start));
         let silent_ms = elapsed_ms.saturating_sub(found.reported_ms);
@@ -416,14 +425,15 @@ impl Sums {
                 // What an operator's catalogue makes smaller bounds nothing.
                 if told.unconditional < peak(tpp, told_ms) {
                     self.unknown.push(format!(
-                        "{label}, whose reports go by a lower peak than {}",
+                        "{}, whose reports go by a lower peak than {}",
+                        label(),
                         tpp.0
                     ));
                 }
                 (peak(tpp, unbounded_ms), peak(tpp, elapsed_ms))
             }
             None => {
-                self.unknown.push(format!("{label}, whose peak is not known"));
+                self.unknown.push(format!("{}, whose peak is not known", label()));
                 (MicroTppHours(0), MicroTppHours(0))
             }
         };
@@ -431,7 +441,7 @@ impl Sums {
         self.capacity = self.capacity.plus(capacity);
         let upper = found.upper.plus(silent).max(found.lower);
         self.compute = self.compute.plus(Interval::new(found.lower, upper));
-        self.told = self.told.plus(&found.told);
+        self.told.add(&found.told);
         if let Some((widest, narrowest)) = model.and_then(formats) {
             let (least, most) = &mut self.operations;
             *least = least.saturating_add(found.told.operations(widest, narrowest).0);
@@ -449,8 +459,8 @@ impl Sums {
 }
 
 /// Compute by device, over the days of the period.
-fn reported(case: &Case<'_>, from: UnixSeconds, kind: Kind) -> BTreeMap<DeviceUuid, Reported> {
-    let mut found: BTreeMap<DeviceUuid, Reported> = BTreeMap::new();
+fn reported<'a>(case: &Case<'a>, from: UnixSeconds, kind: Kind) -> BTreeMap<DeviceUuid, Reported<'a>> {
+    let mut found: BTreeMap<DeviceUuid, Reported<'a>> = BTreeMap::new();
     for node in case.nodes() {
         for (number, day) in node.record.days.range(from.day()..) {
             // What came after the key was revoked may be anyone's: it speaks neither for the site nor against it.
@@ -463,7 +473,7 @@ fn reported(case: &Case<'_>, from: UnixSeconds, kind: Kind) -> BTreeMap<DeviceUu
                 if whole {
                     let most = milliseconds(DAY_SECONDS).saturating_mul(u64::from(day.days));
                     let (told, longest) = entry.days.entry(*number).or_default();
-                    told.push(*device);
+                    told.push(device);
                     *longest = (*longest).max(most);
                 }
             }
@@ -471,7 +481,7 @@ fn reported(case: &Case<'_>, from: UnixSeconds, kind: Kind) -> BTreeMap<DeviceUu
     }
     for entry in found.values_mut() {
         for (told, most) in std::mem::take(&mut entry.days).into_values() {
-            entry.take_in(told, most, kind);
+            entry.take_in(&told, most, kind);
         }
     }
     found
@@ -561,7 +571,7 @@ mod tests {
             },
         };
         let mut found = Reported::default();
-        found.take_in(vec![half, half], 86_400_000, |sums| {
+        found.take_in(&[&half, &half], 86_400_000, |sums| {
             Interval::new(sums.training_lower, sums.training_upper)
         });
         assert_eq!((found.lower, found.reported_ms), (MicroTppHours(500), 43_200_000));

@@ -323,7 +323,7 @@ fn country(case: &Case<'_>) -> Looks {
     let mut looks = Looks::default();
     let licensed = case
         .licence
-        .site(&case.facts.site)
+        .site(case.facts.site)
         .and_then(|s| s.country.as_deref());
     for paper in case.papers().holding::<SiteDeclaration>(case.now) {
         let Some(licensed) = licensed else {

@@ -15,7 +15,7 @@ const FORM: &str = "weighbridge/facts/1";
 
 pub(in crate::conditions) fn document(case: &Case<'_>, published: &[Finding]) -> Value {
     let licence = case.licence;
-    let site = licence.site(&case.facts.site);
+    let site = licence.site(case.facts.site);
     let findings: Map<String, Value> = published
         .iter()
         .map(|f| (f.condition.clone(), finding(f)))

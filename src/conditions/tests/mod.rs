@@ -7,6 +7,7 @@ mod capacity;
 mod contradiction;
 mod days;
 mod engine;
+mod evaluation;
 mod evidence;
 mod firmware;
 mod flags;

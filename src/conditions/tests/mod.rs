@@ -22,6 +22,7 @@ mod performance;
 mod place;
 mod places;
 mod power;
+mod properties;
 mod published_tests;
 mod purpose;
 mod records;

@@ -303,6 +303,17 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
             "holds no verifier",
         ),
         ("status", vec!["--why", "INV-99"], "`INV-99` is not one of"),
+        ("status", vec!["--history", "INV-99"], "`INV-99` is not one of"),
+        (
+            "status",
+            vec!["--history", "INV-01", "--why", "INV-01"],
+            "cannot be used with",
+        ),
+        (
+            "status",
+            vec!["--history", "INV-01", "--site", "nowhere"],
+            "no finding of INV-01 is recorded for site `nowhere`",
+        ),
         (
             "status",
             vec!["--compute", "--period", "2026-03-31/2026-01-01"],

@@ -90,6 +90,9 @@ async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_exp
     }
     let compute = printed(&["status", "--compute", "--by", "device"]);
     assert!(compute["groups"][0]["device"].is_string(), "{compute}");
+    // The findings are recorded beside the intake, at their own pace.
+    let mut histories = (0..1_000).map(|_| printed(&["status", "--history", "OPS-03"]));
+    let history = histories.find(|h| h["changes"][0].is_object()).unwrap();
     let pki = DevicePki::new();
     std::fs::write(beside("rim-root.pem"), pki.rim_root()).unwrap();
     std::fs::write(beside("driver.xml"), pki.rim("GH100", "580.65.06", 0..20)).unwrap();
@@ -169,6 +172,7 @@ async fn the_members_that_the_verifier_prints_are_the_ones_that_the_document_exp
                 .collect(),
         ),
         ("status --compute", members(&compute["groups"][0])),
+        ("status --history CONDITION", members(&history["changes"][0])),
         (
             "status",
             members(&site["overview"])

@@ -40,6 +40,7 @@ pub mod licence;
 pub mod statement;
 pub mod rules;
 pub mod status;
+pub mod history;
 pub mod compute;
 pub mod export;
 pub mod evidence;

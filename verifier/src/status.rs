@@ -34,6 +34,9 @@ pub struct StatusCommand {
     /// Show all there is to this condition, such as INV-03.
     #[arg(long, value_name = "CONDITION")]
     pub why: Option<String>,
+    /// Show when the findings of this condition changed, such as INV-03, and what had changed between.
+    #[arg(long, value_name = "CONDITION", conflicts_with_all = ["why", "at", "compute", "what_if"])]
+    pub history: Option<String>,
     /// Judge what is held as of this time, in UTC, and not as of now: the windows end there, and licences and waivers hold as they do then.
     /// Facts are kept as of the newest report, so it must not be earlier than that.
     #[arg(long, value_name = "TIME", value_parser = UnixSeconds::parse)]
@@ -294,6 +297,14 @@ impl Session {
             );
             return self.compute(asked, now, command.format, out).await;
         }
+        if let Some(condition) = &command.history {
+            // A licence may state conditions of its own.
+            if !is_condition(condition) {
+                self.evaluate(now).await?.knows(condition)?;
+            }
+            let site = command.site.as_deref();
+            return self.show_history(condition, site, command.format, out).await;
+        }
         let mut status = self.evaluate_as_if(now, command.what_if.as_deref()).await?;
         if let Some(wanted) = &command.why {
             status.knows(wanted)?;
@@ -499,6 +510,10 @@ fn as_if(licence: Licence, supposed: Option<&Arc<RuleSet>>) -> Licence {
     }
 }
 
+fn is_condition(name: &str) -> bool {
+    REGISTRY.iter().any(|c| c.id == name)
+}
+
 /// Since when a finding has stood, if what was recorded of it last came to the same.
 fn since(recorded: &[FindingRow], site: &str, licence: &str, finding: &Finding) -> Option<UnixSeconds> {
     let row = recorded
@@ -547,7 +562,8 @@ fn explain(finding: &Finding, own: Option<&str>, out: &mut dyn Write) -> std::io
     line("source", finding.citation.clone())
 }
 
-fn bounds(lower: Option<&str>, upper: Option<&str>, unit: &str) -> String {
+/// A quantity between bounds, in words.
+pub(crate) fn bounds(lower: Option<&str>, upper: Option<&str>, unit: &str) -> String {
     match (lower, upper) {
         (Some(a), Some(b)) if a == b => format!("{a} {unit}"),
         (Some(a), Some(b)) => format!("{a} to {b} {unit}"),
@@ -618,7 +634,7 @@ fn plain(facts: &SiteFacts, now: UnixSeconds) -> String {
 }
 
 /// A time to the minute: `2026-11-22 04:10 UTC`.
-fn minute(at: UnixSeconds) -> String {
+pub(crate) fn minute(at: UnixSeconds) -> String {
     let text = at.to_string();
     match (text.get(..10), text.get(11..16)) {
         (Some(day), Some(time)) => format!("{day} {time} UTC"),

@@ -1,9 +1,11 @@
 //! Findings that change, as leaves of the ledger.
 
-use super::site::{LICENCE, load};
+use super::site::{LICENCE, load, signed, trusted};
 use super::*;
+use crate::command::Format;
 use crate::findings::Findings;
 use crate::fleet::Looked;
+use crate::history::FindingChange;
 use crate::recorder::Writer;
 use crate::status::Standing;
 use crate::store::HeldEntry;
@@ -105,6 +107,80 @@ async fn a_finding_becomes_a_leaf_when_it_changes_and_status_says_since_when_it_
     let json = serde_json::to_value(&stands).unwrap();
     assert_eq!(json["since"], late.to_string());
     assert_eq!(json["condition"], "OPS-03");
+}
+
+/// What `status --history` prints, and its exit status.
+async fn told(verifier: &Verifier, condition: &str, site: Option<&str>, format: Format) -> (String, bool) {
+    let mut out = Vec::new();
+    let session = verifier.session().await;
+    let fine = session.show_history(condition, site, format, &mut out).await;
+    (String::from_utf8(out).unwrap(), fine.unwrap())
+}
+
+#[tokio::test]
+async fn the_history_of_a_condition_says_when_it_changed_and_what_had_changed_between() {
+    let (mut verifier, mut node) = ready().await;
+    let key = trusted(&verifier.config().state_dir, "supplier");
+    let load = async |verifier: &Verifier, text: &str| {
+        let session = verifier.session().await;
+        session.load_licence(&signed(text, &key)).await.unwrap();
+    };
+    load(&verifier, LICENCE).await;
+    let (first, one) = node.report(node.enrolled.verifier, 1, None);
+    node.receipted(&verifier, first, &one).await;
+    verifier.stop().await;
+    look(&verifier).await;
+    let late = NOON.plus(3 * 86_400);
+    verifier.clock.set(late);
+    look(&verifier).await;
+    // Another limit is another finding, although the outcome is the same.
+    let longer = LICENCE
+        .replace("serial = 1", "serial = 2")
+        .replace("\n[[site]]", "freshness_max = \"30 h\"\n[[site]]");
+    assert!(longer.contains("serial = 2") && longer.contains("30 h"));
+    load(&verifier, &longer).await;
+    look(&verifier).await;
+
+    let history = verifier
+        .session()
+        .await
+        .history("OPS-03", Some("harbour-1"))
+        .await
+        .unwrap();
+    let outcomes: Vec<_> = history
+        .changes
+        .iter()
+        .map(|c| (c.was, c.outcome, c.serial))
+        .collect();
+    let (met, not_met) = (Outcome::Met, Outcome::NotMet);
+    assert_eq!(
+        outcomes[outcomes.len() - 3..],
+        [
+            (outcomes[outcomes.len() - 3].0, met, 1),
+            (Some(met), not_met, 1),
+            (Some(not_met), not_met, 2)
+        ]
+    );
+    let [.., stale, again] = &history.changes[..] else {
+        panic!("{history:?}")
+    };
+    assert_eq!((stale.at, again.at), (late, late));
+    assert!(stale.leaf < again.leaf);
+    let differs = |change: &FindingChange, what: &str| change.differences.iter().any(|d| d.what == what);
+    assert!(differs(stale, "measured") && !differs(stale, "limit") && !differs(stale, "serial"));
+    assert!(differs(again, "limit") && differs(again, "serial"));
+    assert_eq!((stale.subjects_added.len(), again.subjects_added.len()), (1, 0));
+
+    let (text, fine) = told(&verifier, "OPS-03", None, Format::Text).await;
+    assert!(fine);
+    assert!(
+        text.contains("met → not met   leaf ") && text.contains("   serial     1 → 2\n"),
+        "{text}"
+    );
+    let (json, _) = told(&verifier, "OPS-03", None, Format::Json).await;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["changes"].as_array().unwrap().len(), history.changes.len());
+    assert_eq!(json["unreadable"].as_array().unwrap().len(), 0);
 }
 
 #[tokio::test]

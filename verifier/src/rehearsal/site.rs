@@ -29,7 +29,7 @@ id = "harbour-1"
 country = "SG"
 "#;
 
-fn signed(text: &str, key: &SecretKey) -> String {
+pub(super) fn signed(text: &str, key: &SecretKey) -> String {
     dsse::sign(weighbridge::licence::PAYLOAD_TYPE, text.as_bytes(), &[key]).unwrap()
 }
 

@@ -46,7 +46,7 @@ enum Benchmark {
     Ledger,
     /// What accounting for a window of eight GPUs takes
     Accounting,
-    /// Facts and conditions of a site of 1,000 devices
+    /// Facts and conditions of a site of 1,024 devices
     Conditions,
     /// The verifier's intake, against its limit column
     Intake,

@@ -79,5 +79,7 @@ mod clock_swings;
 mod recorded_work;
 /// A recording, read by other means than the replay library's.
 mod recording;
+/// A site from empty to everything that can be met, by the commands of its guide, and what changes then.
+mod worked_site;
 /// What goes over the wire: schema, golden bytes, strictness, what may leave a node.
 mod wire;

@@ -148,8 +148,8 @@ pub fn client_tls(identity: Option<(&[u8], &SecretKey)>) -> rustls::ClientConfig
     config
 }
 
-/// A node that enrolled.
-#[derive(Debug)]
+/// A node that enrolled. A copy of it stands where it stood, as its verifier's copied state does.
+#[derive(Clone, Debug)]
 pub struct SimulatedNode {
     /// Its key.
     pub key: Arc<SecretKey>,

@@ -165,6 +165,25 @@ fn what_was_sampled_is_not_attributed_afterwards() {
 }
 
 #[test]
+fn activity_that_reaches_back_over_a_gap_is_nobodys_where_the_holder_changed_in_it() {
+    let mut site = Site::new(1, 60);
+    site.meter.set_holdings(vec![held(A, 30.5, 1e9)]);
+    for t in 0..=28 {
+        tick(&mut site, t, working(t, 0, 1));
+    }
+    // No tick at 29; the mean that is told at 31 is of the time since 28, of which A held the device for half a second.
+    let mute = DeviceSample {
+        activity: Reading::Lost(LossReason::Failed),
+        ..working(30, 100, 1)
+    };
+    tick(&mut site, 30, mute);
+    tick(&mut site, 31, worked(31, &[100, 100, 0]));
+    let told = site.finish(BootNanos(31 * SECOND));
+    let (_, a) = &shares(&told)[0];
+    assert_eq!((a.counter.0, a.lower.0), (0, 0));
+}
+
+#[test]
 fn a_device_that_was_lost_counts_at_peak_for_whoever_holds_it() {
     let mut site = Site::new(1, 60);
     site.meter.set_holdings(vec![held(A, 0.0, 1e9)]);

@@ -90,11 +90,13 @@ impl Step {
         self.to.since(self.from)
     }
 
-    /// How far before its end activity is that it tells of, or its own length where that is more, in nanoseconds.
+    /// How far before its end activity is that it tells of, or its own length where that is more, in nanoseconds. A mean that was read after a gap is of
+    /// the gap too, though it counts for covered time alone.
     #[must_use]
     pub(crate) fn reach_ns(&self) -> u64 {
         let told = self.activity_ns.saturating_add(self.activity_gap_ns);
-        self.length_ns().max(told)
+        let read = self.activity.value().map_or(0, |a| a.interval_ns);
+        self.length_ns().max(told).max(read)
     }
 
     /// Length in nanoseconds if it is covered, else zero.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use weighbridge::appraisal::{Period, SiteFacts};
 use weighbridge::conditions::{
     DaysAsked, Finding, Flag, FlagStanding, Outcome as Verdict, Overview, REGISTRY, Shipments, judge,
-    overview,
+    meaning, overview,
 };
 use weighbridge::id::Digest;
 use weighbridge::licence::Licence;
@@ -555,7 +555,8 @@ fn explain(finding: &Finding, own: Option<&str>, out: &mut dyn Write) -> std::io
             )?;
         }
     }
-    line("message", finding.message_id.clone())?;
+    let says = meaning(&finding.message_id).map_or_else(String::new, |s| format!(" ({s})"));
+    line("message", format!("{}{says}", finding.message_id))?;
     line("rests on", finding.rule_set.clone())?;
     line("", finding.catalogue.clone())?;
     line("severity", finding.severity.to_string())?;

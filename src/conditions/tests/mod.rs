@@ -13,6 +13,7 @@ mod firmware;
 mod flags;
 mod group;
 mod inventory;
+mod message_tests;
 mod moves;
 mod operations;
 mod overview;

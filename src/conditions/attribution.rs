@@ -231,7 +231,7 @@ impl Attribution {
     }
 
     /// Why not all tenants are known, if so. Where neither licence nor rule set says how much is enough, only all is.
-    fn gap(&self, case: &Case<'_>) -> Option<(&'static str, String)> {
+    pub(super) fn gap(&self, case: &Case<'_>) -> Option<(&'static str, String)> {
         if self.crowded {
             let why = "a node had more tenants than are kept one by one, so that not all of them are known";
             return Some(("not-all-kept", why.to_owned()));

@@ -3,7 +3,7 @@
 //! Decides: what became of a device that an older serial listed, by what its operator and the supplier or an assessor say. Trusts that the serials on
 //! file are what the verifier was given: of one that never came nothing is known.
 
-use super::absence::{Absence, Absences, Why};
+use super::absence::{Absence, Absences};
 use super::case::Case;
 use super::finding::Outcome;
 use crate::id::{DeviceUuid, Digest};
@@ -101,20 +101,26 @@ impl<'a> Known<'a> {
         self.beside.of(row).copied()
     }
 
-    /// The records by which a device is gone and that it does not refute.
+    /// The records by which a device is gone now and that it does not refute: one that came back left no record of leaving.
     pub(super) fn records<'s>(
         &self,
         absences: &'s Absences,
         row: &LicensedDevice,
+        now: UnixSeconds,
     ) -> impl Iterator<Item = &'s Absence> + use<'s> {
         let seen = self.seen.of(row);
         let uuid = row.uuid.or_else(|| seen.map(|s| s.uuid));
         let own: Vec<&Absence> = absences.standing(uuid.as_ref(), seen.map(|s| s.last)).collect();
-        own.into_iter().filter(|a| a.why != Why::AtRest)
+        own.into_iter().filter(move |a| a.is_gone(now))
     }
 
     /// What became of a device that left the manifest.
-    pub(super) fn departure(&self, absences: &Absences, device: &FormerDevice) -> Departure {
+    pub(super) fn departure(
+        &self,
+        absences: &Absences,
+        device: &FormerDevice,
+        now: UnixSeconds,
+    ) -> Departure {
         let seen = self.seen.of(&device.row);
         if let Some(other) = self.beside(&device.row) {
             return Departure {
@@ -123,7 +129,7 @@ impl<'a> Known<'a> {
                 evidence: vec![other.digest],
             };
         }
-        let records: Vec<&Absence> = self.records(absences, &device.row).collect();
+        let records: Vec<&Absence> = self.records(absences, &device.row, now).collect();
         let by_both = |a: &&&Absence| a.roles.contains(&Role::Operator) && a.is_confirmed();
         let listed = format!("was listed by serial {}", device.serial);
         let (outcome, words) = if let Some(record) = records.iter().find(by_both) {

@@ -202,7 +202,6 @@ messages! {
     "not-recorded": "A device moved without a transfer on record.",
     "not-ruled-out": "That it was trained for a barred party is not ruled out.",
     "not-screened": "Not all who must be were screened.",
-    "not-shipped": "What is on the manifest was not shipped.",
     "not-split": "What was shipped for several sites cannot be told apart.",
     "not-surely-at-one-time": "Devices were not surely there at one time.",
     "not-surely-in-one-place": "A device may have been in two places at once.",

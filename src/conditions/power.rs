@@ -353,13 +353,14 @@ impl<'a> Readings<'a> {
             );
             return verdict(Verdict::cannot_tell("more-than-devices", sentence));
         }
-        verdict(Verdict::met(
+        // What was not seen drew power too, and would make more of a deficit.
+        case.hold_devices(verdict(Verdict::met(
             "meters-agree",
             format!(
                 "{read}, and {took}; {set_by} takes up to {} kWh for what fits them",
                 hours(most)
             ),
-        ))
+        )))
     }
 
     /// What the meters read together, at least and at most, in millijoules: a reading is in whole kilowatt-hours.

@@ -38,7 +38,7 @@ fn on_record(case: &Case<'_>) -> Verdict {
     let (mut bare, mut open, mut told) = (Vec::new(), Vec::new(), Vec::new());
     let (mut subjects, mut evidence) = (BTreeMap::<Outcome, Vec<String>>::new(), vec![case.licence.digest]);
     for device in &former {
-        let gone = known.departure(&absences, device);
+        let gone = known.departure(&absences, device, case.now);
         evidence.extend(gone.evidence);
         let label = device.row.label();
         let words = format!("{label} {}", gone.words);
@@ -306,7 +306,7 @@ impl Stock {
     fn left(&mut self, case: &Case<'_>, absences: &Absences) {
         let known = Known::of(case);
         for device in former(case) {
-            let record = known.records(absences, &device.row).next();
+            let record = known.records(absences, &device.row, case.now).next();
             if record.is_none() && known.beside(&device.row).is_none() {
                 continue;
             }

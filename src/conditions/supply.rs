@@ -22,9 +22,27 @@ pub(super) fn owners_disclosed(case: &Case<'_>) -> Verdict {
         Err(missing) => return *missing,
     };
     let of = &case.licence.consignee;
-    let Some(paper) = papers.iter().find(|p| p.claims.party.as_str() == of) else {
-        return of_others(case, "party", &papers, |o| o.party.as_str());
-    };
+    worst_of_each(case, |o: &Ownership| o.party.as_str() == of, by_disclosure)
+        .unwrap_or_else(|| of_others(case, "party", &papers, |o| o.party.as_str()))
+}
+
+/// Of the newest statement of each issuer the one that breaks the condition, else the newest: what one party leaves out does not unsay what another admits.
+fn worst_of_each<'a, T: Said + 'a>(
+    case: &Case<'a>,
+    about: impl Fn(&T) -> bool,
+    judge: impl Fn(&Case<'a>, &Paper<'a, T>) -> Verdict,
+) -> Option<Verdict> {
+    let papers = case.newest_of_each::<T>().into_iter().filter(|p| about(p.claims));
+    let mut verdicts: Vec<Verdict> = papers.map(|p| judge(case, &p)).collect();
+    let worst = verdicts
+        .iter()
+        .position(|v| v.outcome == Outcome::NotMet)
+        .unwrap_or(0);
+    (!verdicts.is_empty()).then(|| verdicts.swap_remove(worst))
+}
+
+fn by_disclosure(case: &Case<'_>, paper: &Paper<'_, Ownership>) -> Verdict {
+    let of = &case.licence.consignee;
     let (label, said) = (paper.label(), paper.claims);
     let verdict = |v: Verdict| on_paper(case, v, paper);
     // What it admits counts however old it is.
@@ -142,9 +160,16 @@ pub(super) fn end_use_certified(case: &Case<'_>) -> Verdict {
         Err(missing) => return *missing,
     };
     let of = &case.licence.consignee;
-    let Some(paper) = papers.iter().find(|p| p.claims.consignee.as_str() == of) else {
-        return of_others(case, "consignee", &papers, |c| c.consignee.as_str());
-    };
+    worst_of_each(
+        case,
+        |c: &EndUserCertificate| c.consignee.as_str() == of,
+        by_certificate,
+    )
+    .unwrap_or_else(|| of_others(case, "consignee", &papers, |c| c.consignee.as_str()))
+}
+
+fn by_certificate(case: &Case<'_>, paper: &Paper<'_, EndUserCertificate>) -> Verdict {
+    let of = &case.licence.consignee;
     let (label, said) = (paper.label(), paper.claims);
     let undertakings = [
         (

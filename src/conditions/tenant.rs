@@ -325,6 +325,9 @@ fn outside_agreements(case: &Case<'_>, papers: &[Paper<'_, AccessAgreement>]) ->
     if held.untold(case).is_some_and(unknown) {
         return Some("each agreement is for some tenants, and who held devices is not known".to_owned());
     }
+    if let Some((_, why)) = held.gap(case).filter(|_| !held.tenants.is_empty()) {
+        return Some(format!("each agreement is for some tenants, and {why}"));
+    }
     let named: BTreeSet<TenantPseudonym> = papers
         .iter()
         .flat_map(|p| p.claims.tenants.iter().flatten().filter_map(tenant))

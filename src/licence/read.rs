@@ -235,6 +235,10 @@ fn sites(root: &mut Section<'_, '_>, names: Names<'_>) -> Vec<Site> {
             address,
         })
     });
+    if sites.len() > MAX_SITES || ids.as_ref().is_some_and(|ids| ids.len() > MAX_SITES) {
+        root.mistake(format!("more than {MAX_SITES} sites are named"));
+        return Vec::new();
+    }
     for id in ids.iter().flatten() {
         if !sites.iter().any(|s| s.id == *id) {
             sites.push(Site {

@@ -33,6 +33,17 @@ fn a_manifest_of_the_largest_site_is_read() {
 }
 
 #[test]
+fn more_sites_than_one_consignee_has_are_refused_before_they_are_compared() {
+    let ids: Vec<String> = (0..100_000).map(|i| format!("\"s{i}\"")).collect();
+    let text = EXAMPLE.replace(
+        "site_ids = [\"harbour-1\"]",
+        &format!("site_ids = [{}]", ids.join(", ")),
+    );
+    let found = Licence::parse(&text).unwrap_err().to_string();
+    assert!(found.contains("more than 1000 sites are named"), "{found}");
+}
+
+#[test]
 fn each_mistake_is_named_with_its_line() {
     let text = "licence_id = \"x\"\nserial = 0\nissuer = \"a\"\nconsignee = \"b\"\nvalid_from = 2026-11-01\n\
                 valid_to = 2026-10-01\nruleset_id = \"r\"\nfreshnes_max = \"24 h\"\nops_limit = 1e26\nreport_seconds = 5\n\

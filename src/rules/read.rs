@@ -8,6 +8,7 @@ use crate::document::{DayEnd, Field, Section, Zone};
 use crate::id::Digest;
 use crate::time::UnixSeconds;
 use crate::unit::Tpp;
+use std::collections::BTreeSet;
 
 pub(super) fn rule_set(root: &mut Section<'_, '_>, digest: Digest, book: &RuleBook) -> Option<RuleSet> {
     let id = root.required("id", Field::text);
@@ -33,6 +34,12 @@ pub(super) fn rule_set(root: &mut Section<'_, '_>, digest: Digest, book: &RuleBo
         .tables("citation", |s| cited(s, stands))
         .into_iter()
         .flatten()
+        .collect();
+    // Of one limit the first source counts.
+    let mut sourced = BTreeSet::new();
+    let citations: Vec<_> = citations
+        .into_iter()
+        .filter(|(name, _)| sourced.insert(name.clone()))
         .collect();
     for name in Limits::NAMES {
         if limits.is_set(name) && !citations.iter().any(|(n, _)| n == name) {
@@ -167,8 +174,11 @@ fn base(s: &mut Section<'_, '_>, book: &RuleBook) -> Option<std::sync::Arc<RuleS
 fn cited(s: &mut Section<'_, '_>, state: RuleState) -> Option<Vec<(String, Citation)>> {
     let names = s.required("limits", |f| f.list(|i| i.word(Limits::NAMES).map(str::to_owned)));
     let citation = citation(s, state);
-    let citation = citation?;
-    Some(names?.into_iter().map(|n| (n, citation.clone())).collect())
+    let (mut names, citation) = (names?, citation?);
+    // A name that stands twice says no more than once, however long the list.
+    names.sort_unstable();
+    names.dedup();
+    Some(names.into_iter().map(|n| (n, citation.clone())).collect())
 }
 
 fn country_list(s: &mut Section<'_, '_>, state: RuleState) -> Option<CountryList> {

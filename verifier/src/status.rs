@@ -319,6 +319,12 @@ impl Session {
             for site in &mut status.sites {
                 site.findings.retain(|f| f.finding.condition == *wanted);
             }
+            let mut licensed = status.sites.iter().filter(|s| s.licence.is_some()).peekable();
+            if licensed.peek().is_some() && licensed.all(|s| s.findings.is_empty()) {
+                return Err(CommandError::Refused {
+                    why: format!("no licence that covers what is asked for states condition `{wanted}`"),
+                });
+            }
         }
         match command.format {
             Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&status)?)?,

@@ -19,7 +19,6 @@ pub(super) const THEIRS: &[&str] = &[
     "count",
     "endswith",
     "floor",
-    "indexof",
     "intersection",
     "is_array",
     "is_boolean",
@@ -42,10 +41,7 @@ pub(super) const THEIRS: &[&str] = &[
     "startswith",
     "substring",
     "sum",
-    "trim",
-    "trim_left",
     "trim_prefix",
-    "trim_right",
     "trim_space",
     "trim_suffix",
     "type_name",
@@ -166,7 +162,8 @@ fn to_number(value: &Value) -> Value {
         Value::Number(_) => value.clone(),
         Value::Null | Value::Bool(false) => Value::from(0u64),
         Value::Bool(true) => Value::from(1u64),
-        Value::String(text) if text.len() <= MAX_NUMBER => {
+        // An exponent makes a long number of a short text.
+        Value::String(text) if text.len() <= MAX_NUMBER && !text.contains(['e', 'E']) => {
             Value::from_numeric_string(text).unwrap_or(Value::Undefined)
         }
         _ => Value::Undefined,

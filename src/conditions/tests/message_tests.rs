@@ -1,6 +1,7 @@
 //! The catalogue of messages against the code that uses them, and against its reference.
 
 use super::*;
+use crate::conditions::{MESSAGES, meaning};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

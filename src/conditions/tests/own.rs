@@ -255,6 +255,15 @@ verdict if { some a in n; some b in n; some c in n; some d in n; some e in n; so
     }
 
     #[test]
+    fn a_short_text_is_no_endless_number() {
+        let found = ruled(
+            Scene::honest(),
+            "verdict := false if { to_number(\"1e2147483647\") > 1 }",
+        );
+        expect(&found, Outcome::CannotTell, "policy-undefined", "");
+    }
+
+    #[test]
     fn a_policy_sees_its_input_alone() {
         for call in [
             "http.send({\"method\": \"get\", \"url\": \"http://example.com\"})",

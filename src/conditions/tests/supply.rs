@@ -52,6 +52,19 @@ fn sup_01_asks_for_owners_whole_lately_and_none_of_them_barred() {
     // What it admits counts however old it is.
     let admitted = owners(&[("issued = 2026-11-19", "issued = 2026-08-01"), moved[0]]);
     admitted.expect("SUP-01", Outcome::NotMet, "in MO");
+    // What one party leaves out does not unsay what another admits.
+    let mut two = owners(&[("listed = false", "listed = true")]);
+    let holder = two.hear_as("Holder Ltd.", Role::Operator, "");
+    let silent = [
+        (
+            "issuer = \"Harbour Compute Pte. Ltd.\"",
+            "issuer = \"Holder Ltd.\"",
+        ),
+        ("party = \"Harbour Compute Pte. Ltd.\"", "party = \"Consignee\""),
+        ("T08:00:00Z", "T09:00:00Z"),
+    ];
+    two.file("ownership", holder, &silent);
+    two.expect("SUP-01", Outcome::NotMet, "stands on a list");
     told("ownership", Role::Operator, &[]).expect(
         "SUP-01",
         Outcome::CannotTell,

@@ -14,9 +14,9 @@ use super::supply::of_others;
 use crate::appraisal::Grade;
 use crate::id::{DeviceUuid, Digest};
 use crate::licence::FormerDevice;
-use crate::statement::{ShipmentList, Transfer};
+use crate::statement::{Role, ShipmentList, Transfer};
 use crate::time::UnixSeconds;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// INV-09: a device leaves the manifest only with a record of its disposal, return or loss.
 pub(super) fn left_on_record(case: &Case<'_>) -> Verdict {
@@ -148,9 +148,11 @@ struct Tally {
     sent: Sent,
     /// Came from another site.
     came: u64,
+    /// Those of which only the operator says that they came.
+    may_have_come: u64,
     listed: u64,
     seen: u64,
-    /// Not seen lately, and not for so long that they are missing.
+    /// Not seen lately, and not for so long that they are missing; and those of which only the operator says where they went.
     unseen: u64,
     returned: u64,
     gone: u64,
@@ -180,8 +182,20 @@ impl Tally {
         .fold(0, u64::saturating_add)
     }
 
-    /// Whether all agrees; `None` where that depends on devices that were not seen lately.
+    /// Whether all agrees; `None` where that depends on devices that were not seen lately, or on the operator's own word.
     fn agrees(&self) -> Option<bool> {
+        let all_came = Self {
+            came: self.came.saturating_add(self.may_have_come),
+            ..*self
+        };
+        match (self.agrees_as_it_stands(), all_came.agrees_as_it_stands()) {
+            (Some(false), Some(false)) => Some(false),
+            (Some(true), Some(true)) => Some(true),
+            _ => None,
+        }
+    }
+
+    fn agrees_as_it_stands(&self) -> Option<bool> {
         let listed_most = self.expected().saturating_sub(self.left);
         let afield = [self.sent.spare, self.sent.returned, self.sent.in_transit];
         let listed_least = afield.into_iter().fold(listed_most, u64::saturating_sub);
@@ -200,10 +214,14 @@ impl Tally {
         };
         let unseen = match self.unseen {
             0 => String::new(),
-            n => format!("; {n} were not seen lately"),
+            n => format!("; {n} were not seen lately, or only the operator says where they went"),
+        };
+        let may_have_come = match self.may_have_come {
+            0 => String::new(),
+            n => format!("; of {n} more only the operator says that they came from another site"),
         };
         format!(
-            "{} were shipped{came}, the manifest lists {}, and {} are accounted for ({} seen, {} spare, {} returned, {} in transit, {} gone){unseen}",
+            "{} were shipped{came}, the manifest lists {}, and {} are accounted for ({} seen, {} spare, {} returned, {} in transit, {} gone){unseen}{may_have_come}",
             self.sent.all,
             self.listed,
             self.accounted(),
@@ -288,12 +306,15 @@ impl Stock {
             self.evidence.extend(gone.map(|a| a.digest));
             let tally = self.at(model);
             tally.listed = tally.listed.saturating_add(1);
-            tally.came = tally
-                .came
-                .saturating_add(u64::from(uuid.is_some_and(|u| arrivals.contains(&u))));
-            let part = match gone.map(|a| a.why) {
-                Some(Why::Returned) => &mut tally.returned,
-                Some(_) => &mut tally.gone,
+            match uuid.and_then(|u| arrivals.get(&u)) {
+                Some(true) => tally.came = tally.came.saturating_add(1),
+                Some(false) => tally.may_have_come = tally.may_have_come.saturating_add(1),
+                None => {}
+            }
+            let part = match gone.map(|a| (a.why, a.is_confirmed())) {
+                Some((_, false)) => &mut tally.unseen,
+                Some((Why::Returned, true)) => &mut tally.returned,
+                Some((_, true)) => &mut tally.gone,
                 None if found.is_some() && silence <= missing_after => &mut tally.seen,
                 None if silence <= escalates => &mut tally.unseen,
                 None => continue,
@@ -318,8 +339,9 @@ impl Stock {
                 .unwrap_or("a model that the manifest does not name");
             let tally = self.at(sort_named(case, model));
             tally.left = tally.left.saturating_add(1);
-            let part = match record.map(|r| r.why) {
-                Some(Why::Returned) => &mut tally.returned,
+            let part = match record.map(|r| (r.why, r.is_confirmed())) {
+                Some((_, false)) => &mut tally.unseen,
+                Some((Why::Returned, true)) => &mut tally.returned,
                 _ => &mut tally.gone,
             };
             *part = part.saturating_add(1);
@@ -332,6 +354,7 @@ impl Stock {
             if let Some(model) = case.model_named(name) {
                 for number in [
                     &mut tally.came,
+                    &mut tally.may_have_come,
                     &mut tally.listed,
                     &mut tally.seen,
                     &mut tally.unseen,
@@ -346,13 +369,22 @@ impl Stock {
     }
 }
 
-/// Devices that came from another site under a transfer.
-fn arrivals(case: &Case<'_>) -> BTreeSet<DeviceUuid> {
+/// Devices that came from another site under a transfer, and whether anyone beside the operator says so.
+fn arrivals(case: &Case<'_>) -> BTreeMap<DeviceUuid, bool> {
     let site = case.facts.site.as_str();
     let here = case.papers().holding::<Transfer>(case.now);
-    here.filter(|p| p.claims.to_site.as_str() == site && p.claims.from_site.as_str() != site)
-        .filter(|p| p.claims.arrives.0 <= case.now)
-        .flat_map(|p| p.header.devices.iter().flatten())
-        .map(|d| d.0)
-        .collect()
+    let here = here
+        .filter(|p| p.claims.to_site.as_str() == site && p.claims.from_site.as_str() != site)
+        .filter(|p| p.claims.arrives.0 <= case.now);
+    let mut came = BTreeMap::new();
+    for paper in here {
+        let voices = case.voices(&paper);
+        let confirmed = [Role::Supplier, Role::Assessor]
+            .iter()
+            .any(|r| voices.contains(r));
+        for device in paper.header.devices.iter().flatten() {
+            *came.entry(device.0).or_insert(false) |= confirmed;
+        }
+    }
+    came
 }

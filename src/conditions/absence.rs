@@ -189,17 +189,22 @@ impl Absences {
         }
     }
 
-    /// What two parties say of one device in two statements is said by both.
+    /// What two parties say of one event in two statements is said by both. Who spoke of an earlier one has not spoken of this.
     fn join_roles(&mut self) {
         for all in self.by_device.values_mut() {
-            let mut roles: BTreeMap<Why, BTreeSet<Role>> = BTreeMap::new();
-            for absence in &*all {
-                roles.entry(absence.why).or_default().extend(&absence.roles);
-            }
+            let said = all.clone();
             for absence in all {
-                absence
-                    .roles
-                    .extend(roles.get(&absence.why).into_iter().flatten());
+                let begins = absence.from;
+                let same = |other: &&Absence| {
+                    let apart = other.from.since(begins).unsigned_abs();
+                    other.why == absence.why && apart <= DAY_SECONDS.unsigned_abs()
+                };
+                let roles: Vec<Role> = said
+                    .iter()
+                    .filter(same)
+                    .flat_map(|o| o.roles.iter().copied())
+                    .collect();
+                absence.roles.extend(roles);
             }
         }
     }

@@ -361,12 +361,21 @@ fn uncovered(case: &Case<'_>, papers: &[&Paper<'_, Authorisation>]) -> Vec<Strin
         let count = counts.entry(model).or_default();
         *count = count.saturating_add(1);
     }
-    let items = || papers.iter().flat_map(|p| p.claims.items.iter().flatten());
+    // One authorisation of which several statements tell covers once, and what is least said of it.
+    let mut by_number: BTreeMap<(&str, &str), Vec<&Authorisation>> = BTreeMap::new();
+    for said in papers.iter().map(|p| p.claims) {
+        let number = (said.authority.as_str(), said.number.as_str());
+        by_number.entry(number).or_default().push(said);
+    }
+    let covers = |said: &Authorisation, model: &str| {
+        let items = said.items.iter().flatten().filter(|i| i.model.as_str() == model);
+        items.fold(0, |sum: u64, i| sum.saturating_add(i.count))
+    };
     counts
         .into_iter()
         .filter_map(|(model, count)| {
-            let named = items().filter(|i| i.model.as_str() == model);
-            let covered = named.fold(0, |sum: u64, i| sum.saturating_add(i.count));
+            let least = |told: &Vec<&Authorisation>| told.iter().map(|a| covers(a, model)).min().unwrap_or(0);
+            let covered = by_number.values().map(least).fold(0, u64::saturating_add);
             (covered < count).then(|| format!("{count} x {model}, of which {covered} are covered"))
         })
         .collect()

@@ -76,6 +76,25 @@ fn silent_for(days: i64) -> Scene {
 const LEFT_LATER: (&str, &str) = ("left = 2026-11-13", "left = 2026-11-20");
 
 #[test]
+fn inv_02_takes_no_signature_for_another_event_than_it_was_given_for() {
+    let twice = |left: &'static str| {
+        let mut scene = silent_for(40);
+        let went = [
+            ("left = 2026-11-13", left),
+            ("# back = 2026-12-20", "back = 2026-11-15"),
+        ];
+        scene.tell("rma", Role::Supplier, 4, &went);
+        scene.tell("rma", Role::Operator, 4, &[LEFT_LATER, ("RMA-88120", "RMA-2")]);
+        scene
+    };
+    twice("left = 2026-11-10").expect("INV-02", Outcome::CannotTell, "");
+    let mut same = silent_for(40);
+    same.tell("rma", Role::Supplier, 4, &[LEFT_LATER]);
+    same.tell("rma", Role::Operator, 4, &[LEFT_LATER]);
+    same.expect("INV-02", Outcome::Met, "it is on record why not");
+}
+
+#[test]
 fn inv_02_excuses_what_is_on_record_and_says_so() {
     silent_for(9).expect(
         "INV-02",

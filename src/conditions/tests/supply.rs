@@ -122,6 +122,19 @@ fn sup_02_takes_the_word_of_an_agency_or_the_supplier_and_no_holder_s() {
         Outcome::CannotTell,
         "4 x H100 SXM5 80GB, of which 3 are covered",
     );
+    // Told of twice it covers no more.
+    let mut twice = authorised(Role::Authority, &few);
+    let supplier = twice.hear_as("Maker Inc.", Role::Supplier, "");
+    let again = [
+        ("role = \"authority\"", "role = \"supplier\""),
+        (
+            "issuer = \"Harbour Compute Pte. Ltd.\"",
+            "issuer = \"Maker Inc.\"",
+        ),
+        PARTY,
+    ];
+    twice.file("authorisation", supplier, &[&again[..], &few[..]].concat());
+    twice.expect("SUP-02", Outcome::CannotTell, "of which 3 are covered");
     let none = [
         ("kind = \"licence\"", "kind = \"not-needed\""),
         ("# terms", "terms"),

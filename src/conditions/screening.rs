@@ -59,12 +59,24 @@ pub(super) fn screened(case: &Case<'_>) -> Verdict {
     let records = Records::of(case, &papers);
     let listed = listed_by_owners(case);
     let (mut wrong, mut open) = (Vec::new(), Vec::new());
+    // Device time that may lie under another licence, or before this one, accuses no tenant.
+    let is_sure = |party: Party| match party {
+        Party::Tenant(tenant) => held.tenants.get(&tenant).is_some_and(|t| t.is_sure),
+        Party::Consignee => true,
+    };
     for party in parties.iter().copied() {
-        match records.say(case, party, limit.value) {
-            Said::Match(label) => wrong.push((party, format!("{party}: the {label} tells of a match"))),
-            _ if listed.contains(&party) => wrong.push((
+        let says = match records.say(case, party, limit.value) {
+            Said::Match(label) => Said::Match(format!("{party}: the {label} tells of a match")),
+            _ if listed.contains(&party) => Said::Match(format!(
+                "{party}: listed owners hold half of it or more, by what is attested of it"
+            )),
+            other => other,
+        };
+        match says {
+            Said::Match(words) if is_sure(party) => wrong.push((party, words)),
+            Said::Match(words) => open.push((
                 party,
-                format!("{party}: listed owners hold half of it or more, by what is attested of it"),
+                format!("{words}; its device time may lie under another licence or before this one"),
             )),
             Said::Open(why) => open.push((party, format!("{party} {why}"))),
             Said::Clear => {}

@@ -11,7 +11,7 @@ use super::activity::Told;
 use super::case::{Case, Term};
 use super::finding::{Verdict, count, few};
 use super::papers::Paper;
-use crate::appraisal::Grade;
+use crate::appraisal::{Grade, NodeAtSite};
 use crate::id::{DeviceUuid, Digest};
 use crate::statement::{
     FindingResponse, Header, Period, SampleInspection, SiteDeclaration, TrainingDeclaration,
@@ -246,7 +246,9 @@ struct Attributed {
 /// What is attributed to a tenant, day by day, as far as no key was revoked by then.
 fn attributed(case: &Case<'_>, tenant: &str, days: (i64, i64)) -> BTreeMap<i64, Attributed> {
     let mut found: BTreeMap<i64, Attributed> = BTreeMap::new();
-    for node in case.nodes() {
+    // Where another licence's devices stand, it cannot be told which of them the tenant held.
+    let own = |n: &&NodeAtSite| !n.record.facts.devices.iter().any(|d| case.is_beside(d));
+    for node in case.nodes().filter(own) {
         let revoked = node.status.revoked_from;
         let told = node.record.days.range(days.0..days.1);
         for (number, day) in told.filter(|(_, d)| d.came_before(revoked)) {

@@ -383,6 +383,32 @@ fn a_clear_record_of_one_issuer_clears_no_match_of_another() {
 }
 
 #[test]
+fn ten_03_accuses_no_tenant_of_another_licence_s_devices() {
+    let matched = |beside: bool| {
+        let mut scene = let_out(Some(&[]));
+        let key = scene.hear_as("Consignee", Role::Operator, "");
+        let party = ("Harbour Compute Pte. Ltd.", "Consignee");
+        let found = ("result = \"clear\"", "result = \"match\"");
+        scene.file("screening", key, &[party, ("# tenants", "tenants"), found]);
+        scene.file(
+            "screening",
+            key,
+            &[party, ("# parties", "parties"), ("2026-0001", "2026-0002")],
+        );
+        if beside {
+            for n in 2..=4 {
+                scene = scene.with(&device(n, "H100 SXM5 80GB"), "");
+            }
+            let other = Scene::empty().licence.replace("\"L-1\"", "\"L-2\"");
+            scene.beside.push(other.replace(&device(1, "H100 SXM5 80GB"), ""));
+        }
+        scene
+    };
+    matched(false).expect("TEN-03", Outcome::NotMet, "tells of a match");
+    matched(true).expect("TEN-03", Outcome::CannotTell, "may lie under another licence");
+}
+
+#[test]
 fn ten_03_does_not_know_who_was_to_be_screened_without_attribution() {
     let mut scene = Scene::honest();
     let key = scene.hear_as("Consignee", Role::Operator, "");

@@ -222,11 +222,11 @@ fn a_driver_that_goes_a_sampler_that_is_killed_and_a_release_are_states_with_nam
             .all(|d| d.state == DeviceState::DriverUnavailable && has_gap(d, GapReason::DriverUnavailable))
     });
     assert_eq!(devices(&node.reports[gone]).len(), 2, "they stay in the report");
-    let log = node.agent.process().log();
-    assert!(
-        log.contains("driver unavailable") && log.contains("version mismatch"),
-        "{log}"
-    );
+    // The report and the log's line of the same moment are written side by side.
+    wait_for("a line of the log that names what befell the driver", || {
+        let log = node.agent.process().log();
+        (log.contains("driver unavailable") && log.contains("version mismatch")).then_some(())
+    });
     let back = node.report(gone, "the driver back", |r| covered(r, &[0, 1]));
     assert!(
         node.reports[..=back]

@@ -1,13 +1,13 @@
 //! The case: everything that a condition may look at, and the questions that many of them ask.
 
-use super::attribution::Attribution;
-use super::bus::unanswered;
 use super::finding::{Finding, Outcome, Quantity, Verdict, count, few};
 use super::flags::Flag;
+use super::inventory::bus::unanswered;
+pub(super) use super::inventory::seen::Seen;
 use super::manifest::{Manifest, ManifestIndex};
-use super::operations::Observed;
 use super::papers::Papers;
-pub(super) use super::seen::Seen;
+use super::records::operations::Observed;
+use super::tenant::attribution::Attribution;
 use crate::accelerator::{Catalogue, Match, Model};
 use crate::appraisal::{DeviceFacts, Estate, HeardStatement, NodeAtSite, NodeFacts, Sighting, SiteFacts};
 use crate::id::{Digest, NodeId};

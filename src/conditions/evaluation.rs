@@ -11,9 +11,10 @@
 
 use super::case::{Case, Read};
 use super::finding::{Finding, Outcome};
+use super::inventory::presence;
 use super::manifest::ManifestIndex;
 use super::registry::Condition;
-use super::{Judgement, conclude, decide, first_judged, presence};
+use super::{Judgement, conclude, decide, first_judged};
 use crate::accelerator::Catalogue;
 use crate::appraisal::{NodeRecord, SiteFacts};
 use crate::licence::{Licence, OpsGroup};

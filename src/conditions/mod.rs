@@ -5,61 +5,31 @@
 //! finding is a statement about evidence, within a window, with a coverage.
 //!
 //! To find the line that decides a finding: look up its condition in [`REGISTRY`]; the function named there is short and
-//! stands in the file of its family. Three rules bind all of them. Missing evidence is `cannot tell`, never `met`. A
+//! stands in the room of its family. Three rules bind all of them. Missing evidence is `cannot tell`, never `met`. A
 //! limit is the licence's, else its rule set's, else the condition cannot be told. The same inputs give the same
 //! findings, byte for byte.
 //!
 //! Every published condition is evaluated. Where nothing settles one, the sentence names what would.
 
-mod absence;
-mod activity;
-mod allocation;
-mod approval;
 mod asked;
-mod attestation;
-mod attribution;
-mod bus;
 mod capacity;
 mod case;
 mod contradiction;
-mod departure;
-mod estate;
 mod evaluation;
-mod fabric;
 mod finding;
-mod firmware;
 mod flags;
-mod group;
-mod identity;
 mod inventory;
-mod location;
 mod manifest;
 mod message;
-mod mode;
-mod moves;
-mod operations;
 mod overview;
 mod own;
 mod papers;
-mod performance;
-mod permission;
-mod place;
-mod plan;
-mod platform;
-mod power;
-mod presence;
-mod proof;
-mod purpose;
 mod records;
 mod registry;
 #[cfg(feature = "rego")]
 mod rego;
-mod sample;
-mod screening;
 mod security;
-mod seen;
-mod shipment;
-mod stock;
+mod site;
 mod supply;
 mod tenant;
 mod training;
@@ -70,10 +40,10 @@ pub use case::Case;
 pub use evaluation::Evaluation;
 pub use finding::{Finding, FindingAtSite, LISTED, Outcome, Quantity, Severity, Verdict, Window};
 pub use flags::{Flag, FlagStanding, Movement, Resolution, Shipments};
+pub use inventory::plan::SamplePlan;
 pub use message::{MESSAGES, meaning};
 pub use overview::Overview;
 pub use own::policy_mistakes;
-pub use plan::SamplePlan;
 pub use registry::{Basis, Condition, PUBLISHED, REGISTRY, Stage, catalogue_rows};
 pub use verdict::{PROPERTY, SiteVerdict, VERDICT, VERDICT_POLICY};
 
@@ -216,7 +186,7 @@ impl DaysAsked {
         // Midnight may pass before the conditions are evaluated.
         let mut edge = |day: i64| edges.extend([day, day.saturating_add(1), day.saturating_add(2)]);
         edge(licence.valid.from.day());
-        for period in training::period_starts(&case) {
+        for period in training::compute::period_starts(&case) {
             edge(period.day());
         }
         for declared in &licence.activity {

@@ -2,13 +2,17 @@
 //!
 //! Decides: nothing. `docs/conditions.md` is made from this table; a test holds it equal.
 
+use super::capacity::{allocation, fabric, installed, performance};
 use super::case::Case;
 use super::finding::{Severity, Verdict};
-use super::{
-    activity, allocation, approval, attestation, bus, capacity, contradiction, fabric, firmware, flags,
-    group, identity, inventory, location, mode, moves, operations, performance, place, platform, power,
-    purpose, records, sample, screening, security, stock, supply, tenant, training,
-};
+use super::inventory::{bus, identity, moves, place, sample, stock, supplied};
+use super::records::{filed, operations};
+use super::security::{chain, firmware, mode, platform};
+use super::site::{approval, attestation, location, power};
+use super::supply::parties;
+use super::tenant::{holders, screening};
+use super::training::{activity, compute, group, purpose};
+use super::{contradiction, flags};
 use crate::rules::Profile;
 
 crate::code! {
@@ -79,10 +83,10 @@ macro_rules! conditions {
 }
 
 conditions! {
-    "INV-01" Core Critical by [Measured] in [] limits [] => inventory::on_the_manifest:
+    "INV-01" Core Critical by [Measured] in [] limits [] => supplied::on_the_manifest:
         "Every accelerator reporting at the site is on the licensed manifest";
         "BIS diversion guidance of May 2025; Supp. 10 to 15 CFR part 748, paragraphs 4 and 10",
-    "INV-02" Core Critical by [Measured, Assessed] in [] limits ["missing_after", "missing_escalates_after"] => inventory::seen_in_time:
+    "INV-02" Core Critical by [Measured, Assessed] in [] limits ["missing_after", "missing_escalates_after"] => supplied::seen_in_time:
         "Every device on the manifest is seen within the allowed silence";
         "BIS diversion guidance of May 2025; reporting duty of the Chip Security Act bill",
     "INV-03" Core Critical by [Measured] in [] limits ["clock_tolerance"] => place::in_one_place:
@@ -94,7 +98,7 @@ conditions! {
     "INV-05" Core Critical by [Measured, Assessed] in [] limits ["proof_max_age"] => identity::proven:
         "Identity is proven by a device-held key, not by strings";
         "BIS diversion guidance of May 2025; cases of dummy servers and moved serial labels, 2026",
-    "INV-06" Core Major by [Measured] in [] limits ["memory_tolerance"] => inventory::identifiers_agree:
+    "INV-06" Core Major by [Measured] in [] limits ["memory_tolerance"] => supplied::identifiers_agree:
         "A device's identifiers agree with each other and with the catalogue";
         "NIST SP 800-53 CM-8, SR-11",
     "INV-07" Core Critical by [Assessed] in [] limits ["sample_confidence", "sample_defect_max", "assessment_max_age"] => sample::plates_match:
@@ -115,10 +119,10 @@ conditions! {
     "INV-12" Core Critical by [Measured, Declared] in [] limits [] => stock::reconciled:
         "What was shipped, what the manifest lists and what is seen agree";
         "15 CFR part 762; Supp. 10 to 15 CFR part 748, paragraph 10",
-    "CAP-01" Core Critical by [Measured] in [] limits [] => capacity::tpp_within_licence:
+    "CAP-01" Core Critical by [Measured] in [] limits [] => installed::tpp_within_licence:
         "The TPP of class 3A090.a at the site is within the licence";
         "licence term; Supp. 10 to 15 CFR part 748, paragraphs 6 and 10",
-    "CAP-02" Core Critical by [Measured] in [] limits [] => capacity::models_within_licence:
+    "CAP-02" Core Critical by [Measured] in [] limits [] => installed::models_within_licence:
         "Only licensed models stand at the site, in licensed numbers";
         "licence term; 15 CFR 748.15",
     "CAP-03" Further Critical by [Measured, Declared] in [Ifr2025] limits ["consignee_tpp_per_year"] => allocation::received_in_year:
@@ -154,7 +158,7 @@ conditions! {
     "LOC-04" Further Major by [Measured] in [ChipSecurityAct] limits ["location_max_age"] => location::checked_lately:
         "The place of every covered device was checked lately";
         "Chip Security Act bill (H.R. 3447, S. 1705)",
-    "TRN-01" Core PassOnly by [Measured] in [] limits ["ops_limit", "ops_window"] => training::capacity_bound:
+    "TRN-01" Core PassOnly by [Measured] in [] limits ["ops_limit", "ops_window"] => compute::capacity_bound:
         "The site cannot reach the operation limit within the window at all";
         "ECCN 4E091; arithmetic",
     "TRN-02" Core Critical by [Measured] in [] limits ["ops_limit", "ops_window"] => group::operations_within:
@@ -163,7 +167,7 @@ conditions! {
     "TRN-03" Further Major by [Measured] in [] limits [] => activity::share_of_training:
         "Training keeps to its share of device time";
         "licence term",
-    "TRN-04" Further Major by [Measured] in [] limits [] => training::allowance:
+    "TRN-04" Further Major by [Measured] in [] limits [] => compute::allowance:
         "Training stays within its allowance of TPP-hours";
         "licence term",
     "TRN-05" Core Major by [Measured, Declared] in [] limits ["declared_group_devices", "declared_group_after"] => purpose::declared:
@@ -181,25 +185,25 @@ conditions! {
     "TRN-09" Further Major by [Declared, Assessed] in [Ifr2025] limits [] => purpose::weights_held:
         "Weights that ECCN 4E091 covers are held on approved systems only";
         "Supp. 10 to 15 CFR part 748, paragraphs 8 and 15",
-    "TEN-01" Core Critical by [Measured, Declared] in [] limits ["kyc_max_age"] => tenant::attested:
+    "TEN-01" Core Critical by [Measured, Declared] in [] limits ["kyc_max_age"] => holders::attested:
         "Every tenant with device time has a current attestation of who it is";
         "Supp. 3 to 15 CFR part 732; 89 FR 5698",
-    "TEN-02" Core Critical by [Measured, Declared] in [] limits [] => tenant::outside_barred:
+    "TEN-02" Core Critical by [Measured, Declared] in [] limits [] => holders::outside_barred:
         "No tenant has its headquarters or ultimate parent in country group D:5 or Macau without a licence";
         "15 CFR 742.6(a)(6)(iii)(A); BIS guidance of 31 May 2026",
     "TEN-03" Further Critical by [Declared] in [] limits ["screening_max_age"] => screening::screened:
         "Tenants, owners and addresses were screened lately against the lists of barred parties";
         "15 CFR 744.16, 744.21; Supp. 8 to 15 CFR part 748",
-    "TEN-04" Core Critical by [Measured, Declared] in [] limits [] => supply::end_use_certified:
+    "TEN-04" Core Critical by [Measured, Declared] in [] limits [] => parties::end_use_certified:
         "The consignee undertook to transfer nothing to barred places and to serve no military end";
         "BIS diversion guidance of May 2025; 15 CFR 744.21, 744.22",
-    "TEN-05" Further Major by [Declared, Measured] in [CnH2002026, RemoteAccess] limits [] => tenant::reached_from_allowed:
+    "TEN-05" Further Major by [Declared, Measured] in [CnH2002026, RemoteAccess] limits [] => holders::reached_from_allowed:
         "Devices are reached from allowed places only";
         "91 FR 1684; Remote Access Security Act bill (H.R. 2683, S. 3519)",
-    "TEN-06" Further Major by [Measured] in [] limits ["attribution_min"] => tenant::time_attributed:
+    "TEN-06" Further Major by [Measured] in [] limits ["attribution_min"] => holders::time_attributed:
         "Device time is attributed to tenants";
         "NIST SP 800-53 AU-10, AC-2",
-    "TEN-07" Further Major by [Declared] in [IaasKyc] limits [] => tenant::resellers_bound:
+    "TEN-07" Further Major by [Declared] in [IaasKyc] limits [] => holders::resellers_bound:
         "Resellers are bound to the same checks";
         "89 FR 5698 (15 CFR 7.302 as proposed)",
     "SEC-01" Core Critical by [Measured] in [] limits ["proof_max_age"] => firmware::as_published:
@@ -211,13 +215,13 @@ conditions! {
     "SEC-03" Further Major by [Measured] in [] limits [] => platform::boot_state:
         "Hosts boot as the policy says";
         "NIST SP 800-53 SI-7, CM-14",
-    "SEC-04" Core Critical by [Measured] in [] limits ["key_protection_min"] => security::key_protected:
+    "SEC-04" Core Critical by [Measured] in [] limits ["key_protection_min"] => chain::key_protected:
         "Reports are signed by an unrevoked key that hardware holds";
         "NIST SP 800-53 IA-3, SC-12, AU-10",
     "SEC-05" Further Major by [Measured] in [] limits [] => platform::agent_build:
         "The agents run approved builds";
         "NIST SP 800-53 SI-7(15), SR-11",
-    "SEC-06" Core Critical by [Measured] in [] limits [] => security::chain_unbroken:
+    "SEC-06" Core Critical by [Measured] in [] limits [] => chain::chain_unbroken:
         "The chain of reports is unbroken";
         "NIST SP 800-53 AU-9(3), AU-10",
     "SEC-07" Core Major by [Measured, Declared] in [] limits ["assessment_max_age"] => attestation::cyber:
@@ -226,7 +230,7 @@ conditions! {
     "SEC-08" Further Major by [Assessed] in [Ifr2025] limits [] => attestation::weights_protected:
         "Model weights and the interfaces to them are protected";
         "Supp. 10 to 15 CFR part 748, paragraph 15",
-    "SEC-09" Core Major by [Measured] in [] limits [] => security::library_genuine:
+    "SEC-09" Core Major by [Measured] in [] limits [] => chain::library_genuine:
         "The NVML library loaded is the system's own or an approved one";
         "NIST SP 800-53 SI-7",
     "PHY-01" Core Critical by [Measured, Assessed] in [] limits ["assessment_max_age"] => attestation::physical:
@@ -247,22 +251,22 @@ conditions! {
     "PER-02" Further Major by [Measured] in [] limits [] => approval::two_people:
         "Enrolments and changes of the manifest are approved by two people";
         "NIST SP 800-53 AC-5, SR-9",
-    "SUP-01" Core Critical by [Declared] in [] limits ["ownership_max_age", "ownership_notice"] => supply::owners_disclosed:
+    "SUP-01" Core Critical by [Declared] in [] limits ["ownership_max_age", "ownership_notice"] => parties::owners_disclosed:
         "Ownership and control are disclosed, with no barred owner";
         "Supp. 10 to 15 CFR part 748, paragraph 13; BIS diversion guidance of May 2025",
-    "SUP-02" Core Critical by [Measured, Declared] in [] limits [] => supply::authorised:
+    "SUP-02" Core Critical by [Measured, Declared] in [] limits [] => parties::authorised:
         "An authorisation is valid and covers consignee, site, items and date";
         "15 CFR 748.15; General Prohibition 10",
-    "SUP-03" Further Major by [Declared] in [CnH2002026] limits [] => supply::lots_tested:
+    "SUP-03" Further Major by [Declared] in [CnH2002026] limits [] => parties::lots_tested:
         "Each lot that was shipped has a certificate of an independent laboratory";
         "91 FR 1684",
-    "EVI-01" Core Major by [Measured] in [] limits [] => records::required_on_file:
+    "EVI-01" Core Major by [Measured] in [] limits [] => filed::required_on_file:
         "The attestations that the licence asks for are on file and hold";
         "BIS guidance of May 2025; NIST SP 800-53 CA-2",
     "EVI-02" Core Critical by [Measured] in [] limits [] => contradiction::none:
         "No measurement contradicts a declaration";
         "Supp. 3 to 15 CFR part 732 (knowledge)",
-    "EVI-03" Further Major by [Declared] in [] limits [] => records::assessors_independent:
+    "EVI-03" Further Major by [Declared] in [] limits [] => filed::assessors_independent:
         "Assessors are accredited and independent";
         "NIST SP 800-53 CA-2(1), CA-7(1)",
     "OPS-01" Core Major by [Measured] in [] limits ["coverage_min", "freshness_max"] => operations::coverage:
@@ -280,13 +284,13 @@ conditions! {
     "OPS-05" Core Major by [Measured] in [] limits [] => operations::allowed_fields:
         "Reports carry only allowed fields";
         "data minimisation; protection of the operator",
-    "REC-01" Core Major by [Declared, Assessed] in [] limits ["records_kept_years"] => records::records_kept:
+    "REC-01" Core Major by [Declared, Assessed] in [] limits ["records_kept_years"] => filed::records_kept:
         "Records are kept long enough";
         "15 CFR 762.6",
-    "REC-02" Further Major by [Measured] in [Ifr2025, Dcveu2024] limits ["periodic_report_every"] => records::reports_delivered:
+    "REC-02" Further Major by [Measured] in [Ifr2025, Dcveu2024] limits ["periodic_report_every"] => filed::reports_delivered:
         "Periodic reports are delivered on time";
         "15 CFR 748.15; Supp. 10 to 15 CFR part 748, paragraph 11",
-    "REC-03" Further Major by [Declared, Assessed] in [Ifr2025, Dcveu2024] limits ["review_max_age"] => records::review_admitted:
+    "REC-03" Further Major by [Declared, Assessed] in [Ifr2025, Dcveu2024] limits ["review_max_age"] => filed::review_admitted:
         "The site admits reviews, and was reviewed";
         "15 CFR 748.15",
     "REC-04" Further Critical by [Measured, Declared] in [] limits ["flag_max_age", "order_rise_max"] => flags::resolved:

@@ -7,7 +7,7 @@
 
 mod away;
 
-use super::activity::Told;
+use super::training::activity::Told;
 use super::case::{Case, Term};
 use super::finding::{Verdict, count, few};
 use super::papers::Paper;
@@ -277,7 +277,7 @@ fn devices_together(case: &Case<'_>) -> Looks {
             .push(paper);
     }
     let seconds = DAY_SECONDS.saturating_add(i64::from(case.licence.report_seconds));
-    let longest = super::training::milliseconds(seconds).max(1);
+    let longest = super::training::compute::milliseconds(seconds).max(1);
     for (tenant, papers) in by_tenant {
         let spans = |p: &Paper<'_, TrainingDeclaration>| whole_days(case, p.header.period.as_ref()?);
         let first = papers.iter().filter_map(spans).map(|(first, _)| first).min();

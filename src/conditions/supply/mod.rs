@@ -1,0 +1,5 @@
+//! Supply (`SUP`): what was sent, who owns and undertook what, and what is permitted all the same.
+
+pub(super) mod parties;
+pub(super) mod permission;
+pub(super) mod shipment;

@@ -1,0 +1,422 @@
+//! Declared activity: whether what the operator declared of a time agrees with what the reports say of it.
+//!
+//! Decides: by shares of device time and of compute, each between bounds. Time that no report speaks of may have been anything, so that silence
+//! neither confirms a declaration nor breaks it. Rests on what drivers report, and for training on scores that may err. Does not establish
+//! what the devices did it for.
+
+use super::super::case::{Case, no_report};
+use super::super::finding::{Outcome, Quantity, Verdict, decimal, few};
+use super::super::tenant::attribution::{may_train, trained_ms};
+use super::compute::{milliseconds, row_model};
+use super::group::otherwise_computed;
+use crate::accelerator::Model;
+use crate::appraisal::{DeviceSums, Grade};
+use crate::id::DeviceUuid;
+use crate::licence::DeclaredActivity;
+use crate::time::{DAY_SECONDS, UnixSeconds};
+use crate::unit::{MicroTppHours, Ppm};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// TRN-07: declared and measured activity agree.
+pub(in crate::conditions) fn as_declared(case: &Case<'_>) -> Verdict {
+    let here =
+        |a: &&DeclaredActivity| a.site.as_deref().is_none_or(|s| s == case.facts.site) && a.from < case.now;
+    let declared: Vec<&DeclaredActivity> = case.licence.activity.iter().filter(here).collect();
+    if declared.is_empty() {
+        return Verdict::not_applicable(
+            "nothing-declared",
+            "nobody declared what the devices of this site did; an `[[activity]]` of the licence would say it",
+        );
+    }
+    let Some(tolerance) = case.term(|l| l.activity_tolerance) else {
+        return Verdict::no_limit(
+            "how far declared and measured activity may lie apart (`activity_tolerance`)",
+        );
+    };
+    let Some(idle_power) = case.term(|l| l.idle_power_max) else {
+        return Verdict::no_limit("how much power an idle device may draw (`idle_power_max`)");
+    };
+    let judged: Vec<Judged> = declared
+        .iter()
+        .map(|a| Judged::of(case, a, tolerance.value, idle_power.value))
+        .collect();
+    let from = declared.iter().map(|a| a.from).min().unwrap_or(case.now);
+    let to = declared
+        .iter()
+        .map(|a| a.to)
+        .max()
+        .unwrap_or(case.now)
+        .min(case.now);
+    let worst = judged
+        .iter()
+        .map(|j| j.outcome)
+        .min()
+        .unwrap_or(Outcome::CannotTell);
+    let words: Vec<String> = judged
+        .iter()
+        .filter(|j| j.outcome == worst)
+        .map(|j| j.words.clone())
+        .collect();
+    let rule = format!("{} allows {} between the two", tolerance.from, tolerance.value);
+    let sentence = format!("{}; {rule}", few(&words));
+    let apart = judged.iter().filter_map(|j| j.apart).max();
+    let verdict = match worst {
+        Outcome::NotMet => {
+            Verdict::not_met("otherwise-than-declared", sentence).subjects([case.facts.site.clone()])
+        }
+        Outcome::Met => case.hold_devices(Verdict::met("as-declared", sentence)),
+        _ => Verdict::cannot_tell("not-enough-told", sentence),
+    };
+    let verdict = match apart {
+        Some(apart) => verdict.measured(Quantity::at_least(decimal(apart), "share apart")),
+        None => verdict,
+    };
+    if !case.nodes().any(|n| n.record.facts.newest.is_some()) {
+        return no_report(verdict).window(from, to);
+    }
+    verdict
+        .limit(Quantity::at_most(decimal(tolerance.value), "share apart"))
+        .window(from, to)
+        .coverage(case.coverage())
+        .evidence(case.newest_reports())
+}
+
+/// The days that lie wholly between two times: sums are kept by the day.
+fn whole_days(from: UnixSeconds, to: UnixSeconds) -> (i64, i64) {
+    let first = from.0.saturating_add(DAY_SECONDS).saturating_sub(1);
+    (first.div_euclid(DAY_SECONDS), to.day())
+}
+
+/// One declaration against the reports.
+struct Judged {
+    outcome: Outcome,
+    words: String,
+    /// How far declared and measured surely lie apart.
+    apart: Option<Ppm>,
+}
+
+impl Judged {
+    fn of(case: &Case<'_>, declared: &DeclaredActivity, tolerance: Ppm, idle_power: Ppm) -> Self {
+        let (first, end) = whole_days(declared.from, declared.to.min(case.now));
+        let name = format!("from {} until just before {}", declared.from, declared.to);
+        if first >= end {
+            return Self {
+                outcome: Outcome::CannotTell,
+                words: format!("{name}, no whole day (UTC) is over yet"),
+                apart: None,
+            };
+        }
+        let told = Told::of(case, first, end);
+        let shares = [
+            declared
+                .busy_share
+                .map(|d| ("device time was declared busy", d, told.busy())),
+            declared
+                .training_share
+                .map(|d| ("compute was declared training", d, told.training())),
+        ];
+        let (mut wrong, mut open, mut fine) = (Vec::new(), Vec::new(), Vec::new());
+        let mut apart: Option<Ppm> = None;
+        for (what, share, measured) in shares.into_iter().flatten() {
+            let Some((least, most)) = measured else {
+                open.push(format!("{share} of {what}, and nothing was measured of it"));
+                continue;
+            };
+            let words = format!("{share} of {what}, and {least} to {most} was measured");
+            let off = |a: Ppm, b: Ppm| a.0.saturating_sub(b.0);
+            let surely = off(least, share).max(off(share, most));
+            let maybe = off(most, share).max(off(share, least));
+            apart = apart.max(Some(Ppm(surely)));
+            if surely > tolerance.0 {
+                wrong.push(words);
+            } else if maybe > tolerance.0 {
+                open.push(words);
+            } else {
+                fine.push(words);
+            }
+        }
+        if declared.busy_share == Some(Ppm(0)) {
+            told.judge_idle(tolerance, idle_power, &mut wrong, &mut open);
+        }
+        let (outcome, said) = if !wrong.is_empty() {
+            (Outcome::NotMet, wrong)
+        } else if !open.is_empty() {
+            (Outcome::CannotTell, open)
+        } else {
+            (Outcome::Met, fine)
+        };
+        Self {
+            outcome,
+            words: format!("{name}, {}", said.join(", and ")),
+            apart,
+        }
+    }
+}
+
+/// What the reports say of some whole days.
+#[derive(Default)]
+pub(in crate::conditions) struct Told {
+    sums: DeviceSums,
+    /// Device time in milliseconds, and the part of it that no report speaks of.
+    elapsed_ms: u64,
+    silent_ms: u64,
+    /// What could have been computed in the silent part, and in all.
+    silent: MicroTppHours,
+    capacity: MicroTppHours,
+    /// Energy at the power of the devices' models, in millijoules.
+    at_model_power: u128,
+    /// Whether a peak, or a power, is not known.
+    peak_unknown: bool,
+    power_unknown: bool,
+    /// Time in which devices trained at least, and busy time of days on which they cannot have trained, in milliseconds.
+    trained_ms: u64,
+    untrained_ms: u64,
+}
+
+/// What the reports say of one device: its sums, and the same two times.
+#[derive(Default)]
+struct Days {
+    sums: DeviceSums,
+    trained_ms: u64,
+    untrained_ms: u64,
+}
+
+impl Days {
+    fn add(&mut self, day: &DeviceSums) {
+        self.sums.add(day);
+        let busy_ms = day.busy_ms.saturating_add(day.busy_unknown_ms);
+        self.trained_ms = self.trained_ms.saturating_add(trained_ms(day).min(busy_ms));
+        if !may_train(day) {
+            self.untrained_ms = self.untrained_ms.saturating_add(day.busy_ms);
+        }
+    }
+}
+
+impl Told {
+    /// Of the days from `first` to just before `end`.
+    fn of(case: &Case<'_>, first: i64, end: i64) -> Self {
+        Self::of_devices(case, first, end, |_| true)
+    }
+
+    /// The same of some devices.
+    pub(in crate::conditions) fn of_devices(
+        case: &Case<'_>,
+        first: i64,
+        end: i64,
+        is_meant: impl Fn(&DeviceUuid) -> bool,
+    ) -> Self {
+        let mut by_device: BTreeMap<DeviceUuid, Days> = BTreeMap::new();
+        for node in case.nodes() {
+            for (_, day) in node.record.days.range(first..end) {
+                if !day.came_before(node.status.revoked_from) {
+                    continue;
+                }
+                for device in &day.devices {
+                    by_device.entry(device.uuid).or_default().add(&device.sums);
+                }
+            }
+        }
+        let (start, stop) = (
+            UnixSeconds(first.saturating_mul(DAY_SECONDS)),
+            UnixSeconds(end.saturating_mul(DAY_SECONDS)),
+        );
+        let mut told = Self::default();
+        let mut rows_met = BTreeSet::new();
+        for s in case.unique_since(UnixSeconds(i64::MIN)) {
+            let days = by_device.remove(&s.device.identity.uuid).unwrap_or_default();
+            if case.is_beside(s.device) || !is_meant(&s.device.identity.uuid) {
+                continue;
+            }
+            let row = case.row_of(&s.device.identity);
+            if let Some((i, _)) = row {
+                rows_met.insert(i);
+            } else if days.sums.reports == 0 {
+                // On no manifest, and nowhere in these days.
+                continue;
+            }
+            let due = row.and_then(|(_, row)| row.in_service).unwrap_or(start);
+            let first_seen = s.device.first_seen.unwrap_or(stop);
+            let from = if row.is_some() {
+                due.min(first_seen)
+            } else {
+                first_seen
+            };
+            told.add(
+                &days,
+                case.model(s.device),
+                milliseconds(stop.since(from.max(start))),
+            );
+        }
+        for (i, row) in case.rows() {
+            let from = row.in_service.unwrap_or(start).max(start);
+            let meant = row.uuid.is_none_or(|uuid| is_meant(&uuid));
+            if !rows_met.contains(&i) && meant && from < stop {
+                told.add(
+                    &Days::default(),
+                    row_model(case, row),
+                    milliseconds(stop.since(from)),
+                );
+            }
+        }
+        told
+    }
+
+    fn add(&mut self, days: &Days, model: Option<&Model>, elapsed_ms: u64) {
+        let sums = &days.sums;
+        self.trained_ms = self.trained_ms.saturating_add(days.trained_ms);
+        self.untrained_ms = self.untrained_ms.saturating_add(days.untrained_ms);
+        let silent_ms = elapsed_ms.saturating_sub(sums.expected_ms);
+        self.sums = self.sums.plus(sums);
+        self.elapsed_ms = self.elapsed_ms.saturating_add(elapsed_ms.max(sums.expected_ms));
+        self.silent_ms = self.silent_ms.saturating_add(silent_ms);
+        match model.and_then(Model::device_tpp) {
+            Some(tpp) => {
+                let unbounded = silent_ms.saturating_add(sums.unbounded_ms);
+                self.silent = self.silent.plus(super::super::finding::peak(tpp, unbounded));
+                self.capacity = self.capacity.plus(super::super::finding::peak(tpp, elapsed_ms));
+            }
+            None => self.peak_unknown = true,
+        }
+        match model.and_then(|m| Some(m.per_device(u64::from(m.tdp_w?)))) {
+            // A watt for a millisecond is a millijoule.
+            Some(watts) => {
+                let energy = u128::from(watts).saturating_mul(u128::from(elapsed_ms));
+                self.at_model_power = self.at_model_power.saturating_add(energy);
+            }
+            None => self.power_unknown = true,
+        }
+    }
+
+    /// The share of device time in which a kernel was resident.
+    pub(in crate::conditions) fn busy(&self) -> Option<(Ppm, Ppm)> {
+        let most = self
+            .sums
+            .busy_ms
+            .saturating_add(self.sums.busy_unknown_ms)
+            .saturating_add(self.silent_ms);
+        (self.elapsed_ms > 0).then(|| {
+            let idle = Ppm::of(self.elapsed_ms.saturating_sub(most), self.elapsed_ms);
+            (
+                Ppm::of(self.sums.busy_ms, self.elapsed_ms),
+                Ppm(Ppm::ONE.0.saturating_sub(idle.0)),
+            )
+        })
+    }
+
+    /// The share of busy time in which devices trained. What no report speaks of may all have been training, or other work.
+    fn training_time(&self) -> (Ppm, Ppm) {
+        let busy = self.sums.busy_ms.saturating_add(self.sums.busy_unknown_ms);
+        let all = busy.saturating_add(self.silent_ms);
+        if all == 0 {
+            return (Ppm(0), Ppm(0));
+        }
+        let rest = Ppm::of(self.untrained_ms, all);
+        (
+            Ppm::of(self.trained_ms, all),
+            Ppm(Ppm::ONE.0.saturating_sub(rest.0)),
+        )
+    }
+
+    /// The share of compute that went into training.
+    pub(in crate::conditions) fn training(&self) -> Option<(Ppm, Ppm)> {
+        let all = self.sums.upper.plus(self.silent);
+        if self.peak_unknown || all == MicroTppHours(0) {
+            return None;
+        }
+        let training = self.sums.training_upper.plus(self.silent);
+        // All that is surely not training, beside all that may be.
+        let other = self.sums.lower.minus(self.sums.training_upper);
+        let (least, _) = all.shares(self.sums.training_lower, all);
+        let (_, most) = training.plus(other).shares(MicroTppHours(0), training);
+        Some((least, most))
+    }
+
+    /// Idle devices neither compute nor draw much power.
+    fn judge_idle(&self, tolerance: Ppm, idle_power: Ppm, wrong: &mut Vec<String>, open: &mut Vec<String>) {
+        if self.capacity > MicroTppHours(0) && !self.peak_unknown {
+            let (least, _) = self.capacity.shares(self.sums.lower, self.sums.lower);
+            if least > tolerance {
+                wrong.push(format!(
+                    "{least} of what the devices could have done was computed while they were declared idle"
+                ));
+            }
+        }
+        let allowed = self.at_model_power.saturating_mul(u128::from(idle_power.0));
+        let drawn = u128::from(self.sums.energy.0).saturating_mul(u128::from(Ppm::ONE.0));
+        if self.power_unknown {
+            open.push(
+                "the power of a model is not in the catalogue, so that what idle devices draw cannot be told"
+                    .to_owned(),
+            );
+        } else if drawn > allowed {
+            let share = drawn
+                .checked_div(self.at_model_power)
+                .and_then(|n| u32::try_from(n).ok());
+            wrong.push(format!(
+                "the devices drew {} of their models' power while they were declared idle, where {idle_power} is allowed",
+                share.map_or_else(|| "more than all".to_owned(), |n| Ppm(n).to_string())
+            ));
+        } else if self.sums.energy_unknown_ms > 0 {
+            open.push("some devices do not tell their energy, so that what they drew while declared idle cannot be told".to_owned());
+        }
+    }
+}
+
+/// TRN-03: training keeps to its share of device time.
+///
+/// The scores tell training from other work; what they leave open counts in the upper bound. Time is bounded from below by what training at peak takes.
+pub(in crate::conditions) fn share_of_training(case: &Case<'_>) -> Verdict {
+    let Some(limit) = case.licence.training_share_max else {
+        return Verdict::not_applicable(
+            "no-share",
+            "the licence sets no most share of training in busy device time (`training_share_max`)",
+        )
+        .grade(Grade::Declared)
+        .evidence([case.licence.digest]);
+    };
+    let (first, end) = whole_days(case.since(), case.now);
+    let day = |number: i64| UnixSeconds(number.saturating_mul(DAY_SECONDS));
+    let unit = "share of busy device time";
+    let place = |verdict: Verdict| {
+        verdict
+            .limit(Quantity::at_most(decimal(limit), unit))
+            .window(day(first), day(end.max(first)))
+            .coverage(case.coverage())
+            .evidence(case.newest_reports())
+    };
+    if !case.nodes().any(|n| n.record.facts.newest.is_some()) {
+        return place(no_report(Verdict::met("", "")));
+    }
+    if first >= end {
+        let sentence = format!("since {}, no whole day (UTC) is over yet", case.since());
+        return place(Verdict::cannot_tell("no-day", sentence));
+    }
+    let (least, most) = Told::of(case, first, end).training_time();
+    let measured = Quantity::between(decimal(least), decimal(most), unit);
+    let what = format!(
+        "{least} to {most} of busy device time went into training, on the days from {} until just before {}; the licence allows {limit}; the \
+         error of the scores that tell training from other work was never measured, and what they leave open is in the upper bound alone",
+        day(first),
+        day(end)
+    );
+    let foreign = otherwise_computed(case);
+    place(if least > limit {
+        Verdict::not_met("above-share", format!("{what}; even the lower bound is above it"))
+            .measured(measured)
+            .subjects([case.facts.site.clone()])
+    } else if most > limit {
+        Verdict::cannot_tell(
+            "bounds-straddle",
+            format!("{what}; the share lies between the bounds"),
+        )
+        .measured(measured)
+    } else if !foreign.is_empty() {
+        let sentence = format!(
+            "{what}; no bound from above rests on figures of another catalogue: {}",
+            few(&foreign)
+        );
+        Verdict::cannot_tell("other-catalogue", sentence).measured(measured)
+    } else {
+        case.by_report("within-share", what, measured)
+    })
+}

@@ -7,10 +7,10 @@
 
 mod away;
 
-use super::training::activity::Told;
 use super::case::{Case, Term};
 use super::finding::{Verdict, count, few};
 use super::papers::Paper;
+use super::training::activity::Told;
 use crate::appraisal::{Grade, NodeAtSite};
 use crate::id::{DeviceUuid, Digest};
 use crate::statement::{

@@ -71,7 +71,9 @@ fn site(mishaps: &[Mishap], missing: &Missing) -> Scene {
         let numbers = [[1, 2], [3, 4]][at];
         for number in 0..REPORTS {
             let here = mishaps.iter().filter(|m| (m.0, m.1) == (at, number));
-            let here: Vec<usize> = here.map(|m| m.2).collect();
+            let mut here: Vec<usize> = here.map(|m| m.2).collect();
+            // A device that is gone shows nothing else: what takes one away stands last.
+            here.sort_unstable();
             let mut devices = numbers.map(gpu).to_vec();
             here.iter()
                 .filter_map(|m| DEVICES.get(*m))
@@ -196,7 +198,7 @@ proptest::proptest! {
         let after = scene.findings();
         for was in before.iter().filter(|f| MEASURED.contains(&f.condition.as_str())) {
             let now = after.iter().find(|f| f.condition == was.condition).unwrap();
-// A waiver excuses it, and a record may leave it open.
+            // A waiver excuses it, and a record may leave it open.
             let mended = matches!(now.outcome, Outcome::Met | Outcome::NotApplicable);
             proptest::prop_assert!(!mended, "{}: {}", was.condition, now.sentence);
         }

@@ -11,7 +11,7 @@ use crate::inventory::Format;
 use crate::sampler::{EnvironmentError, SamplerEvent, Supervisor};
 use crate::service::{Ask, ControlError, KeptLeaves, Request, ShowError, ask, now};
 use crate::spool::{Spool, SpoolError};
-use crate::state::{StateDir, StateError};
+use crate::state::StateDir;
 use serde_json::{Map, Number, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,9 +107,6 @@ pub enum MeasureError {
     /// The running agent.
     #[error(transparent)]
     Control(#[from] ControlError),
-    /// The state directory.
-    #[error(transparent)]
-    State(#[from] StateError),
     /// The spool.
     #[error(transparent)]
     Spool(#[from] SpoolError),
@@ -159,8 +156,7 @@ fn show(config: &Config, arguments: &Arguments, sequence: u64) -> Result<(), Mea
             (bundle.0, answer.windows.unwrap_or_default().0)
         }
         Err(ControlError::NotRunning) if state.spool().exists() => {
-            let state = StateDir::open(&config.state_dir)?;
-            let (spool, _) = Spool::open(&state.spool(), config.spool_max_bytes, &Entropy::system())?;
+            let spool = Spool::look_at(&state.spool(), &Entropy::system())?;
             let (_, bundle, windows) = spool
                 .report_at(arguments.chain, sequence)?
                 .ok_or(MeasureError::NoReport(sequence))?;

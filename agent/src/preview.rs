@@ -12,7 +12,7 @@ use crate::sampler::EnvironmentError;
 use crate::sampler::{SamplerEvent, Supervisor};
 use crate::service::{Ask, ControlError, Identity, Reporter, ReporterError, Request, ask, now};
 use crate::spool::{Sent, Spool, SpoolError};
-use crate::state::{StateDir, StateError};
+use crate::state::StateDir;
 use std::sync::Arc;
 use std::time::Duration;
 use weighbridge::cbor::Bytes;
@@ -53,9 +53,6 @@ pub enum PreviewError {
     /// The running agent.
     #[error(transparent)]
     Control(#[from] ControlError),
-    /// The state directory.
-    #[error(transparent)]
-    State(#[from] StateError),
     /// The enrolment.
     #[error(transparent)]
     Enrolment(#[from] EnrolmentError),
@@ -161,14 +158,13 @@ fn sent_from(config: &Config, from: u64) -> Result<Vec<Sent>, PreviewError> {
     }
 }
 
-/// The spool, where no agent runs and there is one.
+/// The spool, where no agent runs and there is one; nothing of it is changed.
 fn spool(config: &Config) -> Result<Option<Spool>, PreviewError> {
-    if !StateDir::at(&config.state_dir).spool().exists() {
-        return Ok(None);
+    let file = StateDir::at(&config.state_dir).spool();
+    match file.exists() {
+        true => Ok(Some(Spool::look_at(&file, &Entropy::system())?)),
+        false => Ok(None),
     }
-    let state = StateDir::open(&config.state_dir)?;
-    let (spool, _) = Spool::open(&state.spool(), config.spool_max_bytes, &Entropy::system())?;
-    Ok(Some(spool))
 }
 
 /// A report by its number, what became of it, and what the verifier answered.

@@ -279,6 +279,31 @@ fn fails(command: &mut Command) -> String {
 }
 
 #[test]
+fn what_only_looks_at_a_damaged_spool_leaves_it_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Agent::new(dir.path(), "node", "profile = \"H100\"\ngpus = 1\n");
+    std::fs::create_dir_all(&agent.state).unwrap();
+    let damaged = "no database, and long enough to be looked at";
+    std::fs::write(agent.state.join("spool.redb"), damaged).unwrap();
+    for looks in [
+        &["preview"][..],
+        &["preview", "--sent"],
+        &["preview", "--report", "1"],
+        &["measure", "--proof", "1"],
+    ] {
+        let told = fails(agent.command().args(looks));
+        assert!(
+            told.contains("is damaged and was left as it is"),
+            "{looks:?}: {told}"
+        );
+        assert_eq!(told.lines().count(), 1, "{looks:?}: {told}");
+        assert_eq!(std::fs::read_dir(&agent.state).unwrap().count(), 1, "{looks:?}");
+        let kept = std::fs::read_to_string(agent.state.join("spool.redb")).unwrap();
+        assert_eq!(kept, damaged, "{looks:?}");
+    }
+}
+
+#[test]
 fn a_node_is_enrolled_anew_with_a_new_key_once_its_agent_is_stopped() {
     let dir = tempfile::tempdir().unwrap();
     let mut verifier = Verifier::init(dir.path());

@@ -11,6 +11,7 @@
 //! Trusts the disk for what it synced. Does not establish that the file is the newest one this node ever wrote: a restored copy is
 //! found out from the verifier's head ([`crate::delivery`]).
 
+mod glance;
 mod open;
 mod record;
 mod shelf;
@@ -21,7 +22,7 @@ pub use record::{Acceptance, ChainHead, Counters, Entry, Fate, Life, Sent, Stand
 use open::Handle;
 use record::REPORTS_KEPT_DAYS;
 use redb::backends::InMemoryBackend;
-use redb::{ReadableTable, StorageBackend};
+use redb::{ReadTransaction, ReadableTable, StorageBackend};
 use shelf::{
     ANSWERS, BUNDLES, CHAIN, COUNTERS, ENTRIES, LIFE, META, PLACES, QUEUE, ROUND, STANDING, WINDOWS, entry,
     prune, read, size, store, write,
@@ -97,6 +98,14 @@ impl Spool {
     pub fn open(path: &Path, limit: u64, entropy: &Entropy) -> Result<(Self, Opened), SpoolError> {
         let (db, opened) = Handle::open_or_replace(path)?;
         Ok((Self::begin(db, limit, entropy)?, opened))
+    }
+
+    /// The spool at `path`, to look at: what is changed in it lies in memory, and the file stays as it is.
+    ///
+    /// # Errors
+    /// [`SpoolError`] where another process holds it, the disk fails, or it is damaged.
+    pub fn look_at(path: &Path, entropy: &Entropy) -> Result<Self, SpoolError> {
+        Self::begin(Handle::glance(path)?, u64::MAX, entropy)
     }
 
     /// A spool that leaves nothing behind.
@@ -477,18 +486,11 @@ impl Spool {
     /// # Errors
     /// [`SpoolError`].
     pub fn answer_at(&self, chain: Option<ChainId>, sequence: u64) -> Result<Option<Vec<u8>>, SpoolError> {
-        let chain = match chain {
-            Some(chain) => chain,
-            None => self.head()?.chain,
-        };
-        self.db.look(|txn| {
-            let places = txn.open_table(PLACES)?;
-            let Some(ordinal) = places.get((&chain.0, sequence))?.map(|o| o.value()) else {
-                return Ok(None);
-            };
+        self.at(chain, sequence, |txn, ordinal| {
             let answers = txn.open_table(ANSWERS)?;
             Ok(answers.get(ordinal)?.map(|a| a.value().to_vec()))
         })
+        .map(Option::flatten)
     }
 
     /// The report at a place of a chain (`None`: of the chain that is written now) with its windows.
@@ -496,27 +498,33 @@ impl Spool {
     /// # Errors
     /// [`SpoolError`].
     pub fn report_at(&self, chain: Option<ChainId>, sequence: u64) -> Result<Option<Stored>, SpoolError> {
+        self.at(chain, sequence, |txn, ordinal| {
+            let found = entry(&txn.open_table(ENTRIES)?, ordinal)?;
+            let read_or_empty = |table: redb::ReadOnlyTable<u64, &'static [u8]>| {
+                let bytes = table.get(ordinal)?.map(|b| b.value().to_vec());
+                Ok::<_, SpoolError>(bytes.unwrap_or_default())
+            };
+            let bundle = read_or_empty(txn.open_table(BUNDLES)?)?;
+            let windows = read_or_empty(txn.open_table(WINDOWS)?)?;
+            Ok((found, bundle, windows))
+        })
+    }
+
+    /// Looks, by its ordinal, at the report at a place of a chain (`None`: of the chain that is written now), if it is there.
+    fn at<T>(
+        &self,
+        chain: Option<ChainId>,
+        sequence: u64,
+        work: impl FnOnce(&ReadTransaction, u64) -> Result<T, SpoolError>,
+    ) -> Result<Option<T>, SpoolError> {
         let chain = match chain {
             Some(chain) => chain,
             None => self.head()?.chain,
         };
         self.db.look(|txn| {
             let places = txn.open_table(PLACES)?;
-            let Some(ordinal) = places.get((&chain.0, sequence))?.map(|o| o.value()) else {
-                return Ok(None);
-            };
-            let found = entry(&txn.open_table(ENTRIES)?, ordinal)?;
-            let read_or_empty = |table: redb::ReadOnlyTable<u64, &'static [u8]>| {
-                Ok::<_, SpoolError>(
-                    table
-                        .get(ordinal)?
-                        .map(|b| b.value().to_vec())
-                        .unwrap_or_default(),
-                )
-            };
-            let bundle = read_or_empty(txn.open_table(BUNDLES)?)?;
-            let windows = read_or_empty(txn.open_table(WINDOWS)?)?;
-            Ok(Some((found, bundle, windows)))
+            let ordinal = places.get((&chain.0, sequence))?.map(|o| o.value());
+            ordinal.map(|ordinal| work(txn, ordinal)).transpose()
         })
     }
 }

@@ -1,5 +1,6 @@
-//! Opening the spool's file: whole, or set aside.
+//! Opening the spool's file: whole, or set aside; or only to look at it, and then it stays as it is.
 
+use super::glance::Glance;
 use crate::state::{StateError, sync_parent};
 use redb::backends::FileBackend;
 use redb::{
@@ -34,6 +35,18 @@ pub enum SpoolError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// It is damaged, and was only looked at.
+    #[error(
+        "the spool {path} is damaged and was left as it is; `weighbridge-agent run` sets it aside as {path}.damaged and begins a new chain",
+        path = path.display()
+    )]
+    Unreadable {
+        /// It.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: Box<redb::Error>,
     },
     /// Its directory cannot be made durable.
     #[error(transparent)]
@@ -137,6 +150,30 @@ impl Handle {
         Ok((handle, opened))
     }
 
+    /// The file at `path`, to look at: a damaged one is an error, one that was not closed is repaired in memory, and the file stays as it is.
+    pub(super) fn glance(path: &Path) -> Result<Self, SpoolError> {
+        let db = match look_at(path) {
+            Ok(db) => db,
+            Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch) => {
+                return Err(SpoolError::InUse);
+            }
+            Err(DatabaseError::Storage(StorageError::Io(e))) if !of_damage(&e) => {
+                return Err(file_error(path, e));
+            }
+            Err(e) => {
+                return Err(SpoolError::Unreadable {
+                    path: path.to_owned(),
+                    source: Box::new(e.into()),
+                });
+            }
+        };
+        let path = path.to_owned();
+        Ok(Self {
+            held: Mutex::new(Some(db)),
+            open: Box::new(move || look_at(&path)),
+        })
+    }
+
     /// A database on another store.
     pub(super) fn on<B: StorageBackend>(
         backend: impl Fn() -> B + Send + Sync + 'static,
@@ -213,7 +250,15 @@ fn open_file(path: &Path, check: bool) -> Result<Database, DatabaseError> {
         .truncate(false)
         .mode(0o600)
         .open(path)?;
-    let backend = FileBackend::new(file)?;
+    opened(FileBackend::new(file)?, check)
+}
+
+/// Opens the database, and keeps in memory what that writes.
+fn look_at(path: &Path) -> Result<Database, DatabaseError> {
+    opened(Glance::at(path)?, true)
+}
+
+fn opened(backend: impl StorageBackend, check: bool) -> Result<Database, DatabaseError> {
     let damaged = |what: &str| DatabaseError::Storage(StorageError::Corrupted(what.to_owned()));
     // The library says of itself that it may panic on a file that it did not write.
     catch_unwind(AssertUnwindSafe(|| {

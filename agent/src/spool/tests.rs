@@ -112,6 +112,37 @@ fn a_damaged_file_is_set_aside_and_a_new_chain_begins() {
     assert_ne!(spool.head().unwrap().chain, old.chain);
 }
 
+#[test]
+fn what_is_only_looked_at_stays_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("spool.redb");
+    let (torn, entropy) = (dir.path().join("torn"), Entropy::system());
+    let spool = open(&path);
+    let sealed = append(&spool, 1, 100_000);
+    assert!(matches!(Spool::look_at(&path, &entropy), Err(SpoolError::InUse)));
+    // As a power cut leaves it: the file is whole and was never closed.
+    std::fs::write(&torn, bounded_copy(&path)).unwrap();
+    drop(spool);
+    for file in [&path, &torn] {
+        let before = bounded_copy(file);
+        let looked = Spool::look_at(file, &entropy).unwrap();
+        assert_eq!(looked.head().unwrap().digest, Some(sealed.digest));
+        assert_eq!(looked.report_at(None, 1).unwrap().unwrap().2, b"windows");
+        assert_eq!(looked.sent(0, 9).unwrap().len(), 1);
+        // Even what is changed in it is changed in memory alone.
+        append(&looked, 2, 200_000);
+        assert_eq!(looked.sent(0, 9).unwrap().len(), 2);
+        drop(looked);
+        assert!(before == bounded_copy(file), "{}", file.display());
+    }
+    let damaged = b"not a database at all, but long enough to be looked at";
+    std::fs::write(&path, damaged).unwrap();
+    let error = Spool::look_at(&path, &entropy).unwrap_err().to_string();
+    assert!(error.contains("is damaged and was left as it is"), "{error}");
+    assert_eq!(bounded_copy(&path), damaged);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
 fn bounded_copy(path: &Path) -> Vec<u8> {
     weighbridge::bounded::read(std::fs::File::open(path).unwrap(), 1 << 30).unwrap()
 }

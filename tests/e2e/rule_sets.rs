@@ -246,6 +246,11 @@ fn a_rule_set_with_mistakes_another_s_signature_or_no_base_changes_nothing() {
             "trusted to sign rule sets",
         ),
         (vec!["rules", "lint", &*path("next.toml")], 0, "no mistakes"),
+        (
+            vec!["rules", "load", &*path("next.toml")],
+            2,
+            "sign it first with `weighbridge-verifier rules sign`",
+        ),
     ] {
         let output = verifier.command().args(&arguments).output().unwrap();
         assert_eq!(

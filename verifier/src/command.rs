@@ -206,11 +206,13 @@ pub enum CommandError {
         /// The file.
         path: PathBuf,
     },
-    /// A licence is not signed.
-    #[error("{path} is not signed: sign it first with `weighbridge-verifier licence sign`, and load the .dsse file that makes", path = path.display())]
+    /// A document is not signed.
+    #[error("{path} is not signed: sign it first with `weighbridge-verifier {kind} sign`, and load the .dsse file that makes", path = path.display())]
     Unsigned {
         /// The file.
         path: PathBuf,
+        /// What it is, as the command line calls it.
+        kind: &'static str,
     },
     /// An argument is not usable.
     #[error("{what} cannot be used: {why}")]

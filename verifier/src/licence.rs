@@ -289,13 +289,7 @@ impl Session {
     }
 
     pub(crate) async fn load(&self, file: &Path, out: &mut dyn Write) -> Outcome {
-        let envelope = read(file)?;
-        if !is_envelope(&envelope) {
-            return Err(CommandError::Unsigned {
-                path: file.to_owned(),
-            });
-        }
-        let loaded = self.load_licence(&envelope).await?;
+        let loaded = self.load_licence(&signed(file, "licence")?).await?;
         writeln!(
             out,
             "licence {}, serial {}, issued by {}, is loaded",
@@ -304,6 +298,18 @@ impl Session {
             loaded.issuers.join(" and ")
         )?;
         Ok(true)
+    }
+}
+
+/// A signed document of a kind, as it stands in its file.
+pub(crate) fn signed(file: &Path, kind: &'static str) -> Result<String, CommandError> {
+    let envelope = read(file)?;
+    match is_envelope(&envelope) {
+        true => Ok(envelope),
+        false => Err(CommandError::Unsigned {
+            path: file.to_owned(),
+            kind,
+        }),
     }
 }
 

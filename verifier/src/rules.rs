@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::fleet::{Anchors, RuleSets};
 use crate::identity::replace;
 use crate::key::{Keys, borrowed};
-use crate::licence::{is_envelope, read};
+use crate::licence::{is_envelope, read, signed};
 use crate::owner;
 use crate::recorder::{Act, ActKind, KeyRole};
 use crate::store::SqliteStore;
@@ -560,13 +560,7 @@ impl Session {
     }
 
     pub(crate) async fn load_rules_from(&self, file: &Path, out: &mut dyn Write) -> Outcome {
-        let envelope = read(file)?;
-        if !is_envelope(&envelope) {
-            return Err(CommandError::Unsigned {
-                path: file.to_owned(),
-            });
-        }
-        let new = self.load_rules(&envelope).await?;
+        let new = self.load_rules(&signed(file, "rules")?).await?;
         let anchors = Anchors::read(&self.config.state_dir)?;
         let book = RuleSets::read(&*self.store, &anchors).await?.book;
         let newer = book.newest(&new.id).filter(|n| n.version > new.version);

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::fleet::{self, Anchors, Licences, RuleSets, Statements};
 use crate::identity::replace;
 use crate::key::{Keys, borrowed, read_public};
-use crate::licence::{is_envelope, read};
+use crate::licence::{is_envelope, read, signed};
 use crate::recorder::{Act, ActKind, KeyRole};
 use paper::Paper;
 use serde_json::json;
@@ -252,13 +252,7 @@ impl Session {
     }
 
     pub(crate) async fn file_statement(&self, file: &Path, out: &mut dyn Write) -> Outcome {
-        let envelope = read(file)?;
-        if !is_envelope(&envelope) {
-            return Err(CommandError::Unsigned {
-                path: file.to_owned(),
-            });
-        }
-        let statement = self.load_statement(&envelope).await?;
+        let statement = self.load_statement(&signed(file, "statement")?).await?;
         writeln!(
             out,
             "{} is on file, SHA-256 {}",

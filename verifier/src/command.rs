@@ -48,12 +48,12 @@ use weighbridge::crypto::{Entropy, KeyError, SignError};
 use weighbridge::document::Mistakes;
 use weighbridge::hardware::nvidia::UcsError;
 use weighbridge::hardware::nvidia::nras::NrasError;
-use weighbridge::id::NodeId;
+use weighbridge::id::{Digest, NodeId};
 use weighbridge::rules::RuleSetError;
 use weighbridge::statement::StatementError;
 
 /// How long a command waits for a running verifier to carry it out.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Checks reports of compute against the licence under which accelerators were supplied, and keeps the ledger.
 #[derive(Debug, Parser)]
@@ -312,6 +312,25 @@ pub enum CommandError {
     /// The output could not be encoded.
     #[error("the output could not be encoded")]
     Json(#[from] serde_json::Error),
+    /// Whether a running verifier will still record an act cannot be told.
+    #[error(
+        "the running verifier has not recorded this, and the database does not take it back: nothing changed yet, and the ledger may hold it later; \
+         `weighbridge-verifier key list` and `accreditation list` show what counts, and the same command may be given again"
+    )]
+    Unsure(#[source] StoreError),
+    /// A key was trusted, and the one in whose place it comes was not revoked.
+    #[error(
+        "key {new} is trusted now, and the old one still counts: `weighbridge-verifier key revoke {old}` ends that"
+    )]
+    HalfRotated {
+        /// The old key.
+        old: Digest,
+        /// The new one.
+        new: Digest,
+        /// Why.
+        #[source]
+        source: Box<CommandError>,
+    },
     /// A running verifier did not answer.
     #[error("the running verifier has not carried it out within {} s; it stays queued, see its log", PATIENCE.as_secs())]
     Queued,
@@ -537,7 +556,42 @@ impl Session {
     /// Has an act carried out by the ledger's one writer: the verifier that serves, or, where none does, this process.
     pub(crate) async fn carry_out(&self, act: &Act) -> Result<(), CommandError> {
         let id = self.store.queue_act(cbor::encode(act)).await?;
-        let waited = tokio::time::timeout(PATIENCE, async {
+        self.outcome(id, PATIENCE).await
+    }
+
+    /// The same, or takes the act back: what is not recorded when this fails is never recorded.
+    pub(crate) async fn carry_out_or_withdraw(
+        &self,
+        act: &Act,
+        patience: Duration,
+    ) -> Result<(), CommandError> {
+        let id = self.store.queue_act(cbor::encode(act)).await?;
+        let error = match self.outcome(id, patience).await {
+            Ok(()) => return Ok(()),
+            Err(refused @ CommandError::Refused { .. }) => return Err(refused),
+            Err(error) => error,
+        };
+        if self.store.withdraw_act(id).await.map_err(CommandError::Unsure)? {
+            return Err(match error {
+                CommandError::Queued => CommandError::Refused {
+                    why: format!(
+                        "the running verifier has not recorded this within {} s, so it was taken back, and nothing was recorded or changed; see its log, then try again",
+                        patience.as_secs()
+                    ),
+                },
+                other => other,
+            });
+        }
+        // At the last moment something became of it.
+        match self.store.act_outcome(id).await.map_err(CommandError::Unsure)? {
+            Some(why) if !why.is_empty() => Err(CommandError::Refused { why }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for what becomes of a queued act.
+    async fn outcome(&self, id: i64, patience: Duration) -> Result<(), CommandError> {
+        let waited = tokio::time::timeout(patience, async {
             loop {
                 if let Some(_lock) = LedgerLock::take(&self.config.state_dir)? {
                     self.write_queue().await?;

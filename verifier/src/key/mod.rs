@@ -8,7 +8,7 @@ mod uri;
 pub use pkcs11::TokenError;
 pub(crate) use source::{Keys, borrowed};
 
-use crate::command::{CommandError, Format, Outcome, Session};
+use crate::command::{CommandError, Format, Outcome, PATIENCE, Session};
 use crate::config::Config;
 use crate::fleet::Anchors;
 use crate::identity::{PRIVATE, PUBLIC, read_pem, write_new};
@@ -130,15 +130,10 @@ impl Session {
         Ok(())
     }
 
-    /// Writes an act about the anchors to the ledger, before they change.
+    /// Writes an act about the anchors to the ledger, before they change. Where that fails the ledger never holds it: it would speak of a change
+    /// that was not made.
     pub(crate) async fn anchor(&self, act: &Act) -> Result<(), CommandError> {
-        match self.carry_out(act).await {
-            // The anchors change only after the ledger: what stays queued changes nothing.
-            Err(CommandError::Queued) => Err(CommandError::Refused {
-                why: "the running verifier has not recorded this in time, so that nothing changed; see its log, then try again".to_owned(),
-            }),
-            other => other,
-        }
+        self.carry_out_or_withdraw(act, PATIENCE).await
     }
 
     pub(crate) async fn key(&self, command: KeyCommand, out: &mut dyn Write) -> Outcome {

@@ -123,7 +123,7 @@ impl Session {
         Ok(revoked)
     }
 
-    /// Records a revocation, and before it the acts that belong to it; then it counts.
+    /// Records a revocation, and before it the acts that belong to it; each counts once it is recorded.
     async fn retire(
         &self,
         revoked: &RevokedKey,
@@ -133,16 +133,22 @@ impl Session {
         for (role, key) in trusted {
             self.anchor(&trust(*role, &revoked.name, key, self.clock.now()))
                 .await?;
+            Anchors::change(&self.config.state_dir, |a| a.trust_for(*role, &revoked.name, key))?;
         }
         let mut act = Act::new(ActKind::Distrust, self.clock.now());
         act.key = Some(revoked.key);
         act.issuer = Some(revoked.name.clone());
         act.from = Some(revoked.from);
-        self.anchor(&act).await?;
+        let recorded = self.anchor(&act).await;
+        recorded.map_err(|error| match revoked.replaced_by {
+            None => error,
+            Some(new) => CommandError::HalfRotated {
+                old: revoked.key,
+                new,
+                source: Box::new(error),
+            },
+        })?;
         Anchors::change(&self.config.state_dir, |a| {
-            for (role, key) in trusted {
-                a.trust_for(*role, &revoked.name, key);
-            }
             a.revoke(revoked.clone());
             // Whoever had the key may have raised a serial beyond its owner's; those that still count are learnt again below.
             let doubtful = licences.counting.iter().filter(|l| l.loaded_at >= revoked.from);

@@ -405,18 +405,23 @@ impl Writer {
                 Ok(act) => act::changes(act, &*self.store).await?,
                 Err(e) => Err(format!("it cannot be read: {e}")),
             };
-            match (judged, act) {
+            let (leaf, changes) = match (judged, &act) {
                 (Ok(mut changes), Ok(act)) => {
                     changes.push(outcome(String::new()));
-                    self.record(vec![(Some(NewLeaf::act(&act)), changes)]).await?;
-                    self.revoked
-                        .extend(act.node.filter(|_| act.kind == ActKind::Revoke));
-                    (self.notice)(&act);
+                    (Some(act), changes)
                 }
-                (Err(why), _) => {
-                    self.record(vec![(None, vec![outcome(why)])]).await?;
-                }
-                (Ok(_), Err(_)) => {}
+                (Err(why), _) => (None, vec![outcome(why)]),
+                (Ok(_), Err(_)) => continue,
+            };
+            match self.record(vec![(leaf.map(NewLeaf::act), changes)]).await {
+                // Its owner waited no longer, and nothing of it was recorded.
+                Err(RecordError::Store(error)) if matches!(*error, StoreError::Withdrawn) => continue,
+                recorded => drop(recorded?),
+            }
+            if let Some(act) = leaf {
+                let revoked = act.node.filter(|_| act.kind == ActKind::Revoke);
+                self.revoked.extend(revoked);
+                (self.notice)(act);
             }
         }
         Ok(count)

@@ -2,8 +2,12 @@
 
 use super::site::LICENCE;
 use super::*;
+use crate::command::PATIENCE;
 use crate::fleet::{Anchors, Licences, Looked, Statements};
-use crate::recorder::KeyRole;
+use crate::recorder::{Act, ActKind, KeyRole, Writer};
+use crate::serve::LedgerLock;
+use crate::store::{Batch, Change, StoreError};
+use std::time::Duration;
 use weighbridge::crypto::dsse;
 use weighbridge::licence::PAYLOAD_TYPE;
 use weighbridge::statement;
@@ -71,6 +75,60 @@ async fn what_was_filed_before_a_key_was_lost_counts_again_and_its_successor_goe
     session.trust("supplier", new.public_key()).await.unwrap();
     session.load_licence(&signed(&serial(4), &new)).await.unwrap();
     assert_eq!(counting(&session).await.0, Some(4));
+}
+
+#[tokio::test]
+async fn an_act_that_is_not_recorded_in_time_is_never_recorded() {
+    let mut verifier = Verifier::start().await;
+    verifier.stop().await;
+    let session = verifier.session().await;
+    let leaves = async || session.store.ledger().await.unwrap().size;
+    let (before, mut act) = (leaves().await, Act::new(ActKind::Distrust, NOON));
+    act.key = Some(key().public_key().id());
+    // As if a verifier served that has its hands full.
+    let lock = LedgerLock::take(&session.config.state_dir).unwrap().unwrap();
+    let told = session.carry_out_or_withdraw(&act, Duration::ZERO).await;
+    let told = told.unwrap_err().to_string();
+    assert!(told.contains("nothing was recorded or changed"), "{told}");
+    drop(lock);
+    let mut writer = Writer::open(
+        Arc::clone(&session.store),
+        Arc::clone(&session.identity),
+        Entropy::system(),
+        verifier.clock(),
+        Duration::ZERO,
+        &session.config.state_dir,
+        Box::new(|_| {}),
+    )
+    .await
+    .unwrap();
+    assert_eq!(writer.drain_acts().await.unwrap(), 0);
+    assert_eq!(leaves().await, before);
+
+    // Taken back while the writer had it in hand: it leaves no leaf, and what waits behind it is carried out.
+    let queue = async || session.store.queue_act(cbor::encode(&act)).await.unwrap();
+    let (first, second) = (queue().await, queue().await);
+    let changes = vec![Change::Act {
+        id: first,
+        outcome: String::new(),
+    }];
+    assert!(session.store.withdraw_act(first).await.unwrap());
+    let row = session.store.ledger().await.unwrap();
+    let batch = Batch {
+        before: (row.size, row.root),
+        after: (row.size, row.root),
+        entries: Vec::new(),
+        tiles: Vec::new(),
+        changes,
+    };
+    let error = session.store.commit(batch).await.unwrap_err();
+    assert!(matches!(error, StoreError::Withdrawn), "{error}");
+    assert_eq!(writer.drain_acts().await.unwrap(), 1);
+    assert_eq!(leaves().await, before + 1);
+    // What was recorded is not taken back.
+    assert!(!session.store.withdraw_act(second).await.unwrap());
+    session.carry_out_or_withdraw(&act, PATIENCE).await.unwrap();
+    assert_eq!(leaves().await, before + 2);
 }
 
 #[tokio::test]

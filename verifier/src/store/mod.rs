@@ -47,6 +47,9 @@ pub enum StoreError {
         "the ledger moved under this process: another verifier writes to the same database; stop one of them"
     )]
     Moved,
+    /// Whoever queued an act took it back before it was recorded.
+    #[error("the command was taken back before it was carried out")]
+    Withdrawn,
     /// The database is of another version of this program.
     #[error("the database has schema {found}, this program reads {expected}; use the version that made it")]
     Schema {
@@ -473,4 +476,6 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// What became of a queued act: `None` while it waits, else why it was not carried out (empty: it was). Forgets an act
     /// that was carried out.
     fn act_outcome(&self, id: i64) -> Answer<'_, Option<String>>;
+    /// Takes a queued act back, so that it is never carried out; false where something became of it before.
+    fn withdraw_act(&self, id: i64) -> Answer<'_, bool>;
 }

@@ -577,6 +577,19 @@ impl Store for SqliteStore {
             Ok(outcome)
         })
     }
+
+    fn withdraw_act(&self, id: i64) -> Answer<'_, bool> {
+        Box::pin(async move {
+            let mut writer = self.writer.lock().await;
+            // One statement: whoever records the act meanwhile finds it gone, or has been before.
+            sqlx::query("DELETE FROM pending_act WHERE id = ? AND outcome IS NULL")
+                .bind(id)
+                .execute(&mut writer.connection)
+                .await
+                .map(|done| done.rows_affected() > 0)
+                .map_err(failed("take a queued command back"))
+        })
+    }
 }
 
 #[cfg(test)]

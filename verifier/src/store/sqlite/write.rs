@@ -246,9 +246,19 @@ async fn apply(tx: &mut SqliteConnection, change: Change, sums: &mut Sums) -> Re
         .bind(f.gist.0.to_vec())
         .bind(f.digest.0.to_vec())
         .bind(f.since.0),
-        Change::Act { id, outcome } => sqlx::query("UPDATE pending_act SET outcome = ? WHERE id = ?")
-            .bind(outcome)
-            .bind(id),
+        Change::Act { id, outcome } => {
+            let done = sqlx::query("UPDATE pending_act SET outcome = ? WHERE id = ? AND outcome IS NULL")
+                .bind(outcome)
+                .bind(id)
+                .execute(tx)
+                .await
+                .map_err(failed("write a batch"))?;
+            // It leaves no trace then, not even its leaf.
+            return match done.rows_affected() {
+                0 => Err(StoreError::Withdrawn),
+                _ => Ok(()),
+            };
+        }
     };
     query.execute(tx).await.map(drop).map_err(failed("write a batch"))
 }

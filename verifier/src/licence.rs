@@ -242,11 +242,11 @@ fn sign(file: &Path, keys: &[PathBuf], config: &Config, out: &mut dyn Write) -> 
 }
 
 impl Session {
-    /// Loads a signed licence.
+    /// Loads a signed licence, or joins more signatures to the one that counts.
     ///
     /// # Errors
     /// [`CommandError`]: no trusted issuer signed it, it has mistakes, its id belongs to another issuer, or its serial is not newer.
-    pub async fn load_licence(&self, envelope: &str) -> Result<LoadedLicence, CommandError> {
+    pub async fn load_licence(&self, envelope: &str) -> Result<(LoadedLicence, Loaded), CommandError> {
         let state_dir = &self.config.state_dir;
         let (anchors, held) = Licences::anchored(&*self.store, state_dir).await?;
         let now = self.clock.now();
@@ -256,8 +256,13 @@ impl Session {
         let licence = &loaded.licence;
         let book = RuleSets::read(&*self.store, &anchors).await?.book;
         rules_of(licence, &book).map_err(|why| CommandError::Refused { why })?;
-        if held.counting.iter().any(|h| h.licence.digest == licence.digest) {
-            return Ok(loaded);
+        let same = held.counting.iter().find(|h| h.licence.digest == licence.digest);
+        if let Some(same) = same {
+            if !same.gains_from(&loaded) {
+                return Ok((same.clone(), Loaded::Before));
+            }
+            let joined = self.file_licence(envelope, &loaded).await?;
+            return Ok((joined, Loaded::Signatures));
         }
         let id = &licence.licence_id;
         if let Some(owners) = anchors.owners(id)
@@ -281,24 +286,53 @@ impl Session {
                 ),
             });
         }
-        let mut act = Act::new(ActKind::Document, now);
+        let filed = self.file_licence(envelope, &loaded).await?;
+        Ok((filed, Loaded::New))
+    }
+
+    /// Puts a licence on file; returns it as it counts then.
+    async fn file_licence(
+        &self,
+        envelope: &str,
+        loaded: &LoadedLicence,
+    ) -> Result<LoadedLicence, CommandError> {
+        let mut act = Act::new(ActKind::Document, self.clock.now());
         act.document = Some(Bytes(envelope.as_bytes().to_vec()));
         self.carry_out(&act).await?;
-        Licences::anchored(&*self.store, state_dir).await?;
-        Ok(loaded)
+        let (_, held) = Licences::anchored(&*self.store, &self.config.state_dir).await?;
+        let mut counting = held.counting.into_iter();
+        let filed = counting.find(|h| h.licence.digest == loaded.licence.digest);
+        Ok(filed.unwrap_or_else(|| loaded.clone()))
     }
 
     pub(crate) async fn load(&self, file: &Path, out: &mut dyn Write) -> Outcome {
-        let loaded = self.load_licence(&signed(file, "licence")?).await?;
-        writeln!(
-            out,
-            "licence {}, serial {}, issued by {}, is loaded",
-            loaded.licence.licence_id,
-            loaded.licence.serial,
-            loaded.issuers.join(" and ")
-        )?;
+        let (loaded, how) = self.load_licence(&signed(file, "licence")?).await?;
+        let (id, serial) = (&loaded.licence.licence_id, loaded.licence.serial);
+        let by = loaded.issuers.join(" and ");
+        match how {
+            Loaded::New => writeln!(out, "licence {id}, serial {serial}, issued by {by}, is loaded")?,
+            Loaded::Signatures => writeln!(
+                out,
+                "licence {id}, serial {serial}, was loaded before and is signed by {by} now"
+            )?,
+            Loaded::Before => writeln!(
+                out,
+                "licence {id}, serial {serial}, issued by {by}, was loaded before with all these signatures, so nothing was recorded"
+            )?,
+        }
         Ok(true)
     }
+}
+
+/// What loading a licence did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    /// It is on file.
+    New,
+    /// It was, and more signatures under it are now.
+    Signatures,
+    /// It was, and nothing was new.
+    Before,
 }
 
 /// A signed document of a kind, as it stands in its file.

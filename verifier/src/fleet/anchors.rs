@@ -318,10 +318,12 @@ impl Anchors {
     /// # Errors
     /// [`LoadError`]. The envelope is untrusted.
     pub fn verify(&self, envelope: &str) -> Result<(String, Vec<String>), LoadError> {
-        self.opened(envelope, &self.keys_for(KeyRole::Licences))
+        let (text, keys) = self.opened(envelope, &self.keys_for(KeyRole::Licences))?;
+        let names = keys.iter().filter_map(|k| self.name_of(k));
+        Ok((text, names.map(str::to_owned).collect()))
     }
 
-    /// The same of a licence that was filed at this time: a key that was revoked later counts.
+    /// The text of a licence that was filed at this time, and the identities of the trusted keys that signed exactly it: one that was revoked later counts.
     ///
     /// # Errors
     /// [`LoadError`]. The envelope is untrusted.
@@ -329,18 +331,17 @@ impl Anchors {
         &self,
         envelope: &str,
         filed: UnixSeconds,
-    ) -> Result<(String, Vec<String>), LoadError> {
+    ) -> Result<(String, Vec<Digest>), LoadError> {
         self.opened(envelope, &self.keys_filed(KeyRole::Licences, filed))
     }
 
-    fn opened(&self, envelope: &str, keys: &[PublicKey]) -> Result<(String, Vec<String>), LoadError> {
+    fn opened(&self, envelope: &str, keys: &[PublicKey]) -> Result<(String, Vec<Digest>), LoadError> {
         let verified = match dsse::verify(envelope, PAYLOAD_TYPE, keys) {
             Ok(verified) => verified,
             Err(error) => return Err(self.unopened(envelope, error)),
         };
         let text = std::str::from_utf8(verified.payload()).map_err(|_| LoadError::Text)?;
-        let names = verified.signers().iter().filter_map(|k| self.name_of(k));
-        Ok((text.to_owned(), names.map(str::to_owned).collect()))
+        Ok((text.to_owned(), verified.signers().to_vec()))
     }
 
     /// Why a licence is nobody's; where a revoked key signed it, that is why.

@@ -1,7 +1,7 @@
 //! The licences that hold here.
 //!
 //! Decides: which of the loaded licences count. Trusts the anchors: the issuers' keys, the newest serial seen of each licence and whose it is come
-//! from there and never from a licence. A licence whose issuer's key was revoked before it was filed, that a newer serial replaces, or whose id belongs
+//! from there and never from a licence. What other issuers sign under the same text joins their signatures to it. A licence whose issuer's key was revoked before it was filed, that a newer serial replaces, or whose id belongs
 //! to another issuer, does not count; of one that was replaced only the devices are kept that the newest no longer lists.
 
 use super::anchors::{Anchors, AnchorsError};
@@ -64,6 +64,8 @@ pub struct LoadedLicence {
     pub licence: Licence,
     /// Under which names its issuers are trusted.
     pub issuers: Vec<String>,
+    /// The identities of the keys with which they signed it.
+    pub keys: Vec<Digest>,
     /// When it was loaded.
     pub loaded_at: UnixSeconds,
     /// Devices that older serials on file listed and it does not; none until these are read too ([`Licences::read`]).
@@ -85,10 +87,12 @@ impl LoadedLicence {
     /// # Errors
     /// [`LoadError`]. The text is untrusted.
     pub fn open(envelope: &str, anchors: &Anchors, loaded_at: UnixSeconds) -> Result<Self, LoadError> {
-        let (text, issuers) = anchors.verify_filed(envelope, loaded_at)?;
+        let (text, keys) = anchors.verify_filed(envelope, loaded_at)?;
+        let issuers = keys.iter().filter_map(|k| anchors.name_of(k));
         Ok(Self {
             licence: Licence::parse(&text).map_err(LoadError::Mistakes)?,
-            issuers,
+            issuers: issuers.map(str::to_owned).collect(),
+            keys,
             loaded_at,
             former: Vec::new(),
         })
@@ -102,6 +106,26 @@ impl LoadedLicence {
             self.licence.digest,
             u32::try_from(names.len()).unwrap_or(u32::MAX),
         )
+    }
+
+    /// Whether it is the same text, and another signature of this one is new to it.
+    #[must_use]
+    pub fn gains_from(&self, other: &Self) -> bool {
+        self.is_text_of(other) && other.keys.iter().any(|k| !self.keys.contains(k))
+    }
+
+    fn is_text_of(&self, other: &Self) -> bool {
+        self.licence.digest == other.licence.digest
+    }
+
+    /// Takes over the signatures under the same text.
+    fn join(&mut self, other: &Self) {
+        let new = |k: &&Digest| !self.keys.contains(k);
+        let keys: Vec<Digest> = other.keys.iter().filter(new).copied().collect();
+        self.keys.extend(keys);
+        let new = |i: &&String| !self.issuers.contains(i);
+        let issuers: Vec<String> = other.issuers.iter().filter(new).cloned().collect();
+        self.issuers.extend(issuers);
     }
 
     /// Whether all of these issuers signed it.
@@ -163,6 +187,12 @@ impl Licences {
                 }
             };
             let id = &loaded.licence.licence_id;
+            let older = out.iter_mut().find(|l| l.licence.licence_id == *id);
+            // Whoever signs the text that counts replaces nothing.
+            if let Some(same) = older.filter(|l| l.is_text_of(&loaded)) {
+                same.join(&loaded);
+                continue;
+            }
             let older = out.iter_mut().find(|l| l.licence.licence_id == *id);
             let owners = anchors
                 .owners(id)

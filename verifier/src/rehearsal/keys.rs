@@ -4,6 +4,7 @@ use super::site::LICENCE;
 use super::*;
 use crate::command::PATIENCE;
 use crate::fleet::{Anchors, Licences, Looked, Statements};
+use crate::licence::Loaded;
 use crate::recorder::{Act, ActKind, KeyRole, Writer};
 use crate::serve::LedgerLock;
 use crate::store::{Batch, Change, StoreError};
@@ -75,6 +76,47 @@ async fn what_was_filed_before_a_key_was_lost_counts_again_and_its_successor_goe
     session.trust("supplier", new.public_key()).await.unwrap();
     session.load_licence(&signed(&serial(4), &new)).await.unwrap();
     assert_eq!(counting(&session).await.0, Some(4));
+}
+
+#[tokio::test]
+async fn another_issuer_s_signature_under_the_same_licence_joins_the_first() {
+    let verifier = Verifier::start().await;
+    let session = verifier.session().await;
+    let (first, second, stranger) = (key(), key(), key());
+    session.trust("supplier", first.public_key()).await.unwrap();
+    session.trust("counsel", second.public_key()).await.unwrap();
+    let load = async |by: &[&dyn Signer]| {
+        let envelope = dsse::sign(PAYLOAD_TYPE, serial(1).as_bytes(), by).unwrap();
+        session.load_licence(&envelope).await
+    };
+    let leaves = async || session.store.ledger().await.unwrap().size;
+    let issuers = async || {
+        let anchors = Anchors::read(&session.config.state_dir).unwrap();
+        let all = Licences::read(&*session.store, &anchors).await.unwrap();
+        assert_eq!((all.counting.len(), all.passed_over.len()), (1, 0));
+        (all.counting[0].issuers.clone(), all.counting[0].signed_by().1)
+    };
+    assert_eq!(load(&[&first]).await.unwrap().1, Loaded::New);
+    assert_eq!(issuers().await, (vec!["supplier".to_owned()], 1));
+    assert_eq!(load(&[&first]).await.unwrap().1, Loaded::Before);
+    load(&[&stranger]).await.unwrap_err();
+    // Alone or beside the first: the text is the same.
+    let (joined, how) = load(&[&second]).await.unwrap();
+    assert_eq!((joined.issuers.len(), how), (2, Loaded::Signatures));
+    assert_eq!(issuers().await.1, 2);
+    let before = leaves().await;
+    for again in [&[&first as &dyn Signer, &second][..], &[&second]] {
+        let (held, how) = load(again).await.unwrap();
+        assert_eq!((held.issuers.len(), how), (2, Loaded::Before));
+    }
+    assert_eq!(leaves().await, before, "nothing was new");
+    // It is the first's licence all the same: the second alone replaces nothing.
+    session
+        .load_licence(&signed(&serial(2), &second))
+        .await
+        .unwrap_err();
+    session.load_licence(&signed(&serial(2), &first)).await.unwrap();
+    assert_eq!(issuers().await.1, 1);
 }
 
 #[tokio::test]

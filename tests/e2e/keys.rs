@@ -192,6 +192,42 @@ fn an_assessor_counts_as_far_as_the_checker_s_list_says() {
         sentence.contains("ended on 2026-02-01T00:00:00Z, before it was on file"),
         "{sentence}"
     );
+
+    // Neither a second withdrawal nor another entry changes that.
+    let told = desk.refused(&["accreditation", "withdraw", "A-1234"]);
+    assert!(
+        told.contains("was withdrawn from 2026-02-01T00:00:00Z on already"),
+        "{told}"
+    );
+    let key = desk.path("assessor.key.pub");
+    let add = [
+        "accreditation",
+        "add",
+        "A-1234",
+        "--holder",
+        ISSUER,
+        "--key",
+        &key,
+    ];
+    let told = desk.refused(&[&add[..], &["--valid-from", "2026-01-01"]].concat());
+    assert!(
+        told.contains("give --valid-from 2026-02-01T00:00:00Z or later"),
+        "{told}"
+    );
+    let (_, still) = desk.verifier.finding("PHY-01");
+    assert_eq!(still, sentence);
+    // Accredited anew from a later day, what is issued from then on is heard; the old entry stays.
+    desk.run(&[&add[..], &["--valid-from", "2026-02-01"]].concat());
+    assert_eq!(desk.verifier.finding("PHY-01").0, "met");
+    let listed = desk.run(&["accreditation", "list", "--format", "json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let withdrawn: Vec<_> = listed["accreditations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| a["withdrawn"].is_null())
+        .collect();
+    assert_eq!(withdrawn, [false, true], "{listed}");
 }
 
 #[test]

@@ -22,6 +22,7 @@ const MAX_WORD: usize = 256;
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum AccreditationCommand {
     /// Put an accreditation on the list, in the place of the one with its number and key. From the first one on, assessors count only as far as the list says.
+    /// One that was withdrawn is accredited anew from then on at the earliest, and the old entry stays.
     Add(Box<NewAccreditation>),
     /// List the accreditations.
     List {
@@ -143,6 +144,7 @@ impl Session {
         match command {
             AccreditationCommand::Add(new) => {
                 let listed = new.read()?;
+                self.is_new(&listed)?;
                 let mut act = Act::new(ActKind::Accredit, self.clock.now());
                 act.key = Some(listed.key);
                 act.issuer = Some(listed.holder.clone());
@@ -166,6 +168,19 @@ impl Session {
         Ok(true)
     }
 
+    /// Demands that an accreditation does not lift the withdrawal of another of its number.
+    fn is_new(&self, listed: &Accreditation) -> Result<(), CommandError> {
+        let anchors = Anchors::read(&self.config.state_dir)?;
+        let withdrawn = anchors.withdrawal(&listed.number);
+        match withdrawn.filter(|from| listed.valid_from < *from) {
+            None => Ok(()),
+            Some(from) => Err(refused(format!(
+                "accreditation {} was withdrawn from {from} on, which is final: one that was accredited anew holds from a later time, so give --valid-from {from} or later",
+                listed.number
+            ))),
+        }
+    }
+
     async fn withdraw(
         &self,
         number: &str,
@@ -173,8 +188,9 @@ impl Session {
         out: &mut dyn Write,
     ) -> Result<(), CommandError> {
         let (anchors, now) = (Anchors::read(&self.config.state_dir)?, self.clock.now());
-        let mut known = anchors.accreditations().iter();
-        let Some(listed) = known.find(|a| a.number == number) else {
+        let known = anchors.accreditations().iter();
+        let known: Vec<_> = known.filter(|a| a.number == number).collect();
+        let Some(listed) = known.last() else {
             return Err(refused(format!(
                 "the list holds no accreditation `{}`; `weighbridge-verifier accreditation list` shows those that there are",
                 number
@@ -190,6 +206,13 @@ impl Session {
             )));
         }
         let from = from.unwrap_or_else(|| now.plus(1));
+        let already = |a: &&Accreditation| a.withdrawn.is_some_and(|w| w <= from);
+        if let Some(earlier) = anchors.withdrawal(number).filter(|_| known.iter().all(already)) {
+            return Err(refused(format!(
+                "accreditation {number} of {} was withdrawn from {earlier} on already; only an earlier time changes that",
+                listed.holder
+            )));
+        }
         let mut act = Act::new(ActKind::Withdraw, now);
         act.issuer = Some(listed.holder.clone());
         act.from = Some(from);

@@ -221,11 +221,19 @@ impl Anchors {
         &self.accreditations
     }
 
-    /// Puts an accreditation on the list, in the place of the one of this number and key, if any.
+    /// Puts an accreditation on the list, in the place of the one of this number and key, if any. One that was withdrawn stays beside it: under it
+    /// stands what was filed before.
     pub fn accredit(&mut self, accreditation: Accreditation) {
         let same = |a: &Accreditation| a.number == accreditation.number && a.key == accreditation.key;
-        self.accreditations.retain(|a| !same(a));
+        self.accreditations.retain(|a| !same(a) || a.withdrawn.is_some());
         self.accreditations.push(accreditation);
+    }
+
+    /// From when the accreditations of a number were withdrawn, the latest of these times; absent where none was.
+    #[must_use]
+    pub fn withdrawal(&self, number: &str) -> Option<UnixSeconds> {
+        let all = self.accreditations.iter().filter(|a| a.number == number);
+        all.filter_map(|a| a.withdrawn).max()
     }
 
     /// Withdraws the accreditations of a number. They stay on the list: were it empty, each licence would say again who is accredited.

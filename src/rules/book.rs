@@ -1,7 +1,6 @@
 //! The book: the rule sets at hand, those that this build carries and signed ones that come to them.
 
 use super::{RuleSet, read};
-use crate::crypto;
 use crate::crypto::PublicKey;
 use crate::crypto::dsse::{self, DsseError};
 use crate::document::{Document, Mistakes};
@@ -74,7 +73,7 @@ impl RuleBook {
     pub fn parse(&self, text: &str) -> Result<RuleSet, Mistakes> {
         let document = Document::open(text);
         let mut root = document.root();
-        let rule_set = read::rule_set(&mut root, crypto::sha256(text.as_bytes()), self);
+        let rule_set = read::rule_set(&mut root, text, self);
         root.finish();
         document.finish(rule_set)
     }

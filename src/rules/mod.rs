@@ -19,6 +19,7 @@ use crate::id::Digest;
 use crate::time::UnixSeconds;
 use crate::unit::Tpp;
 use serde::Serialize;
+use std::sync::Arc;
 
 crate::code! {
     /// How a rule stands in the world.
@@ -245,6 +246,8 @@ pub struct RuleSet {
     pub signers: Vec<Digest>,
     /// SHA-256 of the file.
     pub digest: Digest,
+    /// The file, exactly.
+    pub text: Arc<str>,
 }
 
 impl RuleSet {

@@ -4,13 +4,14 @@ use super::{
     Base, CapScope, Citation, Confidence, CountryCap, CountryList, Limits, NoLicence, PresumedMaker, Profile,
     Rule, RuleBook, RuleSet, RuleState, Validity,
 };
+use crate::crypto;
 use crate::document::{DayEnd, Field, Section, Zone};
-use crate::id::Digest;
 use crate::time::UnixSeconds;
 use crate::unit::Tpp;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-pub(super) fn rule_set(root: &mut Section<'_, '_>, digest: Digest, book: &RuleBook) -> Option<RuleSet> {
+pub(super) fn rule_set(root: &mut Section<'_, '_>, text: &str, book: &RuleBook) -> Option<RuleSet> {
     let id = root.required("id", Field::text);
     let version = root.required("version", |f| f.integer(1..=1_000_000));
     let title = root.required("title", Field::text);
@@ -76,7 +77,8 @@ pub(super) fn rule_set(root: &mut Section<'_, '_>, digest: Digest, book: &RuleBo
         country_caps,
         no_licence,
         signers: Vec::new(),
-        digest,
+        digest: crypto::sha256(text.as_bytes()),
+        text: Arc::from(text),
     };
     if let Some(base) = base {
         read.rest_on(&base);
@@ -146,14 +148,14 @@ fn whole_validity(root: &mut Section<'_, '_>) -> Validity {
 }
 
 /// The base, by its SHA-256: what bears the same name and differs is another.
-fn base(s: &mut Section<'_, '_>, book: &RuleBook) -> Option<std::sync::Arc<RuleSet>> {
+fn base(s: &mut Section<'_, '_>, book: &RuleBook) -> Option<Arc<RuleSet>> {
     let id = s.required("id", Field::text);
     let version = s.required("version", |f| f.integer(1..=1_000_000));
     let sha256 = s.required("sha256", Field::digest);
     let (id, version, sha256) = (id?, version?, sha256?);
     let found = book.by_digest(&sha256);
     if let Some(found) = found.filter(|r| r.id == id && r.version == version) {
-        return Some(std::sync::Arc::clone(found));
+        return Some(Arc::clone(found));
     }
     s.mistake(match (found, book.of_version(&id, version)) {
         (Some(other), _) => format!(

@@ -216,6 +216,11 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
             vec!["us-ifr-2025", "--revision", "99"],
             "in version 1, not in that one",
         ),
+        (
+            "rules show",
+            vec!["us-ifr-2025", "--toml", "--format", "json"],
+            "cannot be used with '--format <FORMAT>'",
+        ),
         ("rules lint", vec![&nowhere], "cannot be read"),
         ("rules lint", vec![&good, "--base", &nowhere], "cannot be read"),
         (

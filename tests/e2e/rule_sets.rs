@@ -273,6 +273,26 @@ fn a_rule_set_with_mistakes_another_s_signature_or_no_base_changes_nothing() {
 }
 
 #[test]
+fn a_rule_set_is_written_out_byte_for_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let verifier = Verifier::init(dir.path());
+    let run = |arguments: &[&str]| must(verifier.command().args(arguments));
+    let show = |more: &[&str]| run(&[&["rules", "show", "us-ear-enforced-2026-05", "--toml"], more].concat());
+    assert_eq!(show(&[]), CARRIED);
+    run(&["key", "new", &path("counsel.key")]);
+    let public = path("counsel.key.pub");
+    run(&["key", "trust", &public, "--as", "counsel", "--for", "rules"]);
+    // Of a loaded one it is what was signed; others sign the same.
+    let (newer, version) = next("");
+    load(&verifier, &path("newer.toml"), &newer, &path("counsel.key"));
+    assert_eq!(show(&[]), newer);
+    assert_eq!(show(&["--revision", &(version - 1).to_string()]), CARRIED);
+    let again = load(&verifier, &path("again.toml"), &show(&[]), &path("counsel.key"));
+    assert!(again.contains("is loaded"), "{again}");
+}
+
+#[test]
 fn a_site_is_shown_as_if_another_rule_set_applied_and_nothing_is_recorded() {
     let dir = tempfile::tempdir().unwrap();
     let verifier = Verifier::init(dir.path());

@@ -40,6 +40,9 @@ pub enum RulesCommand {
         /// Not the newest version, but this one.
         #[arg(long, value_name = "NUMBER")]
         revision: Option<u64>,
+        /// Write its file, byte for byte, such as to sign it or to build upon it; its SHA-256 is the rule set's.
+        #[arg(long, conflicts_with = "format")]
+        toml: bool,
         /// For people, or for machines.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
@@ -177,7 +180,12 @@ pub(crate) async fn rules(command: RulesCommand, config: &Config, out: &mut dyn 
     let (anchors, mut sets) = at_hand(config).await?;
     match command {
         RulesCommand::List { format } => list(&sets, &anchors, format, out),
-        RulesCommand::Show { id, revision, format } => {
+        RulesCommand::Show {
+            id,
+            revision,
+            toml,
+            format,
+        } => {
             let found = match revision {
                 Some(number) => sets.book.of_version(&id, number),
                 None => sets.book.newest(&id),
@@ -192,7 +200,10 @@ pub(crate) async fn rules(command: RulesCommand, config: &Config, out: &mut dyn 
                 };
                 return Err(CommandError::Refused { why });
             };
-            show(found, &anchors, format, out)?;
+            match toml {
+                true => out.write_all(found.text.as_bytes())?,
+                false => show(found, &anchors, format, out)?,
+            }
             Ok(true)
         }
         RulesCommand::Lint { file, bases, format } => {

@@ -112,7 +112,8 @@ impl<'a> Case<'a> {
         facts: &'a SiteFacts,
         now: UnixSeconds,
     ) -> Self {
-        let same = rules.id == licence.ruleset_id && licence.ruleset.is_none_or(|pin| pin.allows(rules));
+        let pinned = licence.ruleset.is_none_or(|pin| pin.allows(rules));
+        let same = rules.absent.is_none() && rules.id == licence.ruleset_id && pinned;
         let mut nodes: Vec<_> = facts.nodes.iter().collect();
         nodes.sort_by_key(|n| n.record.facts.node);
         let beside = facts.licences.iter().map(|l| &**l);
@@ -283,9 +284,12 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// How the rule set given is not the one that the licence names.
+    /// How the rule set given is not the one that the licence names, or why there is none.
     fn other_rules(&self) -> String {
         let (given, id) = (self.given, &self.licence.ruleset_id);
+        if let Some(why) = &given.absent {
+            return why.clone();
+        }
         match self.licence.ruleset.filter(|_| given.id == *id) {
             None => format!("the rule set given is not {id}, which the licence names"),
             Some(RuleSetPin::Digest(digest)) => format!(

@@ -49,8 +49,8 @@ pub struct SiteVerdict<'a> {
     pub licence_digest: Digest,
     /// The rule set's id.
     pub rule_set: &'a str,
-    /// SHA-256 of its text.
-    pub rule_set_digest: Digest,
+    /// SHA-256 of its text; absent where it was not at hand.
+    pub rule_set_digest: Option<Digest>,
     /// SHA-256 of the catalogue of accelerators.
     pub catalogue_digest: Digest,
     /// As of when the site was judged.
@@ -133,6 +133,11 @@ impl SiteVerdict<'_> {
     #[must_use]
     pub fn svr(&self, verifier: &str) -> Vec<u8> {
         let document = |name: String, digest: Digest| json!({ "name": name, "digest": { "sha256": digest } });
+        let rule_set = format!("rule set {}", self.rule_set);
+        let rule_set = match self.rule_set_digest {
+            Some(digest) => document(rule_set, digest),
+            None => json!({ "name": rule_set }),
+        };
         let statement = json!({
             "_type": "https://in-toto.io/Statement/v1",
             "subject": [document(format!("findings of site {}", self.site), self.digest())],
@@ -142,7 +147,7 @@ impl SiteVerdict<'_> {
                     "id": format!("{VERIFIER}#{verifier}"),
                     "policies": [
                         document(format!("licence {}, serial {}", self.licence, self.serial), self.licence_digest),
-                        document(format!("rule set {}", self.rule_set), self.rule_set_digest),
+                        rule_set,
                         document("catalogue of accelerators".to_owned(), self.catalogue_digest),
                     ],
                 },

@@ -248,9 +248,42 @@ pub struct RuleSet {
     pub digest: Digest,
     /// The file, exactly.
     pub text: Arc<str>,
+    /// Why there is none, where this only stands in for one that is not at hand ([`RuleSet::absent()`]).
+    pub absent: Option<String>,
 }
 
 impl RuleSet {
+    /// What stands in for a rule set that is not at hand, and why it is not, in words that begin a sentence: it sets nothing, and a licence that names it
+    /// is judged by its own terms, under which nothing is met.
+    #[must_use]
+    pub fn absent(id: &str, why: String) -> Self {
+        Self {
+            id: id.to_owned(),
+            version: 0,
+            title: String::new(),
+            state: RuleState::Proposed,
+            as_of: UnixSeconds(0),
+            validity: Validity {
+                from: UnixSeconds(i64::MIN),
+                to: None,
+            },
+            superseded_by: None,
+            base: None,
+            profiles: Vec::new(),
+            limits: Limits::default(),
+            citations: Vec::new(),
+            countries: Vec::new(),
+            presumed: Vec::new(),
+            rules: Vec::new(),
+            country_caps: Vec::new(),
+            no_licence: Vec::new(),
+            signers: Vec::new(),
+            digest: Digest([0; 32]),
+            text: Arc::from(""),
+            absent: Some(why),
+        }
+    }
+
     /// Reads a rule set that rests on no other.
     ///
     /// # Errors

@@ -79,6 +79,7 @@ pub(super) fn rule_set(root: &mut Section<'_, '_>, text: &str, book: &RuleBook) 
         signers: Vec::new(),
         digest: crypto::sha256(text.as_bytes()),
         text: Arc::from(text),
+        absent: None,
     };
     if let Some(base) = base {
         read.rest_on(&base);

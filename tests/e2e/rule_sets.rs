@@ -144,7 +144,7 @@ fn a_rule_set_is_superseded_without_a_new_release_and_a_pin_outlasts_it() {
     assert_eq!(without["sites"][0]["rules"]["version"], old.version);
     let why = without["passed_over"].to_string();
     assert!(
-        why.contains("not signed by a key that is trusted to sign rule sets"),
+        why.contains("signed with the key of counsel alone, which was revoked"),
         "{why}"
     );
 }
@@ -290,6 +290,69 @@ fn a_rule_set_is_written_out_byte_for_byte() {
     assert_eq!(show(&["--revision", &(version - 1).to_string()]), CARRIED);
     let again = load(&verifier, &path("again.toml"), &show(&[]), &path("counsel.key"));
     assert!(again.contains("is loaded"), "{again}");
+}
+
+#[test]
+fn a_rule_set_whose_signer_lost_a_key_leaves_open_the_sites_of_its_licences_and_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let verifier = Verifier::init(dir.path());
+    let run = |arguments: &[&str]| must(verifier.command().args(arguments));
+    let id = run(&["key", "new", &path("counsel.key")]).trim().to_owned();
+    let public = path("counsel.key.pub");
+    run(&["key", "trust", &public, "--as", "counsel", "--for", "rules"]);
+    let version = RuleSet::carried("us-ear-enforced-2026-05").unwrap().version;
+    let house = CARRIED
+        .replacen("id = \"us-ear-enforced-2026-05\"", "id = \"house-rules\"", 1)
+        .replacen(&format!("version = {version}\n"), "version = 1\n", 1);
+    load(&verifier, &path("house.toml"), &house, &path("counsel.key"));
+    let ours = licence::for_site("harbour-1", &[]);
+    verifier.load_licence(&ours.replace("\"us-ear-enforced-2026-05\"", "\"house-rules\""));
+    verifier.load_licence(&licence::for_site("harbour-2", &[]));
+    let outcomes = |site: &Value| -> Vec<(String, String)> {
+        let all = site["findings"].as_array().unwrap().iter();
+        let text = |v: &Value| v.as_str().unwrap().to_owned();
+        all.map(|f| (text(&f["condition"]), text(&f["outcome"])))
+            .collect()
+    };
+    let then = ["--at", "2099-01-01"];
+    let before = status(&verifier, &then);
+    assert_eq!(before["sites"][0]["rules"]["id"], "house-rules");
+
+    run(&["key", "revoke", &id, "--from", "2026-01-01"]);
+    let after = status(&verifier, &then);
+    let (lost, other) = (&after["sites"][0], &after["sites"][1]);
+    assert_eq!(outcomes(other), outcomes(&before["sites"][1]));
+    assert_eq!(lost["rules"], Value::Null);
+    let why = "the rule set house-rules, which the licence names, does not count: it is signed with the key of counsel alone, \
+               which was revoked: what was filed from 2026-01-01T00:00:00Z on does not count";
+    for found in lost["findings"].as_array().unwrap() {
+        // How many issuers signed the licence no rule set decides: what is not met without it stays so.
+        if found["condition"] == "PER-02" {
+            assert_eq!(found["outcome"], "not met", "{found}");
+            continue;
+        }
+        assert_eq!(found["outcome"], "cannot tell", "{found}");
+        assert!(found["sentence"].as_str().unwrap().starts_with(why), "{found}");
+    }
+    let head = verifier.command().arg("status").output().unwrap();
+    assert_eq!(head.status.code(), Some(1), "{}", said(&head));
+    assert!(
+        said(&head).contains("rules house-rules, not at hand"),
+        "{}",
+        said(&head)
+    );
+    for (site, known) in [("harbour-1", false), ("harbour-2", true)] {
+        let export = ["export", "ear", "--unsigned", "--site", site];
+        let output = verifier.command().args(export).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        let ear: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let verdict = &ear["submods"][site]["tag:weighbridge.example,2026:verdict/1"];
+        assert_eq!(verdict["rule_set"]["sha256"].is_string(), known, "{verdict}");
+        let svr = ["export", "svr", "--site", site];
+        let output = verifier.command().args(svr).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    }
 }
 
 #[test]

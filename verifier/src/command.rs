@@ -296,16 +296,6 @@ pub enum CommandError {
         #[source]
         source: RuleSetError,
     },
-    /// A loaded licence names a rule set that is not at hand.
-    #[error(
-        "licence {licence} applies rule set `{rules}`, which is neither carried here nor loaded; install the version that carries it, or `weighbridge-verifier rules load FILE`"
-    )]
-    Rules {
-        /// The licence.
-        licence: String,
-        /// The rule set.
-        rules: String,
-    },
     /// A result could not be signed.
     #[error("the result could not be signed")]
     Sign(#[from] SignError),

@@ -125,8 +125,8 @@ fn verdict<'s>(
     at: UnixSeconds,
     name: &'s str,
 ) -> Result<SiteVerdict<'s>, CommandError> {
-    let (Some(licence), Some(serial), Some((licence_digest, rule_set_digest))) =
-        (site.licence.as_deref(), site.serial, site.documents)
+    let (Some(licence), Some(serial), Some(documents)) =
+        (site.licence.as_deref(), site.serial, &site.documents)
     else {
         return Err(CommandError::Refused {
             why: format!("no licence covers site `{name}`"),
@@ -136,9 +136,9 @@ fn verdict<'s>(
         site: name,
         licence,
         serial,
-        licence_digest,
-        rule_set: site.rule_sets.first().map_or("", String::as_str),
-        rule_set_digest,
+        licence_digest: documents.licence,
+        rule_set: &documents.rule_set,
+        rule_set_digest: documents.rule_set_digest,
         catalogue_digest,
         at,
         findings: site.findings.iter().map(|f| &f.finding).collect(),

@@ -91,15 +91,12 @@ impl Findings {
         let standing = Arc::new(anchors.standing());
         let former = all.former();
         let issuers: BTreeMap<_, _> = all.counting.iter().map(LoadedLicence::signed_by).collect();
-        let book = RuleSets::read(&*self.store, &anchors).await?.book;
+        let rule_sets = RuleSets::read(&*self.store, &anchors).await?;
         let mut counting = Vec::new();
         for loaded in all.counting {
             let licence = Arc::new(loaded.licence);
             counting.push(Arc::clone(&licence));
-            let Some(rules) = licence.rules_in(&book) else {
-                tracing::error!(licence = %licence.licence_id, rules = %licence.ruleset_id, "the rule set that a licence applies is neither carried nor loaded, so its findings are not recorded");
-                continue;
-            };
+            let rules = rule_sets.of(&licence);
             for site in &licence.sites {
                 let both = (Arc::clone(&licence), Arc::clone(&rules));
                 asked.entry(site.id.clone()).or_default().push(both);

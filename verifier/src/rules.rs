@@ -132,6 +132,9 @@ fn begun(validity: &Validity) -> Option<UnixSeconds> {
 /// A rule set in one line: how it stands, and until when.
 #[must_use]
 pub(crate) fn standing(rules: &RuleSet) -> String {
+    if rules.absent.is_some() {
+        return format!("{}, not at hand", rules.id);
+    }
     let end = rules
         .validity
         .to
@@ -154,11 +157,7 @@ pub(crate) async fn at_hand(config: &Config) -> Result<(Anchors, RuleSets), Comm
     let anchors = Anchors::read(&config.state_dir)?;
     // Root would leave files of the database there that its owner could not write.
     if owner::check(&config.state_dir).is_err() || !config.database().exists() {
-        let carried = RuleSets {
-            book: RuleBook::carried(),
-            passed_over: Vec::new(),
-        };
-        return Ok((anchors, carried));
+        return Ok((anchors, RuleSets::carried()));
     }
     let store = SqliteStore::open(&config.database()).await?;
     let found = RuleSets::read(&store, &anchors).await?;

@@ -68,9 +68,9 @@ pub struct SiteStatus {
     pub licence: Option<String>,
     /// Its serial.
     pub serial: Option<u64>,
-    /// The rule sets that were applied.
+    /// The rule sets that were applied; none where the one that the licence names is not at hand.
     pub rule_sets: Vec<String>,
-    /// The one that was applied, and how it stands; absent where no licence covers the site.
+    /// The one that was applied, and how it stands; absent where no licence covers the site, or where it is not at hand.
     pub rules: Option<RuleSetUsed>,
     /// The same for people.
     #[serde(skip)]
@@ -89,12 +89,23 @@ pub struct SiteStatus {
     /// When the newest report was received.
     #[serde(skip)]
     newest: Option<UnixSeconds>,
-    /// SHA-256 of the licence's text, and of the rule set's; absent where no licence covers the site.
+    /// What the findings rest on; absent where no licence covers the site.
     #[serde(skip)]
-    pub(crate) documents: Option<(Digest, Digest)>,
+    pub(crate) documents: Option<Documents>,
     /// What conditions ask that the licence states itself, by their ids.
     #[serde(skip)]
     titles: BTreeMap<String, String>,
+}
+
+/// A licence and the rule set that it names, as documents.
+#[derive(Clone, Debug)]
+pub(crate) struct Documents {
+    /// SHA-256 of the licence's text.
+    pub(crate) licence: Digest,
+    /// The rule set's id.
+    pub(crate) rule_set: String,
+    /// SHA-256 of its text; absent where it is not at hand.
+    pub(crate) rule_set_digest: Option<Digest>,
 }
 
 /// A finding, and since when it has stood.
@@ -165,14 +176,11 @@ impl Session {
         } = loaded;
         passed_over.extend(statements.passed_over.iter().cloned());
         let issuers: BTreeMap<_, _> = counting.iter().map(LoadedLicence::signed_by).collect();
-        let RuleSets {
-            book,
-            passed_over: rules_passed_over,
-        } = RuleSets::read(&*self.store, &anchors).await?;
-        passed_over.extend(rules_passed_over);
+        let rule_sets = RuleSets::read(&*self.store, &anchors).await?;
+        passed_over.extend(rule_sets.passed_over.iter().cloned());
         let supposed = match what_if {
-            Some(id) => Some(book.newest(id).ok_or_else(|| CommandError::Refused {
-                why: rules::unknown(id, &book),
+            Some(id) => Some(rule_sets.book.newest(id).ok_or_else(|| CommandError::Refused {
+                why: rules::unknown(id, &rule_sets.book),
             })?),
             None => None,
         };
@@ -181,14 +189,7 @@ impl Session {
             .into_iter()
             .map(|loaded| Arc::new(as_if(loaded.licence, supposed)))
             .collect();
-        let mut ruled = Vec::new();
-        for licence in &licences {
-            let rules = licence.rules_in(&book).ok_or_else(|| CommandError::Rules {
-                licence: licence.licence_id.clone(),
-                rules: licence.ruleset_id.clone(),
-            })?;
-            ruled.push((licence, rules));
-        }
+        let ruled: Vec<_> = licences.iter().map(|l| (l, rule_sets.of(l))).collect();
         let days = ruled
             .iter()
             .map(|(licence, rules)| DaysAsked::of(licence, rules, &catalogue, now));
@@ -224,12 +225,13 @@ impl Session {
                 });
                 let overview = overview(licence, &rules, &catalogue, known, now);
                 let judged = judge(licence, &rules, &catalogue, known, now);
+                let there = Some(&*rules).filter(|r| r.absent.is_none());
                 out.push(SiteStatus {
                     site: site.id.clone(),
                     licence: Some(licence.licence_id.clone()),
                     serial: Some(licence.serial),
-                    rule_sets: vec![rules.id.clone()],
-                    rules: Some(RuleSetUsed::of(&rules, &anchors)),
+                    rule_sets: there.map(|r| r.id.clone()).into_iter().collect(),
+                    rules: there.map(|r| RuleSetUsed::of(r, &anchors)),
                     standing: rules::standing(&rules),
                     findings: judged
                         .findings
@@ -244,7 +246,11 @@ impl Session {
                     summary: summary(known, overview.lines.clone()),
                     overview: Some(overview),
                     newest: newest(known),
-                    documents: Some((licence.digest, rules.digest)),
+                    documents: Some(Documents {
+                        licence: licence.digest,
+                        rule_set: rules.id.clone(),
+                        rule_set_digest: there.map(|r| r.digest),
+                    }),
                     titles: licence
                         .conditions
                         .iter()

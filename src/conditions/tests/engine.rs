@@ -308,15 +308,17 @@ fn a_licence_that_does_not_hold_meets_nothing() {
 fn another_rule_set_than_the_licence_names_is_not_applied() {
     let scene = Scene::honest();
     let licence = Licence::parse(&scene.licence).unwrap();
-    let rules = RuleSet::carried("contract-only").unwrap();
     let catalogue = Catalogue::embedded().unwrap();
-    for finding in evaluate(&licence, &rules, &catalogue, &scene.facts(), scene.now) {
-        assert_eq!(finding.outcome, Outcome::CannotTell, "{}", finding.condition);
-        assert!(
-            finding.sentence.contains("not us-ear-enforced-2026-05"),
-            "{}",
-            finding.sentence
-        );
+    let other = RuleSet::carried("contract-only").unwrap();
+    let lost = RuleSet::absent(&licence.ruleset_id, "it was lost".to_owned());
+    for (rules, why) in [
+        (other, "not us-ear-enforced-2026-05"),
+        (lost, "it was lost, so that"),
+    ] {
+        for finding in evaluate(&licence, &rules, &catalogue, &scene.facts(), scene.now) {
+            assert_eq!(finding.outcome, Outcome::CannotTell, "{}", finding.condition);
+            assert!(finding.sentence.contains(why), "{}", finding.sentence);
+        }
     }
 }
 

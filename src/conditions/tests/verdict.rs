@@ -14,7 +14,7 @@ fn of<T>(scene: &Scene, look: impl Fn(&SiteVerdict<'_>) -> T) -> T {
         serial: 1,
         licence_digest: Digest([1; 32]),
         rule_set: "us-ear-enforced-2026-05",
-        rule_set_digest: Digest([2; 32]),
+        rule_set_digest: Some(Digest([2; 32])),
         catalogue_digest: Digest([3; 32]),
         at: scene.now,
         findings: findings.iter().collect(),

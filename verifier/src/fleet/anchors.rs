@@ -354,19 +354,26 @@ impl Anchors {
 
     /// Why a licence is nobody's; where a revoked key signed it, that is why.
     fn unopened(&self, envelope: &str, error: DsseError) -> LoadError {
-        let revoked = self.keys_where(KeyRole::Licences, |revoked| revoked.is_some());
-        let signed = dsse::verify(envelope, PAYLOAD_TYPE, &revoked);
-        let by = signed
-            .ok()
-            .and_then(|v| self.revocation(v.signers().first()?).cloned());
-        match by {
+        match self.revoked_signer(KeyRole::Licences, PAYLOAD_TYPE, envelope) {
             Some(key) => LoadError::Revoked {
-                name: key.name,
+                name: key.name.clone(),
                 from: key.from,
             },
             None if self.keys_for(KeyRole::Licences).is_empty() => LoadError::NoIssuer,
             None => LoadError::Untrusted(error),
         }
+    }
+
+    /// The revoked key that signed a document of one kind, if one did.
+    pub(super) fn revoked_signer(
+        &self,
+        role: KeyRole,
+        payload_type: &str,
+        envelope: &str,
+    ) -> Option<&RevokedKey> {
+        let revoked = self.keys_where(role, |revoked| revoked.is_some());
+        let verified = dsse::verify(envelope, payload_type, &revoked).ok()?;
+        self.revocation(verified.signers().first()?)
     }
 
     /// The name under which a key is trusted to sign licences.

@@ -6,14 +6,15 @@ use crate::command::Format;
 use crate::findings::Findings;
 use crate::fleet::Looked;
 use crate::history::FindingChange;
-use crate::recorder::Writer;
+use crate::recorder::{KeyRole, Writer};
 use crate::status::Standing;
 use crate::store::HeldEntry;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use weighbridge::conditions::{FindingAtSite, Outcome, REGISTRY};
-use weighbridge::crypto;
+use weighbridge::crypto::{self, dsse};
 use weighbridge::ledger::LeafKind;
+use weighbridge::rules::{PAYLOAD_TYPE, RuleSet};
 
 /// One look at the findings, as a verifier that serves takes it.
 async fn look(verifier: &Verifier) -> Vec<(HeldEntry, FindingAtSite)> {
@@ -107,6 +108,41 @@ async fn a_finding_becomes_a_leaf_when_it_changes_and_status_says_since_when_it_
     let json = serde_json::to_value(&stands).unwrap();
     assert_eq!(json["since"], late.to_string());
     assert_eq!(json["condition"], "OPS-03");
+}
+
+#[tokio::test]
+async fn findings_under_a_rule_set_whose_signer_lost_a_key_are_recorded_as_open() {
+    let mut verifier = Verifier::start().await;
+    let session = verifier.session().await;
+    let counsel = SecretKey::generate(Algorithm::Ed25519, &Entropy::system()).unwrap();
+    session
+        .trust_for(KeyRole::Rules, "counsel", counsel.public_key())
+        .await
+        .unwrap();
+    let text = RuleSet::carried("contract-only").unwrap().text;
+    let house = text.replacen("contract-only", "house-rules", 1);
+    let envelope = dsse::sign(PAYLOAD_TYPE, house.as_bytes(), &[&counsel]).unwrap();
+    session.load_rules(&envelope).await.unwrap();
+    load(
+        &verifier,
+        &LICENCE.replace("us-ear-enforced-2026-05", "house-rules"),
+    )
+    .await;
+    verifier.stop().await;
+    let begun = look(&verifier).await.len();
+    verifier.clock.set(NOON.plus(60));
+    session.distrust("counsel", Some(NOON.plus(-60))).await.unwrap();
+    let changed = look(&verifier).await.split_off(begun);
+    assert!(!changed.is_empty());
+    for (_, FindingAtSite { finding, .. }) in &changed {
+        let open = finding.outcome == Outcome::CannotTell;
+        assert!(
+            open && finding.sentence.contains("the key of counsel alone"),
+            "{finding:?}"
+        );
+    }
+    let first = shown(&verifier, "EVI-01").await.finding;
+    assert_eq!(first.outcome, Outcome::CannotTell, "{}", first.sentence);
 }
 
 /// What `status --history` prints, and its exit status.

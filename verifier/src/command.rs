@@ -3,27 +3,28 @@
 //! Decides: which exit status an outcome has. 0: done and everything holds; 1: done, and something does not hold or cannot be told; 2: could
 //! not be done, and why, in one line on standard error.
 
+mod error;
+mod session;
+
+pub use error::CommandError;
+pub(crate) use session::PATIENCE;
+pub use session::Session;
+
 use crate::accreditation::AccreditationCommand;
-use crate::catalogue::CatalogueInUseError;
 use crate::cause::with_causes;
 use crate::clock::{Clock, HostClock};
-use crate::collateral::{CollateralError, ExportError, RootError};
-use crate::config::{Config, ConfigError, Flags};
+use crate::config::{Config, Flags};
 use crate::evidence::{EvidenceCommand, evidence};
 use crate::export::ExportCommand;
-use crate::fleet::{AnchorsError, LoadError};
-use crate::identity::{Identity, IdentityError};
-use crate::init::{InitError, init};
-use crate::key::{self, KeyCommand, TokenError};
+use crate::init::init;
+use crate::key::{self, KeyCommand};
 use crate::licence::{LicenceCommand, on_paper};
 use crate::node::NodeCommand;
-use crate::owner::{self, ForeignError};
-use crate::recorder::{Act, RecordError, Writer};
+use crate::owner;
 use crate::rules::{self, RulesCommand};
-use crate::serve::{LedgerLock, ServeError, notify, serve};
+use crate::serve::{notify, serve};
 use crate::statement::{StatementCommand, statement};
 use crate::status::StatusCommand;
-use crate::store::{SqliteStore, Store, StoreError};
 use crate::token::TokenCommand;
 use clap::error::ErrorKind;
 use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
@@ -31,29 +32,12 @@ use comfy_table::{Table, presets};
 use serde_json::json;
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::{Layer, layer::SubscriberExt};
-use weighbridge::accelerator::CatalogueError;
-use weighbridge::bounded::BoundedReadError;
-use weighbridge::cbor;
-use weighbridge::crypto::dsse::DsseError;
-use weighbridge::crypto::jws::JwsError;
-use weighbridge::crypto::{Entropy, KeyError, SignError};
-use weighbridge::document::Mistakes;
-use weighbridge::hardware::nvidia::UcsError;
-use weighbridge::hardware::nvidia::nras::NrasError;
-use weighbridge::id::{Digest, NodeId};
-use weighbridge::rules::RuleSetError;
-use weighbridge::statement::StatementError;
-
-/// How long a command waits for a running verifier to carry it out.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Checks reports of compute against the licence under which accelerators were supplied, and keeps the ledger.
 #[derive(Debug, Parser)]
@@ -141,196 +125,6 @@ pub enum Format {
 
 /// Whether everything holds.
 pub(crate) type Outcome = Result<bool, CommandError>;
-
-/// Why a command could not be done.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CommandError {
-    /// The configuration cannot be used.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The state is another user's.
-    #[error(transparent)]
-    Foreign(#[from] ForeignError),
-    /// A verifier could not be made.
-    #[error(transparent)]
-    Init(#[from] InitError),
-    /// The verifier could not serve.
-    #[error(transparent)]
-    Serve(#[from] ServeError),
-    /// Keys could not be used.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// A key is not usable.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// The database cannot be used.
-    #[error("the verifier's database cannot be used")]
-    Store(#[from] StoreError),
-    /// The ledger cannot be written.
-    #[error(transparent)]
-    Record(#[from] RecordError),
-    /// A file cannot be read.
-    #[error("{path} cannot be read", path = path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: BoundedReadError,
-    },
-    /// Evidence cannot be written for others.
-    #[error("the evidence cannot be written in this form")]
-    Ucs(#[from] UcsError),
-    /// A result of NVIDIA's service cannot be read.
-    #[error("{path} is no result of NRAS that can be read", path = path.display())]
-    Nras {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: NrasError,
-    },
-    /// A set of keys cannot be read.
-    #[error("{path} is no set of keys (JWKS) that can be used", path = path.display())]
-    Jwks {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: JwsError,
-    },
-    /// A key would overwrite a file.
-    #[error("{path} exists and may hold a key, which is never overwritten: name another file, or move that one away", path = path.display())]
-    KeyExists {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A document is not signed.
-    #[error("{path} is not signed: sign it first with `weighbridge-verifier {kind} sign`, and load the .dsse file that makes", path = path.display())]
-    Unsigned {
-        /// The file.
-        path: PathBuf,
-        /// What it is, as the command line calls it.
-        kind: &'static str,
-    },
-    /// An argument is not usable.
-    #[error("{what} cannot be used: {why}")]
-    Argument {
-        /// Which.
-        what: &'static str,
-        /// Why not.
-        why: &'static str,
-    },
-    /// There is no such node.
-    #[error("no node's id begins with `{digits}`; `weighbridge-verifier node list` shows all")]
-    NoNode {
-        /// What was given of its id.
-        digits: String,
-    },
-    /// There is more than one such node.
-    #[error("`{digits}` may be any of {} nodes, so give more digits: {}", nodes.len(), in_a_row(nodes))]
-    ManyNodes {
-        /// What was given of an id.
-        digits: String,
-        /// Those whose ids begin so.
-        nodes: Vec<NodeId>,
-    },
-    /// The act was refused.
-    #[error("{why}")]
-    Refused {
-        /// Why.
-        why: String,
-    },
-    /// A root cannot be used.
-    #[error(transparent)]
-    Root(#[from] RootError),
-    /// What is kept to appraise devices with cannot be used.
-    #[error(transparent)]
-    Collateral(#[from] CollateralError),
-    /// What is kept to appraise devices with could not be written for others.
-    #[error(transparent)]
-    Export(#[from] ExportError),
-    /// A key in a token cannot be used.
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    /// The anchors cannot be used.
-    #[error(transparent)]
-    Anchors(#[from] AnchorsError),
-    /// A licence cannot be used.
-    #[error(transparent)]
-    Licence(#[from] LoadError),
-    /// A licence has mistakes.
-    #[error("the licence has mistakes")]
-    Mistakes(#[from] Mistakes),
-    /// A document could not be signed.
-    #[error("the document could not be signed")]
-    Dsse(#[from] DsseError),
-    /// There is no catalogue to go by.
-    #[error(transparent)]
-    Catalogue(#[from] CatalogueInUseError),
-    /// A document is not what it should be.
-    #[error("{path} is no catalogue that can be used", path = path.display())]
-    Paper {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: CatalogueError,
-    },
-    /// A document is no statement.
-    #[error("{path} is no statement that can be used", path = path.display())]
-    Statement {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: StatementError,
-    },
-    /// A document is no rule set.
-    #[error("{path} is no rule set that can be used", path = path.display())]
-    RuleSet {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: RuleSetError,
-    },
-    /// A result could not be signed.
-    #[error("the result could not be signed")]
-    Sign(#[from] SignError),
-    /// The output could not be encoded.
-    #[error("the output could not be encoded")]
-    Json(#[from] serde_json::Error),
-    /// Whether a running verifier will still record an act cannot be told.
-    #[error(
-        "the running verifier has not recorded this, and the database does not take it back: nothing changed yet, and the ledger may hold it later; \
-         `weighbridge-verifier key list` and `accreditation list` show what counts, and the same command may be given again"
-    )]
-    Unsure(#[source] StoreError),
-    /// A key was trusted, and the one in whose place it comes was not revoked.
-    #[error(
-        "key {new} is trusted now, and the old one still counts: `weighbridge-verifier key revoke {old}` ends that"
-    )]
-    HalfRotated {
-        /// The old key.
-        old: Digest,
-        /// The new one.
-        new: Digest,
-        /// Why.
-        #[source]
-        source: Box<CommandError>,
-    },
-    /// A running verifier did not answer.
-    #[error("the running verifier has not carried it out within {} s; it stays queued, see its log", PATIENCE.as_secs())]
-    Queued,
-    /// Output or input failed.
-    #[error("the output could not be written")]
-    Io(#[from] std::io::Error),
-    /// The log filter is not one.
-    #[error("`log` is not a filter such as `info` or `weighbridge_verifier=debug`")]
-    Log(#[from] ParseError),
-}
 
 /// Runs the command line; standard output and error are the process's own.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -513,115 +307,6 @@ async fn serve_until_told(config: Config, clock: Arc<dyn Clock>, out: &mut dyn W
     stop.cancel();
     server.stopped().await;
     Ok(true)
-}
-
-/// A command's view of the verifier's state. It may run while the verifier serves.
-#[derive(Debug)]
-pub struct Session {
-    pub(crate) config: Config,
-    pub(crate) identity: Arc<Identity>,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) entropy: Entropy,
-}
-
-impl Session {
-    /// Opens the state that `init` made.
-    ///
-    /// # Errors
-    /// [`CommandError`].
-    pub async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Self, CommandError> {
-        let entropy = Entropy::system();
-        let identity = Arc::new(Identity::open(&config.state_dir, &entropy)?);
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.database()).await?);
-        Ok(Self {
-            config,
-            identity,
-            store,
-            clock,
-            entropy,
-        })
-    }
-
-    /// Has an act carried out by the ledger's one writer: the verifier that serves, or, where none does, this process.
-    pub(crate) async fn carry_out(&self, act: &Act) -> Result<(), CommandError> {
-        let id = self.store.queue_act(cbor::encode(act)).await?;
-        self.outcome(id, PATIENCE).await
-    }
-
-    /// The same, or takes the act back: what is not recorded when this fails is never recorded.
-    pub(crate) async fn carry_out_or_withdraw(
-        &self,
-        act: &Act,
-        patience: Duration,
-    ) -> Result<(), CommandError> {
-        let id = self.store.queue_act(cbor::encode(act)).await?;
-        let error = match self.outcome(id, patience).await {
-            Ok(()) => return Ok(()),
-            Err(refused @ CommandError::Refused { .. }) => return Err(refused),
-            Err(error) => error,
-        };
-        if self.store.withdraw_act(id).await.map_err(CommandError::Unsure)? {
-            return Err(match error {
-                CommandError::Queued => CommandError::Refused {
-                    why: format!(
-                        "the running verifier has not recorded this within {} s, so it was taken back, and nothing was recorded or changed; see its log, then try again",
-                        patience.as_secs()
-                    ),
-                },
-                other => other,
-            });
-        }
-        // At the last moment something became of it.
-        match self.store.act_outcome(id).await.map_err(CommandError::Unsure)? {
-            Some(why) if !why.is_empty() => Err(CommandError::Refused { why }),
-            _ => Ok(()),
-        }
-    }
-
-    /// Waits for what becomes of a queued act.
-    async fn outcome(&self, id: i64, patience: Duration) -> Result<(), CommandError> {
-        let waited = tokio::time::timeout(patience, async {
-            loop {
-                if let Some(_lock) = LedgerLock::take(&self.config.state_dir)? {
-                    self.write_queue().await?;
-                }
-                if let Some(why) = self.store.act_outcome(id).await? {
-                    return if why.is_empty() {
-                        Ok(())
-                    } else {
-                        Err(CommandError::Refused { why })
-                    };
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        });
-        waited.await.unwrap_or(Err(CommandError::Queued))
-    }
-
-    async fn write_queue(&self) -> Result<(), CommandError> {
-        let mut writer = Writer::open(
-            Arc::clone(&self.store),
-            Arc::clone(&self.identity),
-            self.entropy.clone(),
-            Arc::clone(&self.clock),
-            Duration::ZERO,
-            &self.config.state_dir,
-            Box::new(|_| {}),
-        )
-        .await?;
-        while writer.drain_acts().await? > 0 {}
-        Ok(())
-    }
-}
-
-/// The first nodes of a list, as many as a reader would compare.
-fn in_a_row(nodes: &[NodeId]) -> String {
-    let mut shown: Vec<String> = nodes.iter().take(8).map(ToString::to_string).collect();
-    if nodes.len() > shown.len() {
-        shown.push("…".to_owned());
-    }
-    shown.join(", ")
 }
 
 /// A table for people.

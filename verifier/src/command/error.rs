@@ -186,12 +186,12 @@ pub enum CommandError {
     /// The output could not be encoded.
     #[error("the output could not be encoded")]
     Json(#[from] serde_json::Error),
-    /// Whether a running verifier will still record an act cannot be told.
+    /// Whether a running verifier records an act cannot be told.
     #[error(
-        "the running verifier has not recorded this, and the database does not take it back: nothing changed yet, and the ledger may hold it later; \
+        "it cannot be told whether the running verifier records this: nothing is changed yet, and the ledger may hold it; \
          `weighbridge-verifier key list` and `accreditation list` show what counts, and the same command may be given again"
     )]
-    Unsure(#[source] StoreError),
+    Unsure(#[source] Option<StoreError>),
     /// A key was trusted, and the one in whose place it comes was not revoked.
     #[error(
         "key {new} is trusted now, and the old one still counts: `weighbridge-verifier key revoke {old}` ends that"

@@ -64,7 +64,8 @@ impl Session {
             Err(refused @ CommandError::Refused { .. }) => return Err(refused),
             Err(error) => error,
         };
-        if self.store.withdraw_act(id).await.map_err(CommandError::Unsure)? {
+        let unsure = |error| CommandError::Unsure(Some(error));
+        if self.store.withdraw_act(id).await.map_err(unsure)? {
             return Err(match error {
                 CommandError::Queued => CommandError::Refused {
                     why: format!(
@@ -76,9 +77,11 @@ impl Session {
             });
         }
         // At the last moment something became of it.
-        match self.store.act_outcome(id).await.map_err(CommandError::Unsure)? {
-            Some(why) if !why.is_empty() => Err(CommandError::Refused { why }),
-            _ => Ok(()),
+        match self.store.act_outcome(id).await.map_err(unsure)? {
+            Some(why) if why.is_empty() => Ok(()),
+            Some(why) => Err(CommandError::Refused { why }),
+            // It was forgotten while the waiting ended, and nobody read it.
+            None => Err(CommandError::Unsure(None)),
         }
     }
 

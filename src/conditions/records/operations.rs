@@ -369,7 +369,7 @@ fn last_by_row(case: &Case<'_>) -> BTreeMap<usize, (DeviceUuid, Option<UnixSecon
     found
 }
 
-/// OPS-03: the age of each node's newest report, unless its clock is too odd to tell.
+/// OPS-03: the age of each node's newest report, unless its clock is too odd to tell, or may be.
 pub(in crate::conditions) fn freshness(case: &Case<'_>) -> Verdict {
     let Some(limit) = case.term(|l| l.freshness_max) else {
         return Verdict::no_limit("how old a node's newest report may be");
@@ -402,8 +402,8 @@ pub(in crate::conditions) fn freshness(case: &Case<'_>) -> Verdict {
                 "the newest report of node {name} is {} old{oddity}",
                 span(age)
             ));
-        } else if let Some(oddity) = odd {
-            open.push(oddity);
+        } else if let Some(why) = odd.or_else(|| withheld(case, node)) {
+            open.push(why);
         } else {
             continue;
         }
@@ -433,6 +433,18 @@ pub(in crate::conditions) fn freshness(case: &Case<'_>) -> Verdict {
         .coverage(case.fresh_share())
         .subjects(subjects)
         .evidence(evidence)
+}
+
+/// Why it cannot be told whether a node's clock was odd, if so: a report that did not come may be the one that shows it.
+fn withheld(case: &Case<'_>, node: &NodeAtSite) -> Option<String> {
+    let missing = node.record.facts.chain.missing_since(case.since());
+    (missing > 0).then(|| {
+        format!(
+            "node {} has not delivered {}, which may show that its clock was odd, so the age of its reports cannot be told",
+            node.status.name,
+            count(usize::try_from(missing).unwrap_or(usize::MAX), "report")
+        )
+    })
 }
 
 /// Why the age of a node's reports cannot be told from its clock, if so.

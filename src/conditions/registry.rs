@@ -188,10 +188,10 @@ conditions! {
     "TEN-01" Core Critical by [Measured, Declared] in [] limits ["kyc_max_age"] => holders::attested:
         "Every tenant with device time has a current attestation of who it is";
         "Supp. 3 to 15 CFR part 732; 89 FR 5698",
-    "TEN-02" Core Critical by [Measured, Declared] in [] limits [] => holders::outside_barred:
+    "TEN-02" Core Critical by [Measured, Declared] in [] limits ["control_share_min"] => holders::outside_barred:
         "No tenant has its headquarters or ultimate parent in country group D:5 or Macau without a licence";
         "15 CFR 742.6(a)(6)(iii)(A); BIS guidance of 31 May 2026",
-    "TEN-03" Further Critical by [Declared] in [] limits ["screening_max_age"] => screening::screened:
+    "TEN-03" Further Critical by [Declared] in [] limits ["screening_max_age", "control_share_min"] => screening::screened:
         "Tenants, owners and addresses were screened lately against the lists of barred parties";
         "15 CFR 744.16, 744.21; Supp. 8 to 15 CFR part 748",
     "TEN-04" Core Critical by [Measured, Declared] in [] limits [] => parties::end_use_certified:

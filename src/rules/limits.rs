@@ -109,6 +109,8 @@ limits! {
     kyc_max_age: i64 = Field::span, |s| format!("A tenant must have been looked into within {} (TEN-01).", span(s));
     /// `screening_max_age`: how old the list may be against which parties were screened, in seconds (TEN-03).
     screening_max_age: i64 = Field::span, |s| format!("Parties must have been screened against a list no older than {} (TEN-03).", span(s));
+    /// `control_share_min`: from which share on an owner decides, alone by where it lies (TEN-02), or with others that are listed (TEN-03).
+    control_share_min: Ppm = Field::share, |p| format!("An owner of {p} or more counts as deciding (TEN-02, TEN-03).");
     /// `attribution_min`: least share of busy device time that is attributed to tenants (TEN-06).
     attribution_min: Ppm = Field::share, |p| format!("At least {p} of busy device time must be attributed to tenants (TEN-06).");
     /// `key_protection_min`: what must hold the node's key at least (SEC-04).

@@ -381,7 +381,7 @@ fn a_site_is_shown_as_if_another_rule_set_applied_and_nothing_is_recorded() {
     let why = ["status", "--what-if", "us-ifr-2025", "--why", "LOC-01"];
     let shown = verifier.command().args(why).output().unwrap();
     assert!(
-        said(&shown).contains("us-ifr-2025, version 1, SHA-256 "),
+        said(&shown).contains("us-ifr-2025, version 2, SHA-256 "),
         "{}",
         said(&shown)
     );

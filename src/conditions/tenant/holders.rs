@@ -17,8 +17,9 @@ use crate::time::span;
 use crate::unit::Ppm;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Half, from which on an owner decides: another share would be another rule (`half-ownership`).
-pub(in crate::conditions) const HALF: Ppm = Ppm(500_000);
+/// What neither licence nor rule set says, where it matters.
+pub(super) const CONTROL: &str =
+    "neither the licence nor its rule set says from which share on an owner decides (`control_share_min`)";
 
 /// TEN-01: every tenant with device time has a current attestation of who it is.
 pub(in crate::conditions) fn attested(case: &Case<'_>) -> Verdict {
@@ -148,10 +149,15 @@ impl<'a> Known<'a> {
 
     /// How a tenant stands to the list of barred countries. What an attestation admits counts however old it is.
     pub(in crate::conditions) fn standing(&self, case: &Case<'_>, tenant: &TenantPseudonym) -> Standing {
-        if let Some(admitted) = self.of_tenant(tenant).iter().find_map(|p| admits(case, p.claims)) {
+        let admitted = self
+            .of_tenant(tenant)
+            .iter()
+            .filter_map(|p| admits(case, p.claims));
+        let worst = admitted.reduce(|a, b| if matches!(a, Standing::Barred(_)) { a } else { b });
+        if let Some(admitted) = worst {
             return match self.authorised.contains_key(tenant) {
                 true => Standing::Clear,
-                false => Standing::Barred(admitted),
+                false => admitted,
             };
         }
         match self.lacks(case, tenant) {
@@ -188,20 +194,26 @@ pub(in crate::conditions) fn newest<'a, T>(
     found
 }
 
-/// What ties a tenant to a barred country, by what is attested of it. Which country is not said.
-fn admits(case: &Case<'_>, said: &TenantKyc) -> Option<String> {
+/// What ties a tenant to a barred country, or may, by what is attested of it. Which country is not said.
+fn admits(case: &Case<'_>, said: &TenantKyc) -> Option<Standing> {
     let barred = |country: &Country| case.barred(country.as_str());
     if let Some(list) = barred(&said.headquarters) {
-        return Some(format!("has its headquarters in {list}"));
+        return Some(Standing::Barred(format!("has its headquarters in {list}")));
     }
     if let Some(list) = said.ultimate_parent.as_ref().and_then(barred) {
-        return Some(format!("has an ultimate parent with headquarters in {list}"));
+        return Some(Standing::Barred(format!(
+            "has an ultimate parent with headquarters in {list}"
+        )));
     }
-    let owners = said.owners.iter().flatten();
-    let list = owners
-        .filter(|o| o.share.0 >= HALF)
-        .find_map(|o| barred(&o.country))?;
-    Some(format!("has an owner of half or more in {list}"))
+    let owner = |least: Ppm| {
+        let mut owners = said.owners.iter().flatten().filter(|o| o.share.0 >= least);
+        owners.find_map(|o| barred(&o.country))
+    };
+    match case.term(|l| l.control_share_min) {
+        Some(least) => owner(least.value)
+            .map(|list| Standing::Barred(format!("has an owner of {} or more in {list}", least.value))),
+        None => owner(Ppm(0)).map(|list| Standing::Open(format!("has an owner in {list}, and {CONTROL}"))),
+    }
 }
 
 /// TEN-02: no tenant has its headquarters or ultimate parent in country group D:5 or Macau without a licence.
@@ -239,10 +251,12 @@ pub(in crate::conditions) fn outside_barred(case: &Case<'_>) -> Verdict {
     } else if let Some(verdict) = case.without_list() {
         return verdict;
     } else {
+        let control = case.term(|l| l.control_share_min);
         let sentence = format!(
-            "{} held device time, and of none do headquarters, ultimate parent or an owner of half or more lie in a barred country without an \
-             authorisation, by what is attested of them",
-            count(held.tenants.len(), "tenant")
+            "{} held device time, and of none do headquarters, ultimate parent or an owner{} lie in a barred country without an authorisation, by \
+             what is attested of them",
+            count(held.tenants.len(), "tenant"),
+            control.map_or_else(String::new, |least| format!(" of {} or more", least.value))
         );
         held.hold(case, Verdict::met("outside-barred", sentence))
     };

@@ -7,10 +7,11 @@ use super::super::case::Case;
 use super::super::finding::{Outcome, Quantity, Verdict, count, few};
 use super::super::papers::Paper;
 use super::attribution::{Attribution, tenant};
-use super::holders::HALF;
+use super::holders::CONTROL;
 use crate::id::TenantPseudonym;
 use crate::statement::{Screening, ScreeningResult, TenantKyc};
 use crate::time::{UnixSeconds, span};
+use crate::unit::Ppm;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The rule by which parties count as listed of which listed ones own half or more.
@@ -65,12 +66,13 @@ pub(in crate::conditions) fn screened(case: &Case<'_>) -> Verdict {
         Party::Consignee => true,
     };
     for party in parties.iter().copied() {
-        let says = match records.say(case, party, limit.value) {
-            Said::Match(label) => Said::Match(format!("{party}: the {label} tells of a match")),
-            _ if listed.contains(&party) => Said::Match(format!(
-                "{party}: listed owners hold half of it or more, by what is attested of it"
+        let says = match (records.say(case, party, limit.value), listed.get(&party)) {
+            (Said::Match(label), _) => Said::Match(format!("{party}: the {label} tells of a match")),
+            (_, Some(Some(least))) => Said::Match(format!(
+                "{party}: listed owners hold {least} of it or more, by what is attested of it"
             )),
-            other => other,
+            (_, Some(None)) => Said::Open(format!("has listed owners, and {CONTROL}")),
+            (other, None) => other,
         };
         match says {
             Said::Match(words) if is_sure(party) => wrong.push((party, words)),
@@ -199,14 +201,17 @@ fn half_counts(case: &Case<'_>, at: UnixSeconds) -> bool {
     case.rules.is_some_and(|r| r.rule(HALF_RULE, at).is_some())
 }
 
-/// Tenants of which listed owners hold half or more together, by what is attested of them, while that counts.
-fn listed_by_owners(case: &Case<'_>) -> BTreeSet<Party> {
+/// Tenants of which listed owners together hold the share from which on an owner decides, by what is attested of them, each with that share, while that
+/// counts; where no share is set, those with any listed owner.
+fn listed_by_owners(case: &Case<'_>) -> BTreeMap<Party, Option<Ppm>> {
     if !half_counts(case, case.now) {
-        return BTreeSet::new();
+        return BTreeMap::new();
     }
+    let least = case.term(|l| l.control_share_min).map(|t| t.value);
     let owned = |kyc: &TenantKyc| {
-        let listed = kyc.owners.iter().flatten().filter(|o| o.listed);
-        listed.fold(0u32, |sum, o| sum.saturating_add(o.share.0.0)) >= HALF.0
+        let listed = || kyc.owners.iter().flatten().filter(|o| o.listed);
+        let share = listed().fold(0u32, |sum, o| sum.saturating_add(o.share.0.0));
+        listed().next().is_some() && least.is_none_or(|least| share >= least.0)
     };
     let attested = super::holders::newest(case.papers().holding::<TenantKyc>(case.now), |kyc| {
         tenant(&kyc.tenant)
@@ -214,5 +219,5 @@ fn listed_by_owners(case: &Case<'_>) -> BTreeSet<Party> {
     let listed = attested
         .into_iter()
         .filter(|(_, papers)| papers.iter().any(|p| owned(p.claims)));
-    listed.map(|(tenant, _)| Party::Tenant(tenant)).collect()
+    listed.map(|(tenant, _)| (Party::Tenant(tenant), least)).collect()
 }

@@ -302,7 +302,7 @@ fn a_rule_set_that_was_superseded_tells_nothing_and_names_what_took_its_place() 
         "valid_from = 2026-05-31\nvalid_to = 2026-10-31\nsuperseded_by = \"us-ear-enforced-2026-11\"\n\n#",
     );
     let rules =
-        crate::rules::RuleBook::carried().parse(&text.replace("version = 3\ntitle", "version = 4\ntitle"));
+        crate::rules::RuleBook::carried().parse(&text.replace("version = 4\ntitle", "version = 5\ntitle"));
     let rules = rules.unwrap_or_else(|e| panic!("{e}"));
     let mut scene = Scene::honest();
     scene.labs[1].run(1, &[gpu(3), gpu(9)]);
@@ -320,7 +320,7 @@ fn a_rule_set_that_was_superseded_tells_nothing_and_names_what_took_its_place() 
         assert!(
             finding
                 .rule_set
-                .starts_with("us-ear-enforced-2026-05, version 4, SHA-256 ")
+                .starts_with("us-ear-enforced-2026-05, version 5, SHA-256 ")
         );
     }
     // A licence that pins the text it was written for goes by no other.

@@ -215,7 +215,7 @@ fn ten_02_holds_headquarters_parent_and_majority_owner_against_the_list() {
         (macau, "has an ultimate parent with headquarters in"),
         (
             ("country = \"JP\"\n", "country = \"CN\"\n"),
-            "has an owner of half or more in",
+            "has an owner of 50.00 % or more in",
         ),
     ] {
         let found = let_out(Some(&[change])).expect("TEN-02", Outcome::NotMet, says);
@@ -225,7 +225,10 @@ fn ten_02_holds_headquarters_parent_and_majority_owner_against_the_list() {
         ("country = \"JP\"\n", "country = \"CN\"\n"),
         ("share = 0.6", "share = 0.4"),
     ];
-    let_out(Some(&minor)).expect("TEN-02", Outcome::Met, "");
+    let_out(Some(&minor)).expect("TEN-02", Outcome::Met, "an owner of 50.00 % or more");
+    let_out(Some(&minor))
+        .with("serial = 1\n", "serial = 1\ncontrol_share_min = 0.4\n")
+        .expect("TEN-02", Outcome::NotMet, "has an owner of 40.00 % or more in");
     // What it admits counts however old it is; what it denies does not.
     let old = ("verified = 2026-11-15", "verified = 2025-11-15");
     let_out(Some(&[old, macau])).expect("TEN-02", Outcome::NotMet, "ultimate parent");
@@ -366,7 +369,13 @@ fn ten_03_counts_half_ownership_while_the_rule_holds() {
     let operator = owned.hear(Role::Operator, "");
     let listed = ("listed = false", "listed = true");
     owned.know(operator, TENANT, &[listed, ("08:00:00Z", "09:00:00Z")]);
-    owned.expect("TEN-03", Outcome::NotMet, "listed owners hold half of it or more");
+    owned.expect(
+        "TEN-03",
+        Outcome::NotMet,
+        "listed owners hold 50.00 % of it or more",
+    );
+    let owned = owned.with("serial = 1\n", "serial = 1\ncontrol_share_min = 0.7\n");
+    owned.expect("TEN-03", Outcome::Met, "");
 }
 
 #[test]

@@ -143,13 +143,14 @@ impl DeviceUuid {
     }
 
     fn spelt(&self, prefix: &str) -> String {
-        let hex = self.to_string();
-        let mut out = String::from(prefix);
-        for (i, c) in hex.chars().enumerate() {
-            if matches!(i, 8 | 12 | 16 | 20) {
+        let mut out = String::with_capacity(prefix.len().saturating_add(36));
+        out.push_str(prefix);
+        for (i, byte) in self.0.iter().enumerate() {
+            if matches!(i, 4 | 6 | 8 | 10) {
                 out.push('-');
             }
-            out.push(c);
+            let digits = [byte >> 4, byte & 0xf].map(|digit| char::from_digit(digit.into(), 16));
+            out.extend(digits.into_iter().flatten());
         }
         out
     }

@@ -412,7 +412,7 @@ impl<'a> Case<'a> {
     /// The same, each UUID once, as it was seen last; what only a revoked key says hides nothing.
     pub(super) fn unique_since(&self, since: UnixSeconds) -> Vec<Seen<'a>> {
         let mut seen = self.seen_since(since);
-        seen.sort_by_key(|s| {
+        seen.sort_by_cached_key(|s| {
             let latest = std::cmp::Reverse((s.heard, s.last));
             (s.device.identity.uuid, s.is_doubtful(since), latest)
         });

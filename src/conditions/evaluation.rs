@@ -13,6 +13,7 @@ use super::case::{Case, Read};
 use super::finding::{Finding, Outcome};
 use super::inventory::presence;
 use super::manifest::ManifestIndex;
+use super::own::Policies;
 use super::registry::Condition;
 use super::{Judgement, conclude, decide, first_judged};
 use crate::accelerator::Catalogue;
@@ -57,6 +58,8 @@ pub struct Evaluation {
     catalogue: Arc<Catalogue>,
     /// Of the licence: made once.
     index: Arc<ManifestIndex>,
+    /// Likewise.
+    policies: Policies,
     /// What held of the site when all was judged.
     ground: Ground,
     /// What looks at none of the others, in the order of the registry.
@@ -105,6 +108,7 @@ impl Evaluation {
     ) -> Self {
         let mut new = Self {
             index: Arc::new(ManifestIndex::of(&licence)),
+            policies: Policies::of(&licence),
             licence,
             rules,
             catalogue,
@@ -174,7 +178,7 @@ impl Evaluation {
             };
             let judged: Vec<Judged> = first_judged().enumerate().map(judge).collect();
             let first = judged.iter().map(|j| j.finding.clone()).collect();
-            (judged, conclude(case, first), number)
+            (judged, conclude(case, &self.policies, first), number)
         });
         self.judged = judged;
         self.judgement = Some(judgement);

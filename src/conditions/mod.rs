@@ -96,7 +96,7 @@ pub fn judge(
 ) -> Judgement {
     let case = Case::new(licence, rules, catalogue, facts, now);
     let first = first_judged().map(|c| decide(&case, c)).collect();
-    conclude(case, first)
+    conclude(case, &own::Policies::of(licence), first)
 }
 
 /// Conditions that look at none of the others.
@@ -104,8 +104,8 @@ fn first_judged() -> impl Iterator<Item = &'static Condition> {
     REGISTRY.iter().filter(|c| !LAST.contains(&c.id))
 }
 
-/// What a site comes to, once the conditions are judged that look at none of the others.
-fn conclude(mut case: Case<'_>, first: Vec<Finding>) -> Judgement {
+/// What a site comes to, once the conditions are judged that look at none of the others. `policies` are those of the licence.
+fn conclude(mut case: Case<'_>, policies: &own::Policies, first: Vec<Finding>) -> Judgement {
     case.found = first;
     case.flags = flags::all(&case);
     let last = REGISTRY.iter().filter(|c| LAST.contains(&c.id));
@@ -115,7 +115,7 @@ fn conclude(mut case: Case<'_>, first: Vec<Finding>) -> Judgement {
     findings.extend(later);
     let licence = case.licence;
     if !licence.conditions.is_empty() {
-        let own = own::verdicts(&case, &findings).map(|(own, verdict)| {
+        let own = own::verdicts(&case, policies, &findings).map(|(own, verdict)| {
             let source = format!("licence {}, serial {}", licence.licence_id, licence.serial);
             found(&case, &own.id, own.severity, &source, verdict)
         });

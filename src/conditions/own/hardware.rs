@@ -7,12 +7,15 @@
 //! Names and values are those of version 3 of NVIDIA's claims, as `hardware::nvidia::nras` reads them.
 
 use super::super::case::Case;
+use super::super::rego::Fact;
 use super::answer::{Given, unsigned};
 use crate::appraisal::Grade;
 use crate::appraisal::evidence::{AppraisedDevice, AppraisedRound, CheckName, CheckOutcome};
+use crate::id::DeviceUuid;
 use crate::report::Attester;
 use crate::time::UnixSeconds;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// The last answer of each GPU and switch of a site.
 pub(super) struct Signed<'a> {
@@ -34,10 +37,9 @@ impl<'a> Signed<'a> {
             }
         }
         let seen = case.unique_since(case.since());
-        let signs = |s: &&super::super::case::Seen<'_>| {
-            let uuid = Some(s.device.identity.uuid);
-            answers.iter().any(|(.., d)| d.device == uuid && d.answered())
-        };
+        let told = answers.iter().filter(|(.., d)| d.answered());
+        let signing: BTreeSet<DeviceUuid> = told.filter_map(|(.., d)| d.device).collect();
+        let signs = |s: &&super::super::case::Seen<'_>| signing.contains(&s.device.identity.uuid);
         Self {
             signing: seen.iter().filter(signs).count(),
             seen: seen.len(),
@@ -46,7 +48,7 @@ impl<'a> Signed<'a> {
     }
 
     /// The claims, a list.
-    pub(super) fn claims(&self) -> Value {
+    pub(super) fn claims(&self) -> Fact {
         let claims = self.answers.iter().map(|(node, round, device)| {
             let mut set = claims(device);
             set.insert(
@@ -59,9 +61,9 @@ impl<'a> Signed<'a> {
                     "asked": round.given.to_string(),
                 }),
             );
-            Value::Object(set)
+            Fact::json(Value::Object(set))
         });
-        Value::Array(claims.collect())
+        claims.collect()
     }
 
     /// What a verdict by these claims must say.

@@ -22,18 +22,34 @@ use crate::licence::{Licence, OwnCondition};
 #[cfg(all(test, feature = "rego"))]
 pub(super) use facts::document as facts;
 
-/// The verdict of each condition of the licence's own. `published` are the findings of all others.
+#[cfg(feature = "rego")]
+pub(super) use super::rego::Policies;
+
+/// The policies of a licence, where none can be read.
+#[cfg(not(feature = "rego"))]
+#[derive(Debug)]
+pub(super) struct Policies;
+
+#[cfg(not(feature = "rego"))]
+impl Policies {
+    pub(super) fn of(_: &Licence) -> Self {
+        Self
+    }
+}
+
+/// The verdict of each condition of the licence's own. `policies` are those of the licence, and `published` the findings of all others.
 pub(super) fn verdicts<'c>(
     case: &Case<'c>,
+    policies: &Policies,
     published: &[Finding],
 ) -> impl Iterator<Item = (&'c OwnCondition, Verdict)> {
     let licence: &Licence = case.licence;
-    let verdicts: Vec<Verdict> = asked(case, published);
+    let verdicts: Vec<Verdict> = asked(case, policies, published);
     licence.conditions.iter().zip(verdicts)
 }
 
 #[cfg(not(feature = "rego"))]
-fn asked(case: &Case<'_>, _: &[Finding]) -> Vec<Verdict> {
+fn asked(case: &Case<'_>, _: &Policies, _: &[Finding]) -> Vec<Verdict> {
     let own = case.licence.conditions.iter();
     let open = || {
         Verdict::cannot_tell(
@@ -46,27 +62,27 @@ fn asked(case: &Case<'_>, _: &[Finding]) -> Vec<Verdict> {
 }
 
 #[cfg(feature = "rego")]
-fn asked(case: &Case<'_>, published: &[Finding]) -> Vec<Verdict> {
-    use super::rego::{Input, Policy};
+fn asked(case: &Case<'_>, policies: &Policies, published: &[Finding]) -> Vec<Verdict> {
+    use super::rego::{Fault, Policy};
     use crate::licence::PolicyInput;
     use answer::{read_facts, stopped, unreadable, weighed};
     use std::cell::OnceCell;
 
     let (facts, claims) = (OnceCell::new(), OnceCell::new());
-    let ask = |own: &OwnCondition| {
-        let policy = match Policy::read(own) {
+    let ask = |(own, policy): (&OwnCondition, Result<&Policy, &Fault>)| {
+        let policy = match policy {
             Ok(policy) => policy,
             Err(fault) => return unreadable(&fault.what),
         };
         let (input, signed) = match own.input {
             PolicyInput::Facts => (
-                facts.get_or_init(|| Input::new(facts::document(case, published))),
+                facts.get_or_init(|| facts::document(case, published, policies.names())),
                 None,
             ),
             PolicyInput::HardwareClaims => {
                 let (input, signed) = claims.get_or_init(|| {
                     let signed = hardware::Signed::of(case);
-                    (Input::new(signed.claims()), signed)
+                    (signed.claims(), signed)
                 });
                 (input, Some(signed))
             }
@@ -82,7 +98,12 @@ fn asked(case: &Case<'_>, published: &[Finding]) -> Vec<Verdict> {
             Err(why) => stopped(&why),
         }
     };
-    case.licence.conditions.iter().map(ask).collect()
+    case.licence
+        .conditions
+        .iter()
+        .zip(policies.each())
+        .map(ask)
+        .collect()
 }
 
 /// The mistakes in the policies of a licence, each with its line in the licence.

@@ -8,10 +8,15 @@
 //! These files alone name the library.
 
 mod builtin;
+mod fact;
+mod names;
 mod run;
 
+pub(super) use fact::Fact;
+pub(super) use names::Names;
+
 use super::own::Answer;
-use crate::licence::{OwnCondition, RegoVersion};
+use crate::licence::{Licence, OwnCondition, PolicyInput, RegoVersion};
 use regorus::languages::rego::compiler::Compiler;
 use regorus::rvm::Instruction;
 use regorus::rvm::program::Program;
@@ -36,9 +41,46 @@ pub(super) struct Fault {
     pub(super) what: String,
 }
 
+/// The policies of a licence, each read once.
+pub(super) struct Policies {
+    /// In the order of the licence's conditions.
+    read: Vec<Result<Policy, Fault>>,
+    /// What those that look at facts name of them.
+    names: Names,
+}
+
+impl Policies {
+    pub(super) fn of(licence: &Licence) -> Self {
+        let read: Vec<_> = licence.conditions.iter().map(Policy::read).collect();
+        let facts = licence.conditions.iter().zip(&read);
+        let facts = facts.filter(|(own, _)| own.input == PolicyInput::Facts);
+        let names = facts
+            .filter_map(|(_, policy)| policy.as_ref().ok())
+            .fold(Names::default(), |all, policy| all.or(&policy.names));
+        Self { read, names }
+    }
+
+    /// What they name of the facts.
+    pub(super) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Each of them, or why it cannot be asked.
+    pub(super) fn each(&self) -> impl Iterator<Item = Result<&Policy, &Fault>> {
+        self.read.iter().map(Result::as_ref)
+    }
+}
+
+impl std::fmt::Debug for Policies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} policies", self.read.len())
+    }
+}
+
 /// A policy that can be asked.
 pub(super) struct Policy {
     rule: String,
+    names: Names,
     compiled: CompiledPolicy,
     program: Arc<Program>,
 }
@@ -73,6 +115,7 @@ impl Policy {
         allowed(&program)?;
         Ok(Self {
             rule: own.rule.clone(),
+            names: Names::of(&own.policy),
             compiled,
             program,
         })
@@ -82,22 +125,13 @@ impl Policy {
     ///
     /// # Errors
     /// Why it came to no end; this follows the name of the condition in a sentence.
-    pub(super) fn ask(&self, input: &Input) -> Result<Answer, String> {
+    pub(super) fn ask(&self, input: &Fact) -> Result<Answer, String> {
         let ran = run::run(self, &input.0).map_err(|stop| stop.to_string())?;
         Ok(Answer {
             unseen: ran.unseen,
             looked_at: ran.looked_at,
             ..answer(&ran.value)?
         })
-    }
-}
-
-/// What a policy is given.
-pub(super) struct Input(Value);
-
-impl Input {
-    pub(super) fn new(document: serde_json::Value) -> Self {
-        Self(Value::from(document))
     }
 }
 

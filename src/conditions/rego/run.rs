@@ -75,6 +75,9 @@ impl Meter {
 
 /// How many parts a value has, or none where more than `most`.
 fn weigh(value: &Value, most: u32, made: bool) -> Result<Option<u32>, Stop> {
+    if let Some(parts) = plain(value, made) {
+        return Ok((parts <= most).then_some(parts));
+    }
     let mut parts = 0u32;
     let mut left = vec![(value, 0usize)];
     while let Some((value, depth)) = left.pop() {
@@ -83,12 +86,10 @@ fn weigh(value: &Value, most: u32, made: bool) -> Result<Option<u32>, Stop> {
         }
         let below = depth.saturating_add(1);
         let text = match value {
-            Value::String(text) => text.len().checked_div(TEXT_PART).unwrap_or(0),
+            Value::String(text) => part_of(text),
             _ => 0,
         };
-        parts = parts
-            .saturating_add(1)
-            .saturating_add(u32::try_from(text).unwrap_or(u32::MAX));
+        parts = parts.saturating_add(1).saturating_add(text);
         if parts > most {
             return Ok(None);
         }
@@ -106,6 +107,29 @@ fn weigh(value: &Value, most: u32, made: bool) -> Result<Option<u32>, Stop> {
         }
     }
     Ok(Some(parts))
+}
+
+/// How many parts a text counts beside itself.
+fn part_of(text: &str) -> u32 {
+    let parts = text.len().checked_div(TEXT_PART).unwrap_or(0);
+    u32::try_from(parts).unwrap_or(u32::MAX)
+}
+
+/// How many parts a value has that holds no others, or none that do: most are so, and need no list of what is left.
+fn plain(value: &Value, made: bool) -> Option<u32> {
+    let leaf = |value: &Value| match value {
+        Value::Null | Value::Bool(_) | Value::Undefined => Some(1),
+        Value::Number(_) if !made => Some(1),
+        Value::String(text) => Some(part_of(text).saturating_add(1)),
+        _ => None,
+    };
+    let add = |sum: u32, value: &Value| Some(sum.saturating_add(leaf(value)?));
+    match value {
+        Value::Array(items) => items.iter().try_fold(1, add),
+        Value::Set(items) => items.iter().try_fold(1, add),
+        Value::Object(members) => members.iter().try_fold(1, |sum, (k, v)| add(add(sum, k)?, v)),
+        leaf_itself => leaf(leaf_itself),
+    }
 }
 
 /// What a run came to.

@@ -76,6 +76,8 @@ fn a_licence_that_misstates_such_a_condition_is_told_so() {
 mod asked {
     use super::*;
     use crate::appraisal::Grade;
+    use crate::conditions::own::facts;
+    use crate::conditions::rego::{Names, Policy};
 
     fn mistakes(scene: &Scene) -> Vec<String> {
         let licence = Licence::parse(&scene.licence).unwrap();
@@ -518,12 +520,155 @@ measured(claim) {
         for scene in [Scene::honest(), Scene::honest().attested(), Scene::empty(), bare] {
             let licence = Licence::parse(&scene.licence).unwrap();
             let rules = RuleSet::carried(&licence.ruleset_id).unwrap();
-            let (catalogue, facts) = (Catalogue::embedded().unwrap(), scene.facts());
-            let case = Case::new(&licence, &rules, &catalogue, &facts, scene.now);
-            let document = crate::conditions::own::facts(&case, &scene.findings());
+            let (catalogue, site) = (Catalogue::embedded().unwrap(), scene.facts());
+            let case = Case::new(&licence, &rules, &catalogue, &site, scene.now);
+            let document = facts(&case, &scene.findings(), &Names::all()).to_json();
             let mut wrong = Vec::new();
             fits(&schema, &schema, &document, "input", &mut wrong);
             assert!(wrong.is_empty(), "docs/policies.schema.json: {wrong:#?}");
+        }
+    }
+
+    /// Each with whether it may look at all of the facts, and at a device's serial number.
+    const NAMING: &[(&str, bool, bool)] = &[
+        ("verdict := true", false, false),
+        ("verdict if input.site == \"harbour-1\"", false, false),
+        ("verdict if count(input.devices) == 4", false, true),
+        (
+            "verdict if { some d in input.devices; d.vbios == \"none\" }",
+            false,
+            false,
+        ),
+        (
+            "verdict if { some d in input.devices; d[\"serial\"] == \"none\" }",
+            false,
+            true,
+        ),
+        (
+            "verdict if { some d in input.devices; d[\"seri\\u0061l\"] == \"none\" }",
+            false,
+            true,
+        ),
+        (
+            "verdict if { some i, d in input.devices; i > 2; d.licensed }",
+            false,
+            false,
+        ),
+        (
+            "verdict if { every d in input.devices { d.licensed } }",
+            false,
+            false,
+        ),
+        (
+            "verdict if { some d in input.devices; f(d) }\nf(x) if x.serial != \"\"",
+            false,
+            true,
+        ),
+        ("verdict if { some d in input.devices; d == 1 }", false, true),
+        (
+            "verdict if { some d in input.devices; e := d; e.serial == \"x\" }",
+            false,
+            true,
+        ),
+        (
+            "verdict if { some d in input.devices; some k, v in d; k == \"serial\" }",
+            false,
+            true,
+        ),
+        (
+            "verdict if { some k; input.devices[0][k] == \"none\" }",
+            false,
+            true,
+        ),
+        ("verdict if input.devices[_].vbios == \"none\"", false, false),
+        ("verdict if { some i; input.devices[i].licensed }", false, false),
+        (
+            "verdict if { some d in input.devices[0]; d == true }",
+            false,
+            true,
+        ),
+        (
+            "verdict if { d := input.devices[0]; d.serial == \"none\" }",
+            false,
+            true,
+        ),
+        ("verdict if input[\"devices\"][1].serial != \"\"", false, true),
+        ("verdict if input[`devices`][1].serial != \"\"", true, true),
+        (
+            "verdict if { p := \"devices\"; input[p][1].serial != \"\" }",
+            true,
+            true,
+        ),
+        (
+            "verdict if { x := input; x.devices[1].serial != \"\" }",
+            true,
+            true,
+        ),
+        ("verdict if count(input) == 11", true, true),
+        ("verdict if object.get(input, \"devices\", []) != []", true, true),
+        (
+            "verdict := v if { v := {k | some k, _ in input} == {\"form\"} }",
+            true,
+            true,
+        ),
+        (
+            "import input.devices as all\nverdict if { some d in all; d.serial == \"none\" }",
+            false,
+            true,
+        ),
+        (
+            "import input as all\nverdict if all.devices[0].serial == \"none\"",
+            true,
+            true,
+        ),
+        ("verdict if input.devicez[0].serial == \"none\"", false, false),
+        ("verdict if input.devices[0].secboot", false, false),
+        (
+            "open := {f.condition | some f in input.findings; f.outcome == \"not met\"}\nverdict := {\"outcome\": \"not met\", \"subjects\": open}",
+            false,
+            false,
+        ),
+        (
+            "verdict := {\"outcome\": \"met\", \"sentence\": input.findings[\"INV-01\"].sentence}",
+            false,
+            false,
+        ),
+        (
+            "verdict if { some n in input.nodes; n.silent_seconds > 3 }",
+            false,
+            false,
+        ),
+        (
+            "verdict if { some c in input.hardware; c.measres == \"success\" }",
+            false,
+            false,
+        ),
+    ];
+
+    #[test]
+    fn what_a_policy_does_not_name_is_not_made_and_changes_no_answer() {
+        let scene = Scene::honest().attested();
+        let licence = Licence::parse(&scene.licence).unwrap();
+        let rules = RuleSet::carried(&licence.ruleset_id).unwrap();
+        let (catalogue, site) = (Catalogue::embedded().unwrap(), scene.facts());
+        let case = Case::new(&licence, &rules, &catalogue, &site, scene.now);
+        let findings = scene.findings();
+        let whole = facts(&case, &findings, &Names::all());
+        let members = |fact: &serde_json::Value| fact.as_object().unwrap().len();
+        for (rules, all, serial) in NAMING {
+            let policy = format!("package weighbridge\n{rules}\n");
+            let names = Names::of(&policy);
+            let seen = facts(&case, &findings, &names);
+            assert_eq!(
+                members(&seen.to_json()) == members(&whole.to_json()),
+                *all,
+                "{rules}"
+            );
+            assert_eq!(names.field("devices", "serial"), *serial, "{rules}");
+            let licence = asking(Scene::honest(), "", &policy).licence;
+            let own = Licence::parse(&licence).unwrap().conditions.remove(0);
+            let policy = Policy::read(&own).map_err(|f| f.what).unwrap();
+            assert_eq!(policy.ask(&seen), policy.ask(&whole), "{rules}");
         }
     }
 

@@ -266,26 +266,30 @@ pub(super) fn measure(bench: &Bench) -> Vec<Figure> {
     let with_statements = site.whole(bench);
     let mut judged_filed = 0;
     let filing = rounds(bench, || site.file_another(&mut judged_filed));
-    let policies = Policies::of(
-        bench,
-        (&site.licence, &site.rules, &site.catalogue, &site.facts, site.now),
-    );
+    let policies = Policies::of(bench, &site);
     let figure = |name, what, rounds| Figure::of(name, what, "verifications", rounds);
     vec![
         Figure::of(
             "conditions.rego",
-            "read and ask one policy of a licence by the findings of a site of 1,024 devices, beside the first, for which the facts are made",
+            "ask one policy of a licence by the findings of a site of 1,024 devices, beside the first, for which the facts are made",
             "verifications",
             policies.next,
         )
+        .at_most(millis(1.0))
         .beside("milliseconds", number(policies.next_ms)),
         Figure::of(
             "conditions.rego.devices",
-            "read and ask one policy of a licence that looks at each of 1,024 devices, and make the facts that policies see",
+            "make the facts that it names and ask one policy of a licence that looks at each of 1,024 devices",
             "verifications",
             policies.first,
         )
+        .at_most(millis(1.0))
         .beside("milliseconds", number(policies.first_ms)),
+        figure(
+            "conditions.rego.read",
+            "read that policy, once for a licence",
+            policies.read,
+        ),
         figure(
             "conditions.facts",
             "fold one report of 8 GPUs into the facts of its node and encode them, the mean over a day of 288",
@@ -338,21 +342,13 @@ pub(super) fn measure(bench: &Bench) -> Vec<Figure> {
 struct Policies {
     first: Vec<f64>,
     next: Vec<f64>,
+    read: Vec<f64>,
     first_ms: f64,
     next_ms: f64,
 }
 
-/// What an evaluation takes.
-type Asked<'a> = (
-    &'a Licence,
-    &'a RuleSet,
-    &'a Catalogue,
-    &'a SiteFacts,
-    UnixSeconds,
-);
-
 impl Policies {
-    fn of(bench: &Bench, (licence, rules, catalogue, facts, now): Asked<'_>) -> Self {
+    fn of(bench: &Bench, site: &Site) -> Self {
         const FINDINGS: &str = "package weighbridge
 open := {f | some f in [\"INV-01\", \"INV-02\", \"CAP-01\"]; input.findings[f].outcome == \"not met\"}
 verdict := {\"outcome\": \"met\", \"sentence\": \"none of them is broken\"} if count(open) == 0
@@ -373,7 +369,7 @@ verdict := {\"outcome\": \"not met\", \"sentence\": \"some were\", \"subjects\":
         };
         let with = |conditions: Vec<OwnCondition>| Licence {
             conditions,
-            ..licence.clone()
+            ..Licence::clone(&site.licence)
         };
         let devices = with(vec![own(1, DEVICES)]);
         let findings = with(
@@ -381,25 +377,32 @@ verdict := {\"outcome\": \"not met\", \"sentence\": \"some were\", \"subjects\":
                 .map(|n| own(n, if n == 1 { DEVICES } else { FINDINGS }))
                 .collect(),
         );
-        let ns = |licence: &Licence| each(3, || conditions::evaluate(licence, rules, catalogue, facts, now));
+        // Evaluated again without a report, so that as little as can be is judged beside the policies.
+        let ns = |licence: &Licence| {
+            let mut evaluation = Evaluation::new(
+                Arc::new(licence.clone()),
+                Arc::clone(&site.rules),
+                Arc::clone(&site.catalogue),
+                &site.facts,
+                site.now,
+            );
+            each(20, || evaluation.report(&site.facts, [], site.now))
+        };
         let (mut first_ms, mut next_ms) = (0.0, 0.0);
-        let mut first = Vec::new();
-        let mut next = Vec::new();
+        let (mut first, mut next) = (Vec::new(), Vec::new());
         for _ in 0..bench.rounds() {
-            let (bare, mut one) = (ns(licence), 0.0);
-            let round = bench.reference.hold(|| {
-                one = ns(&devices);
-                one - bare
-            });
+            let round = bench.reference.hold(|| ns(&devices) - ns(&site.licence));
             first.push(round.ratio());
-            first_ms = (one - bare) / 1e6;
-            let round = bench.reference.hold(|| (ns(&findings) - one) / 10.0);
+            first_ms = round.work_ns / 1e6;
+            let round = bench.reference.hold(|| (ns(&findings) - ns(&devices)) / 10.0);
             next.push(round.ratio());
             next_ms = round.work_ns / 1e6;
         }
+        let read = rounds(bench, || each(20, || conditions::policy_mistakes(&devices)));
         Self {
             first,
             next,
+            read,
             first_ms,
             next_ms,
         }

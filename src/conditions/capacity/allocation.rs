@@ -6,12 +6,13 @@
 use super::super::case::Case;
 use super::super::finding::{Quantity, Verdict, count, decimal, few};
 use super::super::papers::Paper;
+use super::super::supply::shipment::{by_shipment, counting, told_by};
 use super::estate::{Bounds, Estate};
 use super::installed::{controlled, is_open};
 use crate::appraisal::Grade;
 use crate::licence::AllowancePeriod;
 use crate::rules::CapScope;
-use crate::statement::{Authorisation, AuthorisationKind, Ownership, Role, ShipmentList, ShipmentState};
+use crate::statement::{Authorisation, AuthorisationKind, Ownership, Role, ShipmentList, ShippedItem};
 use crate::time::UnixSeconds;
 use crate::unit::{Grouped, Ppm};
 use std::collections::BTreeMap;
@@ -71,7 +72,7 @@ pub(in crate::conditions) fn received_in_year(case: &Case<'_>) -> Verdict {
     let measured = Quantity::between(least, most, "TPP");
     if most > u128::from(limit.value.0) {
         let sentence = format!(
-            "{sum} arrived, and with what is on its way or went back {}; {may}",
+            "{sum} arrived, and with what is on its way or went back, or is listed otherwise, {}; {may}",
             Grouped(most)
         );
         return verdict(Verdict::cannot_tell("not-surely-received", sentence).measured(measured));
@@ -110,38 +111,47 @@ struct Received {
 }
 
 impl Received {
-    /// A shipment that supplier and consignee both list counts once: at least the less, at most the more that is said of it.
+    /// A shipment that supplier and consignee both list counts once: at least the less, at most the more that one of them says of it.
     fn of(case: &Case<'_>, lists: &[Paper<'_, ShipmentList>], from: UnixSeconds) -> Self {
-        let (mut shipments, mut unknown): (BTreeMap<&str, Bounds>, Vec<String>) =
-            (BTreeMap::new(), Vec::new());
-        for list in lists.iter().map(|p| p.claims) {
-            let at = list.arrived.as_ref().unwrap_or(&list.shipped).0;
-            if at < from || at > case.now {
-                continue;
-            }
-            let mut tpp = 0u128;
-            for item in &list.items {
-                match case.model_named(item.model.as_str()).filter(|m| !is_open(m)) {
-                    Some(model) => {
-                        tpp = tpp.saturating_add(controlled(model).saturating_mul(u128::from(item.count)));
-                    }
-                    None => unknown.push(format!(
-                        "{} x {}, of which the catalogue does not know class or TPP",
-                        item.count, item.model
-                    )),
-                }
-            }
-            let there = matches!(list.state, ShipmentState::Delivered | ShipmentState::Spare);
-            let least = if there { tpp } else { 0 };
-            let known = shipments.entry(list.shipment.as_str()).or_insert((least, tpp));
-            *known = (known.0.min(least), known.1.max(tpp));
+        let within = lists.iter().filter(|p| {
+            let at = p.claims.arrived.as_ref().unwrap_or(&p.claims.shipped).0;
+            from <= at && at <= case.now
+        });
+        let within: Vec<&Paper<'_, ShipmentList>> = within.collect();
+        let mut year = Self {
+            tpp: (0, 0),
+            unknown: within.iter().flat_map(|p| uncounted(case, p.claims)).collect(),
+        };
+        for sides in by_shipment(within).into_values() {
+            let told = || {
+                sides
+                    .values()
+                    .map(|side| told_by(side, |item| weight(case, item).unwrap_or(0)))
+            };
+            let least = told().map(|(least, _)| least).min().unwrap_or(0);
+            let most = told().map(|(_, most)| most).max().unwrap_or(0);
+            year.tpp.0 = year.tpp.0.saturating_add(least);
+            year.tpp.1 = year.tpp.1.saturating_add(most);
         }
-        let sum = |pick: fn(&Bounds) -> u128| shipments.values().map(pick).fold(0, u128::saturating_add);
-        Self {
-            tpp: (sum(|b| b.0), sum(|b| b.1)),
-            unknown,
-        }
+        year
     }
+}
+
+/// Items of which the catalogue does not know what they weigh, in words.
+fn uncounted<'a>(case: &'a Case<'_>, list: &'a ShipmentList) -> impl Iterator<Item = String> + 'a {
+    let strange = list.items.iter().filter(|i| weight(case, i).is_none());
+    strange.map(|item| {
+        format!(
+            "{} x {}, of which the catalogue does not know class or TPP",
+            item.count, item.model
+        )
+    })
+}
+
+/// The TPP of class 3A090.a of one device of an item, where that is known.
+fn weight(case: &Case<'_>, item: &ShippedItem) -> Option<u128> {
+    let model = case.model_named(item.model.as_str()).filter(|m| !is_open(m))?;
+    Some(controlled(model))
 }
 
 /// What stands on the manifest and in no list that the supplier gives: a list that is held back would make the sum too small.
@@ -156,20 +166,17 @@ fn unlisted(case: &Case<'_>, lists: &[Paper<'_, ShipmentList>]) -> Vec<String> {
         let known = rows.entry(name).or_default();
         *known = known.saturating_add(1);
     }
+    let mut listed: BTreeMap<&str, u64> = BTreeMap::new();
     let by_supplier = lists.iter().filter(|p| p.header.role == Role::Supplier);
-    let mut shipments: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    for list in by_supplier.map(|p| p.claims) {
-        for item in &list.items {
+    for sides in by_shipment(by_supplier).into_values() {
+        for item in sides.values().flat_map(counting).flat_map(|p| &p.claims.items) {
             let named = item.model.as_str();
             let name = case.model_named(named).map_or(named, |m| m.name.as_str());
-            let known = shipments.entry((list.shipment.as_str(), name)).or_default();
-            *known = (*known).max(item.count);
+            let known = listed.entry(name).or_default();
+            *known = known.saturating_add(item.count);
         }
     }
-    let listed = |name: &str| {
-        let of_model = shipments.iter().filter(|((_, n), _)| *n == name);
-        of_model.fold(0u64, |sum, (_, count)| sum.saturating_add(*count))
-    };
+    let listed = |name: &str| listed.get(name).copied().unwrap_or(0);
     rows.into_iter()
         .filter(|(name, on_manifest)| listed(name) < *on_manifest)
         .map(|(name, on_manifest)| {

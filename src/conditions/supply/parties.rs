@@ -5,11 +5,12 @@ use super::super::case::Case;
 use super::super::finding::{Outcome, Quantity, Verdict, count, few};
 use super::super::papers::Paper;
 use super::super::site::attestation::on_paper;
+use super::shipment::{by_shipment, told_by};
 use crate::appraisal::{Grade, HeardStatement};
 use crate::id::DeviceUuid;
 use crate::rules::{CountryList, NoLicence, RuleSet, RuleState};
 use crate::statement::{
-    Authorisation, AuthorisationKind, EndUserCertificate, Ownership, Role, Said, ShipmentList,
+    Authorisation, AuthorisationKind, EndUserCertificate, Ownership, Role, Said, ShipmentList, ShippedItem,
     TestCertificate,
 };
 use crate::time::{UnixSeconds, span};
@@ -559,25 +560,32 @@ fn uncertified(case: &Case<'_>, certificates: &[&Paper<'_, TestCertificate>]) ->
             .entry((said.model.as_str(), said.lot.as_str()))
             .or_insert(said.count);
     }
-    let mut shipped: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
     let lists = case.papers().holding::<ShipmentList>(case.now);
-    for list in lists
+    let theirs: Vec<Paper<'_, ShipmentList>> = lists
         .filter(|l| l.header.role == Role::Supplier && l.claims.consignee.as_str() == case.licence.consignee)
-    {
-        for item in &list.claims.items {
-            // Of a shipment that is listed anew, as in transit and then as delivered, the greatest number counts once.
-            let of = shipped.entry(item.model.as_str()).or_default();
-            let number = of.entry(list.claims.shipment.as_str()).or_default();
-            *number = item.count.max(*number);
-        }
-    }
-    let sum = |of: &mut dyn Iterator<Item = u64>| of.fold(0u64, u64::saturating_add);
-    shipped
+        .collect();
+    let models: BTreeSet<&str> = theirs
+        .iter()
+        .flat_map(|l| &l.claims.items)
+        .map(|i| i.model.as_str())
+        .collect();
+    let sides: Vec<_> = by_shipment(&theirs)
+        .into_values()
+        .flat_map(BTreeMap::into_values)
+        .collect();
+    let shipped = |model: &str| {
+        let of = |item: &ShippedItem| u128::from(item.model.as_str() == model);
+        let most = sides.iter().map(|side| told_by(side, of).1);
+        most.fold(0u128, u128::saturating_add)
+    };
+    models
         .into_iter()
-        .map(|(model, numbers)| {
-            let of = |(name, _): &(&str, &str)| *name == model;
-            let lots = sum(&mut tested.iter().filter(|(k, _)| of(k)).map(|(_, n)| *n));
-            (model, sum(&mut numbers.into_values()), lots)
+        .map(|model| {
+            let lots = tested.iter().filter(|((name, _), _)| *name == model);
+            let lots = lots
+                .map(|(_, n)| u128::from(*n))
+                .fold(0u128, u128::saturating_add);
+            (model, shipped(model), lots)
         })
         .filter(|(_, shipped, lots)| lots < shipped)
         .map(|(model, shipped, lots)| {

@@ -2,10 +2,11 @@
 //!
 //! Decides: which lists of a shipment count, and whether the two sides agree. Does not establish that every shipment is listed.
 
+use super::super::capacity::estate::Bounds;
 use super::super::case::Case;
 use super::super::finding::{Quantity, Verdict, few};
 use super::super::papers::Paper;
-use crate::statement::{Role, ShipmentList, ShipmentState};
+use crate::statement::{Role, ShipmentList, ShipmentState, ShippedItem};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What must be none.
@@ -68,20 +69,14 @@ impl Shipped {
             );
             return Err(Box::new(Verdict::cannot_tell("not-split", sentence)));
         }
-        let mut shipments: BTreeMap<&str, BTreeMap<Role, Vec<&Paper<'_, ShipmentList>>>> = BTreeMap::new();
-        for paper in lists {
-            let sides = shipments.entry(paper.claims.shipment.as_str()).or_default();
-            let known = sides.entry(paper.header.role).or_default();
-            if counts(known, paper) {
-                known.push(paper);
-            }
-        }
         let mut found = Self {
             models: BySort::new(),
             own_word: None,
         };
-        for (number, sides) in shipments {
-            let by = |role| sides.get(&role).map(|papers| (sums(case, papers), papers));
+        for (number, sides) in by_shipment(lists.iter().copied()) {
+            let counting: BTreeMap<Role, Side<'_, '_>> =
+                sides.iter().map(|(role, all)| (*role, counting(all))).collect();
+            let by = |role| counting.get(&role).map(|papers| (sums(case, papers), papers));
             match (by(Role::Supplier), by(Role::Consignee)) {
                 (Some((theirs, papers)), own) => {
                     if let Some(verdict) =
@@ -108,11 +103,74 @@ impl Shipped {
     }
 }
 
-/// Whether a list of a shipment counts beside newer ones of the same side: of each state the newest, and none that says that it is on its way
-/// where a newer one says where it is.
-fn counts(newer: &[&Paper<'_, ShipmentList>], paper: &Paper<'_, ShipmentList>) -> bool {
-    let state = paper.claims.state;
-    !newer.iter().any(|p| p.claims.state == state) && (state != ShipmentState::InTransit || newer.is_empty())
+/// Lists of one shipment that one side gave, the newest first.
+pub(in crate::conditions) type Side<'p, 'a> = Vec<&'p Paper<'a, ShipmentList>>;
+
+/// Lists by the number of the shipment and by who gave them. They come the newest first.
+pub(in crate::conditions) fn by_shipment<'p, 'a>(
+    lists: impl IntoIterator<Item = &'p Paper<'a, ShipmentList>>,
+) -> BTreeMap<&'a str, BTreeMap<Role, Side<'p, 'a>>> {
+    let mut shipments: BTreeMap<&str, BTreeMap<Role, Side<'_, '_>>> = BTreeMap::new();
+    for paper in lists {
+        let sides = shipments.entry(paper.claims.shipment.as_str()).or_default();
+        sides.entry(paper.header.role).or_default().push(paper);
+    }
+    shipments
+}
+
+/// Those of one side's lists that count: of each state the newest, and none that says that it is on its way where a newer one says where it is.
+pub(in crate::conditions) fn counting<'p, 'a>(side: &Side<'p, 'a>) -> Side<'p, 'a> {
+    let mut kept = Side::new();
+    for paper in side {
+        let state = paper.claims.state;
+        let known = kept.iter().any(|p| p.claims.state == state);
+        if !known && (state != ShipmentState::InTransit || kept.is_empty()) {
+            kept.push(paper);
+        }
+    }
+    kept
+}
+
+/// What one side's lists of a shipment tell of a weight of each of its devices, the newest list first.
+///
+/// At least what the newest of each state says is there, less what may have gone back. At most all of it: what a list does not name by serial number
+/// may be other devices than those of the next. One that says that they are on their way tells of the same as the newer one that says where they are.
+pub(in crate::conditions) fn told_by(side: &Side<'_, '_>, weigh: impl Fn(&ShippedItem) -> u128) -> Bounds {
+    let counts = counting(side);
+    let (mut there, mut back, mut most) = (0u128, 0u128, 0u128);
+    let (mut known, mut all_named) = (BTreeSet::new(), true);
+    for paper in side {
+        let list = paper.claims;
+        let (mut whole, mut others) = (0u128, 0u128);
+        let mut serials = BTreeSet::new();
+        for item in &list.items {
+            let each = weigh(item);
+            let named: BTreeSet<&str> = item.serials.iter().flatten().map(|s| s.as_str()).collect();
+            let size = |set: usize| u64::try_from(set).unwrap_or(u64::MAX);
+            let again = size(named.intersection(&known).count());
+            all_named &= size(named.len()) == item.count;
+            let of = |number: u64| each.saturating_mul(u128::from(number));
+            whole = whole.saturating_add(of(item.count));
+            others = others.saturating_add(of(item.count.saturating_sub(again)));
+            serials.extend(named);
+        }
+        known.extend(serials);
+        let counted = counts.iter().any(|p| p.digest == paper.digest);
+        let superseded = list.state == ShipmentState::InTransit && !counted;
+        most = match superseded && !all_named {
+            true => most.max(whole),
+            false => most.saturating_add(others),
+        };
+        match list.state {
+            ShipmentState::Delivered | ShipmentState::Spare if counted => {
+                there = there.saturating_add(others);
+            }
+            ShipmentState::Returned => back = back.saturating_add(others),
+            _ => {}
+        }
+    }
+    let back = if all_named { 0 } else { back };
+    (there.saturating_sub(back), most)
 }
 
 fn sums(case: &Case<'_>, papers: &[&Paper<'_, ShipmentList>]) -> BySort {
@@ -126,10 +184,10 @@ fn sums(case: &Case<'_>, papers: &[&Paper<'_, ShipmentList>]) -> BySort {
     found
 }
 
-type Side<'s, 'a> = (&'s BySort, &'s Vec<&'s Paper<'a, ShipmentList>>);
+type Told<'s, 'a> = (&'s BySort, &'s Side<'s, 'a>);
 
 /// What supplier and consignee say differently of one shipment.
-fn disagreement(number: &str, theirs: Side<'_, '_>, own: Side<'_, '_>) -> Option<Verdict> {
+fn disagreement(number: &str, theirs: Told<'_, '_>, own: Told<'_, '_>) -> Option<Verdict> {
     let models: BTreeSet<&String> = theirs.0.keys().chain(own.0.keys()).collect();
     let of = |side: &BySort, model: &String| side.get(model).map_or(0, |s| s.all);
     let differ: Vec<String> = models
@@ -138,7 +196,7 @@ fn disagreement(number: &str, theirs: Side<'_, '_>, own: Side<'_, '_>) -> Option
         .filter(|(_, a, b)| a != b)
         .map(|(m, a, b)| format!("{a} and {b} of {m}"))
         .collect();
-    let label = |side: Side<'_, '_>| side.1.first().map_or_else(String::new, |p| p.label());
+    let label = |side: Told<'_, '_>| side.1.first().map_or_else(String::new, |p| p.label());
     (!differ.is_empty()).then(|| {
         let sentence = format!(
             "of shipment {number} the {} and the {} differ: {}",

@@ -158,6 +158,62 @@ fn cap_03_adds_up_what_arrived_this_year_and_takes_no_gap_for_nothing() {
 }
 
 #[test]
+fn cap_03_adds_up_the_lists_of_one_side_and_takes_the_extremes_of_two() {
+    const OLD: (&str, &str) = ("issued = 2026-11-19T08:00:00Z", "issued = 2026-11-18T08:00:00Z");
+    let part = |scene, role, count: &str, state: &str, more: &[(&str, &str)]| {
+        let (count, state) = (format!("count = {count}"), format!("\"{state}\""));
+        let part = [("count = 8", count.as_str()), ("\"delivered\"", state.as_str())];
+        shipped(scene, role, &[&part[..], more].concat())
+    };
+    // Half of 1,700 H100 stand in store: together they are too many, and either list alone is not.
+    let halves = |role, second| {
+        part(
+            part(ifr(), role, "850", "delivered", &[OLD]),
+            role,
+            "850",
+            second,
+            &[],
+        )
+    };
+    for role in [Role::Supplier, Role::Consignee] {
+        halves(role, "spare").expect("CAP-03", Outcome::NotMet, "26,914,400 TPP arrived");
+        halves(role, "in transit").expect("CAP-03", Outcome::CannotTell, "on its way");
+        halves(role, "returned").expect("CAP-03", Outcome::CannotTell, "of 0 TPP");
+        // Of two lists of one state the older is a part of its own, or was mended by the newer.
+        let twice = halves(role, "delivered").expect("CAP-03", Outcome::CannotTell, "of 13,457,200 TPP");
+        assert_eq!(twice.measured.unwrap().upper.as_deref(), Some("26914400"));
+    }
+    // What was on its way has arrived.
+    let arrived = part(ifr(), Role::Supplier, "1699", "in transit", &[OLD]);
+    let arrived = part(arrived, Role::Supplier, "1699", "delivered", &[]);
+    let found = arrived.expect("CAP-03", Outcome::Met, "26,898,568 TPP arrived");
+    assert_eq!(found.measured.unwrap().upper.as_deref(), Some("26898568"));
+    // Two sides that say the same add nothing to each other.
+    part(arrived, Role::Consignee, "1699", "delivered", &[]).expect("CAP-03", Outcome::Met, "");
+
+    // By serial number a device that two lists name is one, and another is another, on its way or not.
+    let named = |scene, state: &str, serials: &[u32], more: &[(&str, &str)]| {
+        let list: Vec<String> = serials.iter().map(|n| format!("\"S{n}\"")).collect();
+        let list = format!("serials = [{}]", list.join(", "));
+        let serials_as = [("# serials = [\"1650123000117\"]", list.as_str())];
+        let count = serials.len().to_string();
+        part(
+            scene,
+            Role::Supplier,
+            &count,
+            state,
+            &[&serials_as, more].concat(),
+        )
+    };
+    let most = |scene: Scene| scene.finding("CAP-03").measured.unwrap().upper.unwrap();
+    let first = || named(ifr(), "in transit", &[1, 2, 3, 4], &[OLD]);
+    assert_eq!(most(named(first(), "delivered", &[1, 2, 3, 4], &[])), "63328");
+    assert_eq!(most(named(first(), "delivered", &[3, 4, 5, 6], &[])), "94992");
+    let unnamed = part(first(), Role::Supplier, "4", "delivered", &[]);
+    assert_eq!(most(unnamed), "63328");
+}
+
+#[test]
 fn cap_04_and_05_bind_universal_end_users_and_need_every_site() {
     for id in ["CAP-04", "CAP-05"] {
         ifr().expect(

@@ -7,13 +7,24 @@ use super::super::case::Case;
 use super::super::finding::{Finding, Outcome, few};
 use super::customer::diligence;
 use super::{Fact, Look};
-use crate::appraisal::{Grade, IdentityField};
+use crate::appraisal::{Grade, HeardStatement, IdentityField};
 use crate::statement::TrainingDeclaration;
 use crate::time::{UnixSeconds, span};
 use crate::unit::Grouped;
 
+/// What the dates of a finding are those of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dates {
+    /// The statements that it rests on.
+    Papers,
+    /// The time in which it was so, which is its window, and the statements that it was held against.
+    Time,
+    /// The end of its window alone: how much of that time it took to be so is not told.
+    End,
+}
+
 /// What the finding of a condition says of a flag. A waiver of the condition resolves no flag: its issuer may say so in a resolution.
-fn by_condition(case: &Case<'_>, id: &str) -> Look {
+fn by_condition(case: &Case<'_>, id: &str, dates: Dates) -> Look {
     let mut look = Look::default();
     let Some(finding) = case.found.iter().find(|f| f.condition == id) else {
         return look;
@@ -23,16 +34,30 @@ fn by_condition(case: &Case<'_>, id: &str) -> Look {
         Outcome::CannotTell | Outcome::Waived => (&mut look.open, "condition-open"),
         Outcome::Met | Outcome::NotApplicable => (&mut look.clear, "condition-met"),
     };
-    pile.push(fact(finding, message));
+    pile.push(fact(case, finding, message, dates));
     look
 }
 
-fn fact(finding: &Finding, message: &'static str) -> Fact {
-    // What a paper says began with the paper; of what is measured the finding tells only the window.
-    let on_paper = finding.grade == Grade::Declared;
+fn fact(case: &Case<'_>, finding: &Finding, message: &'static str, dates: Dates) -> Fact {
+    let rests_on = |s: &&HeardStatement| finding.evidence.binary_search(&s.statement.digest).is_ok();
+    let issued = || {
+        case.on_file()
+            .filter(rests_on)
+            .map(|s| s.statement.header.issued.0)
+    };
+    let (first, last) = (issued().min(), issued().max());
+    // What is open has no time in which it was so.
+    let timed = dates != Dates::Papers && finding.outcome == Outcome::NotMet;
+    let window = finding.window.filter(|_| timed);
     Fact {
         grade: finding.grade,
-        since: finding.window.filter(|_| on_paper).map(|w| w.from),
+        // What a paper says began with the paper, and nothing was found before there was something to find it by.
+        since: match dates {
+            Dates::Papers => finding.window.map(|w| w.from),
+            Dates::Time => window.map(|w| w.from).max(first),
+            Dates::End => None,
+        },
+        newest: window.map(|w| w.to).max(last),
         evidence: finding.evidence.clone(),
         ..Fact::new(
             message,
@@ -58,15 +83,15 @@ pub(super) fn capacity_not_affirmed(case: &Case<'_>) -> Look {
             "it does not affirm that it has power, cooling and space for the items".to_owned(),
         ),
     });
-    found.and(by_condition(case, "PHY-02"))
+    found.and(by_condition(case, "PHY-02", Dates::Papers))
 }
 
 /// FLG-10.
 pub(super) fn security_lacking(case: &Case<'_>) -> Look {
     let areas = ["PHY-01", "SEC-07", "PHY-04"];
-    areas
-        .into_iter()
-        .fold(Look::default(), |look, id| look.and(by_condition(case, id)))
+    areas.into_iter().fold(Look::default(), |look, id| {
+        look.and(by_condition(case, id, Dates::Papers))
+    })
 }
 
 /// FLG-13.
@@ -83,7 +108,9 @@ pub(super) fn helps_to_train(case: &Case<'_>) -> Look {
             "it would train no model of ECCN 4E091 for a party from elsewhere".to_owned(),
         ),
     });
-    found.and(by_condition(case, "TRN-05")).and(large_models(case))
+    found
+        .and(by_condition(case, "TRN-05", Dates::Time))
+        .and(large_models(case))
 }
 
 /// Models that are declared to take as many operations as a limit allows none to take.
@@ -124,9 +151,9 @@ pub(super) fn shows_itself(case: &Case<'_>) -> Look {
             ..Look::default()
         };
     }
-    let mut look = by_condition(case, "INV-03");
-    for id in ["TRN-07", "PHY-03"] {
-        look.raised.extend(by_condition(case, id).raised);
+    let mut look = by_condition(case, "INV-03", Dates::Time);
+    for (id, dates) in [("TRN-07", Dates::End), ("PHY-03", Dates::Time)] {
+        look.raised.extend(by_condition(case, id, dates).raised);
     }
     look.raised.extend(fell_silent(case));
     look.raised.extend(renamed(case));

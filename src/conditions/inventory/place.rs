@@ -35,6 +35,7 @@ pub(in crate::conditions) fn in_one_place(case: &Case<'_>) -> Verdict {
             device: s.subject(),
             sentence,
             sure,
+            time: s.device.doubled.map(|t| (t, t)),
             reports: vec![s.device.last_report],
         };
         if let Some(at) = s.device.doubled.filter(|t| *t >= since) {
@@ -96,8 +97,12 @@ pub(in crate::conditions) fn in_one_place(case: &Case<'_>) -> Verdict {
             Verdict::met("each-in-one-place", sentence).none_of("devices in two places"),
         );
     };
+    // What is sure was so in a time of its own.
+    let times = || found.iter().filter_map(|c| c.time.filter(|_| c.sure));
+    let from = times().map(|(from, _)| from).min().unwrap_or(since);
+    let to = times().map(|(_, to)| to).max().unwrap_or(case.now);
     verdict
-        .window(since, case.now)
+        .window(from, to)
         .coverage(case.coverage())
         .evidence(found.iter().flat_map(|c| c.reports.iter().copied()))
         .subjects(found.into_iter().map(|c| c.device))
@@ -117,6 +122,8 @@ pub(in crate::conditions) struct Clash {
     pub(in crate::conditions) device: String,
     pub(in crate::conditions) sentence: String,
     pub(in crate::conditions) sure: bool,
+    /// From when it first was so, until when it last was, where that is told.
+    pub(in crate::conditions) time: Option<Stretch>,
     pub(in crate::conditions) reports: Vec<Digest>,
 }
 
@@ -130,7 +137,7 @@ fn keys(uuid: &DeviceUuid, serial: Option<&str>) -> impl Iterator<Item = String>
         .flatten()
 }
 
-/// The first pair of places that surely share more time than clocks may be off; else the first that may.
+/// The first pair of places that surely share more time than clocks may be off, with the time from then until any last did; else the first that may.
 pub(in crate::conditions) fn clash(
     device: &str,
     places: &[Place],
@@ -142,7 +149,7 @@ pub(in crate::conditions) fn clash(
     let long = |a: Stretch, b: Stretch| {
         shared(a, b).filter(|(from, to)| to.since(*from) > tolerance && *to >= since)
     };
-    let mut open = None;
+    let (mut open, mut found) = (None, None::<Clash>);
     for (i, a) in places.iter().enumerate() {
         let rest = places.iter().skip(i.saturating_add(1));
         for b in rest.filter(|b| !by_serial || a.uuid != b.uuid) {
@@ -155,17 +162,20 @@ pub(in crate::conditions) fn clash(
                 let reports = || [x.reports, y.reports].concat();
                 let both = sure(x).zip(sure(y));
                 if let Some((from, to)) = both.and_then(|(x, y)| long(x, y)) {
-                    return Some(Clash {
+                    let clash = found.get_or_insert_with(|| Clash {
                         device: device.to_owned(),
                         sentence: format!(
                             "{device} was seen on {} and {second}, from {from} to {to}",
                             a.name
                         ),
                         sure: true,
+                        time: Some((from, to)),
                         reports: reports(),
                     });
+                    clash.time = clash.time.map(|(first, last)| (first.min(from), last.max(to)));
+                    continue;
                 }
-                if open.is_none() && long(possible(x), possible(y)).is_some() {
+                if found.is_none() && open.is_none() && long(possible(x), possible(y)).is_some() {
                     let told = x.told.zip(y.told).is_some_and(|(x, y)| long(x, y).is_some());
                     let why = if !told && long(x.said, y.said).is_some() {
                         UNDER_REVOKED
@@ -179,11 +189,12 @@ pub(in crate::conditions) fn clash(
                             a.name
                         ),
                         sure: false,
+                        time: None,
                         reports: reports(),
                     });
                 }
             }
         }
     }
-    open
+    found.or(open)
 }

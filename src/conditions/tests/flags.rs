@@ -1,4 +1,4 @@
-use super::papers::LICENCE_ID;
+use super::papers::{LICENCE_ID, READING};
 use super::*;
 use crate::rules::{Citation, Confidence, CountryList, RuleState, Validity};
 use crate::statement::{FlagState, RedFlag, Role};
@@ -418,6 +418,92 @@ fn to_write_the_same_anew_makes_a_flag_no_younger() {
         "due-diligence",
         supplier,
         &[PARTY, LICENCE_ID, residential, (old.as_str(), replaces.as_str())],
+/// Whether a flag is open once a supplier resolved it at a time.
+fn is_open_after(scene: &mut Scene, flag: RedFlag, at: &str) -> bool {
+    let supplier = scene.hear_as("Consignee", Role::Supplier, "");
+    let (about, at) = (flag.to_string(), format!("issued = {at}"));
+    let changes = [
+        PARTY,
+        LICENCE_ID,
+        ("FLG-02", about.as_str()),
+        ("issued = 2026-11-19T08:00:00Z", at.as_str()),
+    ];
+    scene.file("flag-resolution", supplier, &changes);
+    let found = scene.expect_flag(flag, FlagStanding::Raised, "");
+    assert_eq!(
+        found.open,
+        found.sentence.contains("older than what speaks for the flag"),
+        "{}",
+        found.sentence
+    );
+    found.open
+}
+
+#[test]
+fn a_flag_that_rests_on_a_condition_is_as_old_as_what_breaks_it() {
+    let at = |text: &str| UnixSeconds::parse(text).ok();
+    // A device on two nodes for an hour, and again later.
+    let mut twice = Scene::empty();
+    twice.hour(&[gpu(1), gpu(2)], &[gpu(1), gpu(4)]);
+    twice.now = start().plus(2 * 3_600);
+    assert_eq!(twice.flag(RedFlag::Flg15).since, Some(start()));
+    assert!(is_open_after(&mut twice, RedFlag::Flg15, "2026-11-19T09:00:00Z"));
+    assert!(!is_open_after(&mut twice, RedFlag::Flg15, "2026-11-20T01:30:00Z"));
+    twice.labs.iter_mut().for_each(|lab| lab.sleep(3_600));
+    twice.hour(&[gpu(1), gpu(2)], &[gpu(1), gpu(4)]);
+    twice.now = start().plus(4 * 3_600);
+    assert!(twice.flag(RedFlag::Flg15).open, "it was so again");
+
+    // A meter that read less is known once it was told, and not when it began to count.
+    let mut deficit = power::drawing();
+    let operator = deficit.hear(Role::Operator, "");
+    let less = ("energy_kwh = 1", "energy_kwh = 15");
+    deficit.file("power-reading", operator, &[READING, &[less]].concat());
+    assert_eq!(
+        deficit.flag(RedFlag::Flg15).since,
+        at("2026-11-20T01:00:00Z"),
+        "{}",
+        deficit.flag(RedFlag::Flg15).sentence
+    );
+    assert!(is_open_after(
+        &mut deficit,
+        RedFlag::Flg15,
+        "2026-11-20T00:30:00Z"
+    ));
+    assert!(!is_open_after(
+        &mut deficit,
+        RedFlag::Flg15,
+        "2026-11-20T01:00:05Z"
+    ));
+
+    // A group that surely trained with more than was declared, under a licence that holds for longer.
+    let mut group =
+        purpose::trained_for(24, 700, 800).with("valid_from = 2026-11-20", "valid_from = 2026-10-01");
+    purpose::declare(&mut group, &[("devices_at_most = 256", "devices_at_most = 2")]);
+    let found = group.expect_flag(RedFlag::Flg13, FlagStanding::Raised, "TRN-05 is not met");
+    assert_eq!(found.since, Some(start()));
+    assert!(is_open_after(&mut group, RedFlag::Flg13, "2026-11-19T09:00:00Z"));
+    assert!(!is_open_after(&mut group, RedFlag::Flg13, "2026-11-21T00:00:05Z"));
+
+    // What an assessor found is as old as the finding, and the next one is not what was resolved.
+    let mut wanting = Scene::honest().attested();
+    let assessor = wanting.hear(Role::Assessor, "");
+    let about = [
+        ("condition = \"PHY-04\"", "condition = \"PHY-01\""),
+        ("\"satisfied\"", "\"not satisfied\""),
+    ];
+    wanting.file("assessor-finding", assessor, &about);
+    assert_eq!(wanting.flag(RedFlag::Flg10).since, at("2026-11-19T08:00:00Z"));
+    assert!(!is_open_after(
+        &mut wanting,
+        RedFlag::Flg10,
+        "2026-11-19T09:00:00Z"
+    ));
+    let later = [("issued = 2026-11-19T08:00:00Z", "issued = 2026-11-19T10:00:00Z")];
+    wanting.file("assessor-finding", assessor, &[&about[..], &later].concat());
+    assert!(wanting.flag(RedFlag::Flg10).open);
+}
+
     );
     let since = scene.flag(RedFlag::Flg05).since.unwrap();
     assert_eq!(since, UnixSeconds::parse("2026-09-01T08:00:00Z").unwrap());

@@ -8,7 +8,7 @@ use crate::unit::{Operations, Ppm};
 
 /// So many hours in which one tenant held four devices that were busy for a third of the time, of which at least `least` parts in 1,320 at peak were
 /// training, and at most `most`; under a licence that asks for a declaration of two devices that train for half an hour.
-fn trained_for(hours: u32, least: u128, most: u128) -> Scene {
+pub(super) fn trained_for(hours: u32, least: u128, most: u128) -> Scene {
     let mut scene = Scene::empty().with(
         "serial = 1\n",
         "serial = 1\ndeclared_group_devices = 2\ndeclared_group_after = \"30 min\"\n",
@@ -29,7 +29,7 @@ fn trained(least: u128, most: u128) -> Scene {
     trained_for(1, least, most)
 }
 
-fn declare(scene: &mut Scene, changes: &[(&str, &str)]) {
+pub(super) fn declare(scene: &mut Scene, changes: &[(&str, &str)]) {
     let operator = scene.hear(Role::Operator, "");
     scene.file("training-declaration", operator, changes);
 }

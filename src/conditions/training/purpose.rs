@@ -43,11 +43,12 @@ pub(in crate::conditions) fn declared(case: &Case<'_>) -> Verdict {
     let is_large = |h: &Held| h.may_train_ms >= least_ms && h.most() >= devices.value;
     let declarations = declarations(case);
     let (mut tally, mut evidence, mut covered) = (Tally::default(), Vec::new(), 0usize);
+    let mut breaches = Vec::new();
     for (tenant, time) in held.tenants.iter().filter(|(_, h)| is_large(h)) {
         let papers = declarations.get(tenant).map_or(&[][..], Vec::as_slice);
         evidence.extend(papers.iter().map(|p| p.digest));
         covered = covered.saturating_add(1);
-        judge_group(&mut tally, tenant, time, papers, devices.value);
+        breaches.extend(judge_group(&mut tally, tenant, time, papers, devices.value));
     }
     if is_large(&held.nobody) {
         let nobody = format!(
@@ -64,6 +65,10 @@ pub(in crate::conditions) fn declared(case: &Case<'_>) -> Verdict {
         devices.from
     );
     let verdict = tally.not_met("more-than-declared", &rule);
+    let verdict = verdict.map(|v| match (breaches.iter().min(), breaches.iter().max()) {
+        (Some(first), Some(last)) => v.window(starts(*first), starts(last.saturating_add(1)).min(case.now)),
+        _ => v,
+    });
     let verdict = verdict.or_else(|| tally.cannot_tell("undeclared", &rule));
     let verdict = verdict.unwrap_or_else(|| {
         let sentence = match covered {
@@ -81,27 +86,29 @@ pub(in crate::conditions) fn declared(case: &Case<'_>) -> Verdict {
         .evidence(evidence)
 }
 
-/// One tenant's groups, day by day, against what is declared for that day. That no declaration is on file shows nothing.
+/// One tenant's groups, day by day, against what is declared for that day; the days of which more is sure than was declared. That no declaration is on
+/// file shows nothing.
 fn judge_group(
     tally: &mut Tally,
     tenant: &TenantPseudonym,
     held: &Held,
     papers: &[Paper<'_, TrainingDeclaration>],
     large: u64,
-) {
+) -> Vec<i64> {
     let declared = |day: i64| {
         let of_day = papers.iter().filter(|p| speaks_of(p.header, day));
         let devices = of_day.map(|p| p.claims.devices_at_most);
         devices.reduce(u64::saturating_add)
     };
     let groups = held.days.iter().filter(|(_, g)| g.most >= large);
-    let (mut wrong, mut open) = (None, None);
+    let (mut wrong, mut open, mut breaches) = (None, None, Vec::new());
     for (day, group) in groups {
         let at = date(*day);
         let most = devices_in_words(group.most);
         let least = devices_in_words(group.least);
         match declared(*day) {
             Some(declared) if group.least > declared => {
+                breaches.push(*day);
                 wrong.get_or_insert_with(|| format!(
                     "trained with {least} at one time at least on {at}, and is declared to train with {declared}"
                 ));
@@ -130,6 +137,7 @@ fn judge_group(
     } else if let Some(words) = open {
         tally.open(Some(tenant), words);
     }
+    breaches
 }
 
 /// Whether the time that a statement speaks of has a part of a day; one that names none speaks of all.
@@ -140,8 +148,13 @@ fn speaks_of(header: &Header, day: i64) -> bool {
 
 /// A day as people write it.
 fn date(day: i64) -> String {
-    let start = UnixSeconds(day.saturating_mul(DAY_SECONDS)).to_string();
+    let start = starts(day).to_string();
     start.split('T').next().unwrap_or_default().to_owned()
+}
+
+/// When a day starts.
+fn starts(day: i64) -> UnixSeconds {
+    UnixSeconds(day.saturating_mul(DAY_SECONDS))
 }
 
 fn devices_in_words(devices: u64) -> String {

@@ -5,6 +5,7 @@
 
 use super::super::case::Case;
 use super::super::papers::Paper;
+use super::super::supply::shipment::{Side, by_shipment, counting};
 use super::{Fact, Look};
 use crate::statement::{
     AddressKind, DueDiligence, Fit, Ownership, Said, Screening, ScreeningResult, ShipmentList, ShipmentState,
@@ -139,7 +140,8 @@ pub(super) fn orders_rose(case: &Case<'_>) -> Look {
     })
 }
 
-/// How many devices shipment lists name for the consignee since the controls began, without those that went back.
+/// How many devices shipment lists name for the consignee since the controls began, without those that went back: of a shipment as many as the side that
+/// names more.
 fn shipped(case: &Case<'_>) -> u64 {
     let begun = controls(case);
     let lists = case.papers().all::<ShipmentList>();
@@ -148,10 +150,16 @@ fn shipped(case: &Case<'_>) -> u64 {
             && p.claims.state != ShipmentState::Returned
             && begun.is_some_and(|t| t <= p.claims.shipped.0)
     });
-    let mut seen = BTreeSet::new();
-    let once = counted.filter(|p| seen.insert(p.claims.shipment.as_str()));
-    once.flat_map(|p| &p.claims.items)
-        .fold(0, |sum: u64, item| sum.saturating_add(item.count))
+    let counted: Vec<Paper<'_, ShipmentList>> = counted.collect();
+    let items = |side: &Side<'_, '_>| {
+        let items = counting(side).into_iter().flat_map(|p| &p.claims.items);
+        items.fold(0, |sum: u64, item| sum.saturating_add(item.count))
+    };
+    let shipments = by_shipment(&counted);
+    let most = shipments
+        .values()
+        .filter_map(|sides| sides.values().map(items).max());
+    most.fold(0, u64::saturating_add)
 }
 
 /// When the controls of advanced computing items began, by the rule set.

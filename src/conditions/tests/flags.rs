@@ -178,6 +178,18 @@ fn flg_02_counts_what_shipment_lists_tell_where_that_is_more() {
         &[PARTY, LICENCE_ID, ("count = 8", "count = 2000")],
     );
     scene.expect_flag(RedFlag::Flg02, FlagStanding::Raised, "and 2000 since");
+    // A part of it that is in store is one more list of the same shipment.
+    let spare = [
+        ("count = 8", "count = 100"),
+        ("\"delivered\"", "\"spare\""),
+        ("issued = 2026-11-19T08:00:00Z", "issued = 2026-11-19T09:00:00Z"),
+    ];
+    scene.file(
+        "shipment-list",
+        supplier,
+        &[&[PARTY, LICENCE_ID][..], &spare].concat(),
+    );
+    scene.expect_flag(RedFlag::Flg02, FlagStanding::Raised, "and 2100 since");
     // Of before the controls began.
     let (mut early, supplier) = looked_into(&[]);
     let shipped = ("shipped = 2026-10-02", "shipped = 2022-10-02");
@@ -406,18 +418,6 @@ fn a_flag_is_resolved_by_who_may_and_only_for_what_was_known_then() {
     assert!(scene.flag(RedFlag::Flg05).open);
 }
 
-#[test]
-fn to_write_the_same_anew_makes_a_flag_no_younger() {
-    let residential = ("\"data centre\"", "\"residential\"");
-    let early = ("issued = 2026-11-19", "issued = 2026-09-01");
-    let (mut scene, supplier) = looked_into(&[residential, early]);
-    let first = scene.statements[0].statement.digest;
-    let old = format!("# supersedes = \"{}\"", "0".repeat(64));
-    let replaces = format!("supersedes = \"{first}\"");
-    scene.file(
-        "due-diligence",
-        supplier,
-        &[PARTY, LICENCE_ID, residential, (old.as_str(), replaces.as_str())],
 /// Whether a flag is open once a supplier resolved it at a time.
 fn is_open_after(scene: &mut Scene, flag: RedFlag, at: &str) -> bool {
     let supplier = scene.hear_as("Consignee", Role::Supplier, "");
@@ -504,6 +504,18 @@ fn a_flag_that_rests_on_a_condition_is_as_old_as_what_breaks_it() {
     assert!(wanting.flag(RedFlag::Flg10).open);
 }
 
+#[test]
+fn to_write_the_same_anew_makes_a_flag_no_younger() {
+    let residential = ("\"data centre\"", "\"residential\"");
+    let early = ("issued = 2026-11-19", "issued = 2026-09-01");
+    let (mut scene, supplier) = looked_into(&[residential, early]);
+    let first = scene.statements[0].statement.digest;
+    let old = format!("# supersedes = \"{}\"", "0".repeat(64));
+    let replaces = format!("supersedes = \"{first}\"");
+    scene.file(
+        "due-diligence",
+        supplier,
+        &[PARTY, LICENCE_ID, residential, (old.as_str(), replaces.as_str())],
     );
     let since = scene.flag(RedFlag::Flg05).since.unwrap();
     assert_eq!(since, UnixSeconds::parse("2026-09-01T08:00:00Z").unwrap());

@@ -244,6 +244,7 @@ messages! {
     "partly-attributed": "Too little of busy time is attributed to tell.",
     "performs": "Devices perform like their model.",
     "performs-otherwise": "Devices perform otherwise than their model.",
+    "perhaps-less-than-devices": "A meter may have read less than the devices took, by how far it may be off.",
     "permission-unclear": "Whether the permission covers a device cannot be told.",
     "permitted": "A device is presumed to break the rules, and permitted.",
     "policy-asks-for-more": "A policy asks for what its input does not hold.",

@@ -229,7 +229,8 @@ struct Readings<'a> {
 
 /// PHY-03: meters outside the devices read no less than the devices took, and not many times as much.
 ///
-/// Less is against physics. More may be anything that hangs on the meter.
+/// Less is against physics. More may be anything that hangs on the meter. By how much a meter may be off is its reader's word, so that all of what it
+/// may have read must fit: a great error clears nothing.
 pub(in crate::conditions) fn meters_agree(case: &Case<'_>) -> Verdict {
     let said = assessor_says(case, "PHY-03");
     if let Some(verdict) = said.as_ref().filter(|v| v.outcome == Outcome::NotMet) {
@@ -352,6 +353,14 @@ impl<'a> Readings<'a> {
                 hours(most)
             );
             return verdict(Verdict::cannot_tell("more-than-devices", sentence));
+        }
+        // Whoever reads a meter says by how much it may be off: what lies within that clears nothing.
+        if lower < least {
+            let sentence = format!(
+                "{read}, and {took}, so that the meters may have read less than that; a reading with a smaller `error`, or over a longer time, would \
+                 settle it"
+            );
+            return verdict(Verdict::cannot_tell("perhaps-less-than-devices", sentence));
         }
         // What was not seen drew power too, and would make more of a deficit.
         case.hold_devices(verdict(Verdict::met(

@@ -88,7 +88,7 @@ impl Scene {
         self.in_stock(assessor);
         self.file("site-declaration", operator, FITTING);
         self.file("power-reading", operator, READING);
-        for condition in ["LOC-02", "LOC-03", "SEC-03", "PER-02"] {
+        for condition in ["LOC-02", "LOC-03", "SEC-03", "PER-02", "PHY-03"] {
             let about = format!("condition = \"{condition}\"");
             let found = [("condition = \"PHY-04\"", about.as_str())];
             self.file("assessor-finding", assessor, &found);
@@ -106,7 +106,7 @@ pub(super) const FITTING: &[(&str, &str)] = &[
     ("rated_kw = 12000", "rated_kw = 5"),
     ("# cooling_kw = 11000", "cooling_kw = 5"),
 ];
-/// A meter of the honest hour, in which four devices took 0.8 kWh.
+/// A meter of the honest hour, in which four devices took 0.8 kWh: too little for whole kilowatt-hours to show that it was no less.
 pub(super) const READING: &[(&str, &str)] = &[
     ("issued = 2026-11-19T08:00:00Z", "issued = 2026-11-20T01:00:00Z"),
     ("from = 2026-11-01", "from = 2026-11-20T00:00:00Z"),

@@ -11,6 +11,12 @@ fn read(changes: &[(&str, &str)]) -> Scene {
     told("power-reading", &[READING, changes].concat())
 }
 
+fn read_while(mut scene: Scene, changes: &[(&str, &str)]) -> Scene {
+    let operator = scene.hear(Role::Operator, "");
+    scene.file("power-reading", operator, &[READING, changes].concat());
+    scene
+}
+
 #[test]
 fn phy_02_holds_ratings_against_the_devices_of_the_site() {
     Scene::honest().expect("PHY-02", Outcome::CannotTell, "no site declaration about site");
@@ -108,27 +114,24 @@ fn phy_02_hears_an_assessor_against_a_declaration_and_not_against_arithmetic() {
 #[test]
 fn phy_03_calls_less_than_the_devices_took_a_breach_and_much_more_an_open_question() {
     Scene::honest().expect("PHY-03", Outcome::CannotTell, "no power reading about site");
-    let met = read(&[]).expect(
+    let met = read_while(drawing(), &[("energy_kwh = 1", "energy_kwh = 22")]).expect(
         "PHY-03",
         Outcome::Met,
-        "meters read 0.0 to 2.0 kWh from 2026-11-20T00:00:00Z until just before 2026-11-20T01:00:00Z",
+        "meters read 20.7 to 23.2 kWh from 2026-11-20T00:00:00Z until just before 2026-11-20T01:00:00Z",
     );
     assert_eq!(
         (met.grade, met.measured.unwrap().unit),
         (Grade::Declared, "kWh".to_owned())
     );
     // Of the hour, a minute at each end is left to the clocks.
-    assert_eq!(met.limit.unwrap().lower.as_deref(), Some("0.7"));
+    assert_eq!(met.limit.unwrap().lower.as_deref(), Some("19.9"));
     read(&[("energy_kwh = 1", "energy_kwh = 3")]).expect(
         "PHY-03",
         Outcome::CannotTell,
         "devices that do not report cannot be told apart",
     );
     // The meters of four devices that took 5 kWh each.
-    let mut deficit = drawing();
-    let operator = deficit.hear(Role::Operator, "");
-    let less = ("energy_kwh = 1", "energy_kwh = 15");
-    deficit.file("power-reading", operator, &[READING, &[less]].concat());
+    let deficit = read_while(drawing(), &[("energy_kwh = 1", "energy_kwh = 15")]);
     let finding = deficit.expect("PHY-03", Outcome::NotMet, "either counters are false");
     let (measured, limit) = (finding.measured.unwrap(), finding.limit.unwrap());
     assert_eq!(
@@ -138,8 +141,30 @@ fn phy_03_calls_less_than_the_devices_took_a_breach_and_much_more_an_open_questi
     waived(deficit, "PHY-03");
 }
 
+#[test]
+fn phy_03_takes_no_meter_s_word_for_how_far_it_may_be_off() {
+    let off = |kwh: &str, error: &str| {
+        let changes = [("energy_kwh = 1", kwh), ("error = 0.01", error)];
+        read_while(drawing(), &changes)
+    };
+    off("energy_kwh = 22", "error = 0.01").expect("PHY-03", Outcome::Met, "");
+    // The same deficit breaks it or leaves it open, and clears nothing.
+    off("energy_kwh = 15", "error = 0.01").expect("PHY-03", Outcome::NotMet, "");
+    for error in ["error = 0.3", "error = 0.9", "error = 1"] {
+        let found = off("energy_kwh = 15", error).expect(
+            "PHY-03",
+            Outcome::CannotTell,
+            "the meters may have read less than that",
+        );
+        assert_eq!(found.message_id, "PHY-03.perhaps-less-than-devices");
+        off("energy_kwh = 22", error).expect("PHY-03", Outcome::CannotTell, "");
+    }
+    // Whole kilowatt-hours show nothing of a site that took less than one.
+    read(&[]).expect("PHY-03", Outcome::CannotTell, "or over a longer time");
+}
+
 /// An hour in which four devices took 5 kWh each.
-fn drawing() -> Scene {
+pub(super) fn drawing() -> Scene {
     let drawing = |n| {
         let mut claims = gpu(n);
         claims.delivered.measured.energy_mj = Reading::Value(1_500_000_000);
@@ -154,7 +179,7 @@ fn drawing() -> Scene {
 fn phy_03_adds_up_the_meters_of_one_time_and_holds_each_against_what_it_feeds() {
     let mut scene = drawing();
     let operator = scene.hear(Role::Operator, "");
-    let half = ("energy_kwh = 1", "energy_kwh = 11");
+    let half = ("energy_kwh = 1", "energy_kwh = 12");
     let other = ("meter = \"MTR-77120\"", "meter = \"MTR-2\"");
     scene.file("power-reading", operator, &[READING, &[half]].concat());
     scene.expect(
@@ -204,15 +229,14 @@ fn phy_03_is_open_where_a_reading_does_not_say_enough() {
             ("sites = [\"harbour-1\"]", "sites = [\"harbour-1\", \"x\"]"),
             "feed other sites too",
         ),
-        (("from = 2026-11-20T00:00:00Z", "from = 2026-11-19T23:00:00Z"), ""),
     ] {
-        let outcome = if says.is_empty() {
-            Outcome::Met
-        } else {
-            Outcome::CannotTell
-        };
-        read(&[changes]).expect("PHY-03", outcome, says);
+        read(&[changes]).expect("PHY-03", Outcome::CannotTell, says);
     }
+    let longer = [
+        ("from = 2026-11-20T00:00:00Z", "from = 2026-11-19T23:00:00Z"),
+        ("energy_kwh = 1", "energy_kwh = 22"),
+    ];
+    read_while(drawing(), &longer).expect("PHY-03", Outcome::Met, "");
     // Nobody reported in that time.
     let before = [
         ("from = 2026-11-20T00:00:00Z", "from = 2026-11-10"),

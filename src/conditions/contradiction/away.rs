@@ -2,7 +2,7 @@
 
 use super::super::case::{Case, Term};
 use super::{Apart, CLOCK, Looks, devices};
-use crate::appraisal::Span;
+use crate::appraisal::{DeviceFacts, Span};
 use crate::id::{DeviceUuid, Digest};
 use crate::statement::{Disposal, Header, Loss, Maintenance, Rma, Said, ShipmentList, ShipmentState};
 use crate::time::{DAY_SECONDS, UnixSeconds};
@@ -15,6 +15,31 @@ struct Away {
     words: String,
     /// Whether they cannot be seen at another site either.
     anywhere: bool,
+}
+
+/// Which devices a declaration means.
+enum Meant<'m> {
+    /// By their UUIDs.
+    Uuids(&'m BTreeSet<DeviceUuid>),
+    /// By their serial numbers.
+    Serials(&'m BTreeSet<&'m str>),
+    /// All of the site for which no other licence answers: it names none.
+    Ours,
+}
+
+impl Meant<'_> {
+    fn names(&self, uuid: &DeviceUuid, serial: Option<&str>) -> bool {
+        match self {
+            Self::Uuids(uuids) => uuids.contains(uuid),
+            Self::Serials(serials) => serial.is_some_and(|s| serials.contains(s)),
+            Self::Ours => true,
+        }
+    }
+
+    fn has(&self, case: &Case<'_>, device: &DeviceFacts) -> bool {
+        let beside = matches!(self, Self::Ours) && case.is_beside(device);
+        !beside && self.names(&device.identity.uuid, device.identity.serial.as_deref())
+    }
 }
 
 pub(super) fn disposed(case: &Case<'_>) -> Looks {
@@ -75,7 +100,7 @@ impl Away {
     }
 }
 
-/// Devices that statements of one kind have away, and reports that show them meanwhile. One that names no device is about all.
+/// Devices that statements of one kind have away, and reports that show them meanwhile. One that names no device is about all of the licence.
 fn away<T: Said>(case: &Case<'_>, judge: impl Fn(&T, &Header) -> Option<Away>) -> Looks {
     let mut looks = Looks::default();
     for paper in case.papers().all::<T>() {
@@ -83,8 +108,8 @@ fn away<T: Said>(case: &Case<'_>, judge: impl Fn(&T, &Header) -> Option<Away>) -
             continue;
         };
         let named = devices(paper.header);
-        let is_meant = |uuid: &DeviceUuid, _: &str| named.as_ref().is_none_or(|n| n.contains(uuid));
-        shown(case, &mut looks, (&paper.label(), paper.digest), is_meant, &away);
+        let meant = named.as_ref().map_or(Meant::Ours, Meant::Uuids);
+        shown(case, &mut looks, (&paper.label(), paper.digest), &meant, &away);
     }
     looks
 }
@@ -94,7 +119,7 @@ fn shown(
     case: &Case<'_>,
     looks: &mut Looks,
     (label, digest): (&str, Digest),
-    is_meant: impl Fn(&DeviceUuid, &str) -> bool,
+    meant: &Meant<'_>,
     away: &Away,
 ) {
     let Some(tolerance) = case.term(|l| l.clock_tolerance) else {
@@ -104,8 +129,7 @@ fn shown(
     looks.held = looks.held.saturating_add(1);
     let mut found: Vec<(String, String, Digest)> = Vec::new();
     for seen in case.seen_since(case.since()) {
-        let serial = seen.device.identity.serial.as_deref().unwrap_or_default();
-        if !is_meant(&seen.device.identity.uuid, serial) {
+        if !meant.has(case, seen.device) {
             continue;
         }
         if let Some((span, until)) = stay(seen.sure_spans(), away, tolerance) {
@@ -114,7 +138,7 @@ fn shown(
         }
     }
     for seen in case.facts.elsewhere.iter().filter(|_| away.anywhere) {
-        if !is_meant(&seen.uuid, seen.serial.as_deref().unwrap_or_default()) {
+        if !meant.names(&seen.uuid, seen.serial.as_deref()) {
             continue;
         }
         let revoked = seen.status.revoked_from.unwrap_or(UnixSeconds(i64::MAX));
@@ -184,8 +208,8 @@ pub(super) fn shipped(case: &Case<'_>) -> Looks {
             words,
             anywhere: false,
         };
-        let is_meant = |_: &DeviceUuid, serial: &str| serials.contains(serial);
-        shown(case, &mut looks, (&paper.label(), paper.digest), is_meant, &away);
+        let meant = Meant::Serials(&serials);
+        shown(case, &mut looks, (&paper.label(), paper.digest), &meant, &away);
     }
     looks
 }

@@ -90,6 +90,50 @@ fn evi_02_looks_at_devices_without_power_only() {
     told("maintenance", Role::Operator, &on).expect("EVI-02", Outcome::NotApplicable, "");
 }
 
+/// The scene with these devices under a licence beside its own.
+fn with_beside(mut scene: Scene, numbers: &[u8]) -> Scene {
+    let mut other = Scene::empty().licence.replace("\"L-1\"", "\"L-2\"");
+    for n in 1..=4 {
+        let row = device(n, "H100 SXM5 80GB");
+        if numbers.contains(&n) {
+            scene = scene.with(&row, "");
+        } else {
+            other = other.replace(&row, "");
+        }
+    }
+    scene.beside.push(other);
+    scene
+}
+
+#[test]
+fn evi_02_takes_no_device_of_another_licence_for_one_that_names_none() {
+    let off = || told("maintenance", Role::Operator, &[]);
+    with_beside(off(), &[3, 4]).expect(
+        "EVI-02",
+        Outcome::NotMet,
+        "and 1 more devices of it report meanwhile too",
+    );
+    let others = with_beside(off(), &[1, 2, 3, 4]).finding("EVI-02");
+    assert_eq!(others.outcome, Outcome::Met, "{}", others.sentence);
+    // One that is named is meant, whoever licenses it.
+    let named = told("maintenance", Role::Operator, &[("# devices = [", "devices = [")]);
+    with_beside(named, &[1]).expect("EVI-02", Outcome::NotMet, "is without power");
+}
+
+#[test]
+fn evi_02_counts_nothing_for_a_tenant_where_another_licence_s_devices_stand() {
+    let declared = |beside: &[u8]| {
+        let mut scene = held_by_a_tenant(300_000);
+        let by = scene.hear(Role::Operator, "");
+        let most = ("devices_at_most = 256", "devices_at_most = 1");
+        scene.file("training-declaration", by, &[most]);
+        with_beside(scene, beside)
+    };
+    declared(&[4]).expect("EVI-02", Outcome::NotMet, "at least 2 did");
+    let open = declared(&[2, 4]).finding("EVI-02");
+    assert_ne!(open.outcome, Outcome::NotMet, "{}", open.sentence);
+}
+
 #[test]
 fn evi_02_holds_the_declared_country_against_the_licence() {
     told("site-declaration", Role::Operator, &[]).expect("EVI-02", Outcome::Met, "");

@@ -6,7 +6,7 @@
 use super::super::case::{Case, Term, no_report};
 use super::super::finding::{Outcome, Quantity, Verdict, count, few};
 use super::super::security::proof::{
-    Asked, Fault, Point, Proof, RELAY, Signed, asked, decided, foreign_root, gaps, grade,
+    Asked, Fault, Point, Proof, RELAY, Signed, asked, decided, devices, foreign_root, gaps, grade,
 };
 use super::place::{Clash, Place, clash};
 use super::presence::{Stay, Stretch, shared};
@@ -110,10 +110,13 @@ fn age(case: &Case<'_>, round: &AppraisedRound) -> i64 {
 fn proved(case: &Case<'_>, asked: &[Asked<'_>], limit: Term<i64>) -> Option<String> {
     let given: Vec<_> = asked.iter().filter_map(|a| Some((a, a.given()?))).collect();
     let oldest = given.iter().map(|(_, s)| age(case, s.round)).max()?;
-    let who = if given.len() == asked.len() {
-        format!("each of {} that report", count(asked.len(), "device"))
-    } else {
-        format!("{} of {} that report", given.len(), count(asked.len(), "device"))
+    let (proved, all) = (
+        devices(given.iter().map(|(a, _)| *a)),
+        count(devices(asked), "device"),
+    );
+    let who = match given.len() == asked.len() {
+        true => format!("each of {all} that report"),
+        false => format!("{proved} of {all} that report"),
     };
     let named = given
         .iter()

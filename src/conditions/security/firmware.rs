@@ -5,7 +5,7 @@
 use super::super::case::{Case, UNDER_REVOKED, no_report};
 use super::super::finding::{Outcome, Quantity, Verdict, count, few};
 use super::proof::{
-    Asked, Point, Proof, Signed, asked, decided, foreign_rim_root, foreign_root, gaps, grade,
+    Asked, Point, Proof, Signed, asked, decided, devices, foreign_rim_root, foreign_root, gaps, grade,
 };
 use crate::appraisal::evidence::{AppraisedDevice, AppraisedRound, CheckName, CheckOutcome};
 use crate::appraisal::{LibraryFacts, NodeAtSite};
@@ -66,7 +66,7 @@ pub(in crate::conditions) fn as_published(case: &Case<'_>) -> Verdict {
     } else {
         let sentence = format!(
             "each of {} that report signed measurements that are what its maker published for {}, and no certificate was revoked{foreign}",
-            count(asked.len(), "device"),
+            count(devices(&asked), "device"),
             versions(asked.iter().filter_map(Asked::given).map(|s| s.device)),
         );
         let evidence = asked.iter().filter_map(Asked::given).flat_map(|s| s.evidence());

@@ -10,10 +10,11 @@ use crate::appraisal::evidence::{
 };
 use crate::appraisal::{DeviceFacts, Grade, NodeAtSite};
 use crate::hardware::nvidia::{DEVICE_ROOT, RIM_ROOT};
-use crate::id::Digest;
+use crate::id::{DeviceUuid, Digest};
 use crate::report::{Attester, NoEvidence};
 use crate::telemetry::ConfidentialCompute;
 use crate::time::{UnixSeconds, span};
+use std::collections::BTreeSet;
 
 /// What a sentence adds wherever a device's proof counts.
 pub(in crate::conditions) const RELAY: &str = "a willing second host could have relayed the question, so that this does not prove in which host they sit";
@@ -194,17 +195,35 @@ pub(in crate::conditions) struct Point {
     pub(in crate::conditions) signed: bool,
 }
 
-/// The devices that report now and for which no other licence answers, each once, with what they proved, in the order of their UUIDs.
+/// The devices that report now and for which no other licence answers, with what they proved, in the order of their UUIDs.
+///
+/// One that two nodes report stands here for each: what it proved on one tells nothing of what answers on the other. What only a revoked key says counts
+/// where nothing else tells of the device.
 pub(in crate::conditions) fn asked<'a>(case: &Case<'a>, limit: Term<i64>) -> Vec<Asked<'a>> {
     let fresh = case.term(|l| l.freshness_max);
     let since = fresh.map_or_else(|| case.since(), |t| case.now.plus(t.value.saturating_neg()));
-    let reporting = case.unique_since(since.max(case.since()));
+    let since = since.max(case.since());
+    let uuid = |s: &Seen<'_>| s.device.identity.uuid;
+    let mut reporting = case.seen_since(since);
+    let told: BTreeSet<DeviceUuid> = reporting
+        .iter()
+        .filter(|s| !s.is_doubtful(since))
+        .map(uuid)
+        .collect();
+    reporting.retain(|s| !s.is_doubtful(since) || !told.contains(&uuid(s)));
+    reporting.sort_by_key(|s| (uuid(s), std::cmp::Reverse((s.heard, s.last))));
     let ours = reporting.into_iter().filter(|s| !case.is_beside(s.device));
     ours.map(|seen| Asked {
         proof: proof(case, seen.node, seen.device, limit.value),
         seen,
     })
     .collect()
+}
+
+/// How many devices these are.
+pub(in crate::conditions) fn devices<'a, 's: 'a>(asked: impl IntoIterator<Item = &'a Asked<'s>>) -> usize {
+    let uuids: BTreeSet<DeviceUuid> = asked.into_iter().map(|a| a.seen.device.identity.uuid).collect();
+    uuids.len()
 }
 
 /// A node's newest good round, if its key was not revoked when it came.

@@ -119,6 +119,45 @@ fn inv_05_names_the_device_and_what_fails() {
 }
 
 #[test]
+fn what_a_device_proved_on_one_node_tells_nothing_of_another_that_reports_it() {
+    // Of the two sightings the one that the first node tells of was heard last.
+    let twice = |answers: Vec<AppraisedDevice>| {
+        let mut scene = Scene::honest();
+        scene.labs[1].run(1, &[gpu(1), gpu(3), gpu(4)]);
+        if !answers.is_empty() {
+            scene.labs[1].prove(answers);
+        }
+        scene.labs[0].run(2, &[gpu(1), gpu(2)]);
+        scene.now = scene.labs[0].wall().plus(10);
+        scene
+    };
+    let silent = twice(Vec::new());
+    let says = "1 GPU of node n-2 had no part in its round";
+    for id in ["INV-05", "SEC-01"] {
+        let found = silent.expect(id, Outcome::CannotTell, says);
+        assert_eq!(found.subjects, [gpu(1).identity.uuid.nvml()], "{id}");
+    }
+    let found = silent.finding("INV-05");
+    assert!(found.sentence.contains("4 of 4 devices"), "{}", found.sentence);
+    let mut forged = answer(1);
+    came_to(&mut forged, CheckName::Signature, CheckOutcome::Fail, "it is so");
+    twice(vec![forged, answer(3), answer(4)]).expect(
+        "INV-05",
+        Outcome::NotMet,
+        "at n-2 did not prove its key",
+    );
+    let mut altered = answer(1);
+    came_to(
+        &mut altered,
+        CheckName::Measurements,
+        CheckOutcome::Fail,
+        "it differs",
+    );
+    altered.mismatches = vec![9];
+    twice(vec![altered, answer(3), answer(4)]).expect("SEC-01", Outcome::NotMet, "at n-2 measures otherwise");
+}
+
+#[test]
 fn a_device_that_is_left_out_of_the_next_round_takes_nothing_back() {
     let mismatch = |d: &mut AppraisedDevice| {
         came_to(d, CheckName::Measurements, CheckOutcome::Fail, "it differs");

@@ -245,6 +245,29 @@ fn a_limit_without_a_source_is_a_mistake_and_so_is_a_source_without_a_limit() {
 }
 
 #[test]
+fn a_limit_that_is_cited_twice_is_cited_once_and_from_the_first() {
+    let book = RuleBook::carried();
+    let id = "us-ear-enforced-2026-05";
+    let carried = book.newest(id).unwrap();
+    let (name, first) = carried.citations.first().unwrap();
+    let text = CARRIED
+        .iter()
+        .find(|t| t.contains(&format!("id = \"{id}\"")))
+        .unwrap();
+    let again = |names: &str| {
+        let cited =
+            format!("\n[[citation]]\nlimits = [{names}]\nsource = \"another\"\nconfidence = \"low\"\n");
+        let text = format!("{text}{cited}");
+        let read = book.parse(&text).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(read.citations.len(), carried.citations.len(), "{names}");
+        assert_eq!(read.citation(name).map(|c| &c.source), Some(&first.source));
+    };
+    let name = format!("\"{name}\"");
+    again(&name);
+    again(&vec![name; 1_000].join(", "));
+}
+
+#[test]
 fn a_rule_set_takes_from_its_base_what_it_does_not_set_and_names_exactly_that_base() {
     let mut book = RuleBook::default();
     let base = "id = \"b\"\nversion = 4\ntitle = \"b\"\nstate = \"proposed\"\nas_of = 2026-01-01\n[limits]\nfreshness_max = \"24 h\"\nkyc_max_age = \"9 d\"\n[[citation]]\nlimits = [\"freshness_max\", \"kyc_max_age\"]\nsource = \"base\"\nconfidence = \"low\"\n";

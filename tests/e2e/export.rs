@@ -28,6 +28,28 @@ fn written(verifier: &Verifier, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+#[test]
+fn why_of_a_condition_that_no_licence_shown_states_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let verifier = Verifier::init(dir.path());
+    verifier.load_licence(&format!("{}{OWN}", licence::for_site("harbour-1", &[])));
+    verifier.load_licence(&licence::for_site("harbour-2", &[]));
+    let why = |more: &[&str]| {
+        let asked = ["status", "--why", "OWN-01"];
+        verifier.command().args(asked).args(more).output().unwrap()
+    };
+    for shown in [why(&[]), why(&["--site", "harbour-1"])] {
+        assert!(said(&shown).contains("Few nodes report"), "{}", said(&shown));
+    }
+    for format in ["text", "json"] {
+        let none = why(&["--site", "harbour-2", "--format", format]);
+        assert_eq!(none.status.code(), Some(2), "{}", said(&none));
+        let says = "no licence that covers what is asked for states condition `OWN-01`";
+        assert!(said(&none).contains(says), "{}", said(&none));
+        assert!(none.stdout.is_empty(), "{}", said(&none));
+    }
+}
+
 #[tokio::test]
 async fn a_site_is_exported_as_others_read_it() {
     let dir = tempfile::tempdir().unwrap();

@@ -478,6 +478,24 @@ fn inv_09_asks_what_became_of_a_device_that_left_the_manifest() {
 }
 
 #[test]
+fn inv_09_takes_no_return_of_a_device_that_came_back_for_its_leaving() {
+    let returned = |back: &str| {
+        let mut scene = dropped();
+        let back = ("# back = 2026-12-20", back);
+        scene.tell("rma", Role::Operator, 4, &[LEFT_LATER, back]);
+        scene.countersign("Assessor LLP", Role::Assessor);
+        scene
+    };
+    returned("# back").expect("INV-09", Outcome::Met, "went back to");
+    returned("back = 2026-11-21").expect("INV-09", Outcome::Met, "went back to");
+    returned("back = 2026-11-20T00:30:00Z").expect(
+        "INV-09",
+        Outcome::NotMet,
+        "no disposal, return, loss or transfer of it is heard",
+    );
+}
+
+#[test]
 fn inv_09_takes_a_new_row_for_the_same_device_and_another_licence_for_its_place() {
     // Written anew under the same serial number.
     let uuid = format!("uuid = \"{}\"\n", gpu(4).identity.uuid.nvml());

@@ -468,6 +468,24 @@ fn ten_05_asks_for_agreements_and_logs_without_sessions_from_elsewhere() {
         Outcome::CannotTell,
         "no agreement is for tenant 0000",
     );
+    // An agreement for some tenants is not one for whoever held the rest.
+    let own = [&LOGGED[..], &[("# tenants = [", "tenants = [")]].concat();
+    reached(&own).expect("TEN-05", Outcome::Met, "");
+    let mut partly = reached(&own);
+    for day in partly.days_mut() {
+        let_day(day, &[TENANT], 2);
+    }
+    partly.expect(
+        "TEN-05",
+        Outcome::CannotTell,
+        "each agreement is for some tenants, and only 50.00 % of busy device time",
+    );
+    let mut nobody = reached(&own);
+    for day in nobody.days_mut() {
+        day.tenants = None;
+        day.devices.iter_mut().for_each(|d| d.sums.attributed_busy_ms = 0);
+    }
+    nobody.expect("TEN-05", Outcome::CannotTell, "who held devices is not known");
     let model = ("reaches = \"remote\"", "reaches = \"model\"");
     reached(&[model]).expect("TEN-05", Outcome::CannotTell, "is about devices");
     asks_for_access(Scene::honest()).expect("TEN-05", Outcome::CannotTell, "no access agreement about site");

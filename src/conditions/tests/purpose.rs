@@ -342,6 +342,10 @@ fn weights_are_kept_by_an_assessor_s_word_and_against_it_by_their_keeper_s() {
         Scene::honest().expect(id, Outcome::NotApplicable, "belongs to the profile ifr-2025");
         let none = diffusion(Scene::honest()).expect(id, Outcome::CannotTell, "no custody of model weights");
         assert_eq!(none.message_id, format!("{id}.no-statement"));
+        let mut examined = diffusion(Scene::honest());
+        let assessor = examined.hear(Role::Assessor, "");
+        examined.file("security-attestation", assessor, &[]);
+        examined.expect(id, Outcome::CannotTell, "no custody of model weights");
         mine(&[]).expect(id, Outcome::CannotTell, "an assessor's finding would settle it");
         let shared = ("dedicated = true", "dedicated = false");
         let found = mine(&[shared]).expect(id, Outcome::NotMet, "serve others too");

@@ -182,7 +182,7 @@ kinds! {
     "security-attestation" => SecurityAttestation:
         "security attestation", "That a data centre was examined for its physical, cyber, personnel and supply-chain security, against which standard and with what result";
         by &[Assessor]; bound to &["sites", "period", "accreditation"];
-        settles &["PHY-01", "PHY-04", "PER-01", "SEC-07", "SEC-08", "LOC-01", "EVI-01"];
+        settles &["PHY-01", "PHY-04", "PER-01", "SEC-07", "LOC-01", "EVI-01"];
     "site-declaration" => SiteDeclaration:
         "site declaration", "Where a site lies, under which title it is held, and what power, cooling and space it has";
         by &[Operator, Consignee]; bound to &["sites"];

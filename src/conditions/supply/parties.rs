@@ -551,7 +551,7 @@ fn unfit(said: &TestCertificate, countries: &CountryList) -> Option<(bool, Strin
     (said.tested == 0).then(|| (false, "by a laboratory that tried none of its devices".to_owned()))
 }
 
-/// Models of which more were shipped here than stand in lots that were tested, in words.
+/// What was shipped here and does not stand in lots that were tested, in words: of a lot that a list names, and of a model in all.
 fn uncertified(case: &Case<'_>, certificates: &[&Paper<'_, TestCertificate>]) -> Vec<String> {
     let mut tested: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for paper in certificates {
@@ -564,32 +564,39 @@ fn uncertified(case: &Case<'_>, certificates: &[&Paper<'_, TestCertificate>]) ->
     let theirs: Vec<Paper<'_, ShipmentList>> = lists
         .filter(|l| l.header.role == Role::Supplier && l.claims.consignee.as_str() == case.licence.consignee)
         .collect();
-    let models: BTreeSet<&str> = theirs
-        .iter()
-        .flat_map(|l| &l.claims.items)
-        .map(|i| i.model.as_str())
-        .collect();
     let sides: Vec<_> = by_shipment(&theirs)
         .into_values()
         .flat_map(BTreeMap::into_values)
         .collect();
-    let shipped = |model: &str| {
-        let of = |item: &ShippedItem| u128::from(item.model.as_str() == model);
-        let most = sides.iter().map(|side| told_by(side, of).1);
+    let shipped = |which: &dyn Fn(&ShippedItem) -> bool| {
+        let most = sides
+            .iter()
+            .map(|side| told_by(side, |item| u128::from(which(item))).1);
         most.fold(0u128, u128::saturating_add)
     };
-    models
-        .into_iter()
-        .map(|model| {
-            let lots = tested.iter().filter(|((name, _), _)| *name == model);
-            let lots = lots
-                .map(|(_, n)| u128::from(*n))
-                .fold(0u128, u128::saturating_add);
-            (model, shipped(model), lots)
+    let items = || theirs.iter().flat_map(|l| &l.claims.items);
+    let named: BTreeSet<(&str, &str)> = items()
+        .filter_map(|i| Some((i.model.as_str(), i.lot.as_ref()?.as_str())))
+        .collect();
+    let of_lots = named.into_iter().filter_map(|(model, lot)| {
+        let is_of =
+            |i: &ShippedItem| i.model.as_str() == model && i.lot.as_ref().is_some_and(|l| l.as_str() == lot);
+        let (shipped, lots) = (shipped(&is_of), tested.get(&(model, lot)).copied().unwrap_or(0));
+        (u128::from(lots) < shipped).then(|| match lots {
+            0 => format!(
+                "{shipped} of {model} were shipped of lot {lot}, of which no certificate that counts tells"
+            ),
+            n => format!("{shipped} of {model} were shipped of lot {lot}, of which {n} were certified"),
         })
-        .filter(|(_, shipped, lots)| lots < shipped)
-        .map(|(model, shipped, lots)| {
+    });
+    let models: BTreeSet<&str> = items().map(|i| i.model.as_str()).collect();
+    let of_models = models.into_iter().filter_map(|model| {
+        let of = tested.iter().filter(|((name, _), _)| *name == model);
+        let lots = of.map(|(_, n)| u128::from(*n)).fold(0, u128::saturating_add);
+        let shipped = shipped(&|i| i.model.as_str() == model);
+        (lots < shipped).then(|| {
             format!("{shipped} of {model} were shipped, of which {lots} stand in lots that were tested")
         })
-        .collect()
+    });
+    of_lots.chain(of_models).collect()
 }

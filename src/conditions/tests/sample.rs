@@ -290,6 +290,24 @@ fn sup_03_asks_for_an_independent_laboratory_of_the_right_country() {
         Outcome::CannotTell,
         "6 of H100 SXM5 80GB were shipped, of which 4 stand in lots",
     );
+    // A shipment may name its lot, and then that lot must be certified, whatever others are.
+    let of_lot = |certified: &[(&str, &str)], lot: &str| {
+        let mut scene = lots(&[1, 2, 3, 4], certified);
+        let lot = format!("lot = \"{lot}\"");
+        scene.ship(Role::Supplier, &[("# lot = \"LOT-2026-07\"", lot.as_str())]);
+        scene
+    };
+    of_lot(&[], "LOT-2026-07").expect("SUP-03", Outcome::Met, "LOT-2026-07");
+    of_lot(&[], "LOT-8").expect(
+        "SUP-03",
+        Outcome::CannotTell,
+        "4 of H100 SXM5 80GB were shipped of lot LOT-8, of which no certificate that counts tells",
+    );
+    of_lot(&[("count = 4", "count = 3")], "LOT-2026-07").expect(
+        "SUP-03",
+        Outcome::CannotTell,
+        "shipped of lot LOT-2026-07, of which 3 were certified",
+    );
     let other = Scene::honest().with("licensed_tpp", "profiles = [\"cn-h200-2026\"]\nlicensed_tpp");
     other.expect(
         "SUP-03",

@@ -58,6 +58,8 @@ tables! {
         count: u64 = "8",
         /// Their serial numbers.
         serials: Option<Vec<Line>> = "[\"1650123000117\"]",
+        /// The lot that they are of, as its test certificate has it.
+        lot: Option<Line> = "\"LOT-2026-07\"",
     }
 
     /// That shipments are held or released (REC-04).

@@ -27,6 +27,7 @@ messages! {
     "allowed-fields": "No report with a field that is not allowed was taken.",
     "another-country": "A declaration names another country than the licence.",
     "answered-twice": "One key answered for two devices.",
+    "approved-by-two": "Two issuers signed the licence, and two keys approved each node.",
     "as-declared": "What was declared and what was measured agree.",
     "as-made": "No device is set to do more than its model.",
     "as-published": "Every device measures as its maker published.",

@@ -29,7 +29,7 @@ pub(super) struct Papers<'a> {
 #[derive(Debug)]
 struct Heard<'a> {
     on_file: &'a HeardStatement,
-    /// The keys for which it counts.
+    /// The keys for which it counts, and of one that was not replaced by all of them those that stand by it.
     by: Vec<Digest>,
     /// What the checker's list lets its issuer speak of. Its keys are all that issuer's.
     accreditation: Option<&'a Accreditation>,
@@ -43,10 +43,17 @@ impl Heard<'_> {
     }
 }
 
-/// Statements, each once, the newest first. The same may have been filed for one signer and again for another; the first time is when it was said.
+/// Statements, each once, the newest first. The same may have been filed for one signer and again for another; the first time is when it was said,
+/// and it counts for both.
 fn newest_first(mut papers: Vec<Heard<'_>>) -> Vec<Heard<'_>> {
     papers.sort_by_key(|p| (p.on_file.statement.digest, p.on_file.filed));
-    papers.dedup_by_key(|p| p.on_file.statement.digest);
+    papers.dedup_by(|next, kept| {
+        let same = next.on_file.statement.digest == kept.on_file.statement.digest;
+        if same {
+            kept.by.append(&mut next.by);
+        }
+        same
+    });
     papers.sort_by_key(|p| (std::cmp::Reverse(p.age()), p.on_file.statement.digest));
     papers
 }
@@ -133,7 +140,11 @@ impl<'a> Papers<'a> {
             let left = |key: &Digest| !replaced.contains(&(paper.on_file.statement.digest, *key));
             paper.by.iter().any(left)
         };
-        let (heard, past): (Vec<_>, Vec<_>) = said.into_iter().partition(stands);
+        let (mut heard, past): (Vec<_>, Vec<_>) = said.into_iter().partition(stands);
+        for paper in &mut heard {
+            let digest = paper.on_file.statement.digest;
+            paper.by.retain(|key| !replaced.contains(&(digest, *key)));
+        }
         Self {
             heard: newest_first(heard),
             replaced: newest_first(past),
@@ -146,6 +157,15 @@ impl<'a> Papers<'a> {
         let mut papers: Vec<&Heard<'a>> = self.heard.iter().chain(&self.replaced).collect();
         papers.sort_by_key(|p| std::cmp::Reverse(p.age()));
         papers.into_iter().filter_map(Paper::of)
+    }
+
+    /// The keys that stand by a statement: those for which it counts, and that did not replace it.
+    pub(super) fn keys(&self, digest: &Digest) -> BTreeSet<Digest> {
+        let same = self
+            .heard
+            .iter()
+            .filter(|p| p.on_file.statement.digest == *digest);
+        same.flat_map(|p| &p.by).copied().collect()
     }
 
     /// Those of one kind, the newest first, whether they still hold or not.

@@ -335,3 +335,85 @@ fn per_02_counts_who_signed_the_licence_and_hears_an_assessor_of_enrolments() {
     found(&mut wanting, "PER-02", "not satisfied");
     wanting.expect("PER-02", Outcome::NotMet, "assessor's finding");
 }
+
+/// Files an approval of these nodes of the scene under these keys.
+fn approve(scene: &mut Scene, keys: &[Digest], nodes: &[usize], changes: &[(&str, &str)]) -> Digest {
+    let ids: Vec<String> = nodes
+        .iter()
+        .map(|n| format!("\"{}\"", scene.labs[*n].record.facts.node))
+        .collect();
+    let ids = ids.join(", ");
+    let named = ("\"0100112233445566778899aabbccddeeff\"", ids.as_str());
+    let digest = scene.file("enrolment-approval", keys[0], &[&[named], changes].concat());
+    Arc::make_mut(scene.statements.last_mut().unwrap()).signers = keys.to_vec();
+    digest
+}
+
+#[test]
+fn per_02_is_met_where_two_keys_approved_every_node() {
+    let scene = || {
+        let mut scene = Scene::honest();
+        let keys = [scene.hear(Role::Operator, ""), scene.hear(Role::Operator, "")];
+        (scene, keys)
+    };
+    let (mut both, keys) = scene();
+    approve(&mut both, &keys, &[0, 1], &[]);
+    let met = both.expect(
+        "PER-02",
+        Outcome::Met,
+        "two keys that the licence hears approved each of 2 nodes",
+    );
+    assert_eq!((met.grade, met.evidence.len()), (Grade::Declared, 2));
+    // Two statements do as well as two signatures under one, and the supplier as well as the operator.
+    let (mut apart, [first, _]) = scene();
+    let supplier = apart.hear_as("Supplier", Role::Supplier, "");
+    approve(&mut apart, &[first], &[0, 1], &[]);
+    apart.expect(
+        "PER-02",
+        Outcome::CannotTell,
+        "approved node n-1 by 1; node n-2 by 1",
+    );
+    let other = [
+        ("Harbour Compute Pte. Ltd.", "Supplier"),
+        ("role = \"operator\"", "role = \"supplier\""),
+    ];
+    approve(&mut apart, &[supplier], &[0, 1], &other);
+    apart.expect("PER-02", Outcome::Met, "");
+    // One key twice, a stranger's, and one node of two.
+    let (mut twice, [first, _]) = scene();
+    approve(&mut twice, &[first], &[0, 1], &[]);
+    approve(
+        &mut twice,
+        &[first, Digest([9; 32])],
+        &[0, 1],
+        &[("2026-0001", "2026-0002")],
+    );
+    twice.expect("PER-02", Outcome::CannotTell, "node n-1 by 1");
+    let (mut half, keys) = scene();
+    approve(&mut half, &keys, &[0], &[]);
+    half.expect("PER-02", Outcome::CannotTell, "approved node n-2 by 0");
+    found(&mut half, "PER-02", "satisfied");
+    half.expect("PER-02", Outcome::Met, "of enrolments, assessor's finding");
+    // A node that is revoked may report no more, and needs nobody's approval.
+    let (mut gone, keys) = scene();
+    approve(&mut gone, &keys, &[0], &[]);
+    gone.statuses[1].revoked_from = Some(start().plus(3_600));
+    gone.expect("PER-02", Outcome::Met, "each of 1 node");
+    // Who takes its word back no longer approves, nor does what has expired, nor mend what one issuer signed.
+    let (mut taken, keys) = scene();
+    let digest = approve(&mut taken, &keys, &[0, 1], &[]);
+    let old = format!("# supersedes = \"{}\"", "0".repeat(64));
+    let replaces = format!("supersedes = \"{digest}\"");
+    approve(&mut taken, &keys[1..], &[0], &[(old.as_str(), replaces.as_str())]);
+    taken.expect("PER-02", Outcome::CannotTell, "approved node n-2 by 1");
+    let (mut expired, keys) = scene();
+    approve(
+        &mut expired,
+        &keys,
+        &[0, 1],
+        &[("valid_to = 2027-11-30", "valid_to = 2026-11-19")],
+    );
+    expired.expect("PER-02", Outcome::CannotTell, "node n-1 by 0");
+    both.issuers = Some(1);
+    both.expect("PER-02", Outcome::NotMet, "signed by 1 trusted issuer");
+}

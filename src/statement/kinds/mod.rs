@@ -203,6 +203,10 @@ kinds! {
         "power reading", "What a meter outside the devices read, and what the site is rated for";
         by &[Operator, Assessor]; bound to &["sites", "period"];
         settles &["PHY-02", "PHY-03"];
+    "enrolment-approval" => EnrolmentApproval:
+        "approval of enrolments", "That whoever signs it agrees to nodes that report for a site; two keys make an approval by two";
+        by &[Operator, Supplier, Consignee]; bound to &["sites"];
+        settles &["PER-02"];
     "end-user-certificate" => EndUserCertificate:
         "end-user certificate", "What a consignee will do with devices, and what it will not";
         by &[Consignee, Operator]; bound to &["sites"];

@@ -149,4 +149,12 @@ tables! {
         /// The number of its seal.
         seal: Option<Line> = "\"S-0099812\"",
     }
+
+    /// That nodes may report for a site (PER-02).
+    pub struct EnrolmentApproval {
+        /// The nodes, by the ids that `node list` prints.
+        nodes: Vec<Line> = "[\"0100112233445566778899aabbccddeeff\"]",
+        /// How it was made sure that they are what they should be.
+        basis: Prose = "\"Their endorsement keys and serial numbers were read on site on 2026-11-18.\"",
+    }
 }

@@ -9,7 +9,7 @@ use super::inventory::{bus, identity, moves, place, sample, stock, supplied};
 use super::records::{filed, operations};
 use super::security::{chain, firmware, mode, platform};
 use super::site::{approval, attestation, location, power};
-use super::supply::parties;
+use super::supply::{lots, parties};
 use super::tenant::{holders, screening};
 use super::training::{activity, compute, group, purpose};
 use super::{contradiction, flags};
@@ -257,7 +257,7 @@ conditions! {
     "SUP-02" Core Critical by [Measured, Declared] in [] limits [] => parties::authorised:
         "An authorisation is valid and covers consignee, site, items and date";
         "15 CFR 748.15; General Prohibition 10",
-    "SUP-03" Further Major by [Declared] in [CnH2002026] limits [] => parties::lots_tested:
+    "SUP-03" Further Major by [Declared] in [CnH2002026] limits [] => lots::lots_tested:
         "Each lot that was shipped has a certificate of an independent laboratory";
         "91 FR 1684",
     "EVI-01" Core Major by [Measured] in [] limits [] => filed::required_on_file:

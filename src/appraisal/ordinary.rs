@@ -7,7 +7,6 @@
 use super::{
     ChainFacts, ChainHead, ClockFacts, DeviceFacts, LibraryFacts, Newest, NodeFacts, NodeRecord, Span,
 };
-use crate::time::UnixSeconds;
 
 impl NodeRecord {
     /// Whether nothing but ordinary reports lies between an earlier record of the node and this one: its newest report is newer, its
@@ -48,16 +47,24 @@ fn facts_go_on(after: &NodeFacts, before: &NodeFacts) -> bool {
     let (Some(newest), Some(last)) = (newest, &before.newest) else {
         return false;
     };
-    let newer =
-        |t: Option<UnixSeconds>, last: Option<UnixSeconds>, newest: UnixSeconds, former: UnixSeconds| {
-            // Whether it is of the newest report, as it was of the one that was the newest before.
-            (t == Some(newest)) == (last == Some(former))
-        };
+    // What was of the newest report is of the newest report, and what was not is as it was.
     let same_device = |(a, b): (&DeviceFacts, &DeviceFacts)| {
-        device_goes_on(a, b) && newer(a.last_received, b.last_received, newest.received, last.received)
+        let was_newest = b.last_report == last.digest && b.last_received == Some(last.received);
+        let is_newest = a.last_report == newest.digest && a.last_received == Some(newest.received);
+        if was_newest {
+            is_newest && device_goes_on(a, b)
+        } else {
+            a == b
+        }
     };
     let same_library = |(a, b): (&LibraryFacts, &LibraryFacts)| {
-        library_goes_on(a, b) && newer(Some(a.received), Some(b.received), newest.received, last.received)
+        let was_newest = b.report == last.digest && b.received == last.received;
+        let is_newest = a.report == newest.digest && a.received == newest.received;
+        if was_newest {
+            is_newest && library_goes_on(a, b)
+        } else {
+            a == b
+        }
     };
     *node == before.node
         && *earliest == before.earliest

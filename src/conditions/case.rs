@@ -6,6 +6,7 @@ use super::inventory::bus::unanswered;
 pub(super) use super::inventory::seen::Seen;
 use super::manifest::{Manifest, ManifestIndex};
 use super::papers::Papers;
+use super::read::{Read, Slack};
 use super::records::operations::Observed;
 use super::tenant::attribution::Attribution;
 use crate::accelerator::{Catalogue, Match, Model};
@@ -29,15 +30,6 @@ pub(super) struct Term<T> {
     pub(super) value: T,
     /// `the licence` or `the rule set`.
     pub(super) from: &'static str,
-}
-
-/// What a judge looked at, beside the licence, its rule set and the time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Read {
-    /// Nodes: what a report may change.
-    pub(super) nodes: bool,
-    /// Papers: what a statement may change.
-    pub(super) papers: bool,
 }
 
 /// What surrounds the nodes. Nodes, all sites together and statements are looked at through [`Case::nodes`], [`Case::estate`] and [`Case::papers`] alone, so that it is known who did.
@@ -84,7 +76,7 @@ pub struct Case<'a> {
     /// Likewise.
     papers: OnceCell<Papers<'a>>,
     /// Likewise.
-    attribution: OnceCell<Attribution>,
+    attribution: OnceCell<(Attribution, Slack)>,
     /// Likewise.
     observation: OnceCell<Observed>,
     /// Likewise.
@@ -159,6 +151,19 @@ impl<'a> Case<'a> {
         self.read.take()
     }
 
+    /// Notes a look at what grows with each report, and how far it may grow until the verdict may be another.
+    pub(super) fn stands_for(&self, slack: Slack) {
+        self.note(|read| {
+            read.grows = true;
+            read.stands_for(slack);
+        });
+    }
+
+    /// Notes a look at what grows with each report, of which nobody says how far it may.
+    pub(super) fn grows(&self) {
+        self.stands_for(Slack::NONE);
+    }
+
     /// Statements on file, in any order.
     pub(super) fn on_file(&self) -> impl Iterator<Item = &'a HeardStatement> + '_ {
         self.note(|read| read.papers = true);
@@ -179,16 +184,31 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// Notes that the ends of stretches are held against a time: where that may lie after the last report of a node that is not silent, the next one
+    /// may reach it.
+    pub(super) fn reaches(&self, time: UnixSeconds) {
+        let fresh = self.term(|l| l.freshness_max);
+        if fresh.is_none_or(|fresh| time.plus(fresh.value) >= self.now) {
+            self.grows();
+        }
+    }
+
     /// The statements that the licence hears about the site.
     pub(super) fn papers(&self) -> &Papers<'a> {
         self.note(|read| read.papers = true);
         self.papers.get_or_init(|| Papers::of(self))
     }
 
-    /// Which tenants held devices of the site.
+    /// Which tenants held devices of the site. A judge that holds a number of it against a limit of its own says how far the two lie apart.
     pub(super) fn attribution(&self) -> &Attribution {
         self.note(|read| read.nodes = true);
-        self.attribution.get_or_init(|| Attribution::of(self))
+        let (found, slack) = self.attribution.get_or_init(|| {
+            let found = Attribution::of(self);
+            let slack = found.slack(self);
+            (found, slack)
+        });
+        self.stands_for(*slack);
+        found
     }
 
     /// Rows of the manifest that name this UUID or this serial number, whatever their site, with their place in it.
@@ -454,21 +474,34 @@ impl<'a> Case<'a> {
     }
 
     /// The share of device time that samples cover, from the first report in the window of findings on; where none was due yet, the
-    /// share of nodes that are fresh.
+    /// share of nodes that are fresh. It is told with a verdict; where it decides one, [`Self::uncovered`] says how far it is off.
     pub(super) fn coverage(&self) -> Ppm {
         self.note(|read| read.nodes = true);
         *self.coverage.get_or_init(|| {
             let (since, from) = (self.since(), self.observed_since(self.since()));
             let share = match from == since {
-                true => self.observation().share(),
+                true => self.observed_time().share(),
                 false => Observed::since(self, from).share(),
             };
             share.unwrap_or_else(|| self.fresh_share())
         })
     }
 
+    /// How far the share of [`Self::coverage`] lies below another, as far as that is device time, in milliseconds.
+    pub(super) fn uncovered(&self, least: Ppm) -> u64 {
+        match self.observed_since(self.since()) {
+            from if from == self.since() => self.observed_time().lacks(least),
+            from => Observed::since(self, from).lacks(least),
+        }
+    }
+
     /// How much of the device time in the window of findings samples cover.
     pub(super) fn observation(&self) -> &Observed {
+        self.grows();
+        self.observed_time()
+    }
+
+    fn observed_time(&self) -> &Observed {
         self.note(|read| read.nodes = true);
         self.observation
             .get_or_init(|| Observed::since(self, self.since()))

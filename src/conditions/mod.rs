@@ -24,6 +24,7 @@ mod message;
 mod overview;
 mod own;
 mod papers;
+mod read;
 mod records;
 mod registry;
 #[cfg(feature = "rego")]
@@ -96,7 +97,13 @@ pub fn judge(
 ) -> Judgement {
     let case = Case::new(licence, rules, catalogue, facts, now);
     let first = first_judged().map(|c| decide(&case, c)).collect();
-    conclude(case, &own::Policies::of(licence), first)
+    let (mut findings, flags, shipments) = conclude(case, &own::Policies::of(licence), first);
+    findings.sort_by(|a, b| rank(a).cmp(&rank(b)));
+    Judgement {
+        findings,
+        flags,
+        shipments,
+    }
 }
 
 /// Conditions that look at none of the others.
@@ -104,8 +111,12 @@ fn first_judged() -> impl Iterator<Item = &'static Condition> {
     REGISTRY.iter().filter(|c| !LAST.contains(&c.id))
 }
 
-/// What a site comes to, once the conditions are judged that look at none of the others. `policies` are those of the licence.
-fn conclude(mut case: Case<'_>, policies: &own::Policies, first: Vec<Finding>) -> Judgement {
+/// What a site comes to, once the conditions are judged that look at none of the others: these first, then the rest. `policies` are those of the licence.
+fn conclude(
+    mut case: Case<'_>,
+    policies: &own::Policies,
+    first: Vec<Finding>,
+) -> (Vec<Finding>, Vec<Flag>, Shipments) {
     case.found = first;
     case.flags = flags::all(&case);
     let last = REGISTRY.iter().filter(|c| LAST.contains(&c.id));
@@ -122,25 +133,14 @@ fn conclude(mut case: Case<'_>, policies: &own::Policies, first: Vec<Finding>) -
         let own: Vec<_> = own.collect();
         findings.extend(own);
     }
-    Judgement {
-        findings: in_order(findings),
-        flags: case.flags,
-        shipments,
-    }
+    (findings, case.flags, shipments)
 }
 
-/// What needs a person comes first.
-fn in_order(mut findings: Vec<Finding>) -> Vec<Finding> {
-    findings.sort_by_cached_key(|f| {
-        let calm = !f.needs_a_person();
-        (
-            calm,
-            if calm { Severity::Critical } else { f.severity },
-            f.outcome,
-            f.condition.clone(),
-        )
-    });
-    findings
+/// By what findings are put in order: what needs a person comes first.
+fn rank(f: &Finding) -> (bool, Severity, Outcome, &str) {
+    let calm = !f.needs_a_person();
+    let severity = if calm { Severity::Critical } else { f.severity };
+    (calm, severity, f.outcome, &f.condition)
 }
 
 /// A site at a glance, under one licence. Reads nothing but its arguments.

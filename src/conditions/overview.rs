@@ -7,7 +7,7 @@
 use super::case::Case;
 use super::finding::{Quantity, Window, decimal, plain_hours, share};
 use super::records::operations::in_service;
-use super::training::compute::Sums;
+use super::training::sums::Sums;
 use crate::time::{DAY_SECONDS, UnixSeconds, span};
 use crate::unit::{Grouped, Interval, MicroTppHours, Ppm};
 use serde::Serialize;

@@ -127,6 +127,7 @@ fn shown(
         return;
     };
     looks.held = looks.held.saturating_add(1);
+    case.reaches(away.to);
     let mut found: Vec<(String, String, Digest)> = Vec::new();
     for seen in case.seen_since(case.since()) {
         if !meant.has(case, seen.device) {

@@ -10,6 +10,8 @@ mod away;
 use super::case::{Case, Term};
 use super::finding::{Verdict, count, few};
 use super::papers::Paper;
+use super::read::Slack;
+use super::tenant::attribution::longest_day_ms;
 use super::training::activity::Told;
 use crate::appraisal::{Grade, NodeAtSite};
 use crate::id::{DeviceUuid, Digest};
@@ -246,6 +248,10 @@ struct Attributed {
 /// What is attributed to a tenant, day by day, as far as no key was revoked by then.
 fn attributed(case: &Case<'_>, tenant: &str, days: (i64, i64)) -> BTreeMap<i64, Attributed> {
     let mut found: BTreeMap<i64, Attributed> = BTreeMap::new();
+    case.stands_for(Slack::days_before(
+        days.1,
+        midnight(case.now.day().saturating_add(1)),
+    ));
     // Where another licence's devices stand, it cannot be told which of them the tenant held.
     let own = |n: &&NodeAtSite| !n.record.facts.devices.iter().any(|d| case.is_beside(d));
     for node in case.nodes().filter(own) {
@@ -276,8 +282,7 @@ fn devices_together(case: &Case<'_>) -> Looks {
             .or_default()
             .push(paper);
     }
-    let seconds = DAY_SECONDS.saturating_add(i64::from(case.licence.report_seconds));
-    let longest = super::training::compute::milliseconds(seconds).max(1);
+    let longest = longest_day_ms(case).max(1);
     for (tenant, papers) in by_tenant {
         let spans = |p: &Paper<'_, TrainingDeclaration>| whole_days(case, p.header.period.as_ref()?);
         let first = papers.iter().filter_map(spans).map(|(first, _)| first).min();
@@ -387,6 +392,7 @@ fn population(case: &Case<'_>) -> Looks {
 fn at_once(case: &Case<'_>, period: &Period, tolerance: Term<i64>) -> (usize, UnixSeconds, Vec<Digest>) {
     let mut changes: Vec<(UnixSeconds, i8, DeviceUuid)> = Vec::new();
     let mut reports = Vec::new();
+    case.reaches(period.to.0);
     for seen in case.seen_since(case.since()) {
         if case.is_beside(seen.device) {
             continue;

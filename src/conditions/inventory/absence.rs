@@ -110,6 +110,10 @@ impl Absences {
             }
         }
         all.join_roles();
+        if !all.is_empty() {
+            // A device that is seen after it went refutes that it did.
+            case.grows();
+        }
         all
     }
 

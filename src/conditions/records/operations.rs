@@ -4,6 +4,7 @@ use super::super::case::{Case, no_report};
 use super::super::finding::{Outcome, Quantity, Verdict, count, decimal, few};
 use super::super::inventory::absence::{Absence, Absences, covered};
 use super::super::inventory::presence::{Stretch, shared};
+use super::super::read::share_apart;
 use crate::appraisal::{Grade, NodeAtSite};
 use crate::id::{DeviceUuid, Digest};
 use crate::licence::LicensedDevice;
@@ -245,6 +246,14 @@ impl Observed {
             }
         }
         observed
+    }
+
+    /// How far less than a share is covered, in milliseconds: covered by no more, it stays below it, for what is due only grows.
+    pub(in crate::conditions) fn lacks(&self, least: Ppm) -> u64 {
+        match self.share() {
+            Some(share) if share < least => share_apart(self.covered, self.due, least),
+            _ => 0,
+        }
     }
 
     /// The share of the time due that samples cover, where any was due.

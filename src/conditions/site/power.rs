@@ -7,6 +7,7 @@
 use super::super::case::Case;
 use super::super::finding::{Outcome, Quantity, Verdict, count, few};
 use super::super::papers::Paper;
+use super::super::read::Slack;
 use super::super::training::compute::row_model;
 use super::attestation::{assessor_says, on_paper};
 use crate::accelerator::Model;
@@ -398,6 +399,9 @@ impl<'a> Readings<'a> {
     /// Sums are kept by the day. Of one that reaches beyond the time, what lies outside counts at the device's highest power and is left out. Of several
     /// nodes that tell of one device on one day, the one that tells most counts.
     fn drawn(&self, case: &Case<'_>) -> u128 {
+        // No report of a day begins a whole day before it.
+        let end = self.to.day().saturating_add(2);
+        case.stands_for(Slack::days_before(end, UnixSeconds(i64::MAX)));
         let tolerance = case.term(|l| l.clock_tolerance).map_or(0, |t| t.value);
         let (from, to) = (
             self.from.plus(tolerance),

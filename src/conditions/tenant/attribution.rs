@@ -6,6 +6,7 @@
 
 use super::super::case::{Case, no_report};
 use super::super::finding::{Outcome, Quantity, Verdict, count, few};
+use super::super::read::{Slack, share_apart};
 use crate::appraisal::{DeviceSums, DeviceTotal, Grade, NodeAtSite, NodeDay, TenantSums};
 use crate::id::{DeviceUuid, TenantPseudonym};
 use crate::statement::Pseudonym;
@@ -53,6 +54,8 @@ pub(in crate::conditions) struct Group {
     pub(in crate::conditions) most: u64,
     /// The fewest with which it trained at one time, as the scores say; zero where none surely did.
     pub(in crate::conditions) least: u64,
+    /// The least time for which they trained, in milliseconds.
+    pub(in crate::conditions) trained_ms: u64,
 }
 
 impl Held {
@@ -91,8 +94,7 @@ impl Attribution {
                 }
             }
         }
-        let day_ms = DAY_SECONDS.saturating_add(i64::from(case.licence.report_seconds));
-        let day_ms = u64::try_from(day_ms).unwrap_or(u64::MAX).saturating_mul(1_000);
+        let day_ms = longest_day_ms(case);
         for ((tenant, day), on_day) in days {
             let held = match tenant {
                 Some(tenant) => found.tenants.entry(tenant).or_default(),
@@ -102,6 +104,7 @@ impl Attribution {
             let group = Group {
                 most: on_day.devices,
                 least: trained_ms.div_ceil(day_ms),
+                trained_ms,
             };
             held.days.insert(day, group);
         }
@@ -162,6 +165,28 @@ impl Attribution {
                 let ms = on_day.trained_ms.entry(device.uuid).or_default();
                 *ms = trained_ms(&device.sums).max(*ms);
             }
+        }
+    }
+
+    /// How far the sums may move until a verdict may be another that asks nothing of them but [`Self::untold`], [`Self::share`],
+    /// [`Self::gap`], which tenants there are, and whether each may have trained.
+    ///
+    /// A tenant, a device that may train or one that is busy where none was is of another kind, whatever the sums are.
+    pub(in crate::conditions) fn slack(&self, case: &Case<'_>) -> Slack {
+        let mut slack = Slack::of_period(case.since(), case.now);
+        // Of all and of nothing to differ from all takes something of another kind.
+        if let Some(enough) = case.term(|l| l.attribution_min).filter(|t| t.value < Ppm::ONE) {
+            let most_busy = self.busy_ms.saturating_add(self.unknown_ms);
+            let most = self.attributed_ms.saturating_add(self.unknown_ms);
+            for part in [self.attributed_ms, most] {
+                slack = slack.within_ms(share_apart(part, most_busy, enough.value));
+            }
+        }
+        let enough = case.term(|l| l.observation_min).map_or(Ppm::ONE, |t| t.value);
+        match case.coverage() < enough {
+            true => slack.within_ms(case.uncovered(enough)),
+            // A report adds to what is covered.
+            false => slack,
         }
     }
 
@@ -315,8 +340,14 @@ pub(in crate::conditions) fn may_train(sums: &DeviceSums) -> bool {
     sums.training_upper > MicroTppHours(0) || sums.unbounded_ms > 0
 }
 
+/// The longest for which a device can be told to have been busy on a day: the day, and the report under way when it begins. In milliseconds.
+pub(in crate::conditions) fn longest_day_ms(case: &Case<'_>) -> u64 {
+    let seconds = DAY_SECONDS.saturating_add(i64::from(case.licence.report_seconds));
+    u64::try_from(seconds).unwrap_or(u64::MAX).saturating_mul(1_000)
+}
+
 /// Time in which it was busy, or may have been, and for nobody.
-fn unattributed_ms(sums: &DeviceSums) -> u64 {
+pub(in crate::conditions) fn unattributed_ms(sums: &DeviceSums) -> u64 {
     let busy = sums.busy_ms.saturating_sub(sums.attributed_busy_ms);
     busy.saturating_add(sums.busy_unknown_ms)
 }

@@ -6,6 +6,7 @@
 
 use super::super::case::{Case, no_report};
 use super::super::finding::{Outcome, Quantity, Verdict, decimal, few};
+use super::super::read::Slack;
 use super::super::tenant::attribution::{may_train, trained_ms};
 use super::compute::{milliseconds, row_model};
 use super::group::otherwise_computed;
@@ -205,6 +206,9 @@ impl Told {
         end: i64,
         is_meant: impl Fn(&DeviceUuid) -> bool,
     ) -> Self {
+        // Which days are over is the same until midnight.
+        let midnight = UnixSeconds(case.now.day().saturating_add(1).saturating_mul(DAY_SECONDS));
+        case.stands_for(Slack::days_before(end, midnight));
         let mut by_device: BTreeMap<DeviceUuid, Days> = BTreeMap::new();
         for node in case.nodes() {
             for (_, day) in node.record.days.range(first..end) {

@@ -6,9 +6,9 @@
 
 use super::super::case::{Case, no_report};
 use super::super::finding::{Quantity, Verdict, few, scientific_up};
-use super::compute::{
-    SitePeak, Sums, device_fastest, formats, is_whole, operations_in, row_model, unseen_rows,
-};
+use super::super::read::Slack;
+use super::compute::{SitePeak, device_fastest, formats, is_whole, operations_in, row_model, unseen_rows};
+use super::sums::Sums;
 use crate::accelerator::Catalogue;
 use crate::appraisal::{DeviceSums, NodeAtSite};
 use crate::id::Digest;
@@ -69,6 +69,9 @@ fn measured(
     rule: &str,
 ) -> Verdict {
     let sums = Sums::over(case, from, |day| Interval::new(day.lower, day.upper));
+    let apart = sums.operations_apart(limit.0);
+    case.stands_for(Slack::of_period(from, case.now));
+    case.stands_for(sums.slack(case, apart, UnixSeconds(i64::MAX)));
     let (lower, upper) = sums.operations;
     let interval = Quantity::between(lower, upper.max(lower), "operations");
     let source = sums
@@ -145,6 +148,8 @@ fn of_nodes(
     limit: Operations,
     rule: &str,
 ) -> Option<Verdict> {
+    // How far each node lies from the limit is not told.
+    case.grows();
     let mut above: Vec<(String, String, u128)> = Vec::new();
     let mut most = 0u128;
     for node in case.nodes() {

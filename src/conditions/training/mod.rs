@@ -4,3 +4,4 @@ pub(super) mod activity;
 pub(super) mod compute;
 pub(super) mod group;
 pub(super) mod purpose;
+pub(super) mod sums;

@@ -7,9 +7,10 @@
 use super::super::case::Case;
 use super::super::finding::{Outcome, Quantity, Verdict, count, few, scientific_up};
 use super::super::papers::Paper;
+use super::super::read::{Slack, apart};
 use super::super::site::attestation::{assessor_says, on_paper};
 use super::super::supply::parties::confirmed;
-use super::super::tenant::attribution::{Attribution, Held, Tally, device_hours, tenant};
+use super::super::tenant::attribution::{Attribution, Held, Tally, device_hours, longest_day_ms, tenant};
 use super::super::tenant::holders::{KYC_AGE, Known, Standing};
 use super::compute::formats;
 use crate::appraisal::Grade;
@@ -44,11 +45,21 @@ pub(in crate::conditions) fn declared(case: &Case<'_>) -> Verdict {
     let declarations = declarations(case);
     let (mut tally, mut evidence, mut covered) = (Tally::default(), Vec::new(), 0usize);
     let mut breaches = Vec::new();
+    for group in held.tenants.values().chain([&held.nobody]) {
+        let ms = apart(group.may_train_ms, least_ms);
+        case.stands_for(Slack::until(UnixSeconds(i64::MAX)).within_ms(ms));
+    }
     for (tenant, time) in held.tenants.iter().filter(|(_, h)| is_large(h)) {
         let papers = declarations.get(tenant).map_or(&[][..], Vec::as_slice);
         evidence.extend(papers.iter().map(|p| p.digest));
         covered = covered.saturating_add(1);
-        breaches.extend(judge_group(&mut tally, tenant, time, papers, devices.value));
+        breaches.extend(judge_group(
+            case,
+            &mut tally,
+            (tenant, time),
+            papers,
+            devices.value,
+        ));
     }
     if is_large(&held.nobody) {
         let nobody = format!(
@@ -89,9 +100,9 @@ pub(in crate::conditions) fn declared(case: &Case<'_>) -> Verdict {
 /// One tenant's groups, day by day, against what is declared for that day; the days of which more is sure than was declared. That no declaration is on
 /// file shows nothing.
 fn judge_group(
+    case: &Case<'_>,
     tally: &mut Tally,
-    tenant: &TenantPseudonym,
-    held: &Held,
+    (tenant, held): (&TenantPseudonym, &Held),
     papers: &[Paper<'_, TrainingDeclaration>],
     large: u64,
 ) -> Vec<i64> {
@@ -103,6 +114,12 @@ fn judge_group(
     let groups = held.days.iter().filter(|(_, g)| g.most >= large);
     let (mut wrong, mut open, mut breaches) = (None, None, Vec::new());
     for (day, group) in groups {
+        if let Some(declared) = declared(*day) {
+            // More than so many trained from one millisecond more on than they can for a day.
+            let most_ms = declared.saturating_mul(longest_day_ms(case)).saturating_add(1);
+            let ms = apart(group.trained_ms, most_ms);
+            case.stands_for(Slack::until(UnixSeconds(i64::MAX)).within_ms(ms));
+        }
         let at = date(*day);
         let most = devices_in_words(group.most);
         let least = devices_in_words(group.least);
@@ -239,6 +256,8 @@ pub(in crate::conditions) fn fine_tuning_within(case: &Case<'_>) -> Verdict {
     let Some(most) = case.term(|l| l.fine_tuning_ops_max) else {
         return Verdict::no_limit("how many operations fine-tuning may add (`fine_tuning_ops_max`)");
     };
+    // How far what tenants computed lies from what they may is not told.
+    case.grows();
     let tuning = Tuning {
         share: share.value,
         most: most.value.0,

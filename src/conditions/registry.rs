@@ -6,7 +6,7 @@ use super::capacity::{allocation, fabric, installed, performance};
 use super::case::Case;
 use super::finding::{Severity, Verdict};
 use super::inventory::{bus, identity, moves, place, sample, stock, supplied};
-use super::records::{filed, operations};
+use super::records::{age, filed, operations};
 use super::security::{chain, firmware, mode, platform};
 use super::site::{approval, attestation, location, power};
 use super::supply::{lots, parties};
@@ -275,10 +275,10 @@ conditions! {
     "OPS-02" Core Major by [Measured] in [] limits ["observation_min"] => operations::observation:
         "Device time is covered by signed samples";
         "NIST SP 800-53 CA-7, AU-12",
-    "OPS-03" Core Major by [Measured] in [] limits ["freshness_max"] => operations::freshness:
+    "OPS-03" Core Major by [Measured] in [] limits ["freshness_max"] => age::freshness:
         "The newest report of each node is fresh";
         "NIST SP 800-53 SI-4, AU-8",
-    "OPS-04" Further Major by [Measured] in [] limits ["time_bracket_max"] => operations::time_bounded:
+    "OPS-04" Further Major by [Measured] in [] limits ["time_bracket_max"] => age::time_bounded:
         "The time of each report is bounded from outside";
         "NIST SP 800-53 AU-8, AU-10",
     "OPS-05" Core Major by [Measured] in [] limits [] => operations::allowed_fields:

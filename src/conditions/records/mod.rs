@@ -2,5 +2,6 @@
 //!
 //! Contradictions (`EVI-02`) and red flags (`REC-04`) have rooms of their own.
 
+pub(super) mod age;
 pub(super) mod filed;
 pub(super) mod operations;

@@ -1,11 +1,11 @@
-//! Operations: whether there is enough evidence at all, whether it is new, and whether it holds only what it may.
+//! Operations: whether there is enough evidence at all, and whether it holds only what it may.
 
 use super::super::case::{Case, no_report};
 use super::super::finding::{Outcome, Quantity, Verdict, count, decimal, few};
 use super::super::inventory::absence::{Absence, Absences, covered};
 use super::super::inventory::presence::{Stretch, shared};
 use super::super::read::share_apart;
-use crate::appraisal::{Grade, NodeAtSite};
+use crate::appraisal::Grade;
 use crate::id::{DeviceUuid, Digest};
 use crate::licence::LicensedDevice;
 use crate::time::{DAY_SECONDS, UnixSeconds, span};
@@ -378,110 +378,6 @@ fn last_by_row(case: &Case<'_>) -> BTreeMap<usize, (DeviceUuid, Option<UnixSecon
     found
 }
 
-/// OPS-03: the age of each node's newest report, unless its clock is too odd to tell, or may be.
-pub(in crate::conditions) fn freshness(case: &Case<'_>) -> Verdict {
-    let Some(limit) = case.term(|l| l.freshness_max) else {
-        return Verdict::no_limit("how old a node's newest report may be");
-    };
-    let Some(tolerance) = case.term(|l| l.clock_tolerance) else {
-        return Verdict::no_limit("how far a node's clock may be off");
-    };
-    let (mut stale, mut open, mut subjects, mut evidence) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut oldest, mut judged) = (0i64, 0usize);
-    for node in case.expected() {
-        let name = &node.status.name;
-        let facts = &node.record.facts;
-        let newest = match facts.readable_newest() {
-            Ok(newest) => newest,
-            Err(why) => {
-                open.push(format!("node {name} {why}"));
-                subjects.push(facts.node.to_string());
-                continue;
-            }
-        };
-        judged = judged.saturating_add(1);
-        evidence.push(newest.digest);
-        let age = case.due().since(newest.end);
-        oldest = oldest.max(age);
-        let odd = odd_clock(case, node, tolerance.value);
-        if age > limit.value && case.due() >= case.licence.valid.from {
-            // An odd clock does not excuse an old report, or turning it back would; it is named beside the age.
-            let oddity = odd.map_or_else(String::new, |o| format!(" ({o})"));
-            stale.push(format!(
-                "the newest report of node {name} is {} old{oddity}",
-                span(age)
-            ));
-        } else if let Some(why) = odd.or_else(|| withheld(case, node)) {
-            open.push(why);
-        } else {
-            continue;
-        }
-        subjects.push(node.record.facts.node.to_string());
-    }
-    let rule = format!("{} allows {}", limit.from, span(limit.value));
-    let unread = case.nodes().any(|n| n.record.facts.damaged.is_some());
-    let verdict = if judged == 0 && !unread {
-        no_report(Verdict::met("", ""))
-    } else if !stale.is_empty() {
-        Verdict::not_met("stale", format!("{}; {rule}", few(&stale)))
-    } else if !open.is_empty() {
-        Verdict::cannot_tell("age-unknown", format!("{}; {rule}", few(&open)))
-    } else {
-        let sentence = format!(
-            "the newest report of each of {} is at most {} old; {rule}",
-            count(judged, "node"),
-            span(oldest)
-        );
-        Verdict::met("fresh", sentence)
-    };
-    verdict
-        .grade(Grade::HostObserved)
-        .measured(Quantity::at_most(oldest, "seconds"))
-        .limit(Quantity::at_most(limit.value, "seconds"))
-        .window(case.due().plus(limit.value.saturating_neg()), case.due())
-        .coverage(case.fresh_share())
-        .subjects(subjects)
-        .evidence(evidence)
-}
-
-/// Why it cannot be told whether a node's clock was odd, if so: a report that did not come may be the one that shows it.
-fn withheld(case: &Case<'_>, node: &NodeAtSite) -> Option<String> {
-    let missing = node.record.facts.chain.missing_since(case.since());
-    (missing > 0).then(|| {
-        format!(
-            "node {} has not delivered {}, which may show that its clock was odd, so the age of its reports cannot be told",
-            node.status.name,
-            count(usize::try_from(missing).unwrap_or(usize::MAX), "report")
-        )
-    })
-}
-
-/// Why the age of a node's reports cannot be told from its clock, if so.
-fn odd_clock(case: &Case<'_>, node: &NodeAtSite, tolerance: i64) -> Option<String> {
-    let tolerance = tolerance.unsigned_abs();
-    let since = case.since();
-    let events = &node.record.facts.clock.events;
-    let unkept = events.unkept.filter(|t| *t >= since).map(|_| {
-        format!(
-            "the clock of node {} was odd more often than is kept, so the age of its reports cannot be told",
-            node.status.name
-        )
-    });
-    events
-        .kept
-        .iter()
-        .rev()
-        .filter(|e| e.at >= since && e.seconds > tolerance)
-        .map(|e| {
-            format!(
-                "the clock of node {} {} by {} s (report received {}), so the age of its reports cannot be told",
-                node.status.name, e.kind, e.seconds, e.at
-            )
-        })
-        .next()
-        .or(unkept)
-}
-
 /// OPS-05: no report was refused for a field that the schema does not know.
 pub(in crate::conditions) fn allowed_fields(case: &Case<'_>) -> Verdict {
     const CODES: [&str; 2] = ["E-FIELD", "E-FORM"];
@@ -564,76 +460,4 @@ fn milliseconds(seconds: i64) -> u64 {
 
 fn number(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
-}
-
-/// OPS-04: the newest report of each node was made between a challenge of the verifier's and its receipt, and these lie close together.
-///
-/// Both moments are the verifier's own. A report that was held back carries an old challenge: its time is known no better than that.
-pub(in crate::conditions) fn time_bounded(case: &Case<'_>) -> Verdict {
-    let Some(limit) = case.term(|l| l.time_bracket_max) else {
-        return Verdict::no_limit(
-            "how wide the time may be into which a report is bracketed (`time_bracket_max`)",
-        );
-    };
-    let (mut wide, mut open, mut subjects, mut evidence) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut widest, mut judged, mut from) = (0i64, 0usize, case.now);
-    for node in case.expected() {
-        let (name, facts) = (&node.status.name, &node.record.facts);
-        let newest = match facts.readable_newest() {
-            Ok(newest) => newest,
-            Err(why) => {
-                open.push(format!("node {name} {why}"));
-                subjects.push(facts.node.to_string());
-                continue;
-            }
-        };
-        judged = judged.saturating_add(1);
-        evidence.push(newest.digest);
-        from = from.min(newest.given.unwrap_or(newest.received));
-        let Some(given) = newest.given else {
-            open.push(format!(
-                "the newest report of node {name} answers no challenge that the verifier knows to have given it"
-            ));
-            subjects.push(facts.node.to_string());
-            continue;
-        };
-        let width = newest.received.since(given);
-        widest = widest.max(width);
-        if width > limit.value {
-            wide.push(format!(
-                "the newest report of node {name} was made some time between {given} and {}, which is {}",
-                newest.received,
-                span(width)
-            ));
-            subjects.push(facts.node.to_string());
-        }
-    }
-    let rule = format!("{} allows {}", limit.from, span(limit.value));
-    let unread = case.nodes().any(|n| n.record.facts.damaged.is_some());
-    let verdict = if judged == 0 && !unread {
-        return no_report(Verdict::met("", "")).grade(Grade::Derived);
-    } else if !wide.is_empty() {
-        Verdict::not_met("bracket-too-wide", format!("{}; {rule}", few(&wide)))
-    } else if !open.is_empty() {
-        let sentence = format!(
-            "{}; a report that answers a challenge would settle it; {rule}",
-            few(&open)
-        );
-        Verdict::cannot_tell("not-bracketed", sentence)
-    } else {
-        let sentence = format!(
-            "the newest report of each of {} was made between a challenge of the verifier and its receipt, at most {} apart; {rule}",
-            count(judged, "node"),
-            span(widest)
-        );
-        Verdict::met("bracketed", sentence)
-    };
-    verdict
-        .grade(Grade::Derived)
-        .measured(Quantity::at_most(widest, "seconds"))
-        .limit(Quantity::at_most(limit.value, "seconds"))
-        .window(from, case.now)
-        .coverage(case.fresh_share())
-        .subjects(subjects)
-        .evidence(evidence)
 }

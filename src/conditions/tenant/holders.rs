@@ -4,7 +4,7 @@
 //! counts, and of these the worst: who says less later clears nobody whom another named. Trusts the operator, who says who held a device and who
 //! stands behind a pseudonym. Does not establish either. No sentence says more of a tenant than its pseudonym.
 
-use super::super::case::Case;
+use super::super::case::{Case, Term};
 use super::super::finding::{Outcome, Quantity, Verdict, count, decimal, few};
 use super::super::papers::Paper;
 use super::super::site::attestation::on_paper;
@@ -23,16 +23,9 @@ pub(super) const CONTROL: &str =
 
 /// TEN-01: every tenant with device time has a current attestation of who it is.
 pub(in crate::conditions) fn attested(case: &Case<'_>) -> Verdict {
-    let held = case.attribution();
-    if let Some(verdict) = held.untold(case) {
-        return verdict;
-    }
-    let Some(limit) = case.term(|l| l.kyc_max_age) else {
-        return Verdict::no_limit(KYC_AGE);
-    };
-    let known = match Known::of(case, limit.value) {
-        Ok(known) => known,
-        Err(missing) => return Attribution::place(case, missing.subjects(held.subjects())),
+    let (held, known, limit) = match held_and_known(case) {
+        Ok(all) => all,
+        Err(verdict) => return *verdict,
     };
     let mut tally = Tally::default();
     for tenant in held.tenants.keys() {
@@ -78,6 +71,25 @@ pub(in crate::conditions) enum Standing {
     Barred(String),
     /// It cannot be told, and why.
     Open(String),
+}
+
+/// Who held device time, what is known of them, and how old that may be; a verdict where that cannot be told.
+#[expect(
+    clippy::type_complexity,
+    reason = "three things that two conditions take apart at once"
+)]
+fn held_and_known<'c, 'a>(
+    case: &'c Case<'a>,
+) -> Result<(&'c Attribution, Known<'a>, Term<i64>), Box<Verdict>> {
+    let held = case.attribution();
+    if let Some(verdict) = held.untold(case) {
+        return Err(Box::new(verdict));
+    }
+    let limit = case.term(|l| l.kyc_max_age);
+    let limit = limit.ok_or_else(|| Box::new(Verdict::no_limit(KYC_AGE)))?;
+    let known = Known::of(case, limit.value)
+        .map_err(|missing| Box::new(Attribution::place(case, missing.subjects(held.subjects()))))?;
+    Ok((held, known, limit))
 }
 
 impl<'a> Known<'a> {
@@ -218,16 +230,9 @@ fn admits(case: &Case<'_>, said: &TenantKyc) -> Option<Standing> {
 
 /// TEN-02: no tenant has its headquarters or ultimate parent in country group D:5 or Macau without a licence.
 pub(in crate::conditions) fn outside_barred(case: &Case<'_>) -> Verdict {
-    let held = case.attribution();
-    if let Some(verdict) = held.untold(case) {
-        return verdict;
-    }
-    let Some(limit) = case.term(|l| l.kyc_max_age) else {
-        return Verdict::no_limit(KYC_AGE);
-    };
-    let known = match Known::of(case, limit.value) {
-        Ok(known) => known,
-        Err(missing) => return Attribution::place(case, missing.subjects(held.subjects())),
+    let (held, known, _) = match held_and_known(case) {
+        Ok(all) => all,
+        Err(verdict) => return *verdict,
     };
     let mut tally = Tally::default();
     for (tenant, time) in &held.tenants {

@@ -31,7 +31,7 @@ use weighbridge::report::{
 use weighbridge::telemetry::{DeviceState, Inventory, PipeTimes, Reading, TickKind};
 use weighbridge::time::{BootNanos, SECOND, UnixSeconds};
 use weighbridge::unit::{MicroTppHours, Millijoules, Ppm};
-use weighbridge::workload::{Class, Rules, RulesError};
+use weighbridge::workload::{Class, Model, ModelError};
 
 /// How long frames may be late before a window ends without them.
 const GRACE_NS: u64 = 2 * SECOND;
@@ -98,9 +98,9 @@ pub enum MeasureError {
     /// There is no catalogue to go by.
     #[error(transparent)]
     Catalogue(#[from] CatalogueInUseError),
-    /// The rules that were built in.
-    #[error("the workload rules that were built in are damaged; reinstall the agent")]
-    Rules(#[from] RulesError),
+    /// The model that was built in.
+    #[error("the workload model that was built in is damaged; reinstall the agent")]
+    Model(#[from] ModelError),
     /// The bounds of physics that were built in.
     #[error("the bounds of physics that were built in are damaged; reinstall the agent")]
     Physics(#[from] Mistakes),
@@ -314,7 +314,7 @@ impl Bench {
         wall: UnixSeconds,
         entropy: Entropy,
     ) -> Result<Self, MeasureError> {
-        let rules = Rules::embedded()?;
+        let model = Model::embedded()?;
         let up = i64::try_from(start.0.checked_div(SECOND).unwrap_or(0)).unwrap_or(0);
         let settings = MeterSettings {
             nominal_ns: SECOND,
@@ -322,13 +322,13 @@ impl Bench {
             window_ns: window_ns.saturating_mul(2),
         };
         Ok(Self {
-            model: rules.digest().to_string(),
+            model: model.digest().to_string(),
             meter: Meter::new(
                 inventory,
                 start,
                 settings,
                 catalogue.clone(),
-                rules,
+                model,
                 Physics::embedded()?,
             ),
             catalogue,

@@ -15,7 +15,7 @@ use crate::telemetry::{
     AcceleratorIdentity, DeviceSample, DeviceState, Gap, GapReason, Reading, Step, Track, Window,
 };
 use crate::time::BootNanos;
-use crate::workload::{Class, Instant, Rules, Scored, Series, WorkloadScores};
+use crate::workload::{Class, Instant, Model, Scored, Series, WorkloadScores};
 
 /// A stretch that the reporter explained.
 #[derive(Clone, Copy, Debug)]
@@ -186,13 +186,13 @@ impl Device {
         start: BootNanos,
         end: BootNanos,
         synchrony: Option<f64>,
-        rules: &Rules,
+        model: &Model,
         salts: Salts<'_>,
     ) -> ClosedWindow {
         let window = std::mem::take(&mut self.window);
         let account = std::mem::take(&mut self.account);
         let features = self.series.features(synchrony);
-        let scored = rules.score(&features);
+        let scored = model.score(&features);
         let sums = WindowSums {
             covered_ms: window.covered_ms(),
             measured: window.measured(),

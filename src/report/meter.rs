@@ -1,7 +1,7 @@
 //! The meter: takes ticks, makes windows, and sums them to what each accelerator delivered in a report's time.
 //!
 //! ```text
-//! Meter::new(&inventory, start, MeterSettings { nominal_ns, window_ns }, catalogue, rules, physics)
+//! Meter::new(&inventory, start, MeterSettings { nominal_ns, window_ns }, catalogue, model, physics)
 //! push_tick(&tick)            each tick, regular or burst
 //! push_notice(&notice)        each notice of the sampler
 //! push_gap(device, reason, from, to)   what the reporter knows about a stretch (suspended, stopped, hung)
@@ -32,7 +32,7 @@ use crate::telemetry::{
     BusDriver, DeviceState, GapReason, Inventory, Notice, NoticeKind, PowerMeter, Tick, TickKind,
 };
 use crate::time::BootNanos;
-use crate::workload::{Rules, synchrony};
+use crate::workload::{Model, synchrony};
 
 /// The most stretches that the reporter may explain within one report; later ones replace the oldest.
 const MAX_NOTED: usize = 64;
@@ -69,7 +69,7 @@ pub struct Finished {
 pub struct Meter {
     settings: MeterSettings,
     catalogue: Catalogue,
-    rules: Rules,
+    model: Model,
     physics: Physics,
     /// What does not fit between devices, in the report's time so far.
     between: Tally,
@@ -95,13 +95,13 @@ impl Meter {
         start: BootNanos,
         settings: MeterSettings,
         catalogue: Catalogue,
-        rules: Rules,
+        model: Model,
         physics: Physics,
     ) -> Self {
         let mut meter = Self {
             settings,
             catalogue,
-            rules,
+            model,
             physics,
             between: Tally::default(),
             start,
@@ -326,7 +326,7 @@ impl Meter {
         self.devices
             .iter_mut()
             .zip(synchrony)
-            .map(|(device, synchrony)| device.close_window(start, end, synchrony, &self.rules, salts))
+            .map(|(device, synchrony)| device.close_window(start, end, synchrony, &self.model, salts))
             .collect()
     }
 

@@ -15,7 +15,7 @@ use crate::telemetry::{
 };
 use crate::time::{BootNanos, SECOND};
 use crate::unit::Ppm;
-use crate::workload::{Class, Rules};
+use crate::workload::{Class, Model};
 
 /// An H100, number `index`.
 pub(super) fn identity(index: u16) -> AcceleratorIdentity {
@@ -72,7 +72,7 @@ impl Site {
             BootNanos(0),
             settings,
             Catalogue::embedded().unwrap(),
-            Rules::embedded().unwrap(),
+            Model::embedded().unwrap(),
             Physics::embedded().unwrap(),
         );
         Self { meter, salt: 0 }

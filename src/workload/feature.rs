@@ -11,6 +11,7 @@
     reason = "signal arithmetic on f64, which saturates and never traps; results are clamped before they become integers"
 )]
 
+use super::mixture::Mixture;
 use crate::telemetry::{Activity, Reading, Step};
 use crate::unit::Ppm;
 use std::collections::VecDeque;
@@ -24,27 +25,33 @@ const MAX_BURST: usize = 1_024;
 /// Traffic at or above this counts as traffic, in bytes per second: links at rest still exchange housekeeping.
 const LINK_AT_REST: f64 = 1_048_576.0;
 
+/// A share below this is no work: ratios to it say nothing.
+pub(super) const AT_REST: f64 = 0.005;
+
 /// Lags of a period, in points: from two, because neighbouring points are alike in any slow series.
 const LEAST_LAG: usize = 2;
 
 /// The means over one point of about a second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Point {
-    pipes: Option<[f64; PIPES]>,
+    pipes: Shares,
     busy: Option<f64>,
     power: Option<f64>,
     link: Option<[f64; 2]>,
 }
 
 /// SM, tensor, DRAM, FP64, FP32, integer.
-const PIPES: usize = 6;
+pub(super) const PIPES: usize = 6;
+
+/// A share for each pipe; none where the device or the driver does not tell it.
+pub(super) type Shares = [Option<f64>; PIPES];
 
 /// What the open point has gathered.
 #[derive(Clone, Copy, Debug, Default)]
 struct Gathering {
     ns: f64,
-    pipe_ns: f64,
-    pipes: [f64; PIPES],
+    /// For each pipe, for how long it was told, and the sum of its shares over that.
+    pipes: [(f64, f64); PIPES],
     busy: Option<f64>,
     power: Option<f64>,
     link: Option<[f64; 2]>,
@@ -87,9 +94,11 @@ impl Series {
         open.ns += ns;
         if let Reading::Value(a) = &step.activity {
             let span = step.activity_ns as f64;
-            open.pipe_ns += span;
-            for (sum, share) in open.pipes.iter_mut().zip(shares(a)) {
-                *sum += share * span;
+            for ((ns, sum), share) in open.pipes.iter_mut().zip(shares(a)) {
+                if let Some(share) = share {
+                    *ns += span;
+                    *sum += share * span;
+                }
             }
         }
         let weigh = |sum: &mut Option<f64>, value: Option<f64>| {
@@ -119,7 +128,7 @@ impl Series {
         self.own = self.own.saturating_add(1).min(MAX_POINTS);
         let mean = |sum: Option<f64>| sum.filter(|_| open.ns > 0.0).map(|s| s / open.ns);
         self.points.push_back(Point {
-            pipes: (open.pipe_ns > 0.0).then(|| open.pipes.map(|p| p / open.pipe_ns)),
+            pipes: open.pipes.map(|(ns, sum)| (ns > 0.0).then(|| sum / ns)),
             busy: mean(open.busy),
             power: mean(open.power),
             link: open
@@ -179,8 +188,16 @@ impl Series {
     #[must_use]
     pub fn features(&self, synchrony: Option<f64>) -> Features {
         let own = || self.points.iter().rev().take(self.own);
-        let pipe = |i: usize| mean(own().filter_map(|p| p.pipes?.get(i).copied()));
+        let pipe = |i: usize| mean(own().filter_map(|p| p.pipes.get(i).copied().flatten()));
         let (sm, tensor, dram) = (pipe(0), pipe(1), pipe(2));
+        let per_sm = |share: Option<f64>| {
+            let sm = sm.filter(|sm| *sm > AT_REST)?;
+            share.map(|share| share / sm)
+        };
+        let per_dram = dram.zip(tensor).filter(|(d, _)| *d > AT_REST).map(|(d, t)| t / d);
+        let busy = mean(own().filter_map(|p| p.busy));
+        // The steadiness of a mixture needs points; a short window borrows those of the minute before.
+        let mixture = Mixture::of(self.points.iter().map(|p| p.pipes));
         let power: Vec<f64> = self.points.iter().filter_map(|p| p.power).collect();
         let link: Vec<[f64; 2]> = self.points.iter().filter_map(|p| p.link).collect();
         let busy_points = link.iter().filter(|[tx, rx]| tx + rx >= LINK_AT_REST).count();
@@ -192,10 +209,10 @@ impl Series {
         Features {
             points: u32::try_from(self.points.len()).unwrap_or(u32::MAX),
             sm: ppm(sm),
-            busy: ppm(mean(own().filter_map(|p| p.busy))),
+            busy: ppm(busy),
             tensor: ppm(tensor),
-            tensor_per_sm: ppm(sm.zip(tensor).filter(|(sm, _)| *sm > 0.005).map(|(sm, t)| t / sm)),
-            tensor_per_dram: ppm(dram.zip(tensor).filter(|(d, _)| *d > 0.005).map(|(d, t)| t / d)),
+            tensor_per_sm: ppm(per_sm(tensor)),
+            tensor_per_dram: ppm(per_dram),
             dram: ppm(dram),
             fp64: ppm(pipe(3)),
             fp32: ppm(pipe(4)),
@@ -206,6 +223,16 @@ impl Series {
             periodicity: ppm(periodicity),
             period_ms,
             synchrony: ppm(synchrony.map(|s| s.max(0.0))),
+            dram_per_sm: ppm(per_sm(dram)),
+            fp64_per_sm: ppm(per_sm(pipe(3))),
+            fp32_per_sm: ppm(per_sm(pipe(4))),
+            integer_per_sm: ppm(per_sm(pipe(5))),
+            sm_per_busy: ppm(sm.zip(busy).filter(|(_, b)| *b > AT_REST).map(|(sm, b)| sm / b)),
+            tensor_mix: ppm(mixture.tensor),
+            dram_mix: ppm(mixture.dram),
+            sm_variation: ppm(mixture.sm),
+            resting: ppm(mixture.resting),
+            linked_tensor_per_dram: ppm(per_dram.filter(|_| link_active.is_some_and(|share| share > 0.5))),
         }
     }
 
@@ -276,19 +303,105 @@ crate::record! {
         14 => period_ms: Option<u32>,
         /// Likeness of movement to the node's other devices; a negative one counts as none.
         15 => synchrony: Option<Ppm>,
+        /// DRAM activity for each SM activity; the next three likewise.
+        16 => dram_per_sm: Option<Ppm>,
+        /// FP64, tensor or not.
+        17 => fp64_per_sm: Option<Ppm>,
+        /// FP32.
+        18 => fp32_per_sm: Option<Ppm>,
+        /// Integer.
+        19 => integer_per_sm: Option<Ppm>,
+        /// SM activity for the time in which a kernel was resident.
+        20 => sm_per_busy: Option<Ppm>,
+        /// How much tensor activity for each SM activity spreads over the points that worked, of its mean.
+        21 => tensor_mix: Option<Ppm>,
+        /// The same of DRAM.
+        22 => dram_mix: Option<Ppm>,
+        /// Standard deviation of SM activity over the points that worked, of its mean.
+        23 => sm_variation: Option<Ppm>,
+        /// Points that did not work.
+        24 => resting: Option<Ppm>,
+        /// Tensor activity for each DRAM activity, of a device whose links were used at most points.
+        25 => linked_tensor_per_dram: Option<Ppm>,
+    }
+}
+
+impl Features {
+    /// How many a table or a tree may name.
+    pub const COUNT: usize = 24;
+
+    /// Their names, in the order of [`Features::values`].
+    pub const NAMES: [&'static str; Self::COUNT] = [
+        "sm",
+        "busy",
+        "tensor",
+        "tensor_per_sm",
+        "tensor_per_dram",
+        "dram",
+        "fp64",
+        "fp32",
+        "integer",
+        "link_active",
+        "link_symmetry",
+        "power_variation",
+        "periodicity",
+        "synchrony",
+        "dram_per_sm",
+        "fp64_per_sm",
+        "fp32_per_sm",
+        "integer_per_sm",
+        "sm_per_busy",
+        "tensor_mix",
+        "dram_mix",
+        "sm_variation",
+        "resting",
+        "linked_tensor_per_dram",
+    ];
+
+    /// Their values, in parts per million.
+    #[must_use]
+    pub fn values(&self) -> [Option<i64>; Self::COUNT] {
+        [
+            self.sm,
+            self.busy,
+            self.tensor,
+            self.tensor_per_sm,
+            self.tensor_per_dram,
+            self.dram,
+            self.fp64,
+            self.fp32,
+            self.integer,
+            self.link_active,
+            self.link_symmetry,
+            self.power_variation,
+            self.periodicity,
+            self.synchrony,
+            self.dram_per_sm,
+            self.fp64_per_sm,
+            self.fp32_per_sm,
+            self.integer_per_sm,
+            self.sm_per_busy,
+            self.tensor_mix,
+            self.dram_mix,
+            self.sm_variation,
+            self.resting,
+            self.linked_tensor_per_dram,
+        ]
+        .map(|value| value.map(|p| i64::from(p.0)))
     }
 }
 
 const PPM: f64 = 1_000_000.0;
 
-/// SM, tensor, DRAM, FP64 (tensor or not), FP32, integer; zero where the driver does not tell it apart.
-fn shares(a: &Activity) -> [f64; PIPES] {
-    let share = |r: &Reading<Ppm>| r.value().map_or(0.0, |p| f64::from(p.0) / PPM);
+/// SM, tensor, DRAM, FP64 (tensor or not), FP32, integer.
+fn shares(a: &Activity) -> Shares {
+    let share = |r: &Reading<Ppm>| r.value().map(|p| f64::from(p.0) / PPM);
+    let most = |readings: &[&Reading<Ppm>]| readings.iter().filter_map(|r| share(r)).reduce(f64::max);
     [
         share(&a.sm),
-        share(&a.tensor_any).max(share(&a.hmma)).max(share(&a.imma)),
+        most(&[&a.tensor_any, &a.hmma, &a.imma]),
         share(&a.dram),
-        share(&a.fp64).max(share(&a.dfma)),
+        most(&[&a.fp64, &a.dfma]),
         share(&a.fp32),
         share(&a.integer),
     ]

@@ -4,10 +4,17 @@
 //! nobody. Does not establish what a tenant meant to do.
 
 mod feature;
+mod mixture;
+mod model;
+mod run;
 mod score;
+mod trees;
 
 pub use feature::{Features, Instant, Series, synchrony};
-pub use score::{Rules, RulesError, Scored, model_digest};
+pub use model::{Model, ModelError, model_digest};
+pub use run::{Level, Run, Verdict};
+pub use score::{Rules, RulesError, Scored};
+pub use trees::{Answers, Forest, MAX_DEPTH, Node, Stage, Trees, TreesError};
 
 crate::record! {
     /// First workload scores of the report's windows.

@@ -1,23 +1,12 @@
-//! Scores of a window per class, by a table of rules.
+//! Scores of a window per class: tables of straight lines, and the margins.
 //!
-//! Decides: what the table gives each class, by how much it leads or trails, and whether that is enough to name it.
+//! Decides: what the tables give each class beside what was learned, by how much it leads or trails, and whether that is enough to name it.
 //! Trusts the features. Does not establish intent, and one window accuses nobody.
 
 use super::{Class, Features};
-use crate::crypto::sha256;
-use crate::id::Digest;
-
-/// The rules that ship with this build.
-const EMBEDDED: &str = include_str!("rules.csv");
 
 /// The most rows that a table of rules may hold.
 const MAX_ROWS: usize = 1_024;
-
-/// SHA-256 of the rules that ship with this build: the digest of the model, which every report names.
-#[must_use]
-pub fn model_digest() -> Digest {
-    sha256(EMBEDDED.as_bytes())
-}
 
 /// Why rules could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +31,7 @@ pub enum RulesError {
 /// One straight line.
 #[derive(Clone, Debug)]
 struct Rule {
-    feature: String,
+    feature: usize,
     class: usize,
     low: i64,
     high: i64,
@@ -102,18 +91,20 @@ pub struct Rules {
     decide: [i64; Class::ALL.len()],
     rule_out: i64,
     points: i64,
-    digest: Digest,
+    dependence: i64,
+    rest: i64,
+    source: i64,
 }
 
-impl Rules {
-    /// The rules that ship with this build.
-    ///
-    /// # Errors
-    /// [`RulesError`]; a test reads them, so this cannot happen in a build that passed its tests.
-    pub fn embedded() -> Result<Self, RulesError> {
-        Self::parse(EMBEDDED)
-    }
+/// Features that tell how a device moves with others.
+const TOGETHER: [&str; 4] = [
+    "link_active",
+    "link_symmetry",
+    "synchrony",
+    "linked_tensor_per_dram",
+];
 
+impl Rules {
     /// Reads a table of rules.
     ///
     /// # Errors
@@ -124,7 +115,9 @@ impl Rules {
             decide: [i64::MAX; Class::ALL.len()],
             rule_out: i64::MAX,
             points: 0,
-            digest: sha256(text.as_bytes()),
+            dependence: 1_000,
+            rest: 1_000,
+            source: i64::MAX,
         };
         let mut reader = csv::ReaderBuilder::new()
             .comment(Some(b'#'))
@@ -150,13 +143,15 @@ impl Rules {
                 }
                 "rule_out" => rules.rule_out = at_low,
                 "points" => rules.points = at_low,
+                "dependence" => rules.dependence = at_low.clamp(0, 1_000),
+                "rest" => rules.rest = at_low,
+                "source" => rules.source = at_low,
                 _ => {
                     if rules.rows.len() >= MAX_ROWS {
                         return Err(RulesError::TooMany);
                     }
-                    if !Features::NAMES.contains(&feature.as_str()) {
-                        return Err(unknown("feature", &feature));
-                    }
+                    let named = Features::NAMES.iter().position(|n| *n == feature);
+                    let feature = named.ok_or_else(|| unknown("feature", &feature))?;
                     let class = place(&class)?;
                     rules.rows.push(Rule {
                         feature,
@@ -172,35 +167,81 @@ impl Rules {
         Ok(rules)
     }
 
-    /// SHA-256 of the table's bytes.
+    /// Scores the features of a window, of which `learned` gives each class something already, in hundredths of a nat.
     #[must_use]
-    pub fn digest(&self) -> Digest {
-        self.digest
-    }
-
-    /// Scores the features of a window.
-    #[must_use]
-    pub fn score(&self, features: &Features) -> Scored {
+    pub fn score(&self, features: &Features, learned: [i64; Class::ALL.len()]) -> Scored {
         let seen = features.sm.is_some() || features.busy.is_some();
         if !seen || i64::from(features.points) < self.points {
             return Scored::cannot_tell();
         }
-        let mut sums = [0i64; Class::ALL.len()];
+        let mut sums = learned;
+        let values = features.values();
         for rule in &self.rows {
-            if let (Some(sum), Some(value)) = (sums.get_mut(rule.class), features.named(&rule.feature)) {
+            let value = values.get(rule.feature).copied().flatten();
+            if let (Some(sum), Some(value)) = (sums.get_mut(rule.class), value) {
                 *sum = sum.saturating_add(rule.gain(value));
             }
         }
+        let lead = |(i, own): (usize, &i64)| {
+            let others = sums.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, s)| *s);
+            own.saturating_sub(others.max().unwrap_or(0))
+        };
+        let mut leads = [0; Class::ALL.len()];
+        for (slot, one) in leads.iter_mut().zip(sums.iter().enumerate()) {
+            *slot = lead(one);
+        }
+        let mut scored = self.decide(leads);
+        // Without per-pipe activity, only that nothing runs can be told.
+        if features.tensor.is_none() && scored.class != Some(Class::Idle) {
+            scored.class = None;
+            scored.ruled_out = Scored::cannot_tell().ruled_out;
+        }
+        scored
+    }
+
+    /// By how much links and common movement favour training over either kind of inference.
+    pub(super) fn together(&self, features: &Features) -> i64 {
+        let values = features.values();
+        let of = |class: Class| {
+            let rows = self.rows.iter().filter(|r| {
+                let name = Features::NAMES.get(r.feature);
+                r.class == usize::from(class.code()) && name.is_some_and(|n| TOGETHER.contains(n))
+            });
+            let gains = rows.filter_map(|r| Some(r.gain(values.get(r.feature).copied().flatten()?)));
+            gains.fold(0, i64::saturating_add)
+        };
+        let inference = of(Class::InferenceInteractive).max(of(Class::InferenceBatch));
+        of(Class::Training).saturating_sub(inference)
+    }
+
+    /// How much of a window's word its run had already said, in thousandths.
+    pub(super) fn dependence(&self) -> i64 {
+        self.dependence
+    }
+
+    /// What share of windows at rest makes a run idle, in thousandths.
+    pub(super) fn rest(&self) -> i64 {
+        self.rest
+    }
+
+    /// How far a class must trail to be ruled out, in hundredths of a nat.
+    pub(super) fn rule_out(&self) -> i64 {
+        self.rule_out
+    }
+
+    /// What one source must give to count as one, in hundredths of a nat.
+    pub(super) fn source(&self) -> i64 {
+        self.source
+    }
+
+    /// What leads in hundredths of a nat are enough for, by the margins.
+    #[must_use]
+    pub fn decide(&self, leads: [i64; Class::ALL.len()]) -> Scored {
         let mut scored = Scored::cannot_tell();
         let margins = scored.centinats.iter_mut().zip(self.decide);
-        for ((i, class), (centinats, decide)) in Class::ALL.iter().enumerate().zip(margins) {
-            let own = sums.get(i).copied().unwrap_or(0);
-            let others = sums.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, s)| *s);
-            let lead = own.saturating_sub(others.max().unwrap_or(0));
+        for ((class, lead), (centinats, decide)) in Class::ALL.iter().zip(leads).zip(margins) {
             *centinats = i16::try_from(lead).unwrap_or(if lead < 0 { i16::MIN } else { i16::MAX });
-            // Without per-pipe activity, only that nothing runs can be told.
-            let tellable = features.tensor.is_some() || *class == Class::Idle;
-            if tellable && lead >= decide {
+            if lead >= decide {
                 scored.class = Some(*class);
             }
         }
@@ -213,51 +254,11 @@ impl Rules {
     }
 }
 
-impl Features {
-    /// The features that a rule may name.
-    const NAMES: &'static [&'static str] = &[
-        "sm",
-        "busy",
-        "tensor",
-        "tensor_per_sm",
-        "tensor_per_dram",
-        "dram",
-        "fp64",
-        "fp32",
-        "integer",
-        "link_active",
-        "link_symmetry",
-        "power_variation",
-        "periodicity",
-        "synchrony",
-    ];
-
-    fn named(&self, name: &str) -> Option<i64> {
-        let value = match name {
-            "sm" => self.sm,
-            "busy" => self.busy,
-            "tensor" => self.tensor,
-            "tensor_per_sm" => self.tensor_per_sm,
-            "tensor_per_dram" => self.tensor_per_dram,
-            "dram" => self.dram,
-            "fp64" => self.fp64,
-            "fp32" => self.fp32,
-            "integer" => self.integer,
-            "link_active" => self.link_active,
-            "link_symmetry" => self.link_symmetry,
-            "power_variation" => self.power_variation,
-            "periodicity" => self.periodicity,
-            "synchrony" => self.synchrony,
-            _ => None,
-        };
-        value.map(|p| i64::from(p.0))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::unit::Ppm;
+    use crate::workload::Model;
 
     /// A device that multiplies half of the time, and nothing else that shows.
     fn busy() -> Features {
@@ -279,25 +280,30 @@ mod tests {
             periodicity: share(100_000),
             period_ms: Some(7_000),
             synchrony: share(0),
+            dram_per_sm: share(390_000),
+            fp64_per_sm: share(0),
+            fp32_per_sm: share(22_000),
+            integer_per_sm: share(55_000),
+            sm_per_busy: share(900_000),
+            tensor_mix: share(10_000),
+            dram_mix: share(10_000),
+            sm_variation: share(5_000),
+            resting: share(0),
+            linked_tensor_per_dram: None,
         }
     }
 
     #[test]
-    fn the_digest_names_the_rules_that_score() {
-        assert_eq!(Rules::embedded().unwrap().digest(), model_digest());
-    }
-
-    #[test]
     fn devices_that_work_hard_apart_cannot_be_told() {
-        let scored = Rules::embedded().unwrap().score(&busy());
+        let scored = Model::embedded().unwrap().score(&busy());
         assert_eq!(scored.class, None, "{scored:?}");
         assert!(!scored.rules_out(Class::Training));
     }
 
     #[test]
     fn too_few_points_or_no_pipes_abstain() {
-        let rules = Rules::embedded().unwrap();
-        let few = Features { points: 5, ..busy() };
+        let rules = Model::embedded().unwrap();
+        let few = Features { points: 4, ..busy() };
         assert_eq!(rules.score(&few), Scored::cannot_tell());
         let blind = Features {
             sm: None,
@@ -308,6 +314,16 @@ mod tests {
             fp64: None,
             fp32: None,
             integer: None,
+            dram_per_sm: None,
+            fp64_per_sm: None,
+            fp32_per_sm: None,
+            integer_per_sm: None,
+            sm_per_busy: None,
+            tensor_mix: None,
+            dram_mix: None,
+            sm_variation: None,
+            resting: None,
+            linked_tensor_per_dram: None,
             link_active: Some(Ppm(900_000)),
             link_symmetry: Some(Ppm::ONE),
             synchrony: Some(Ppm::ONE),
@@ -326,7 +342,7 @@ mod tests {
 
     #[test]
     fn double_precision_is_simulation_and_integers_are_neither() {
-        let rules = Rules::embedded().unwrap();
+        let rules = Model::embedded().unwrap();
         let plain = Features {
             tensor: Some(Ppm(0)),
             tensor_per_sm: Some(Ppm(0)),
@@ -348,7 +364,7 @@ mod tests {
     #[test]
     fn every_weight_is_a_straight_line_between_its_ends() {
         let rule = Rule {
-            feature: "sm".into(),
+            feature: 0,
             class: 0,
             low: 10,
             high: 20,

@@ -29,7 +29,7 @@ use weighbridge::telemetry::{
     BusSource, DeviceState, Frame, GapReason, HostDriver, Inventory, LinkTrack, NoticeKind, Tick, TickKind,
 };
 use weighbridge::time::{BootNanos, SECOND, UnixSeconds};
-use weighbridge::workload::{Rules, RulesError};
+use weighbridge::workload::{Model, ModelError};
 
 /// Time between regular ticks.
 const NOMINAL_NS: u64 = SECOND;
@@ -52,9 +52,9 @@ const FIRST_LOOK_NS: u64 = 90 * SECOND;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReporterError {
-    /// The rules that were built in.
-    #[error("the workload rules that were built in are damaged; reinstall the agent")]
-    Rules(#[from] RulesError),
+    /// The model that was built in.
+    #[error("the workload model that was built in is damaged; reinstall the agent")]
+    Model(#[from] ModelError),
     /// The bounds of physics that were built in.
     #[error("the bounds of physics that were built in are damaged; reinstall the agent")]
     Physics(#[from] Mistakes),
@@ -167,7 +167,7 @@ impl Reporter {
                 start,
                 settings(&standing),
                 catalogue,
-                Rules::embedded()?,
+                Model::embedded()?,
                 Physics::embedded()?,
             ),
             spool,

@@ -14,7 +14,7 @@ use weighbridge::telemetry::{
 };
 use weighbridge::time::{BootNanos, SECOND};
 use weighbridge::unit::Ppm;
-use weighbridge::workload::Rules;
+use weighbridge::workload::Model;
 
 const DEVICES: u16 = 8;
 const SECONDS: u64 = 60;
@@ -134,13 +134,13 @@ pub(super) fn measure(bench: &Bench) -> Vec<Figure> {
             nominal_ns: SECOND,
             window_ns: SECONDS * SECOND,
         };
-        let rules = Rules::embedded().unwrap();
+        let model = Model::embedded().unwrap();
         let mut meter = Meter::new(
             &inventory,
             BootNanos(0),
             settings,
             catalogue.clone(),
-            rules,
+            model,
             Physics::embedded().unwrap(),
         );
         let begun = super::cpu::thread_ns();

@@ -61,6 +61,8 @@ mod operator;
 mod host_engine;
 /// Power meters and network links, which stand outside the devices.
 mod outside;
+/// What the workload model makes of recordings, against its card.
+mod signatures;
 /// What each architecture lets an operator measure.
 mod sources;
 /// Real recordings through the real path.

@@ -23,6 +23,12 @@ impl Chance {
         Self(seed)
     }
 
+    /// The sequence of a seed that is always the same.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// A number within `range`.
     pub fn within(&mut self, range: Range<u64>) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

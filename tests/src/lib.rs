@@ -28,4 +28,5 @@ pub mod node;
 pub mod outage;
 pub mod process;
 pub mod redfish;
+pub mod signatures;
 pub mod stored;

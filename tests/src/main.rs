@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use weighbridge_testbed::{bench, consistency, demo};
+use weighbridge_testbed::{bench, consistency, demo, signatures};
 
 /// Weighbridge's testbed.
 #[derive(Debug, Parser)]
@@ -25,6 +25,10 @@ enum Verb {
         #[arg(long)]
         keep: bool,
     },
+    /// Judges recordings by a model that has not seen them, and says how well, as `docs/model-card.md` has it.
+    Evaluate(signatures::Options),
+    /// Makes the trees of the workload model from recordings.
+    Train(signatures::TeachOptions),
 }
 
 fn main() -> ExitCode {
@@ -32,5 +36,7 @@ fn main() -> ExitCode {
         Verb::Bench(options) => bench::run(&options),
         Verb::Consistency(options) => consistency::run(&options),
         Verb::Demo { keep } => demo::run(keep),
+        Verb::Evaluate(options) => signatures::run(&options),
+        Verb::Train(options) => signatures::teach(&options),
     }
 }

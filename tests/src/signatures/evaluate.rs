@@ -1,0 +1,328 @@
+//! The command that judges recordings and says how well.
+
+use super::control::{Controls, controls};
+use super::figures::{Figures, Judged};
+use super::index::{Index, Row, Split, corpus, traces};
+use super::recording::{RecordingError, read};
+use super::teach::{Teacher, own, teachers};
+use super::train::{Example, train};
+use super::{play, verdict};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use weighbridge::workload::{Features, Model};
+
+/// What to judge, and how.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Directory with `index.csv` and the recordings that it names
+    #[arg(long, value_name = "DIR", required_unless_present = "traces")]
+    corpus: Option<PathBuf>,
+    /// Directory of traces of others with their own `index.csv`, of which those with the columns of `h100-dcgm-10hz` are judged
+    #[arg(long, value_name = "DIR")]
+    traces: Option<PathBuf>,
+    /// What is held out of the teaching together with a recording that is judged
+    #[arg(long, value_enum)]
+    split: Split,
+    /// Directory of the recordings that teach; the project's own where it is not given
+    #[arg(long, value_name = "DIR", default_value_os_t = own())]
+    teachers: PathBuf,
+    /// Run the controls too: labels dealt out anew, and volume alone
+    #[arg(long)]
+    controls: bool,
+    /// How to print
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// What came of it.
+#[derive(Debug, Clone)]
+pub struct Evaluation {
+    /// Each device of each recording.
+    pub judged: Vec<Judged>,
+    /// What was passed over, and why.
+    pub skipped: Vec<String>,
+    /// Over recordings of devices.
+    pub real: Option<Figures>,
+    /// Over simulated ones.
+    pub simulated: Option<Figures>,
+}
+
+/// A recording as it is judged.
+#[derive(Debug, Clone)]
+struct Played {
+    row: Row,
+    seconds: f64,
+    devices: Vec<(usize, Vec<Features>)>,
+}
+
+/// Who judges: the model, its teachers, and what they teach without some of them.
+#[derive(Debug)]
+pub struct Judges {
+    teachers: Vec<Teacher>,
+    model: Model,
+    /// By who of the teachers is held out.
+    without: HashMap<Vec<bool>, Option<Model>>,
+}
+
+impl Judges {
+    /// Of a model and those who taught it.
+    #[must_use]
+    pub fn new(teachers: Vec<Teacher>, model: Model) -> Self {
+        Self {
+            teachers,
+            model,
+            without: HashMap::new(),
+        }
+    }
+
+    /// Those who teach.
+    #[must_use]
+    pub fn teachers(&self) -> &[Teacher] {
+        &self.teachers
+    }
+
+    /// Who judges a recording by a split: the model itself where nothing is held out; nobody where nobody is left to teach.
+    fn of(&mut self, split: Split, row: &Row) -> Option<&Model> {
+        let held = self.teachers.iter().map(|t| split.holds_out(&t.row, row));
+        let (teachers, model) = (&self.teachers, &self.model);
+        let fold = self.without.entry(held.collect());
+        fold.or_insert_with_key(|held| without(held, teachers, model))
+            .as_ref()
+    }
+}
+
+/// Recordings with the features of their windows.
+#[derive(Debug, Clone, Default)]
+pub struct Corpus {
+    recordings: Vec<Played>,
+    skipped: Vec<String>,
+}
+
+/// Reads every recording of an index.
+///
+/// # Errors
+/// Where one cannot be read, or is none.
+pub fn played(index: &Index) -> Result<Corpus, RecordingError> {
+    let mut corpus = Corpus {
+        skipped: index.skipped.clone(),
+        ..Corpus::default()
+    };
+    for (path, row) in &index.rows {
+        let recording = read(path)?;
+        let devices = recording.devices.iter().map(|d| d.gpu);
+        corpus.recordings.push(Played {
+            row: row.clone(),
+            seconds: recording.seconds,
+            devices: devices.zip(play(&recording)).collect(),
+        });
+    }
+    Ok(corpus)
+}
+
+/// Judges every recording by a model that was not taught by what the split holds out with it.
+#[must_use]
+pub fn evaluate(corpus: &Corpus, split: Split, judges: &mut Judges) -> Evaluation {
+    let mut skipped = corpus.skipped.clone();
+    let mut judged = Vec::new();
+    for one in &corpus.recordings {
+        let Some(model) = judges.of(split, &one.row) else {
+            let what = format!("held out by {}, it leaves nobody who teaches", split.text());
+            skipped.push(format!("{}: {what}", one.row.path));
+            continue;
+        };
+        for (gpu, windows) in &one.devices {
+            let strange = windows.iter().map(|f| model.trees().answer(f).strange);
+            judged.push(Judged {
+                row: one.row.clone(),
+                gpu: *gpu,
+                verdict: verdict(model, windows),
+                seconds: one.seconds,
+                strange: strange.max().unwrap_or(0),
+            });
+        }
+    }
+    let figures = |real: bool| Figures::of(judged.iter().filter(|j| j.row.is_real() == real));
+    Evaluation {
+        real: figures(true),
+        simulated: figures(false),
+        judged,
+        skipped,
+    }
+}
+
+/// The model without some of its teachers; `None` where too few are left to teach anything.
+fn without(held: &[bool], teachers: &[Teacher], model: &Model) -> Option<Model> {
+    if !held.contains(&true) {
+        return Some(model.clone());
+    }
+    let left: Vec<Example> = teachers
+        .iter()
+        .zip(held)
+        .filter(|(_, held)| !**held)
+        .flat_map(|(t, _)| t.examples.clone())
+        .collect();
+    (!left.is_empty()).then(|| model.with(train(&left)))
+}
+
+/// Judges and prints; 2 where something could not be read.
+#[must_use]
+pub fn run(options: &Options) -> ExitCode {
+    match tried(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(what) => {
+            eprintln!("{what}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn tried(options: &Options) -> Result<(), String> {
+    let line = |e: RecordingError| e.to_string().replace('\n', " ");
+    let mut index = Index::default();
+    let read = [
+        options.corpus.as_deref().map(corpus),
+        options.traces.as_deref().map(traces),
+    ];
+    for one in read.into_iter().flatten() {
+        let one = one.map_err(line)?;
+        index.rows.extend(one.rows);
+        index.skipped.extend(one.skipped);
+    }
+    if index.rows.is_empty() {
+        return Err("the index names no recording".to_owned());
+    }
+    let model = Model::embedded().map_err(|e| e.to_string())?;
+    let teachers = teachers(&options.teachers).map_err(line)?;
+    let mut judges = Judges::new(teachers, model.clone());
+    let evaluation = evaluate(&played(&index).map_err(line)?, options.split, &mut judges);
+    let controls = options.controls.then(|| controls(judges.teachers()));
+    match options.format {
+        Format::Json => println!("{:#}", as_json(&evaluation, options.split, &model, controls)),
+        Format::Text => print(&evaluation, options.split, controls),
+    }
+    Ok(())
+}
+
+/// As JSON. The figures stand on top for real recordings, for simulated ones only where there is none; each has a place of its own besides.
+fn as_json(e: &Evaluation, split: Split, model: &Model, controls: Option<Controls>) -> Value {
+    let first = e.real.as_ref().or(e.simulated.as_ref());
+    let of = |get: fn(&Figures) -> Value| first.map_or(Value::Null, get);
+    let recordings: Vec<Value> = e.judged.iter().map(recording_json).collect();
+    json!({
+        "split": split.text(),
+        "of": if e.real.is_some() { "real" } else { "simulated" },
+        "accuracy": of(|f| json!(f.accuracy)),
+        "abstention": of(|f| json!(f.abstention)),
+        "false_accusations_per_1000_gpu_days": of(|f| json!(f.false_accusations_per_1000_gpu_days)),
+        "ci": of(|f| json!(f.ci)),
+        "real": e.real,
+        "simulated": e.simulated,
+        "controls": controls,
+        "model_digest": model.digest().to_string(),
+        "recordings": recordings,
+        "skipped": e.skipped,
+    })
+}
+
+fn recording_json(j: &Judged) -> Value {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        path: &'a str,
+        gpu: usize,
+        class: &'a str,
+        level: &'a str,
+        training_centinats: i16,
+        strange_features: usize,
+        truth: &'a str,
+    }
+    json!(Line {
+        path: &j.row.path,
+        gpu: j.gpu,
+        class: j.verdict.class.map_or("cannot tell", |c| c.text()),
+        level: j.verdict.level.text(),
+        training_centinats: j.verdict.training,
+        strange_features: j.strange,
+        truth: &j.row.class,
+    })
+}
+
+fn print(e: &Evaluation, split: Split, controls: Option<Controls>) {
+    for j in &e.judged {
+        let class = j.verdict.class.map_or("cannot tell", |c| c.text());
+        println!(
+            "{:44} GPU {:<2} {:22} {} {:+.2} nat{}",
+            j.row.path,
+            j.gpu,
+            class,
+            j.verdict.level.text(),
+            f64::from(j.verdict.training) / 100.0,
+            match j.verdict.class.and_then(|c| j.row.truth().is(c)) {
+                Some(true) => String::new(),
+                _ => format!("   ({})", j.row.class),
+            }
+        );
+    }
+    for what in &e.skipped {
+        println!("skipped: {what}");
+    }
+    println!("\n{}", heading());
+    for (name, figures) in [("real", &e.real), ("simulated", &e.simulated)] {
+        if let Some(figures) = figures {
+            println!("{}", line(split, name, figures));
+        }
+    }
+    if let Some(controls) = controls {
+        println!("\n{}", control_line(&controls));
+    }
+}
+
+/// The heads of the table of figures.
+#[must_use]
+pub fn heading() -> String {
+    "| split | recordings | devices | families | accuracy (95 %) | left open | no class | inference accused | training found | seven classes |\n\
+     |---|---|---|---|---|---|---|---|---|---|"
+        .to_owned()
+}
+
+/// One line of the table of figures.
+#[must_use]
+pub fn line(split: Split, name: &str, f: &Figures) -> String {
+    let percent = |v: Option<f64>| v.map_or_else(|| "-".to_owned(), |v| format!("{:.1} %", v * 100.0));
+    let ci = f.ci.map_or_else(String::new, |[low, high]| {
+        format!(" ({:.0} to {:.0})", low * 100.0, high * 100.0)
+    });
+    let [accused, of] = f.accused;
+    let [found, trained] = f.found;
+    format!(
+        "| {} | {name} | {} | {} | {}{ci} | {} | {} | {accused} of {of} | {found} of {trained} | {} |",
+        split.text(),
+        f.devices,
+        f.families,
+        percent(f.accuracy),
+        percent(Some(f.abstention)),
+        percent(Some(f.unnamed)),
+        percent(f.class_accuracy),
+    )
+}
+
+/// What the controls came to, as a line of a table.
+#[must_use]
+pub fn control_line(c: &Controls) -> String {
+    format!(
+        "| controls, by family, chance is 50 % | labels dealt out anew: {:.1} % | bytes moved alone: {:.1} % | power and memory alone: {:.1} % |",
+        c.shuffled_labels * 100.0,
+        c.volume_only * 100.0,
+        c.levels_only * 100.0
+    )
+}

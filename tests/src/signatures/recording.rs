@@ -1,0 +1,382 @@
+//! Reading a recording: of the agent's own format, or of another that has its columns.
+//!
+//! Decides: which rows make one sample of about a second, as an agent takes them. A file is another's: whatever is wrong with it is said in
+//! one line, and a column or cell that is not there is a reading that was not made, never a zero.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use weighbridge::telemetry::{Activity, DeviceSample, DeviceState, Reading};
+use weighbridge::time::{BootNanos, SECOND};
+use weighbridge::unit::Ppm;
+use weighbridge::workload::Instant;
+
+/// The longest text of a recording; a day of eight devices at 10 Hz is some 1.5 GB, of which nobody has asked a verdict yet.
+const MOST_BYTES: u64 = 512 << 20;
+
+/// More devices than any host has.
+const MOST_DEVICES: usize = 64;
+
+/// Fewer rows of a device than these are no recording.
+const LEAST_ROWS: usize = 3;
+
+/// Why a recording cannot be judged.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordingError {
+    /// It cannot be read.
+    #[error("{} cannot be read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not what it should be.
+    #[error("{} is damaged or no recording: {what}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        what: String,
+    },
+}
+
+/// Mean levels, which tell parts and sizes apart and are in no feature.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Levels {
+    /// Bytes per second over PCIe and NVLink, both ways.
+    pub moved: Option<f64>,
+    /// Power, W.
+    pub power: Option<f64>,
+    /// Memory in use, MiB.
+    pub memory: Option<f64>,
+}
+
+/// One device of a recording.
+#[derive(Debug, Clone)]
+pub struct Device {
+    /// Its number in the recording.
+    pub gpu: usize,
+    /// Samples, with the place of their tick.
+    pub samples: Vec<(usize, DeviceSample)>,
+    /// Every row, where the recording is at 10 Hz: with its time since the beginning.
+    pub instants: Vec<(u64, Instant)>,
+    /// What the controls have instead of signatures.
+    pub levels: Levels,
+}
+
+/// A recording.
+#[derive(Debug, Clone)]
+pub struct Recording {
+    /// Its devices.
+    pub devices: Vec<Device>,
+    /// From sample to sample.
+    pub nominal_ns: u64,
+    /// How long it is.
+    pub seconds: f64,
+}
+
+/// Shares of the pipes, in the order of [`activity`].
+const PIPES: [&str; 10] = [
+    "sm_active",
+    "tensor_active",
+    "dram_active",
+    "hmma_active",
+    "imma_active",
+    "dfma_active",
+    "fp64_active",
+    "fp32_active",
+    "fp16_active",
+    "integer_active",
+];
+
+/// What else is read.
+const OTHERS: [&str; 9] = [
+    "power_w",
+    "gpu_util_pct",
+    "mem_used_mib",
+    "nvlink_tx_bytes_s",
+    "nvlink_rx_bytes_s",
+    "energy_mj",
+    "sm_clock_mhz",
+    "pcie_tx_bytes_s",
+    "pcie_rx_bytes_s",
+];
+
+/// One row: its time, and its cells in the order of [`PIPES`] and [`OTHERS`].
+struct Row {
+    at: f64,
+    cells: [Option<f64>; PIPES.len() + OTHERS.len()],
+}
+
+impl Row {
+    fn other(&self, name: &str) -> Option<f64> {
+        let place = OTHERS.iter().position(|o| *o == name)?;
+        self.cells[PIPES.len() + place]
+    }
+}
+
+/// Reads a recording, unpacked where its name ends in `.gz`.
+///
+/// # Errors
+/// [`RecordingError`].
+pub fn read(path: &Path) -> Result<Recording, RecordingError> {
+    let fail = |source| RecordingError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = std::fs::File::open(path).map_err(fail)?;
+    let mut text = String::new();
+    let packed = path.extension().is_some_and(|e| e == "gz");
+    let read = if packed {
+        let unpacked = flate2::read::MultiGzDecoder::new(file);
+        unpacked.take(MOST_BYTES + 1).read_to_string(&mut text)
+    } else {
+        file.take(MOST_BYTES + 1).read_to_string(&mut text)
+    };
+    read.map_err(fail)?;
+    parse(&text).map_err(|what| RecordingError::Damaged {
+        path: path.to_owned(),
+        what,
+    })
+}
+
+/// Reads the text of a recording.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse(text: &str) -> Result<Recording, String> {
+    if text.len() as u64 > MOST_BYTES {
+        return Err(format!("it is longer than {} MiB", MOST_BYTES >> 20));
+    }
+    let rows = rows(text)?;
+    let nominal = nominal(&rows)?;
+    let begun = rows.values().filter_map(|r| r.first()).map(|r| r.at);
+    let begun = begun.fold(f64::MAX, f64::min);
+    let ended = rows.values().filter_map(|r| r.last()).map(|r| r.at);
+    let ended = ended.fold(f64::MIN, f64::max);
+    let devices = rows
+        .iter()
+        .map(|(gpu, rows)| device(*gpu, rows, begun, nominal))
+        .collect();
+    Ok(Recording {
+        devices,
+        nominal_ns: (nominal.tick * 1e9) as u64,
+        seconds: ended - begun,
+    })
+}
+
+/// The rows of each device, in order of time.
+fn rows(text: &str) -> Result<BTreeMap<usize, Vec<Row>>, String> {
+    let mut lines = text.lines().enumerate().filter(|(_, l)| !l.starts_with('#'));
+    let header: Vec<&str> = match lines.next() {
+        Some((_, line)) => line.split(',').map(str::trim).collect(),
+        None => return Err("it is empty".to_owned()),
+    };
+    let column = |name: &str| header.iter().position(|h| *h == name);
+    let (Some(time), Some(gpu)) = (column("timestamp"), column("gpu")) else {
+        return Err("it has no columns `timestamp` and `gpu`".to_owned());
+    };
+    let columns: Vec<Option<usize>> = PIPES.iter().chain(&OTHERS).map(|n| column(n)).collect();
+    let mut rows: BTreeMap<usize, Vec<Row>> = BTreeMap::new();
+    for (number, line) in lines {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let cells: Vec<&str> = line.split(',').map(str::trim).collect();
+        let number = number + 1;
+        if cells.len() != header.len() {
+            return Err(format!(
+                "line {number} has {} cells and the header {}",
+                cells.len(),
+                header.len()
+            ));
+        }
+        let at = cells[time].parse::<f64>().ok().filter(|t| t.is_finite());
+        let gpu = cells[gpu].parse::<usize>().ok().filter(|g| *g < MOST_DEVICES);
+        let (Some(at), Some(gpu)) = (at, gpu) else {
+            return Err(format!("line {number} has no time or no number of a device"));
+        };
+        let mut row = Row {
+            at,
+            cells: [None; PIPES.len() + OTHERS.len()],
+        };
+        for (cell, column) in row.cells.iter_mut().zip(&columns) {
+            let value = column.and_then(|c| cells[c].parse::<f64>().ok());
+            *cell = value.filter(|v| v.is_finite() && *v >= 0.0);
+        }
+        let device = rows.entry(gpu).or_default();
+        // A clock that was set back would make time run twice: such a row says nothing new.
+        if device.last().is_none_or(|before| before.at < at) {
+            device.push(row);
+        }
+    }
+    rows.retain(|_, rows| rows.len() >= LEAST_ROWS);
+    if rows.is_empty() {
+        return Err(format!("no device has {LEAST_ROWS} rows"));
+    }
+    Ok(rows)
+}
+
+/// How far apart rows are, and how far samples are made.
+#[derive(Clone, Copy)]
+struct Nominal {
+    row: f64,
+    tick: f64,
+}
+
+/// Samples are made of as many rows as make about a second.
+fn nominal(rows: &BTreeMap<usize, Vec<Row>>) -> Result<Nominal, String> {
+    let mut steps: Vec<f64> = rows
+        .values()
+        .flat_map(|r| r.windows(2).map(|w| w[1].at - w[0].at))
+        .collect();
+    steps.sort_by(f64::total_cmp);
+    let row = steps[steps.len() / 2];
+    if row > 5.0 {
+        return Err(format!(
+            "its rows are {row:.0} s apart, and 5 s are the most that tell work apart"
+        ));
+    }
+    let tick = row * (1.0 / row).round().max(1.0);
+    Ok(Nominal { row, tick })
+}
+
+fn device(gpu: usize, rows: &[Row], begun: f64, nominal: Nominal) -> Device {
+    let mut samples = Vec::new();
+    let mut bytes = [0.0; 2];
+    let mut open: Vec<&Row> = Vec::new();
+    let mut before: Option<&Row> = None;
+    let mut tick = 0;
+    let mut instants = Vec::new();
+    for row in rows {
+        // Half a row early, so that jitter takes no row into the next sample.
+        let place = ((row.at - begun + nominal.row / 2.0) / nominal.tick).max(0.0) as usize;
+        if place != tick && !open.is_empty() {
+            samples.push((tick, sample(gpu, tick, nominal, &open, bytes)));
+            open.clear();
+        }
+        tick = place;
+        let span = before.map_or(0.0, |b| (row.at - b.at).min(3.0 * nominal.row));
+        let mut gained = [Reading::Unsupported; 2];
+        for ((sum, gained), name) in bytes
+            .iter_mut()
+            .zip(&mut gained)
+            .zip(["nvlink_tx_bytes_s", "nvlink_rx_bytes_s"])
+        {
+            if let Some(rate) = row.other(name) {
+                *sum += rate * span;
+                *gained = Reading::Value((rate * span / 1_024.0) as u32);
+            }
+        }
+        if (0.08..=0.12).contains(&nominal.row) {
+            let at = ((row.at - begun) * 1e3) as u64;
+            let power = row.other("power_w");
+            instants.push((
+                at,
+                Instant {
+                    at_ms: u32::try_from(at % 60_000).unwrap_or(0),
+                    power_mw: power.map_or(Reading::Unsupported, |w| Reading::Value((w * 1e3) as u32)),
+                    tx_kib: gained[0],
+                    rx_kib: gained[1],
+                },
+            ));
+        }
+        open.push(row);
+        before = Some(row);
+    }
+    // What is left at the end is a sample where it is most of one.
+    if open.len() as f64 * nominal.row >= nominal.tick * 0.6 {
+        samples.push((tick, sample(gpu, tick, nominal, &open, bytes)));
+    }
+    let mean_of = |name: &str| mean(rows.iter().filter_map(|r| r.other(name)));
+    Device {
+        gpu,
+        samples,
+        instants,
+        levels: Levels {
+            moved: [
+                "pcie_tx_bytes_s",
+                "pcie_rx_bytes_s",
+                "nvlink_tx_bytes_s",
+                "nvlink_rx_bytes_s",
+            ]
+            .iter()
+            .filter_map(|name| mean_of(name))
+            .reduce(|a, b| a + b),
+            power: mean_of("power_w"),
+            memory: mean_of("mem_used_mib"),
+        },
+    }
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, n) = values.fold((0.0, 0u32), |(s, n), v| (s + v, n + 1));
+    (n > 0).then(|| sum / f64::from(n))
+}
+
+/// The sample that an agent would have taken at the end of these rows.
+fn sample(gpu: usize, tick: usize, nominal: Nominal, rows: &[&Row], bytes: [f64; 2]) -> DeviceSample {
+    let mean_of = |name: &str| mean(rows.iter().filter_map(|r| r.other(name)));
+    let last = |name: &str| rows.iter().rev().find_map(|r| r.other(name));
+    let whole = |value: Option<f64>| value.map_or(Reading::Unsupported, |v| Reading::Value(v as u32));
+    let share = |value: Option<f64>| {
+        value.map_or(Reading::Unsupported, |v| {
+            Reading::Value(Ppm((v.min(1.0) * 1e6) as u32))
+        })
+    };
+    let counter = |name: &str, sum: f64| match last(name) {
+        Some(_) => Reading::Value(4_000_000_000 + sum as u64),
+        None => Reading::Unsupported,
+    };
+    let pipes: [Option<f64>; PIPES.len()] =
+        std::array::from_fn(|i| mean(rows.iter().filter_map(|r| r.cells[i])));
+    let interval_ns = (nominal.tick * 1e9) as u64;
+    let activity = match pipes[0] {
+        Some(_) => Reading::Value(activity(interval_ns, pipes.map(share))),
+        None => Reading::Unsupported,
+    };
+    DeviceSample {
+        device: u16::try_from(gpu).unwrap_or(u16::MAX),
+        state: DeviceState::Present,
+        at: BootNanos(SECOND + interval_ns * (tick as u64 + 1)),
+        energy_mj: last("energy_mj").map_or(Reading::Unsupported, |e| Reading::Value(e as u64)),
+        power_mw: whole(last("power_w").map(|w| w * 1e3)),
+        sm_clock_mhz: whole(last("sm_clock_mhz")),
+        memory_clock_mhz: Reading::Unsupported,
+        utilisation: share(mean_of("gpu_util_pct").map(|p| p / 100.0)),
+        memory_used_mib: whole(last("mem_used_mib")),
+        temperature_c: Reading::Unsupported,
+        clock_events: Reading::Unsupported,
+        nvlink_tx_bytes: counter("nvlink_tx_bytes_s", bytes[0]),
+        nvlink_rx_bytes: counter("nvlink_rx_bytes_s", bytes[1]),
+        pcie_tx_bytes: Reading::Unsupported,
+        pcie_rx_bytes: Reading::Unsupported,
+        activity,
+        pcie_tx_rate: Reading::Unsupported,
+        pcie_rx_rate: Reading::Unsupported,
+        cycles: Reading::Unsupported,
+        power_ring: Reading::Unsupported,
+        busy_mean: Reading::Unsupported,
+        jobs: None,
+        by_host_engine: false,
+        clock_looks: Reading::Unsupported,
+    }
+}
+
+fn activity(interval_ns: u64, shares: [Reading<Ppm>; PIPES.len()]) -> Activity {
+    let [sm, tensor_any, dram, hmma, imma, dfma, fp64, fp32, fp16, integer] = shares;
+    Activity {
+        interval_ns,
+        sm,
+        tensor_any,
+        dfma,
+        hmma,
+        imma,
+        dram,
+        fp64,
+        fp32,
+        fp16,
+        integer,
+    }
+}

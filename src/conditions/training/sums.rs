@@ -10,11 +10,12 @@ use super::super::inventory::bus;
 use super::super::read::Slack;
 use super::compute::{formats, is_whole, milliseconds, row_model};
 use crate::accelerator::Model;
-use crate::appraisal::{DeviceSums, DeviceTotal};
+use crate::appraisal::{DeviceSums, DeviceTotal, NodeAtSite};
 use crate::id::{DeviceUuid, Digest};
 use crate::time::{DAY_SECONDS, UnixSeconds};
 use crate::unit::{Interval, MicroTppHours, Tpp};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 /// Sums of compute of one kind over a period, for all devices of the site that the licence answers for.
 pub(in crate::conditions) struct Sums {
@@ -49,8 +50,8 @@ pub(in crate::conditions) type Kind = fn(&DeviceSums) -> Interval<MicroTppHours>
 struct Reported<'a> {
     lower: MicroTppHours,
     upper: MicroTppHours,
-    /// What nodes say by day, or by the first of several days that stand together, and how long that was, in milliseconds.
-    days: BTreeMap<i64, (Vec<&'a DeviceTotal>, u64)>,
+    /// What nodes say of whole days, each node in the order of the days.
+    days: Vec<Told<'a>>,
     /// Time that reports speak of, in milliseconds.
     reported_ms: u64,
     /// Reported time without a bound, because the node did not know the model.
@@ -59,14 +60,41 @@ struct Reported<'a> {
     told: DeviceSums,
 }
 
-impl Reported<'_> {
-    /// Adds what nodes say of whole days. These have no more time than there was, and what two nodes say of one time counts once from below.
-    fn take_in(&mut self, told: &[&DeviceTotal], most_ms: u64, kind: Kind) {
+/// What one node says of one device on a day, or on several days that stand together.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    /// The first of them.
+    day: i64,
+    /// How long they are, in milliseconds.
+    most_ms: u64,
+    total: &'a DeviceTotal,
+}
+
+impl<'a> Reported<'a> {
+    /// Adds another node's word.
+    fn join(&mut self, other: Self) {
+        self.upper = self.upper.plus(other.upper);
+        self.days.extend(other.days);
+        // One node tells its days in their order, and a device seldom has two.
+        self.days.sort_by_key(|told| told.day);
+    }
+
+    /// Adds up what nodes say of whole days.
+    fn add_up(&mut self, kind: Kind) {
+        let days = std::mem::take(&mut self.days);
+        for told in days.chunk_by(|a, b| a.day == b.day) {
+            self.take_in(told, kind);
+        }
+    }
+
+    /// Adds what nodes say of a day. It has no more time than there was, and what two nodes say of one time counts once from below.
+    fn take_in(&mut self, told: &[Told<'_>], kind: Kind) {
+        let most_ms = told.iter().map(|t| t.most_ms).max().unwrap_or(0);
         match told {
             [] => {}
-            [one] => self.add(&one.sums, 0, most_ms, kind),
+            [one] => self.add(&one.total.sums, 0, most_ms, kind),
             several => {
-                let mut several: Vec<DeviceTotal> = several.iter().map(|told| **told).collect();
+                let mut several: Vec<DeviceTotal> = several.iter().map(|told| *told.total).collect();
                 let (ever, end) = (UnixSeconds(i64::MIN), UnixSeconds(i64::MAX));
                 if let Some((all, twice_ms)) = DeviceTotal::of_nodes(&mut several, ever, end) {
                     self.add(&all.sums, twice_ms, most_ms, kind);
@@ -288,26 +316,51 @@ pub(in crate::conditions) fn beyond(bound: u128, most: u128) -> u128 {
 fn reported<'a>(case: &Case<'a>, from: UnixSeconds, kind: Kind) -> BTreeMap<DeviceUuid, Reported<'a>> {
     let mut found: BTreeMap<DeviceUuid, Reported<'a>> = BTreeMap::new();
     for node in case.nodes() {
-        for (number, day) in node.record.days.range(from.day()..) {
-            // What came after the key was revoked may be anyone's: it speaks neither for the site nor against it.
-            let whole = is_whole(node, *number, from) && day.came_before(node.status.revoked_from);
-            for device in &day.devices {
-                let entry = found.entry(device.uuid).or_default();
-                entry.upper = entry.upper.plus(kind(&device.sums).upper());
-                // A day that began before the period may hold compute from before it: no lower bound, and no report
-                // of the period for sure.
-                if whole {
-                    let most = milliseconds(DAY_SECONDS).saturating_mul(u64::from(day.days));
-                    let (told, longest) = entry.days.entry(*number).or_default();
-                    told.push(device);
-                    *longest = (*longest).max(most);
+        for (uuid, own) in of_node(node, from, kind) {
+            match found.entry(uuid) {
+                Entry::Vacant(place) => {
+                    place.insert(own);
                 }
+                Entry::Occupied(mut other) => other.get_mut().join(own),
             }
         }
     }
     for entry in found.values_mut() {
-        for (told, most) in std::mem::take(&mut entry.days).into_values() {
-            entry.take_in(&told, most, kind);
+        entry.add_up(kind);
+    }
+    found
+}
+
+/// The same of one node, in the order of UUIDs: a node has few devices, and the same ones day after day.
+fn of_node(node: &NodeAtSite, from: UnixSeconds, kind: Kind) -> Vec<(DeviceUuid, Reported<'_>)> {
+    let mut found: Vec<(DeviceUuid, Reported<'_>)> = Vec::new();
+    for (number, day) in node.record.days.range(from.day()..) {
+        // What came after the key was revoked may be anyone's: it speaks neither for the site nor against it.
+        let whole = is_whole(node, *number, from) && day.came_before(node.status.revoked_from);
+        let most_ms = milliseconds(DAY_SECONDS).saturating_mul(u64::from(day.days));
+        for (nth, device) in day.devices.iter().enumerate() {
+            let at = match found.get(nth) {
+                Some((uuid, _)) if *uuid == device.uuid => nth,
+                _ => found
+                    .binary_search_by_key(&device.uuid, |(uuid, _)| *uuid)
+                    .unwrap_or_else(|at| {
+                        found.insert(at, (device.uuid, Reported::default()));
+                        at
+                    }),
+            };
+            let Some((_, entry)) = found.get_mut(at) else {
+                continue;
+            };
+            entry.upper = entry.upper.plus(kind(&device.sums).upper());
+            // A day that began before the period may hold compute from before it: no lower bound, and no report
+            // of the period for sure.
+            if whole {
+                entry.days.push(Told {
+                    day: *number,
+                    most_ms,
+                    total: device,
+                });
+            }
         }
     }
     found
@@ -332,7 +385,12 @@ mod tests {
             },
         };
         let mut found = Reported::default();
-        found.take_in(&[&half, &half], 86_400_000, |sums| {
+        let told = Told {
+            day: 0,
+            most_ms: 86_400_000,
+            total: &half,
+        };
+        found.take_in(&[told, told], |sums| {
             Interval::new(sums.training_lower, sums.training_upper)
         });
         assert_eq!((found.lower, found.reported_ms), (MicroTppHours(500), 43_200_000));

@@ -371,13 +371,16 @@ verdict := {\"outcome\": \"not met\", \"sentence\": \"some were\", \"subjects\":
             conditions,
             ..Licence::clone(&site.licence)
         };
+        // What is asked again with any policy: red flags, what rests on them, and the order.
+        let none = with(vec![own(1, "package weighbridge\nverdict := true")]);
         let devices = with(vec![own(1, DEVICES)]);
         let findings = with(
             (1..=11)
                 .map(|n| own(n, if n == 1 { DEVICES } else { FINDINGS }))
                 .collect(),
         );
-        // Evaluated again without a report, so that as little as can be is judged beside the policies.
+        // A report that says nothing new, so that as little as can be is judged beside the policies.
+        let before = site.facts.nodes[0].record.clone();
         let ns = |licence: &Licence| {
             let mut evaluation = Evaluation::new(
                 Arc::new(licence.clone()),
@@ -386,12 +389,12 @@ verdict := {\"outcome\": \"not met\", \"sentence\": \"some were\", \"subjects\":
                 &site.facts,
                 site.now,
             );
-            each(20, || evaluation.report(&site.facts, [], site.now))
+            each(20, || evaluation.report(&site.facts, [&before], site.now))
         };
         let (mut first_ms, mut next_ms) = (0.0, 0.0);
         let (mut first, mut next) = (Vec::new(), Vec::new());
         for _ in 0..bench.rounds() {
-            let round = bench.reference.hold(|| ns(&devices) - ns(&site.licence));
+            let round = bench.reference.hold(|| ns(&devices) - ns(&none));
             first.push(round.ratio());
             first_ms = round.work_ns / 1e6;
             let round = bench.reference.hold(|| (ns(&findings) - ns(&devices)) / 10.0);

@@ -120,7 +120,7 @@ keys! {
     /// refused, since after it none with the right time would be taken.
     renewal_ahead_s: u32 = 86_400, "WEIGHBRIDGE_VERIFIER_RENEWAL_AHEAD_S", "SECONDS";
     /// How long the findings of all sites are left alone before they are looked at again, in seconds (300). Each that changed becomes a leaf of
-    /// the ledger. An administrator's act and a new licence are looked at within seconds.
+    /// the ledger. An administrator's act and a new licence are looked at within seconds, and so is a report where there are no more than 1,024 nodes.
     findings_period_s: u64 = 300, "WEIGHBRIDGE_VERIFIER_FINDINGS_PERIOD_S", "SECONDS";
     /// A signed catalogue of accelerators that takes the place of the one that this program carries (none), as `statement sign` makes it. It is
     /// read again before each look at the findings. The signer's key needs `key trust --for catalogues`.

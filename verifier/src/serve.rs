@@ -8,8 +8,8 @@ use crate::clock::Clock;
 use crate::collateral::{Cache, CollateralError, RootError, Roots};
 use crate::config::Config;
 use crate::enrolment::Enrolment;
-use crate::findings::Findings;
-use crate::fleet::{LoadError, Looked, Terms};
+use crate::findings::{Findings, Reported};
+use crate::fleet::{LoadError, Terms};
 use crate::identity::{Identity, IdentityError};
 use crate::intake::{Intake, Refuser, Standings};
 use crate::recorder::{Act, ActKind, RecordError, Writer};
@@ -211,6 +211,7 @@ pub async fn serve(
     let (recorder, writing) = writer.start(last.clone());
     let refuser = Refuser::new(Arc::clone(&identity), Arc::clone(&clock));
     let rounds = Arc::new(Rounds::default());
+    let reported = Arc::new(Reported::default());
     let appraiser = Appraiser {
         store: Arc::clone(&store),
         recorder: recorder.clone(),
@@ -219,6 +220,7 @@ pub async fn serve(
         roots,
         collateral,
         rounds: Arc::clone(&rounds),
+        reported: Arc::clone(&reported),
         links: Arc::default(),
     };
     let intake = Arc::new(Intake {
@@ -230,14 +232,15 @@ pub async fn serve(
         standings: Arc::clone(&standings),
         terms: Arc::clone(&terms),
         rounds,
+        reported: Arc::clone(&reported),
     });
-    let findings = Findings {
-        store: Arc::clone(&store),
-        recorder: recorder.clone(),
-        clock: Arc::clone(&clock),
-        config: config.clone(),
-        looked: Looked::default(),
-    };
+    let findings = Findings::new(
+        Arc::clone(&store),
+        recorder.clone(),
+        Arc::clone(&clock),
+        config.clone(),
+        reported,
+    );
     let finding_period = Duration::from_secs(config.findings_period_s.max(1));
     let enrolment = Arc::new(Enrolment {
         store,

@@ -12,6 +12,7 @@ pub(crate) use rounds::Rounds;
 use crate::cause::with_causes;
 use crate::clock::Clock;
 use crate::collateral::{Cache, Roots};
+use crate::findings::Reported;
 use crate::fleet::{Copy, rounds_of};
 use crate::recorder::{RecordError, Recorder};
 use crate::store::{Change, EvidenceRow, HeldReport, NodeRow, Store, StoreError};
@@ -65,6 +66,7 @@ pub(crate) struct Appraiser {
     pub(crate) roots: Roots,
     pub(crate) collateral: Arc<Cache>,
     pub(crate) rounds: Arc<Rounds>,
+    pub(crate) reported: Arc<Reported>,
     /// Certificates that were verified before: devices share their authorities, and answer every day.
     pub(crate) links: Arc<Mutex<Links>>,
 }
@@ -185,6 +187,7 @@ impl Appraiser {
         });
         if let Some(found) = found.filter(|found| row.as_ref() != Some(found)) {
             self.recorder.change(vec![Change::Evidence(found)]).await?;
+            self.reported.push(id);
         }
         Ok(open.map_or(Looked::Done, |_| Looked::Open(generation)))
     }

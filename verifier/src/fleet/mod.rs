@@ -15,7 +15,7 @@ pub(crate) use facts::{Copy, Kept, rounds_of};
 pub use licences::{Licences, LoadError, LoadedLicence};
 pub use rules::RuleSets;
 pub use site::sites;
-pub(crate) use site::{Fleet, name_of};
+pub(crate) use site::{Fleet, name_of, renew};
 pub use statements::Statements;
 pub(crate) use statements::{Looked, signers, unheard};
 

@@ -114,6 +114,19 @@ impl Fleet {
         })
     }
 
+    /// How many nodes there are.
+    pub(crate) fn count(&self) -> usize {
+        self.sites
+            .values()
+            .fold(0, |count, rows| count.saturating_add(rows.len()))
+    }
+
+    /// The nodes of a site, if there are no others: then its reports say nothing about another site.
+    pub(crate) fn alone(&self, site: &str) -> Option<&[NodeRow]> {
+        let rows = self.sites.get(site)?;
+        (self.sites.len() == 1).then_some(rows)
+    }
+
     /// All sites as they are counted together.
     async fn estate(
         &self,
@@ -171,6 +184,43 @@ impl Fleet {
         let others = self.seen.iter().filter(|s| s.site != site);
         others.filter(shared).cloned().collect()
     }
+}
+
+/// Reads the records of some nodes of a site again, whose nodes are all there are, and gives back what they were; `None` where the site must be looked at
+/// anew, since that changed more than these records or a node is not known. Then, and after an error, `facts` are of no more use.
+///
+/// # Errors
+/// [`StoreError`].
+pub(crate) async fn renew(
+    store: &dyn Store,
+    (rows, which): (&[NodeRow], &BTreeSet<NodeId>),
+    facts: &mut SiteFacts,
+    asked: &DaysAsked,
+) -> Result<Option<Vec<NodeRecord>>, StoreError> {
+    let each = DaysAsked::all();
+    let shared = sharing(&facts.nodes);
+    let succeeded: Vec<_> = facts.nodes.iter().map(|n| n.status.succeeded_from).collect();
+    let mut before = Vec::new();
+    for ((row, node), is_shared) in rows.iter().zip(&mut facts.nodes).zip(&shared) {
+        if which.contains(&row.id) {
+            let whole = *is_shared || row.revoked_from.is_some();
+            let now = record(store, row, Some(if whole { &each } else { asked })).await?;
+            before.push(std::mem::replace(&mut node.record, now));
+        }
+    }
+    succeed(rows, &mut facts.nodes);
+    let is_succeeded = facts.nodes.iter().map(|n| n.status.succeeded_from);
+    if before.len() < which.len() || sharing(&facts.nodes) != shared || !is_succeeded.eq(succeeded) {
+        return Ok(None);
+    }
+    let sites = Arc::make_mut(&mut facts.estate.sites).iter_mut();
+    let own = sites.filter(|s| s.site == facts.site).flat_map(|s| &mut s.nodes);
+    for (counted, node) in own.zip(&facts.nodes) {
+        if which.contains(&node.record.facts.node) {
+            *counted = EstateNode::of(node.status.clone(), &node.record.facts);
+        }
+    }
+    Ok(Some(before))
 }
 
 /// Says of each node from when another one of its site reports in its place: one that was approved and named it as its predecessor

@@ -16,6 +16,7 @@ pub(crate) use standing::{Repeats, Standing, Standings};
 
 use crate::appraiser::Rounds;
 use crate::clock::Clock;
+use crate::findings::Reported;
 use crate::fleet::{Around, Terms};
 use crate::identity::Identity;
 use crate::recorder::{NewLeaf, Proof, RecordError, Recorder};
@@ -87,6 +88,7 @@ pub struct Intake {
     pub(crate) standings: Arc<Standings>,
     pub(crate) terms: Arc<Terms>,
     pub(crate) rounds: Arc<Rounds>,
+    pub(crate) reported: Arc<Reported>,
 }
 
 impl Intake {
@@ -320,6 +322,7 @@ impl Intake {
                     body: bundle,
                 };
                 let proof = self.recorder.append(leaf, standing.kept.due(), seen).await?;
+                self.reported.push(standing.node.id);
                 let judged = round.map(|r| r.standing);
                 standing.kept.fold(&report, at, how, judged, given, proof.leaf);
                 if judged == Some(RoundStanding::Good) && report.evidence().any(EvidenceClaims::is_evidence) {
@@ -438,6 +441,7 @@ impl Intake {
         }
         let written = before.map_or(at, |b| if due { at } else { b.written });
         standing.refused.insert(code, Repeats { count, written });
+        self.reported.push(node);
         Ok(Judged::Refused(refusal))
     }
 

@@ -4,25 +4,25 @@ use super::site::{LICENCE, load, signed, trusted};
 use super::*;
 use crate::command::Format;
 use crate::findings::Findings;
-use crate::fleet::Looked;
 use crate::history::FindingChange;
-use crate::recorder::{KeyRole, Writer};
+use crate::recorder::{KeyRole, Recorder, Writer};
 use crate::status::Standing;
 use crate::store::HeldEntry;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use weighbridge::conditions::{FindingAtSite, Outcome, REGISTRY};
 use weighbridge::crypto::{self, dsse};
 use weighbridge::ledger::LeafKind;
 use weighbridge::rules::{PAYLOAD_TYPE, RuleSet};
 
-/// One look at the findings, as a verifier that serves takes it.
-async fn look(verifier: &Verifier) -> Vec<(HeldEntry, FindingAtSite)> {
+/// A writer of the ledger, as that of a verifier that serves, until it is told to stop.
+pub(super) async fn writing(verifier: &Verifier) -> (Recorder, JoinHandle<()>, CancellationToken) {
     let session = verifier.session().await;
     let writer = Writer::open(
-        Arc::clone(&session.store),
-        Arc::clone(&session.identity),
-        session.entropy.clone(),
+        session.store,
+        session.identity,
+        session.entropy,
         verifier.clock(),
         Duration::ZERO,
         &session.config.state_dir,
@@ -30,17 +30,24 @@ async fn look(verifier: &Verifier) -> Vec<(HeldEntry, FindingAtSite)> {
     );
     let stop = CancellationToken::new();
     let (recorder, task) = writer.await.unwrap().start(stop.clone());
-    let findings = Findings {
-        store: Arc::clone(&session.store),
+    (recorder, task, stop)
+}
+
+/// One look at the findings, as a verifier that serves takes it.
+async fn look(verifier: &Verifier) -> Vec<(HeldEntry, FindingAtSite)> {
+    let store = verifier.session().await.store;
+    let (recorder, task, stop) = writing(verifier).await;
+    let mut findings = Findings::new(
+        Arc::clone(&store),
         recorder,
-        clock: verifier.clock(),
-        config: session.config.clone(),
-        looked: Looked::default(),
-    };
+        verifier.clock(),
+        verifier.config(),
+        Arc::default(),
+    );
     findings.look().await.unwrap();
     stop.cancel();
     task.await.unwrap();
-    let held = session.store.entries(LeafKind::Finding).await.unwrap();
+    let held = store.entries(LeafKind::Finding).await.unwrap();
     held.into_iter()
         .map(|entry| {
             let body = entry.body.clone().unwrap();

@@ -8,6 +8,7 @@ mod findings;
 mod keys;
 mod ledger;
 mod misconduct;
+mod reports;
 mod revocation;
 mod site;
 mod strangers;
@@ -68,6 +69,8 @@ impl Verifier {
             max_connections: self.max_connections,
             request_timeout_s: self.request_timeout_s,
             round_draws_per_day: self.round_draws_per_day,
+            // What is found without an act or a report in between is not looked for while a test runs.
+            findings_period_s: 86_400,
             ..Config::default()
         }
     }

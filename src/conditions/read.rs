@@ -68,10 +68,19 @@ impl Slack {
         }
     }
 
-    /// While the days from one on that lies in a period that slides with time is the same one.
-    pub(super) fn of_period(from: UnixSeconds, now: UnixSeconds) -> Self {
-        let next = from.day().saturating_add(1).saturating_mul(DAY_SECONDS);
-        Self::until(now.plus(UnixSeconds(next).since(from)))
+    /// While the same days lie in a period from `from` on, and whole, once it slides with time from `slides` on. `firsts` are when nodes first reported.
+    pub(super) fn of_period(
+        from: UnixSeconds,
+        slides: UnixSeconds,
+        firsts: impl Iterator<Item = UnixSeconds>,
+    ) -> Self {
+        let next = UnixSeconds(from.day().saturating_add(1).saturating_mul(DAY_SECONDS));
+        let midnight = UnixSeconds(from.day().saturating_mul(DAY_SECONDS));
+        // A day is whole up to the second in which the period begins with it, or with the node's first report on it.
+        let wholes = firsts.chain([midnight]).filter(|t| *t >= from);
+        let turns = wholes.map(|t| t.plus(1)).chain([next]);
+        let first = turns.fold(next, UnixSeconds::min);
+        Self::until(slides.plus(first.since(from)))
     }
 
     /// As long as no day before this one moves.

@@ -302,7 +302,12 @@ impl Session {
         let (_, held) = Licences::anchored(&*self.store, &self.config.state_dir).await?;
         let mut counting = held.counting.into_iter();
         let filed = counting.find(|h| h.licence.digest == loaded.licence.digest);
-        Ok(filed.unwrap_or_else(|| loaded.clone()))
+        filed.ok_or_else(|| CommandError::Refused {
+            why: format!(
+                "licence {}, serial {}, is on file and does not count: another serial of it was loaded meanwhile, which `status` names",
+                loaded.licence.licence_id, loaded.licence.serial
+            ),
+        })
     }
 
     pub(crate) async fn load(&self, file: &Path, out: &mut dyn Write) -> Outcome {

@@ -187,6 +187,13 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// How long the same days lie in a period that begins at `from`: where the licence did, or so many seconds before now, whichever is later.
+    pub(super) fn slack_of_period(&self, from: UnixSeconds, window: Option<i64>) -> Slack {
+        let ends = window.map_or(UnixSeconds(i64::MAX), |window| from.plus(window));
+        let firsts = self.nodes().filter_map(|n| n.record.facts.earliest);
+        Slack::of_period(from, ends.max(self.now), firsts)
+    }
+
     /// Notes that the ends of stretches are held against a time: where that may lie after the last report of a node that is not silent, the next one
     /// may reach it.
     pub(super) fn reaches(&self, time: UnixSeconds) {

@@ -246,12 +246,24 @@ pub(in crate::conditions) fn meters_agree(case: &Case<'_>) -> Verdict {
             "how many times the energy of the devices a meter may read (`power_surplus_max`)",
         );
     };
-    let mut judged: Vec<(UnixSeconds, Verdict)> = Readings::of(papers)
+    let readings = Readings::of(papers);
+    let judged = readings
         .iter()
-        .map(|r| (r.to, r.judge(case, surplus.value, surplus.from)))
-        .collect();
-    judged.sort_by_key(|(to, v)| (v.outcome != Outcome::NotMet, std::cmp::Reverse(*to), v.outcome));
-    let own = judged.into_iter().next().map(|(_, v)| v);
+        .map(|r| (r, r.judge(case, surplus.value, surplus.from)));
+    let mut judged: Vec<(&Readings<'_>, Verdict)> = judged.collect();
+    judged.sort_by_key(|(r, v)| (v.outcome != Outcome::NotMet, std::cmp::Reverse(r.to), v.outcome));
+    let newest = judged.first().map(|(newest, _)| *newest);
+    // What an assessor read and left open, no word of the operator's about the same time closes.
+    let open = newest.filter(|newest| !newest.is_assessed()).and_then(|newest| {
+        let mut assessed = judged
+            .iter()
+            .filter(|(r, _)| r.is_assessed() && r.overlaps(newest));
+        assessed.find(|(_, v)| v.outcome == Outcome::CannotTell)
+    });
+    let own = judged.first().map(|(_, v)| match open {
+        Some((_, open)) if v.outcome == Outcome::Met => open.clone(),
+        _ => v.clone(),
+    });
     match (own, said) {
         (Some(own), Some(said)) if own.outcome == Outcome::CannotTell && said.outcome == Outcome::Met => {
             Verdict {
@@ -288,6 +300,16 @@ impl<'a> Readings<'a> {
             meters,
         };
         groups.into_iter().map(group).collect()
+    }
+
+    /// Whether an assessor read one of the meters.
+    fn is_assessed(&self) -> bool {
+        self.meters.values().any(|p| p.header.role == Role::Assessor)
+    }
+
+    /// Whether both speak of some time.
+    fn overlaps(&self, other: &Self) -> bool {
+        self.from < other.to && other.from < self.to
     }
 
     fn judge(&self, case: &Case<'_>, surplus: Ppm, set_by: &str) -> Verdict {

@@ -173,9 +173,12 @@ impl Attribution {
     ///
     /// A tenant, a device that may train or one that is busy where none was is of another kind, whatever the sums are.
     pub(in crate::conditions) fn slack(&self, case: &Case<'_>) -> Slack {
-        let mut slack = Slack::of_period(case.since(), case.now);
-        // Of all and of nothing to differ from all takes something of another kind.
-        if let Some(enough) = case.term(|l| l.attribution_min).filter(|t| t.value < Ppm::ONE) {
+        let window = case.term(|l| l.finding_window).map(|t| t.value);
+        let mut slack = case.slack_of_period(case.since(), window);
+        // Where all is told of and attributed, what is not is of another kind.
+        let is_all = self.unknown_ms == 0 && self.attributed_ms == self.busy_ms;
+        let asked = case.term(|l| l.attribution_min);
+        if let Some(enough) = asked.filter(|t| t.value < Ppm::ONE || !is_all) {
             let most_busy = self.busy_ms.saturating_add(self.unknown_ms);
             let most = self.attributed_ms.saturating_add(self.unknown_ms);
             for part in [self.attributed_ms, most] {

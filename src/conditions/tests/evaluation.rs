@@ -302,8 +302,8 @@ fn an_ordinary_report_has_judged_again_only_what_it_may_change() {
     course.report(0, |_| {});
     course.report(1, |_| {});
     let again = course.report(0, |_| {});
-    // A meter was read on this very day (PHY-03), and a shipment is on its way (EVI-02).
-    assert!(again <= 2, "{again} conditions were judged again");
+    // A meter was read on this very day (PHY-03), a shipment is on its way (EVI-02), and the peak comes near to the allowance (TRN-04).
+    assert!(again <= 3, "{again} conditions were judged again");
     // One that shows something new has everything judged that looked at a node.
     let new = course.report(0, |c| c.report.agent_starts = 1);
     assert!(new > 20, "{new}");
@@ -358,6 +358,26 @@ fn a_sum_that_reaches_its_limit_is_found_by_the_report_that_takes_it_there() {
         .with("licensed_tpp", "attribution_min = 0.8\nlicensed_tpp");
     let found = until(scene, "TEN-01", |_| {}, 60);
     assert_eq!(outcomes(&found), [Met, CannotTell]);
+    // What all devices could have made grows by time alone.
+    let scene = Scene::honest().with("tpp_hours_max = 50_000", "tpp_hours_max = 90_000");
+    assert_eq!(outcomes(&until(scene, "TRN-04", |_| {}, 60)), [Met]);
+}
+
+#[test]
+fn a_report_that_leaves_a_device_without_a_tenant_is_no_ordinary_one_where_all_must_have_one() {
+    let scene = Scene::honest().with("licensed_tpp", "attribution_min = 1\nlicensed_tpp");
+    let mut course = Course::begin(scene);
+    course.let_to(0, &[TENANT]);
+    course.let_to(1, &[TENANT]);
+    let unread = course.devices.iter_mut().flatten();
+    unread.for_each(|d| d.delivered.measured.busy_ms = Reading::Unsupported);
+    for at in [0, 1, 0, 1] {
+        course.report(at, |_| {});
+    }
+    course.devices[0][0].delivered.measured.busy_ms = Reading::Value(300_000);
+    for at in [0, 1, 0, 1] {
+        course.report(at, |_| {});
+    }
 }
 
 #[test]

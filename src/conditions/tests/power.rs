@@ -221,6 +221,25 @@ fn phy_03_adds_up_the_meters_of_one_time_and_holds_each_against_what_it_feeds() 
 }
 
 #[test]
+fn phy_03_has_no_operator_close_what_an_assessor_left_open() {
+    let mut scene = drawing();
+    let (operator, assessor) = (scene.hear(Role::Operator, ""), scene.hear(Role::Assessor, ""));
+    let by_assessor = ("role = \"operator\"", "role = \"assessor\"");
+    let fitting = ("energy_kwh = 1", "energy_kwh = 22");
+    let blurred = [fitting, ("error = 0.01", "error = 0.5"), by_assessor];
+    scene.file("power-reading", assessor, &[READING, &blurred].concat());
+    scene.expect("PHY-03", Outcome::CannotTell, "may have read less than that");
+    // Newer, and of nearly the same time.
+    let newer = [
+        fitting,
+        ("from = 2026-11-20T00:00:00Z", "from = 2026-11-20T00:00:01Z"),
+        ("meter = \"MTR-77120\"", "meter = \"MTR-2\""),
+    ];
+    scene.file("power-reading", operator, &[READING, &newer].concat());
+    scene.expect("PHY-03", Outcome::CannotTell, "may have read less than that");
+}
+
+#[test]
 fn phy_03_is_open_where_a_reading_does_not_say_enough() {
     for (changes, says) in [
         (("error = 0.01", "# error = 0.01"), "how far a meter may be off"),

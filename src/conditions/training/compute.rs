@@ -181,7 +181,8 @@ pub(in crate::conditions) fn allowance(case: &Case<'_>) -> Verdict {
     let kind: Kind = |day| Interval::new(day.training_lower, day.training_upper);
     let sums = Sums::over(case, from, kind);
     let (lower, upper) = (sums.compute.lower().0, sums.compute.upper().0);
-    let apart = beyond(lower, allowance.most.0).min(beyond(upper, allowance.most.0));
+    let bounds = [lower, upper, sums.capacity.0].map(|bound| beyond(bound, allowance.most.0));
+    let apart = bounds.into_iter().min().unwrap_or(0);
     case.stands_for(sums.slack(case, MicroTppHours(apart), day_end(case)));
     let limit = Quantity::at_most(plain_hours(allowance.most), "TPP-hours");
     let period = match allowance.period {

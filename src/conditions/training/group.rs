@@ -6,7 +6,6 @@
 
 use super::super::case::{Case, no_report};
 use super::super::finding::{Quantity, Verdict, few, scientific_up};
-use super::super::read::Slack;
 use super::compute::{SitePeak, device_fastest, formats, is_whole, operations_in, row_model, unseen_rows};
 use super::sums::Sums;
 use crate::accelerator::Catalogue;
@@ -70,7 +69,7 @@ fn measured(
 ) -> Verdict {
     let sums = Sums::over(case, from, |day| Interval::new(day.lower, day.upper));
     let apart = sums.operations_apart(limit.0);
-    case.stands_for(Slack::of_period(from, case.now));
+    case.stands_for(case.slack_of_period(from, Some(window)));
     case.stands_for(sums.slack(case, apart, UnixSeconds(i64::MAX)));
     let (lower, upper) = sums.operations;
     let interval = Quantity::between(lower, upper.max(lower), "operations");

@@ -130,9 +130,19 @@ impl Session {
         trusted: &[(KeyRole, &PublicKey)],
         licences: &Licences,
     ) -> Result<(), CommandError> {
-        for (role, key) in trusted {
-            self.anchor(&trust(*role, &revoked.name, key, self.clock.now()))
-                .await?;
+        // From the first trusted role on, the new key counts for something, and the old one for all.
+        let half = |error, is_begun| match revoked.replaced_by.filter(|_| is_begun) {
+            None => error,
+            Some(new) => CommandError::HalfRotated {
+                old: revoked.key,
+                new,
+                source: Box::new(error),
+            },
+        };
+        for (nth, (role, key)) in trusted.iter().enumerate() {
+            let act = trust(*role, &revoked.name, key, self.clock.now());
+            let recorded = self.anchor(&act).await;
+            recorded.map_err(|error| half(error, nth > 0))?;
             Anchors::change(&self.config.state_dir, |a| a.trust_for(*role, &revoked.name, key))?;
         }
         let mut act = Act::new(ActKind::Distrust, self.clock.now());
@@ -140,14 +150,7 @@ impl Session {
         act.issuer = Some(revoked.name.clone());
         act.from = Some(revoked.from);
         let recorded = self.anchor(&act).await;
-        recorded.map_err(|error| match revoked.replaced_by {
-            None => error,
-            Some(new) => CommandError::HalfRotated {
-                old: revoked.key,
-                new,
-                source: Box::new(error),
-            },
-        })?;
+        recorded.map_err(|error| half(error, true))?;
         Anchors::change(&self.config.state_dir, |a| {
             a.revoke(revoked.clone());
             // Whoever had the key may have raised a serial beyond its owner's; those that still count are learnt again below.

@@ -214,7 +214,7 @@ fn every_verb_says_in_one_line_why_a_wrong_input_could_not_be_used() {
         (
             "rules show",
             vec!["us-ifr-2025", "--revision", "99"],
-            "in version 1, not in that one",
+            "in version 2, not in that one",
         ),
         (
             "rules show",

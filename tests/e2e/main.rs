@@ -63,6 +63,8 @@ mod host_engine;
 mod outside;
 /// What the workload model makes of recordings, against its card.
 mod signatures;
+/// Simulated work, and training that tries not to be seen, against the model card.
+mod simulated_work;
 /// What each architecture lets an operator measure.
 mod sources;
 /// Real recordings through the real path.

@@ -38,6 +38,26 @@ impl Chance {
         range.start + (z ^ (z >> 31)) % (range.end - range.start)
     }
 
+    /// A number of at least `low` and less than `high`.
+    pub fn between(&mut self, low: f64, high: f64) -> f64 {
+        low + (high - low) * self.within(0..1 << 53) as f64 / (1u64 << 53) as f64
+    }
+
+    /// The same, with as many between one and two as between two and four.
+    pub fn magnitude(&mut self, low: f64, high: f64) -> f64 {
+        self.between(low.ln(), high.ln()).exp()
+    }
+
+    /// How long until something that comes by chance, every `mean` on the average.
+    pub fn wait(&mut self, mean: f64) -> f64 {
+        -mean * (1.0 - self.between(0.0, 1.0)).ln()
+    }
+
+    /// A number around nought with standard deviation one, nearly normal: the sum of twelve, less six.
+    pub fn noise(&mut self) -> f64 {
+        (0..12).map(|_| self.between(0.0, 1.0)).sum::<f64>() - 6.0
+    }
+
     /// A time within `range`, in milliseconds.
     pub fn millis(&mut self, range: Range<u64>) -> Duration {
         Duration::from_millis(self.within(range))

@@ -27,6 +27,8 @@ enum Verb {
     },
     /// Judges recordings by a model that has not seen them, and says how well, as `docs/model-card.md` has it.
     Evaluate(signatures::Options),
+    /// Writes recordings of simulated work, and of training that tries not to be seen.
+    Simulate(signatures::SimulateOptions),
     /// Makes the trees of the workload model from recordings.
     Train(signatures::TeachOptions),
 }
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Verb::Consistency(options) => consistency::run(&options),
         Verb::Demo { keep } => demo::run(keep),
         Verb::Evaluate(options) => signatures::run(&options),
+        Verb::Simulate(options) => signatures::simulate(&options),
         Verb::Train(options) => signatures::teach(&options),
     }
 }

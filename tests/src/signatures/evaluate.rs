@@ -4,9 +4,10 @@ use super::control::{Controls, controls};
 use super::figures::{Figures, Judged};
 use super::index::{Index, Row, Split, corpus, traces};
 use super::recording::{RecordingError, read};
+use super::strategy::{self, Strategies, alerts};
 use super::teach::{Teacher, own, teachers};
 use super::train::{Example, train};
-use super::{play, verdict};
+use super::{play, recording::Recording, verdict};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -56,6 +57,8 @@ pub struct Evaluation {
     pub real: Option<Figures>,
     /// Over simulated ones.
     pub simulated: Option<Figures>,
+    /// Of trainings that try not to be seen: real ones, and simulated ones.
+    pub strategies: [Strategies; 2],
 }
 
 /// A recording as it is judged.
@@ -109,6 +112,18 @@ pub struct Corpus {
     skipped: Vec<String>,
 }
 
+impl Corpus {
+    /// Adds a recording.
+    pub(super) fn add(&mut self, row: Row, recording: &Recording) {
+        let devices = recording.devices.iter().map(|d| d.gpu);
+        self.recordings.push(Played {
+            row,
+            seconds: recording.seconds,
+            devices: devices.zip(play(recording)).collect(),
+        });
+    }
+}
+
 /// Reads every recording of an index.
 ///
 /// # Errors
@@ -119,13 +134,7 @@ pub fn played(index: &Index) -> Result<Corpus, RecordingError> {
         ..Corpus::default()
     };
     for (path, row) in &index.rows {
-        let recording = read(path)?;
-        let devices = recording.devices.iter().map(|d| d.gpu);
-        corpus.recordings.push(Played {
-            row: row.clone(),
-            seconds: recording.seconds,
-            devices: devices.zip(play(&recording)).collect(),
-        });
+        corpus.add(row.clone(), &read(path)?);
     }
     Ok(corpus)
 }
@@ -147,6 +156,7 @@ pub fn evaluate(corpus: &Corpus, split: Split, judges: &mut Judges) -> Evaluatio
                 row: one.row.clone(),
                 gpu: *gpu,
                 verdict: verdict(model, windows),
+                alerts: alerts(model, windows, one.seconds),
                 seconds: one.seconds,
                 strange: strange.max().unwrap_or(0),
             });
@@ -156,6 +166,8 @@ pub fn evaluate(corpus: &Corpus, split: Split, judges: &mut Judges) -> Evaluatio
     Evaluation {
         real: figures(true),
         simulated: figures(false),
+        strategies: [true, false]
+            .map(|real| Strategies::of(judged.iter().filter(|j| j.row.is_real() == real))),
         judged,
         skipped,
     }
@@ -228,6 +240,7 @@ fn as_json(e: &Evaluation, split: Split, model: &Model, controls: Option<Control
         "ci": of(|f| json!(f.ci)),
         "real": e.real,
         "simulated": e.simulated,
+        "strategies": json!({ "real": e.strategies[0], "simulated": e.strategies[1] }),
         "controls": controls,
         "model_digest": model.digest().to_string(),
         "recordings": recordings,
@@ -280,6 +293,17 @@ fn print(e: &Evaluation, split: Split, controls: Option<Controls>) {
     for (name, figures) in [("real", &e.real), ("simulated", &e.simulated)] {
         if let Some(figures) = figures {
             println!("{}", line(split, name, figures));
+        }
+    }
+    for (name, strategies) in ["real", "simulated"].iter().zip(&e.strategies) {
+        let lines = strategies.lines(name);
+        if !lines.is_empty() {
+            println!("\n{}\n{}", strategy::heading(), lines.join("\n"));
+        }
+    }
+    for (name, figures) in [("real", &e.real), ("simulated", &e.simulated)] {
+        if let Some(figures) = figures {
+            println!("{name}: {}", strategy::time_line(figures));
         }
     }
     if let Some(controls) = controls {

@@ -18,6 +18,8 @@ pub struct Judged {
     pub verdict: Verdict,
     /// How long it was watched.
     pub seconds: f64,
+    /// Minutes until it was called training, at L2 or more and at L3; `None` where it never was.
+    pub alerts: [Option<f64>; 2],
     /// Features that lay outside of what was taught, at most in any window.
     pub strange: usize,
 }
@@ -29,7 +31,7 @@ impl Judged {
     }
 
     /// Whether it was called training; `None` where that was left open.
-    fn called(&self) -> Option<bool> {
+    pub(super) fn called(&self) -> Option<bool> {
         match self.verdict.class {
             Some(class) => Some(class == Class::Training),
             None => (self.verdict.level == Level::RuledOut).then_some(false),
@@ -60,6 +62,9 @@ pub struct Figures {
     pub found: [usize; 2],
     /// Of those that were decided, how many were rightly called one of the seven classes; each family counts once.
     pub class_accuracy: Option<f64>,
+    /// Minutes until a training was called that, at L2 or more and at L3: the median of its devices of which it ever was. A window is a minute,
+    /// or as long as the recording where that is shorter.
+    pub minutes_to_alert: [Option<f64>; 2],
 }
 
 /// Families of which something holds for a device, and all of them.
@@ -89,6 +94,13 @@ fn mean(all: impl Iterator<Item = (String, bool)>) -> Option<(f64, usize, f64)> 
         0.5
     };
     Some((mean, count, deviation))
+}
+
+/// The middle one, rounded.
+pub(super) fn median(all: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut all: Vec<f64> = all.collect();
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() / 2).copied().map(rounded)
 }
 
 fn rounded(value: f64) -> f64 {
@@ -141,6 +153,10 @@ impl Figures {
             accused: families(all.iter().filter(inference).map(called)),
             found: families(all.iter().filter(training).map(called)),
             class_accuracy: mean(classes).map(|(mean, ..)| rounded(mean)),
+            minutes_to_alert: [0, 1].map(|level| {
+                let trained = all.iter().filter(training);
+                median(trained.filter_map(|j| j.alerts[level]))
+            }),
         })
     }
 }

@@ -1,12 +1,12 @@
 //! The list of recordings: what each is, and which of them belong together.
 
 use super::recording::RecordingError;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use weighbridge::workload::Class;
 
 /// A row of `index.csv`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Row {
     /// The recording, from the index's directory on.
     pub path: String,
@@ -26,6 +26,9 @@ pub struct Row {
     pub device: String,
     /// Whether a device was recorded: 1, or 0 where it was simulated.
     pub real: String,
+    /// The share of useful work that the strategy costs, where that is known; the column may be missing.
+    #[serde(default)]
+    pub tax: String,
 }
 
 /// What a row's class says of it.
@@ -116,7 +119,7 @@ impl Split {
             Self::Workload => teacher.workload == judged.workload,
             Self::Family => teacher.family == judged.family,
             Self::Mechanism => teacher.mechanism == judged.mechanism,
-            Self::Strategy => judged.strategy != "none" && teacher.strategy == judged.strategy,
+            Self::Strategy => judged.strategy != "none" && teacher.manner() == judged.manner(),
             Self::Device => teacher.device == judged.device,
         }
     }
@@ -139,6 +142,13 @@ impl Row {
                 class.map_or(Truth::Unknown, |c| Truth::Class(*c))
             }
         }
+    }
+
+    /// Its strategy without the numbers that it is done by, which are held out together.
+    #[must_use]
+    pub fn manner(&self) -> &str {
+        self.strategy
+            .trim_end_matches(|c: char| c == '_' || c.is_ascii_digit())
     }
 
     /// Whether a device was recorded.
@@ -210,6 +220,7 @@ pub fn traces(dir: &Path) -> Result<Index, RecordingError> {
             strategy: "none".to_owned(),
             device: trace.gpu,
             real: "1".to_owned(),
+            tax: String::new(),
             path: trace.path,
         };
         index.rows.push((dir.join(&row.path), row));

@@ -3,7 +3,7 @@
 //! Decides: which recordings teach, which are judged, and what is held out of the teaching where a recording is judged. The committed model is
 //! taught by the project's own recordings alone. Real and simulated recordings never meet in one figure.
 //!
-//! A simulator of work and what an operator does so as not to be seen have their place here, as teachers and as recordings with `real` 0.
+//! A simulator of work and what an operator does so as not to be seen have their place in `simulate`: recordings with `real` 0, which teach nothing.
 
 mod control;
 mod evaluate;
@@ -11,6 +11,8 @@ mod figures;
 mod index;
 mod play;
 mod recording;
+mod simulate;
+mod strategy;
 mod teach;
 mod train;
 
@@ -20,5 +22,9 @@ pub use figures::{Figures, Judged};
 pub use index::{Index, Row, Split, Truth, corpus, traces};
 pub use play::{play, verdict};
 pub use recording::{Device, Levels, Recording, RecordingError, parse, read};
+pub use simulate::{
+    Options as SimulateOptions, run as simulate, simulated, simulated_on, simulated_teachers,
+};
+pub use strategy::{Strategies, Strategy, heading as strategy_heading, time_line};
 pub use teach::{Options as TeachOptions, Teacher, file, own, run as teach, teachers};
 pub use train::{Example, train};

@@ -104,12 +104,31 @@ const OTHERS: [&str; 9] = [
 ];
 
 /// One row: its time, and its cells in the order of [`PIPES`] and [`OTHERS`].
-struct Row {
+pub(super) struct Row {
     at: f64,
     cells: [Option<f64>; PIPES.len() + OTHERS.len()],
 }
 
 impl Row {
+    /// At so many seconds, of named cells; those that no recording is read for are left out.
+    pub(super) fn of(at: f64, named: &[(&str, f64)]) -> Self {
+        let mut row = Self {
+            at,
+            cells: [None; PIPES.len() + OTHERS.len()],
+        };
+        for (cell, name) in row.cells.iter_mut().zip(PIPES.iter().chain(&OTHERS)) {
+            let value = named.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
+            *cell = value.filter(|v| v.is_finite() && *v >= 0.0);
+        }
+        row
+    }
+
+    /// The cell of a column.
+    pub(super) fn cell(&self, name: &str) -> Option<f64> {
+        let place = PIPES.iter().chain(&OTHERS).position(|n| *n == name)?;
+        self.cells[place]
+    }
+
     fn other(&self, name: &str) -> Option<f64> {
         let place = OTHERS.iter().position(|o| *o == name)?;
         self.cells[PIPES.len() + place]
@@ -121,6 +140,17 @@ impl Row {
 /// # Errors
 /// [`RecordingError`].
 pub fn read(path: &Path) -> Result<Recording, RecordingError> {
+    parse(&text(path)?).map_err(|what| RecordingError::Damaged {
+        path: path.to_owned(),
+        what,
+    })
+}
+
+/// The text of a recording, unpacked where its name ends in `.gz`.
+///
+/// # Errors
+/// [`RecordingError::Read`].
+pub(super) fn text(path: &Path) -> Result<String, RecordingError> {
     let fail = |source| RecordingError::Read {
         path: path.to_owned(),
         source,
@@ -135,10 +165,7 @@ pub fn read(path: &Path) -> Result<Recording, RecordingError> {
         file.take(MOST_BYTES + 1).read_to_string(&mut text)
     };
     read.map_err(fail)?;
-    parse(&text).map_err(|what| RecordingError::Damaged {
-        path: path.to_owned(),
-        what,
-    })
+    Ok(text)
 }
 
 /// Reads the text of a recording.
@@ -149,8 +176,15 @@ pub fn parse(text: &str) -> Result<Recording, String> {
     if text.len() as u64 > MOST_BYTES {
         return Err(format!("it is longer than {} MiB", MOST_BYTES >> 20));
     }
-    let rows = rows(text)?;
-    let nominal = nominal(&rows)?;
+    of_rows(&rows(text)?)
+}
+
+/// A recording of the rows of each device, in order of time.
+///
+/// # Errors
+/// What is wrong with them.
+pub(super) fn of_rows(rows: &BTreeMap<usize, Vec<Row>>) -> Result<Recording, String> {
+    let nominal = nominal(rows)?;
     let begun = rows.values().filter_map(|r| r.first()).map(|r| r.at);
     let begun = begun.fold(f64::MAX, f64::min);
     let ended = rows.values().filter_map(|r| r.last()).map(|r| r.at);
@@ -167,7 +201,7 @@ pub fn parse(text: &str) -> Result<Recording, String> {
 }
 
 /// The rows of each device, in order of time.
-fn rows(text: &str) -> Result<BTreeMap<usize, Vec<Row>>, String> {
+pub(super) fn rows(text: &str) -> Result<BTreeMap<usize, Vec<Row>>, String> {
     let mut lines = text.lines().enumerate().filter(|(_, l)| !l.starts_with('#'));
     let header: Vec<&str> = match lines.next() {
         Some((_, line)) => line.split(',').map(str::trim).collect(),

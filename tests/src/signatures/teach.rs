@@ -47,20 +47,24 @@ pub fn teachers(dir: &Path) -> Result<Vec<Teacher>, RecordingError> {
     let index = index::corpus(dir)?;
     let mut teachers = Vec::new();
     for (path, row) in index.rows {
-        let Truth::Class(class) = row.truth() else {
-            continue;
-        };
-        let recording = recording::read(&path)?;
-        teachers.push(Teacher {
-            examples: examples(&recording, &row.family, class),
-            levels: recording
-                .devices
-                .first()
-                .map_or_else(Levels::default, |d| d.levels),
-            row,
-        });
+        if matches!(row.truth(), Truth::Class(_)) {
+            teachers.extend(teacher(row, &recording::read(&path)?));
+        }
     }
     Ok(teachers)
+}
+
+/// A recording as a teacher; `None` where its class is not known.
+pub(super) fn teacher(row: Row, recording: &Recording) -> Option<Teacher> {
+    let Truth::Class(class) = row.truth() else {
+        return None;
+    };
+    let first = recording.devices.first();
+    Some(Teacher {
+        examples: examples(recording, &row.family, class),
+        levels: first.map_or_else(Levels::default, |d| d.levels),
+        row,
+    })
 }
 
 fn examples(recording: &Recording, family: &str, class: Class) -> Vec<Example> {

@@ -74,10 +74,6 @@ pub(in crate::conditions) enum Standing {
 }
 
 /// Who held device time, what is known of them, and how old that may be; a verdict where that cannot be told.
-#[expect(
-    clippy::type_complexity,
-    reason = "three things that two conditions take apart at once"
-)]
 fn held_and_known<'c, 'a>(
     case: &'c Case<'a>,
 ) -> Result<(&'c Attribution, Known<'a>, Term<i64>), Box<Verdict>> {

@@ -17,6 +17,10 @@ const MOST_BYTES: u64 = 512 << 20;
 /// More devices than any host has.
 const MOST_DEVICES: usize = 64;
 
+/// Shares of the pipes above this are no shares. NVIDIA's tools write numbers of 10 and more digits for "not supported", and rounding takes a full
+/// pipe a little above one.
+const MOST_SHARE: f64 = 1.05;
+
 /// Fewer rows of a device than these are no recording.
 const LEAST_ROWS: usize = 3;
 
@@ -90,18 +94,23 @@ const PIPES: [&str; 10] = [
     "integer_active",
 ];
 
-/// What else is read.
-const OTHERS: [&str; 9] = [
-    "power_w",
-    "gpu_util_pct",
-    "mem_used_mib",
-    "nvlink_tx_bytes_s",
-    "nvlink_rx_bytes_s",
-    "energy_mj",
-    "sm_clock_mhz",
-    "pcie_tx_bytes_s",
-    "pcie_rx_bytes_s",
+/// What else is read, and the most that a device can show: more was not read, as with [`MOST_SHARE`].
+const OTHERS: [(&str, f64); 9] = [
+    ("power_w", 1e5),
+    ("gpu_util_pct", 105.0),
+    ("mem_used_mib", 1e9),
+    ("nvlink_tx_bytes_s", 1e13),
+    ("nvlink_rx_bytes_s", 1e13),
+    ("energy_mj", 1e18),
+    ("sm_clock_mhz", 1e5),
+    ("pcie_tx_bytes_s", 1e13),
+    ("pcie_rx_bytes_s", 1e13),
 ];
+
+/// Every column that is read, with the most that it can hold.
+fn read_columns() -> impl Iterator<Item = (&'static str, f64)> {
+    PIPES.iter().map(|name| (*name, MOST_SHARE)).chain(OTHERS)
+}
 
 /// One row: its time, and its cells in the order of [`PIPES`] and [`OTHERS`].
 pub(super) struct Row {
@@ -130,7 +139,7 @@ impl Row {
     }
 
     fn other(&self, name: &str) -> Option<f64> {
-        let place = OTHERS.iter().position(|o| *o == name)?;
+        let place = OTHERS.iter().position(|(o, _)| *o == name)?;
         self.cells[PIPES.len() + place]
     }
 }
@@ -211,7 +220,7 @@ pub(super) fn rows(text: &str) -> Result<BTreeMap<usize, Vec<Row>>, String> {
     let (Some(time), Some(gpu)) = (column("timestamp"), column("gpu")) else {
         return Err("it has no columns `timestamp` and `gpu`".to_owned());
     };
-    let columns: Vec<Option<usize>> = PIPES.iter().chain(&OTHERS).map(|n| column(n)).collect();
+    let columns: Vec<(Option<usize>, f64)> = read_columns().map(|(n, most)| (column(n), most)).collect();
     let mut rows: BTreeMap<usize, Vec<Row>> = BTreeMap::new();
     for (number, line) in lines {
         if line.trim().is_empty() {
@@ -235,9 +244,9 @@ pub(super) fn rows(text: &str) -> Result<BTreeMap<usize, Vec<Row>>, String> {
             at,
             cells: [None; PIPES.len() + OTHERS.len()],
         };
-        for (cell, column) in row.cells.iter_mut().zip(&columns) {
+        for (cell, (column, most)) in row.cells.iter_mut().zip(&columns) {
             let value = column.and_then(|c| cells[c].parse::<f64>().ok());
-            *cell = value.filter(|v| v.is_finite() && *v >= 0.0);
+            *cell = value.filter(|v| (0.0..=*most).contains(v));
         }
         let device = rows.entry(gpu).or_default();
         // A clock that was set back would make time run twice: such a row says nothing new.
@@ -360,7 +369,7 @@ fn sample(gpu: usize, tick: usize, nominal: Nominal, rows: &[&Row], bytes: [f64;
         })
     };
     let counter = |name: &str, sum: f64| match last(name) {
-        Some(_) => Reading::Value(4_000_000_000 + sum as u64),
+        Some(_) => Reading::Value(4_000_000_000u64.saturating_add(sum as u64)),
         None => Reading::Unsupported,
     };
     let pipes: [Option<f64>; PIPES.len()] =
@@ -412,5 +421,30 @@ fn activity(interval_ns: u64, shares: [Reading<Ppm>; PIPES.len()]) -> Activity {
         fp32,
         fp16,
         integer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_driver_writes_for_not_supported_is_missing() {
+        const HEAD: &str = "timestamp,gpu,power_w,sm_active,tensor_active,nvlink_tx_bytes_s\n";
+        let mut text = HEAD.to_owned();
+        for row in 0..10 {
+            text += &format!("{row},0,140737488355328.0,1.02,140737488355328.0,9223372036854775794\n");
+        }
+        let recording = parse(&text).unwrap();
+        for (_, sample) in &recording.devices[0].samples {
+            let Reading::Value(activity) = &sample.activity else {
+                panic!("{sample:?}")
+            };
+            assert_eq!(activity.sm, Reading::Value(Ppm(1_000_000)));
+            assert_eq!(activity.tensor_any, Reading::Unsupported);
+            assert_eq!(sample.nvlink_tx_bytes, Reading::Unsupported);
+            assert_eq!(sample.power_mw, Reading::Unsupported);
+        }
+        assert_eq!(recording.devices[0].levels.power, None);
     }
 }

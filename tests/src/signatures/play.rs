@@ -109,8 +109,8 @@ impl<'a> Followed<'a> {
                 self.series.add(&step);
             }
         }
-        let begun_ms = from as u64 * self.nominal_ns / 1_000_000;
-        let ended_ms = (tick as u64 + 1) * self.nominal_ns / 1_000_000;
+        let at_ms = |tick: usize| (tick as u64).saturating_mul(self.nominal_ns) / 1_000_000;
+        let (begun_ms, ended_ms) = (at_ms(from), at_ms(tick.saturating_add(1)));
         while let Some((at, instant)) = self.device.instants.get(self.next_instant) {
             if *at >= ended_ms {
                 break;

@@ -21,6 +21,12 @@ const MOST_DEVICES: usize = 64;
 /// pipe a little above one.
 const MOST_SHARE: f64 = 1.05;
 
+/// The longest recording, in seconds: 31 days. Whatever is laid out by its length is bounded by this.
+const MOST_SECONDS: f64 = 31.0 * 86_400.0;
+
+/// Rows closer than this, in seconds, are no telemetry, and dividing by less gives no number.
+const LEAST_STEP: f64 = 1e-4;
+
 /// Fewer rows of a device than these are no recording.
 const LEAST_ROWS: usize = 3;
 
@@ -198,6 +204,12 @@ pub(super) fn of_rows(rows: &BTreeMap<usize, Vec<Row>>) -> Result<Recording, Str
     let begun = begun.fold(f64::MAX, f64::min);
     let ended = rows.values().filter_map(|r| r.last()).map(|r| r.at);
     let ended = ended.fold(f64::MIN, f64::max);
+    if ended - begun > MOST_SECONDS {
+        return Err(format!(
+            "its clock runs over more than {:.0} days: cut it where the clock jumped, or judge it in parts",
+            MOST_SECONDS / 86_400.0
+        ));
+    }
     let devices = rows
         .iter()
         .map(|(gpu, rows)| device(*gpu, rows, begun, nominal))
@@ -276,6 +288,11 @@ fn nominal(rows: &BTreeMap<usize, Vec<Row>>) -> Result<Nominal, String> {
         .collect();
     steps.sort_by(f64::total_cmp);
     let row = steps[steps.len() / 2];
+    if row < LEAST_STEP {
+        return Err(format!(
+            "its rows are less than {LEAST_STEP} s apart: `timestamp` is in seconds"
+        ));
+    }
     if row > 5.0 {
         return Err(format!(
             "its rows are {row:.0} s apart, and 5 s are the most that tell work apart"
@@ -382,7 +399,7 @@ fn sample(gpu: usize, tick: usize, nominal: Nominal, rows: &[&Row], bytes: [f64;
     DeviceSample {
         device: u16::try_from(gpu).unwrap_or(u16::MAX),
         state: DeviceState::Present,
-        at: BootNanos(SECOND + interval_ns * (tick as u64 + 1)),
+        at: BootNanos(interval_ns.saturating_mul(tick as u64 + 1).saturating_add(SECOND)),
         energy_mj: last("energy_mj").map_or(Reading::Unsupported, |e| Reading::Value(e as u64)),
         power_mw: whole(last("power_w").map(|w| w * 1e3)),
         sm_clock_mhz: whole(last("sm_clock_mhz")),
@@ -446,5 +463,22 @@ mod tests {
             assert_eq!(sample.power_mw, Reading::Unsupported);
         }
         assert_eq!(recording.devices[0].levels.power, None);
+    }
+
+    #[test]
+    fn a_clock_that_jumped_is_said_before_anything_is_laid_out_by_it() {
+        let said = |times: &[&str]| {
+            let rows = times.iter().map(|at| format!("{at},0,0.9\n"));
+            parse(&("timestamp,gpu,sm_active\n".to_owned() + &rows.collect::<String>()))
+        };
+        for far in ["1800000000", "1e17", "1e308"] {
+            let what = said(&["0", "1", "2", "3", far]).unwrap_err();
+            assert!(what.contains("more than 31 days"), "{what}");
+        }
+        let both = said(&["-1.7e308", "1", "2", "3", "1.7e308"]).unwrap_err();
+        assert!(both.contains("31 days") || both.contains("apart"), "{both}");
+        let close = said(&["1e-320", "2e-320", "3e-320", "4e-320"]).unwrap_err();
+        assert!(close.contains("in seconds"), "{close}");
+        assert!(said(&["0", "1", "2", "3", "2600000"]).is_ok());
     }
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use weighbridge::id::Digest;
 use weighbridge::workload::{Features, Model};
 
 /// What to judge, and how.
@@ -65,6 +66,7 @@ pub struct Evaluation {
 #[derive(Debug, Clone)]
 struct Played {
     row: Row,
+    digest: Digest,
     seconds: f64,
     devices: Vec<(usize, Vec<Features>)>,
 }
@@ -96,12 +98,21 @@ impl Judges {
     }
 
     /// Who judges a recording by a split: the model itself where nothing is held out; nobody where nobody is left to teach.
-    fn of(&mut self, split: Split, row: &Row) -> Option<&Model> {
-        let held = self.teachers.iter().map(|t| split.holds_out(&t.row, row));
+    fn of(&mut self, split: Split, judged: &Played) -> Option<&Model> {
+        let held = self.held_out(split, judged);
         let (teachers, model) = (&self.teachers, &self.model);
-        let fold = self.without.entry(held.collect());
+        let fold = self.without.entry(held);
         fold.or_insert_with_key(|held| without(held, teachers, model))
             .as_ref()
+    }
+
+    /// Which teachers are held out: those that the split names, and where what is judged is a copy of a teacher under other words, that teacher
+    /// and those that the split names for it.
+    fn held_out(&self, split: Split, judged: &Played) -> Vec<bool> {
+        let copied = self.teachers.iter().filter(|t| t.digest == judged.digest);
+        let rows: Vec<&Row> = copied.map(|t| &t.row).chain([&judged.row]).collect();
+        let held = |t: &Teacher| rows.iter().any(|row| split.holds_out(&t.row, row));
+        self.teachers.iter().map(held).collect()
     }
 }
 
@@ -118,6 +129,7 @@ impl Corpus {
         let devices = recording.devices.iter().map(|d| d.gpu);
         self.recordings.push(Played {
             row,
+            digest: recording.digest,
             seconds: recording.seconds,
             devices: devices.zip(play(recording)).collect(),
         });
@@ -145,7 +157,7 @@ pub fn evaluate(corpus: &Corpus, split: Split, judges: &mut Judges) -> Evaluatio
     let mut skipped = corpus.skipped.clone();
     let mut judged = Vec::new();
     for one in &corpus.recordings {
-        let Some(model) = judges.of(split, &one.row) else {
+        let Some(model) = judges.of(split, one) else {
             let what = format!("held out by {}, it leaves nobody who teaches", split.text());
             skipped.push(format!("{}: {what}", one.row.path));
             continue;
@@ -349,4 +361,55 @@ pub fn control_line(c: &Controls) -> String {
         c.volume_only * 100.0,
         c.levels_only * 100.0
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(words: &str) -> Row {
+        let text = format!("path,class,mechanism,family,workload,run,strategy,device,real\n{words}\n");
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        reader.deserialize().next().unwrap().unwrap()
+    }
+
+    fn judges(rows: &[&str]) -> Judges {
+        let teachers = rows.iter().enumerate().map(|(i, words)| Teacher {
+            row: row(words),
+            digest: Digest([i as u8; 32]),
+            examples: Vec::new(),
+            levels: super::super::recording::Levels::default(),
+        });
+        Judges::new(teachers.collect(), Model::embedded().unwrap())
+    }
+
+    fn judged(words: &str, digest: u8) -> Played {
+        Played {
+            row: row(words),
+            digest: Digest([digest; 32]),
+            seconds: 10.0,
+            devices: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_copy_under_other_words_holds_out_its_teacher_and_the_teachers_group() {
+        let judges = judges(&[
+            "a.csv,training,m1,f1,w1,1,none,d1,1",
+            "b.csv,training,m1,f1,w2,1,none,d1,1",
+            "c.csv,hpc,m2,f2,w3,1,none,d1,1",
+        ]);
+        let copy = judged("x.csv,unheard,mx,fx,wx,9,none,dx,1", 0);
+        assert_eq!(judges.held_out(Split::Run, &copy), [true, false, false]);
+        assert_eq!(judges.held_out(Split::Family, &copy), [true, true, false]);
+        let own = judged("x.csv,unheard,mx,fx,wx,9,none,dx,1", 9);
+        assert_eq!(judges.held_out(Split::Family, &own), [false; 3]);
+    }
+
+    #[test]
+    fn a_run_under_another_class_is_the_same_run() {
+        let judges = judges(&["a.csv,training,m1,f1,w1,1,none,d1,1"]);
+        let again = judged("x.csv,inference,m1,f1,w1,1,none,d1,1", 9);
+        assert_eq!(judges.held_out(Split::Run, &again), [true]);
+    }
 }

@@ -125,8 +125,9 @@ impl Split {
     }
 }
 
+/// The class is no part of it: a run stays what it was under another label.
 fn same_run(a: &Row, b: &Row) -> bool {
-    let key = |r: &Row| [&r.workload, &r.family, &r.run, &r.strategy, &r.device, &r.class].map(String::clone);
+    let key = |r: &Row| [&r.workload, &r.family, &r.run, &r.strategy, &r.device].map(String::clone);
     key(a) == key(b)
 }
 

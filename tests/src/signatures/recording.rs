@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use weighbridge::crypto::sha256;
+use weighbridge::id::Digest;
 use weighbridge::telemetry::{Activity, DeviceSample, DeviceState, Reading};
 use weighbridge::time::{BootNanos, SECOND};
 use weighbridge::unit::Ppm;
@@ -84,6 +86,8 @@ pub struct Recording {
     pub nominal_ns: u64,
     /// How long it is.
     pub seconds: f64,
+    /// SHA-256 of its text, by which a copy is known under whatever name.
+    pub digest: Digest,
 }
 
 /// Shares of the pipes, in the order of [`activity`].
@@ -131,16 +135,16 @@ impl Row {
             at,
             cells: [None; PIPES.len() + OTHERS.len()],
         };
-        for (cell, name) in row.cells.iter_mut().zip(PIPES.iter().chain(&OTHERS)) {
-            let value = named.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
-            *cell = value.filter(|v| v.is_finite() && *v >= 0.0);
+        for (cell, (name, most)) in row.cells.iter_mut().zip(read_columns()) {
+            let value = named.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
+            *cell = value.filter(|v| (0.0..=most).contains(v));
         }
         row
     }
 
     /// The cell of a column.
     pub(super) fn cell(&self, name: &str) -> Option<f64> {
-        let place = PIPES.iter().chain(&OTHERS).position(|n| *n == name)?;
+        let place = read_columns().position(|(n, _)| n == name)?;
         self.cells[place]
     }
 
@@ -191,14 +195,14 @@ pub fn parse(text: &str) -> Result<Recording, String> {
     if text.len() as u64 > MOST_BYTES {
         return Err(format!("it is longer than {} MiB", MOST_BYTES >> 20));
     }
-    of_rows(&rows(text)?)
+    of_rows(&rows(text)?, sha256(text.as_bytes()))
 }
 
 /// A recording of the rows of each device, in order of time.
 ///
 /// # Errors
 /// What is wrong with them.
-pub(super) fn of_rows(rows: &BTreeMap<usize, Vec<Row>>) -> Result<Recording, String> {
+pub(super) fn of_rows(rows: &BTreeMap<usize, Vec<Row>>, digest: Digest) -> Result<Recording, String> {
     let nominal = nominal(rows)?;
     let begun = rows.values().filter_map(|r| r.first()).map(|r| r.at);
     let begun = begun.fold(f64::MAX, f64::min);
@@ -218,6 +222,7 @@ pub(super) fn of_rows(rows: &BTreeMap<usize, Vec<Row>>) -> Result<Recording, Str
         devices,
         nominal_ns: (nominal.tick * 1e9) as u64,
         seconds: ended - begun,
+        digest,
     })
 }
 

@@ -6,6 +6,7 @@ use super::train::{Example, train};
 use super::{play, recording::Recording};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use weighbridge::id::Digest;
 use weighbridge::workload::{Class, Trees};
 
 /// From what to teach, and where to write.
@@ -27,6 +28,8 @@ const PARTS: [std::ops::Range<f64>; 4] = [0.0..1.0, 0.0..0.6, 0.2..0.8, 0.4..1.0
 pub struct Teacher {
     /// What it is.
     pub row: Row,
+    /// SHA-256 of its text.
+    pub digest: Digest,
     /// What it teaches.
     pub examples: Vec<Example>,
     /// Levels of its first device, for the controls.
@@ -61,6 +64,7 @@ pub(super) fn teacher(row: Row, recording: &Recording) -> Option<Teacher> {
     };
     let first = recording.devices.first();
     Some(Teacher {
+        digest: recording.digest,
         examples: examples(recording, &row.family, class),
         levels: first.map_or_else(Levels::default, |d| d.levels),
         row,

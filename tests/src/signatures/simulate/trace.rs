@@ -11,6 +11,7 @@ use crate::chance::Chance;
 use crate::signatures::recording::{Recording, Row, of_rows, rows};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use weighbridge::crypto::sha256;
 
 /// Rows a second.
 pub(super) const RATE: f64 = 10.0;
@@ -149,7 +150,9 @@ impl Trace {
             });
             rows.insert(gpu, of.collect());
         }
-        of_rows(&rows)
+        let values = self.devices.iter().flatten().flat_map(|row| row.0);
+        let bytes: Vec<u8> = values.flat_map(f64::to_le_bytes).collect();
+        of_rows(&rows, sha256(&bytes))
     }
 
     /// As the text of a recording.

@@ -292,14 +292,17 @@ fn activity_that_nobody_read_tells_nothing() {
 
 /// A directory with an index of one recording of this name and content, and what the command says of it.
 fn told(name: &str, content: &[u8], more: &[&str]) -> Output {
+    told_of("hpc,m,f,w,1,none,NVIDIA A100,0", name, content, "family", more)
+}
+
+/// The same of a recording of which the index has these words, judged by a split.
+fn told_of(words: &str, name: &str, content: &[u8], split: &str, more: &[&str]) -> Output {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join(name), content).unwrap();
-    let index = format!(
-        "path,class,mechanism,family,workload,run,strategy,device,real\n{name},hpc,m,f,w,1,none,NVIDIA A100,0\n"
-    );
+    let index = format!("path,class,mechanism,family,workload,run,strategy,device,real\n{name},{words}\n");
     std::fs::write(dir.path().join("index.csv"), index).unwrap();
     Command::new(env!("CARGO_BIN_EXE_weighbridge-testbed"))
-        .args(["evaluate", "--split", "family", "--corpus"])
+        .args(["evaluate", "--split", split, "--corpus"])
         .arg(dir.path())
         .args(more)
         .output()
@@ -378,4 +381,41 @@ fn a_program_finds_each_device_and_simulated_figures_apart() {
         assert!(line["gpu"].is_u64() && line["class"].is_string());
         assert!(line["level"].as_str().unwrap().starts_with('L'));
     }
+}
+
+#[test]
+fn what_is_judged_by_the_tables_alone_or_counts_nowhere_is_said() {
+    let made = Made {
+        rate: 4.0,
+        seconds: 20.0,
+        links: false,
+    };
+    let text = made.node(0, 8);
+    let said = |words: &str| -> serde_json::Value {
+        let output = told_of(words, "new.csv", text.as_bytes(), "device", &["--format", "json"]);
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    // Every teacher is of this model of device.
+    let alone = said("inference,m,f,w,1,none,NVIDIA H200,True");
+    assert_eq!(
+        (&alone["of"], alone["real"]["devices"].as_u64()),
+        (&"real".into(), Some(8))
+    );
+    assert_eq!(alone["recordings"][0]["taught_by"], 0);
+    let unknown = said("unheard,m,f,w,1,none,NVIDIA A100,FALSE");
+    assert!(unknown["of"].is_null() && unknown["accuracy"].is_null());
+    assert!(unknown["recordings"][0]["taught_by"].as_u64().unwrap() > 30);
+    let refused = told_of(
+        "hpc,m,f,w,1,none,NVIDIA A100,yes",
+        "new.csv",
+        text.as_bytes(),
+        "run",
+        &[],
+    );
+    let line = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{line}");
+    assert!(
+        line.contains("`real` is 1 or true") && line.lines().count() == 1,
+        "{line}"
+    );
 }

@@ -199,7 +199,7 @@ fn a_directory_of_changed_recordings_is_labelled_and_the_same_from_the_same_seed
     assert!(text.starts_with("# weighbridge recording 1\n# simulated=1\n"));
     for (row, _) in &first {
         assert!(
-            !row.is_real() && row.strategy != "none" && !row.tax.is_empty(),
+            !row.real && row.strategy != "none" && !row.tax.is_empty(),
             "{row:?}"
         );
     }

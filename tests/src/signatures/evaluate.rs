@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use weighbridge::id::Digest;
-use weighbridge::workload::{Features, Model};
+use weighbridge::workload::{Features, Model, Trees};
 
 /// What to judge, and how.
 #[derive(Clone, Debug, clap::Args)]
@@ -76,8 +76,8 @@ struct Played {
 pub struct Judges {
     teachers: Vec<Teacher>,
     model: Model,
-    /// By who of the teachers is held out.
-    without: HashMap<Vec<bool>, Option<Model>>,
+    /// By who of the teachers is held out: who judges then, and how many taught it.
+    without: HashMap<Vec<bool>, (Model, usize)>,
 }
 
 impl Judges {
@@ -97,13 +97,13 @@ impl Judges {
         &self.teachers
     }
 
-    /// Who judges a recording by a split: the model itself where nothing is held out; nobody where nobody is left to teach.
-    fn of(&mut self, split: Split, judged: &Played) -> Option<&Model> {
+    /// Who judges a recording by a split, and how many taught it: the model itself where nothing is held out; the tables alone where nobody is
+    /// left to teach.
+    fn of(&mut self, split: Split, judged: &Played) -> &(Model, usize) {
         let held = self.held_out(split, judged);
         let (teachers, model) = (&self.teachers, &self.model);
         let fold = self.without.entry(held);
         fold.or_insert_with_key(|held| without(held, teachers, model))
-            .as_ref()
     }
 
     /// Which teachers are held out: those that the split names, and where what is judged is a copy of a teacher under other words, that teacher
@@ -154,14 +154,9 @@ pub fn played(index: &Index) -> Result<Corpus, RecordingError> {
 /// Judges every recording by a model that was not taught by what the split holds out with it.
 #[must_use]
 pub fn evaluate(corpus: &Corpus, split: Split, judges: &mut Judges) -> Evaluation {
-    let mut skipped = corpus.skipped.clone();
     let mut judged = Vec::new();
     for one in &corpus.recordings {
-        let Some(model) = judges.of(split, one) else {
-            let what = format!("held out by {}, it leaves nobody who teaches", split.text());
-            skipped.push(format!("{}: {what}", one.row.path));
-            continue;
-        };
+        let (model, taught_by) = judges.of(split, one);
         for (gpu, windows) in &one.devices {
             let strange = windows.iter().map(|f| model.trees().answer(f).strange);
             judged.push(Judged {
@@ -171,32 +166,32 @@ pub fn evaluate(corpus: &Corpus, split: Split, judges: &mut Judges) -> Evaluatio
                 alerts: alerts(model, windows, one.seconds),
                 seconds: one.seconds,
                 strange: strange.max().unwrap_or(0),
+                taught_by: *taught_by,
             });
         }
     }
-    let figures = |real: bool| Figures::of(judged.iter().filter(|j| j.row.is_real() == real));
+    let figures = |real: bool| Figures::of(judged.iter().filter(|j| j.row.real == real));
     Evaluation {
         real: figures(true),
         simulated: figures(false),
         strategies: [true, false]
-            .map(|real| Strategies::of(judged.iter().filter(|j| j.row.is_real() == real))),
+            .map(|real| Strategies::of(judged.iter().filter(|j| j.row.real == real))),
         judged,
-        skipped,
+        skipped: corpus.skipped.clone(),
     }
 }
 
-/// The model without some of its teachers; `None` where too few are left to teach anything.
-fn without(held: &[bool], teachers: &[Teacher], model: &Model) -> Option<Model> {
+/// The model without some of its teachers, and how many are left; its trees are silent where nobody is.
+fn without(held: &[bool], teachers: &[Teacher], model: &Model) -> (Model, usize) {
     if !held.contains(&true) {
-        return Some(model.clone());
+        return (model.clone(), teachers.len());
     }
-    let left: Vec<Example> = teachers
-        .iter()
-        .zip(held)
-        .filter(|(_, held)| !**held)
-        .flat_map(|(t, _)| t.examples.clone())
-        .collect();
-    (!left.is_empty()).then(|| model.with(train(&left)))
+    let left = || teachers.iter().zip(held).filter(|(_, held)| !**held);
+    let examples: Vec<Example> = left().flat_map(|(t, _)| t.examples.clone()).collect();
+    if examples.is_empty() {
+        return (model.with(Trees::default()), 0);
+    }
+    (model.with(train(&examples)), left().count())
 }
 
 /// Judges and prints; 2 where something could not be read.
@@ -245,7 +240,7 @@ fn as_json(e: &Evaluation, split: Split, model: &Model, controls: Option<Control
     let recordings: Vec<Value> = e.judged.iter().map(recording_json).collect();
     json!({
         "split": split.text(),
-        "of": if e.real.is_some() { "real" } else { "simulated" },
+        "of": e.real.as_ref().map(|_| "real").or_else(|| e.simulated.as_ref().map(|_| "simulated")),
         "accuracy": of(|f| json!(f.accuracy)),
         "abstention": of(|f| json!(f.abstention)),
         "false_accusations_per_1000_gpu_days": of(|f| json!(f.false_accusations_per_1000_gpu_days)),
@@ -269,6 +264,7 @@ fn recording_json(j: &Judged) -> Value {
         level: &'a str,
         training_centinats: i16,
         strange_features: usize,
+        taught_by: usize,
         truth: &'a str,
     }
     json!(Line {
@@ -278,6 +274,7 @@ fn recording_json(j: &Judged) -> Value {
         level: j.verdict.level.text(),
         training_centinats: j.verdict.training,
         strange_features: j.strange,
+        taught_by: j.taught_by,
         truth: &j.row.class,
     })
 }
@@ -300,6 +297,13 @@ fn print(e: &Evaluation, split: Split, controls: Option<Controls>) {
     }
     for what in &e.skipped {
         println!("skipped: {what}");
+    }
+    let untaught = e.judged.iter().filter(|j| j.taught_by == 0).count();
+    if untaught > 0 {
+        println!(
+            "{untaught} devices are judged by the tables alone: held out by {}, they leave nobody who teaches",
+            split.text()
+        );
     }
     println!("\n{}", heading());
     for (name, figures) in [("real", &e.real), ("simulated", &e.simulated)] {
@@ -404,6 +408,13 @@ mod tests {
         assert_eq!(judges.held_out(Split::Family, &copy), [true, true, false]);
         let own = judged("x.csv,unheard,mx,fx,wx,9,none,dx,1", 9);
         assert_eq!(judges.held_out(Split::Family, &own), [false; 3]);
+    }
+
+    #[test]
+    fn where_nobody_is_left_to_teach_the_tables_judge_alone() {
+        let mut judges = judges(&["a.csv,training,m1,f1,w1,1,none,d1,1"]);
+        let (model, taught_by) = judges.of(Split::Device, &judged("x.csv,inference,m,f,w,1,none,d1,1", 9));
+        assert_eq!((model.trees(), *taught_by), (&Trees::default(), 0));
     }
 
     #[test]

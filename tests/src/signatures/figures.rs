@@ -22,6 +22,8 @@ pub struct Judged {
     pub alerts: [Option<f64>; 2],
     /// Features that lay outside of what was taught, at most in any window.
     pub strange: usize,
+    /// How many recordings had taught the trees by which it was judged; with none, the tables judge alone.
+    pub taught_by: usize,
 }
 
 impl Judged {

@@ -24,11 +24,28 @@ pub struct Row {
     pub strategy: String,
     /// The model of the device.
     pub device: String,
-    /// Whether a device was recorded: 1, or 0 where it was simulated.
-    pub real: String,
+    /// Whether a device was recorded, `1` or `true`, or simulated, `0` or `false`.
+    #[serde(deserialize_with = "flag", serialize_with = "digit")]
+    pub real: bool,
     /// The share of useful work that the strategy costs, where that is known; the column may be missing.
     #[serde(default)]
     pub tax: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn digit<S: serde::Serializer>(real: &bool, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(if *real { "1" } else { "0" })
+}
+
+fn flag<'de, D: serde::Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
+    let word = String::deserialize(d)?;
+    match word.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => Err(serde::de::Error::custom(
+            "`real` is 1 or true where a device was recorded, 0 or false where it was simulated",
+        )),
+    }
 }
 
 /// What a row's class says of it.
@@ -151,12 +168,6 @@ impl Row {
         self.strategy
             .trim_end_matches(|c: char| c == '_' || c.is_ascii_digit())
     }
-
-    /// Whether a device was recorded.
-    #[must_use]
-    pub fn is_real(&self) -> bool {
-        ["1", "true"].contains(&self.real.as_str())
-    }
 }
 
 /// Recordings to be judged, and sentences about what is passed over.
@@ -220,7 +231,7 @@ pub fn traces(dir: &Path) -> Result<Index, RecordingError> {
             run: "1".to_owned(),
             strategy: "none".to_owned(),
             device: trace.gpu,
-            real: "1".to_owned(),
+            real: true,
             tax: String::new(),
             path: trace.path,
         };

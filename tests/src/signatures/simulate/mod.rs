@@ -249,7 +249,7 @@ fn row(class: &str, mechanism: &str, family: &str, run: u64, strategy: &str) -> 
         run: run.to_string(),
         strategy: strategy.to_owned(),
         device: "simulated".to_owned(),
-        real: "0".to_owned(),
+        real: false,
         tax: String::new(),
     }
 }
@@ -341,7 +341,7 @@ fn change_of(plain: &Trace, row: &Row, strategy: &Strategy, change: evasion::OfT
         row: Row {
             path: format!("{}-{}-{}.csv.gz", row.family, row.run, strategy.name),
             strategy: strategy.name.to_owned(),
-            real: "0".to_owned(),
+            real: false,
             tax: format!("{:.3}", trace.tax(plain)),
             ..row.clone()
         },

@@ -58,9 +58,9 @@ pub struct Figures {
     pub unnamed: f64,
     /// Devices that did something else and were called training, for 1,000 days of such devices.
     pub false_accusations_per_1000_gpu_days: Option<f64>,
-    /// Families of inference with a device that was called training, of all families of inference.
+    /// Families of inference with any device that was called training, of all families of inference.
     pub accused: [usize; 2],
-    /// Families of training with a device that was called training, of all families of training.
+    /// Families of training of which most devices were called training, of all families of training.
     pub found: [usize; 2],
     /// Of those that were decided, how many were rightly called one of the seven classes; each family counts once.
     pub class_accuracy: Option<f64>,
@@ -69,13 +69,19 @@ pub struct Figures {
     pub minutes_to_alert: [Option<f64>; 2],
 }
 
-/// Families of which something holds for a device, and all of them.
-fn families<'a>(all: impl Iterator<Item = (&'a Judged, bool)>) -> [usize; 2] {
-    let mut each: BTreeMap<&str, bool> = BTreeMap::new();
-    for (judged, holds) in all {
-        *each.entry(&judged.row.family).or_default() |= holds;
+/// Families by how many of their devices, of all of them, were called training, and all families.
+fn families<'a>(
+    all: impl Iterator<Item = (&'a Judged, bool)>,
+    counts: fn(usize, usize) -> bool,
+) -> [usize; 2] {
+    let mut each: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
+    for (judged, called) in all {
+        let [those, devices] = each.entry(&judged.row.family).or_default();
+        *those += usize::from(called);
+        *devices += 1;
     }
-    [each.values().filter(|holds| **holds).count(), each.len()]
+    let counted = each.values().filter(|[those, devices]| counts(*those, *devices));
+    [counted.count(), each.len()]
 }
 
 /// The mean over families of the mean within each, and the families' number and standard deviation.
@@ -152,13 +158,60 @@ impl Figures {
             unnamed: rounded(unnamed),
             false_accusations_per_1000_gpu_days: (days > 0.0)
                 .then(|| (accused as f64 * 1_000.0 / days).round()),
-            accused: families(all.iter().filter(inference).map(called)),
-            found: families(all.iter().filter(training).map(called)),
+            // Each by its strict side: one device is enough for an accusation, and none for having found what ran on all.
+            accused: families(all.iter().filter(inference).map(called), |those, _| those > 0),
+            found: families(all.iter().filter(training).map(called), |those, of| {
+                2 * those > of
+            }),
             class_accuracy: mean(classes).map(|(mean, ..)| rounded(mean)),
             minutes_to_alert: [0, 1].map(|level| {
                 let trained = all.iter().filter(training);
                 median(trained.filter_map(|j| j.alerts[level]))
             }),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Four devices of a family of this class, of which so many were called training.
+    fn four(class: &str, called: usize) -> [usize; 4] {
+        let judged = |gpu| Judged {
+            row: Row {
+                path: String::new(),
+                class: class.to_owned(),
+                mechanism: "m".to_owned(),
+                family: "f".to_owned(),
+                workload: "w".to_owned(),
+                run: "1".to_owned(),
+                strategy: "none".to_owned(),
+                device: "d".to_owned(),
+                real: true,
+            },
+            gpu,
+            verdict: Verdict {
+                class: (gpu < called).then_some(Class::Training),
+                level: Level::Candidate,
+                training: 0,
+            },
+            seconds: 10.0,
+            strange: 0,
+            taught_by: 1,
+        };
+        let all: Vec<Judged> = (0..4).map(judged).collect();
+        let figures = Figures::of(all.iter()).unwrap();
+        let ([accused, innocent], [found, trained]) = (figures.accused, figures.found);
+        [accused, innocent, found, trained]
+    }
+
+    #[test]
+    fn one_device_accuses_a_family_and_most_find_it() {
+        assert_eq!(four("inference", 0), [0, 1, 0, 0]);
+        assert_eq!(four("inference", 1), [1, 1, 0, 0]);
+        assert_eq!(four("training", 1), [0, 0, 0, 1]);
+        assert_eq!(four("training", 2), [0, 0, 0, 1]);
+        assert_eq!(four("training", 3), [0, 0, 1, 1]);
     }
 }

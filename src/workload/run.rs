@@ -15,7 +15,7 @@ crate::code! {
         Weak = 1 => "L1",
         /// It may be training: one source says so, or none against it.
         Candidate = 2 => "L2",
-        /// Two independent sources say so: what the device did, and how it moved with others.
+        /// Two independent sources say so: what the device did, and how it worked with others over links in use.
         Established = 3 => "L3",
         /// The type of work is vouched for besides. Windows never reach it.
         Authenticated = 4 => "L4",
@@ -29,6 +29,8 @@ pub struct Run {
     idle: i64,
     /// Windows in which something ran and that were scored, with the sums of their leads.
     working: i64,
+    /// Those of them that did not rule out training by themselves.
+    open: i64,
     leads: [i64; Class::ALL.len()],
     /// Sums of what the two sources gave training over inference.
     mixture: i64,
@@ -58,6 +60,9 @@ impl Run {
             return;
         }
         self.working = self.working.saturating_add(1);
+        if !scored.rules_out(Class::Training) {
+            self.open = self.open.saturating_add(1);
+        }
         for (sum, lead) in self.leads.iter_mut().zip(scored.centinats) {
             *sum = sum.saturating_add(i64::from(lead));
         }
@@ -66,16 +71,27 @@ impl Run {
         self.together = self.together.saturating_add(spoke.together);
     }
 
-    /// What is known so far. Windows in which nothing ran say nothing of what ran in the others, unless nearly all are such.
+    /// What is known so far. Windows in which nothing ran say nothing of what ran in the others. Where nearly all are such, the run is idle; the
+    /// level still comes from the others, unless each of them rules training out.
     #[must_use]
     pub fn verdict(&self, model: &Model) -> Verdict {
-        if self.windows > 0 && model.is_at_rest(self.idle, self.windows) {
-            return Verdict {
-                class: Some(Class::Idle),
-                level: Level::RuledOut,
-                training: 0,
-            };
+        let worked = self.of_work(model);
+        if self.windows == 0 || !model.is_at_rest(self.idle, self.windows) {
+            return worked;
         }
+        let class = Some(Class::Idle);
+        if self.open > 0 {
+            return Verdict { class, ..worked };
+        }
+        Verdict {
+            class,
+            level: Level::RuledOut,
+            training: 0,
+        }
+    }
+
+    /// What the windows say in which something ran.
+    fn of_work(&self, model: &Model) -> Verdict {
         let leads = self.leads.map(|sum| model.of_run(sum, self.working));
         let scored = model.decide(leads);
         let [mixture, together] = [self.mixture, self.together].map(|sum| model.of_run(sum, self.working));
@@ -84,12 +100,14 @@ impl Run {
             .get(usize::from(Class::Training.code()))
             .copied()
             .unwrap_or(0);
+        // What was learned from training is not ruled out by pipes that anything may use beside it.
+        let may_rule_out = self.working > 0 && !model.is_enough(mixture);
         let level = match scored.class {
             Some(Class::Training) if model.is_enough(mixture) && model.is_enough(together) => {
                 Level::Established
             }
             Some(Class::Training) => Level::Candidate,
-            _ if self.working > 0 && model.rules_out(training.into()) => Level::RuledOut,
+            _ if may_rule_out && model.rules_out(training.into()) => Level::RuledOut,
             Some(_) => Level::Weak,
             None if training < 0 => Level::Weak,
             None => Level::Candidate,
@@ -195,6 +213,58 @@ mod tests {
         assert_eq!(mixed.class, Some(Class::Training));
         let idle = run(&[at_rest(), at_rest(), at_rest(), at_rest()]);
         assert_eq!((idle.class, idle.level), (Some(Class::Idle), Level::RuledOut));
+    }
+
+    #[test]
+    fn a_run_at_rest_is_ruled_out_only_where_no_window_leaves_training_open() {
+        let paused: Vec<Features> = (0..25)
+            .map(|minute| if minute % 5 == 4 { together() } else { at_rest() })
+            .collect();
+        let verdict = run(&paused);
+        assert_eq!(
+            (verdict.class, verdict.level),
+            (Some(Class::Idle), Level::Established)
+        );
+        let simulation = Features {
+            tensor: Some(Ppm(0)),
+            tensor_per_sm: Some(Ppm(0)),
+            tensor_per_dram: Some(Ppm(0)),
+            linked_tensor_per_dram: Some(Ppm(0)),
+            fp64: Some(Ppm(400_000)),
+            ..together()
+        };
+        let others = run(&[at_rest(), at_rest(), at_rest(), at_rest(), simulation]);
+        assert_eq!((others.class, others.level), (Some(Class::Idle), Level::RuledOut));
+    }
+
+    #[test]
+    fn double_precision_beside_it_does_not_rule_out_what_looks_like_training() {
+        let filled = Features {
+            link_active: None,
+            link_symmetry: None,
+            synchrony: None,
+            linked_tensor_per_dram: None,
+            fp64: Some(Ppm(95_000)),
+            ..together()
+        };
+        let verdict = run(&[filled]);
+        assert!(verdict.training <= -250, "{verdict:?}");
+        assert_eq!((verdict.class, verdict.level), (Some(Class::Hpc), Level::Weak));
+    }
+
+    #[test]
+    fn moving_alike_without_links_is_no_second_source() {
+        for link_active in [None, Some(Ppm(0)), Some(Ppm(10_000))] {
+            let replica = Features {
+                link_active,
+                link_symmetry: link_active,
+                synchrony: Some(Ppm::ONE),
+                linked_tensor_per_dram: None,
+                ..together()
+            };
+            let level = run(&[replica.clone(), replica]).level;
+            assert!(level <= Level::Candidate, "{link_active:?}: {level:?}");
+        }
     }
 
     #[test]

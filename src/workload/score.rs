@@ -96,13 +96,11 @@ pub struct Rules {
     source: i64,
 }
 
-/// Features that tell how a device moves with others.
-const TOGETHER: [&str; 4] = [
-    "link_active",
-    "link_symmetry",
-    "synchrony",
-    "linked_tensor_per_dram",
-];
+/// Features that tell how a device works with others over its links.
+const LINKS: [&str; 3] = ["link_active", "link_symmetry", "linked_tensor_per_dram"];
+
+/// The one that tells how it moves with them.
+const MOVEMENT: [&str; 1] = ["synchrony"];
 
 impl Rules {
     /// Reads a table of rules.
@@ -199,13 +197,21 @@ impl Rules {
         scored
     }
 
-    /// By how much links and common movement favour training over either kind of inference.
+    /// By how much links and common movement favour training over either kind of inference; movement alone, without links that favour it,
+    /// by nothing: replicas that are fed alike move alike.
     pub(super) fn together(&self, features: &Features) -> i64 {
+        let linked = self.favours_training(features, &LINKS);
+        let moved = self.favours_training(features, &MOVEMENT);
+        linked.saturating_add(if linked > 0 { moved } else { moved.min(0) })
+    }
+
+    /// By how much the rows of these features favour training over either kind of inference.
+    fn favours_training(&self, features: &Features, named: &[&str]) -> i64 {
         let values = features.values();
         let of = |class: Class| {
             let rows = self.rows.iter().filter(|r| {
                 let name = Features::NAMES.get(r.feature);
-                r.class == usize::from(class.code()) && name.is_some_and(|n| TOGETHER.contains(n))
+                r.class == usize::from(class.code()) && name.is_some_and(|n| named.contains(n))
             });
             let gains = rows.filter_map(|r| Some(r.gain(values.get(r.feature).copied().flatten()?)));
             gains.fold(0, i64::saturating_add)

@@ -154,7 +154,7 @@ impl Series {
     /// Begins the next window: bursts are forgotten, points of the last minute stay.
     pub fn next_window(&mut self) {
         self.own = 0;
-        self.burst = Vec::new();
+        self.burst.clear();
     }
 
     /// How alike the movements of two devices are: Pearson correlation of the differences from point to point, of power

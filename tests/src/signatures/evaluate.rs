@@ -174,8 +174,7 @@ pub fn evaluate(corpus: &Corpus, split: Split, judges: &mut Judges) -> Evaluatio
     Evaluation {
         real: figures(true),
         simulated: figures(false),
-        strategies: [true, false]
-            .map(|real| Strategies::of(judged.iter().filter(|j| j.row.real == real))),
+        strategies: [true, false].map(|real| Strategies::of(judged.iter().filter(|j| j.row.real == real))),
         judged,
         skipped: corpus.skipped.clone(),
     }

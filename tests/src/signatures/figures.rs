@@ -189,8 +189,10 @@ mod tests {
                 strategy: "none".to_owned(),
                 device: "d".to_owned(),
                 real: true,
+                tax: String::new(),
             },
             gpu,
+            alerts: [None; 2],
             verdict: Verdict {
                 class: (gpu < called).then_some(Class::Training),
                 level: Level::Candidate,

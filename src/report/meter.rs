@@ -407,11 +407,7 @@ impl Meter {
     fn synchrony(&self, place: usize) -> Option<f64> {
         let own = self.devices.get(place)?;
         let others = self.devices.iter().enumerate().filter(|(i, _)| *i != place);
-        synchrony(
-            others
-                .filter_map(|(_, other)| own.series.likeness(&other.series))
-                .collect(),
-        )
+        synchrony(others.filter_map(|(_, other)| own.series.likeness(&other.series)))
     }
 }
 

@@ -22,11 +22,17 @@ const MAX_POINTS: usize = 60;
 /// The most instants of bursts that a window holds; sixty seconds at ten a second are six hundred.
 const MAX_BURST: usize = 1_024;
 
+/// The most likenesses that are looked at: no host has more devices to be like.
+const MAX_LIKENESSES: usize = 128;
+
 /// Traffic at or above this counts as traffic, in bytes per second: links at rest still exchange housekeeping.
 const LINK_AT_REST: f64 = 1_048_576.0;
 
 /// A share below this is no work: ratios to it say nothing.
 pub(super) const AT_REST: f64 = 0.005;
+
+/// Fewer instants of bursts than these show no period.
+const LEAST_BURST: usize = 100;
 
 /// Lags of a period, in points: from two, because neighbouring points are alike in any slow series.
 const LEAST_LAG: usize = 2;
@@ -70,7 +76,8 @@ pub struct Instant {
     pub rx_kib: Reading<u32>,
 }
 
-/// The series of one device, of bounded length: the points of the last minute, and the bursts of the open window.
+/// The series of one device, of bounded length: the points of the last minute, and the bursts of the open window. After the first window with
+/// a burst it takes no memory anew.
 #[derive(Clone, Debug, Default)]
 pub struct Series {
     open: Gathering,
@@ -124,6 +131,8 @@ impl Series {
         let open = std::mem::take(&mut self.open);
         if self.points.len() >= MAX_POINTS {
             self.points.pop_front();
+        } else if self.points.is_empty() {
+            self.points.reserve_exact(MAX_POINTS);
         }
         self.own = self.own.saturating_add(1).min(MAX_POINTS);
         let mean = |sum: Option<f64>| sum.filter(|_| open.ns > 0.0).map(|s| s / open.ns);
@@ -164,15 +173,13 @@ impl Series {
     pub fn likeness(&self, other: &Self) -> Option<f64> {
         let pairs = |get: fn(&Point) -> Option<f64>| -> Option<f64> {
             // From the latest backwards: the latest points are of one time, whenever a device was first seen.
-            let both: Vec<(f64, f64)> = self
-                .points
-                .iter()
-                .rev()
-                .zip(other.points.iter().rev())
-                .filter_map(|(a, b)| Some((get(a)?, get(b)?)))
-                .collect();
-            let (a, b): (Vec<f64>, Vec<f64>) = both.into_iter().unzip();
-            pearson(&movements(&a), &movements(&b))
+            let both = self.points.iter().rev().zip(other.points.iter().rev());
+            let (mut a, mut b) = (Row::<MAX_POINTS>::default(), Row::<MAX_POINTS>::default());
+            for (own, others) in both.filter_map(|(a, b)| Some((get(a)?, get(b)?))) {
+                a.push(own);
+                b.push(others);
+            }
+            pearson(movements(&a).values(), movements(&b).values())
         };
         let power = pairs(|p| p.power);
         let link = pairs(|p| p.link.map(|[tx, rx]| tx + rx));
@@ -198,14 +205,15 @@ impl Series {
         let busy = mean(own().filter_map(|p| p.busy));
         // The steadiness of a mixture needs points; a short window borrows those of the minute before.
         let mixture = Mixture::of(self.points.iter().map(|p| p.pipes));
-        let power: Vec<f64> = self.points.iter().filter_map(|p| p.power).collect();
-        let link: Vec<[f64; 2]> = self.points.iter().filter_map(|p| p.link).collect();
-        let busy_points = link.iter().filter(|[tx, rx]| tx + rx >= LINK_AT_REST).count();
-        let link_active = (!link.is_empty()).then(|| busy_points as f64 / link.len() as f64);
+        let power: Row<MAX_POINTS> = self.points.iter().filter_map(|p| p.power).collect();
+        let link = || self.points.iter().filter_map(|p| p.link);
+        let busy_points = link().filter(|[tx, rx]| tx + rx >= LINK_AT_REST).count();
+        let link_points = link().count();
+        let link_active = (link_points > 0).then(|| busy_points as f64 / link_points as f64);
         let linked = link_active.is_some_and(|share| share > 0.0);
-        let (sent, received) = link.iter().fold((0.0, 0.0), |(a, b), [tx, rx]| (a + tx, b + rx));
+        let (sent, received) = link().fold((0.0, 0.0), |(a, b), [tx, rx]| (a + tx, b + rx));
         let link_symmetry = linked.then(|| sent.min(received) / sent.max(received));
-        let (periodicity, period_ms) = self.period(linked, &power, &link);
+        let (periodicity, period_ms) = self.period(linked);
         Features {
             points: u32::try_from(self.points.len()).unwrap_or(u32::MAX),
             sm: ppm(sm),
@@ -219,7 +227,7 @@ impl Series {
             integer: ppm(pipe(5)),
             link_active: ppm(link_active),
             link_symmetry: ppm(link_symmetry),
-            power_variation: ppm(variation(&power)),
+            power_variation: ppm(variation(power.values())),
             periodicity: ppm(periodicity),
             period_ms,
             synchrony: ppm(synchrony.map(|s| s.max(0.0))),
@@ -238,27 +246,22 @@ impl Series {
 
     /// Height and lag of the highest peak of the autocorrelation, of a burst where there is one, of NVLink where it is
     /// used, else of power.
-    fn period(&self, linked: bool, power: &[f64], link: &[[f64; 2]]) -> (Option<f64>, Option<u32>) {
-        let burst: Vec<f64> = self
-            .burst
-            .iter()
-            .filter_map(|i| {
-                if linked {
-                    Some(f64::from(*i.tx_kib.value()?) + f64::from(*i.rx_kib.value()?))
-                } else {
-                    i.power_mw.value().copied().map(f64::from)
-                }
-            })
+    fn period(&self, linked: bool) -> (Option<f64>, Option<u32>) {
+        let moved = |i: &Instant| Some(f64::from(*i.tx_kib.value()?) + f64::from(*i.rx_kib.value()?));
+        let drawn = |i: &Instant| i.power_mw.value().copied().map(f64::from);
+        let instants = self.burst.iter();
+        let burst: Row<MAX_BURST> = instants
+            .filter_map(|i| if linked { moved(i) } else { drawn(i) })
             .collect();
-        let sums: Vec<f64> = link.iter().map(|[tx, rx]| tx + rx).collect();
-        let (series, step_ms) = if burst.len() >= 100 {
-            (burst.as_slice(), 100u32)
-        } else if linked {
-            (sums.as_slice(), 1_000)
+        let (peak, step_ms) = if burst.values().len() >= LEAST_BURST {
+            (autocorrelation_peak(burst), 100u32)
         } else {
-            (power, 1_000)
+            let sum = |p: &Point| p.link.map(|[tx, rx]| tx + rx);
+            let points = self.points.iter();
+            let values = points.filter_map(|p| if linked { sum(p) } else { p.power });
+            (autocorrelation_peak(values.collect::<Row<MAX_POINTS>>()), 1_000)
         };
-        match autocorrelation_peak(series) {
+        match peak {
             Some((height, lag)) => {
                 let lag = u32::try_from(lag).unwrap_or(u32::MAX);
                 (Some(height), Some(lag.saturating_mul(step_ms)))
@@ -425,17 +428,59 @@ fn variation(series: &[f64]) -> Option<f64> {
     Some(square.sqrt() / centre)
 }
 
+/// At most so many values, in place: what is computed every second takes no memory anew.
+struct Row<const MOST: usize> {
+    values: [f64; MOST],
+    count: usize,
+}
+
+impl<const MOST: usize> Default for Row<MOST> {
+    fn default() -> Self {
+        Self {
+            values: [0.0; MOST],
+            count: 0,
+        }
+    }
+}
+
+impl<const MOST: usize> FromIterator<f64> for Row<MOST> {
+    fn from_iter<I: IntoIterator<Item = f64>>(values: I) -> Self {
+        let mut row = Self::default();
+        values.into_iter().for_each(|v| row.push(v));
+        row
+    }
+}
+
+impl<const MOST: usize> Row<MOST> {
+    /// Adds a value; one too many is left out.
+    fn push(&mut self, value: f64) {
+        if let Some(slot) = self.values.get_mut(self.count) {
+            *slot = value;
+            self.count += 1;
+        }
+    }
+
+    fn values(&self) -> &[f64] {
+        self.values.get(..self.count).unwrap_or_default()
+    }
+
+    fn values_mut(&mut self) -> &mut [f64] {
+        self.values.get_mut(..self.count).unwrap_or_default()
+    }
+}
+
 /// Differences from value to value, cut to their ninth decile.
-fn movements(series: &[f64]) -> Vec<f64> {
-    let moves: Vec<f64> = series
-        .iter()
-        .zip(series.iter().skip(1))
-        .map(|(a, b)| b - a)
-        .collect();
-    let mut sizes: Vec<f64> = moves.iter().map(|m| m.abs()).collect();
-    sizes.sort_by(f64::total_cmp);
-    let most = sizes.get(sizes.len() * 9 / 10).copied().unwrap_or(0.0);
-    moves.into_iter().map(|m| m.clamp(-most, most)).collect()
+fn movements<const MOST: usize>(series: &Row<MOST>) -> Row<MOST> {
+    let values = series.values();
+    let pairs = values.iter().zip(values.iter().skip(1));
+    let mut moves: Row<MOST> = pairs.map(|(a, b)| b - a).collect();
+    let mut sizes: Row<MOST> = moves.values().iter().map(|m| m.abs()).collect();
+    sizes.values_mut().sort_unstable_by(f64::total_cmp);
+    let most = sizes.values().get(sizes.count * 9 / 10).copied().unwrap_or(0.0);
+    for m in moves.values_mut() {
+        *m = m.clamp(-most, most);
+    }
+    moves
 }
 
 /// Pearson correlation; `None` for fewer than eight pairs, or where one side does not move.
@@ -457,20 +502,24 @@ fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
 /// The mean of the upper third of likenesses, three of seven: a job on half of the devices still shows, and a single
 /// chance likeness does not.
 #[must_use]
-pub fn synchrony(mut likenesses: Vec<f64>) -> Option<f64> {
-    likenesses.sort_by(|a, b| b.total_cmp(a));
-    let upper = likenesses.len().div_ceil(3);
-    mean(likenesses.into_iter().take(upper))
+pub fn synchrony(likenesses: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let mut all: Row<MAX_LIKENESSES> = likenesses.into_iter().collect();
+    all.values_mut().sort_unstable_by(|a, b| b.total_cmp(a));
+    let upper = all.count.div_ceil(3);
+    mean(all.values().iter().copied().take(upper))
 }
 
 /// The highest local peak of the normalised autocorrelation up to a third of the series, and its lag in points.
-fn autocorrelation_peak(series: &[f64]) -> Option<(f64, usize)> {
-    let longest = series.len() / 3;
+fn autocorrelation_peak<const MOST: usize>(mut series: Row<MOST>) -> Option<(f64, usize)> {
+    let longest = series.count / 3;
     if longest <= LEAST_LAG {
         return None;
     }
-    let centre = mean(series.iter().copied())?;
-    let centred: Vec<f64> = series.iter().map(|v| v - centre).collect();
+    let centre = mean(series.values().iter().copied())?;
+    for v in series.values_mut() {
+        *v -= centre;
+    }
+    let centred = series.values();
     let energy: f64 = centred.iter().map(|v| v * v).sum();
     if energy <= 0.0 {
         return None;
@@ -483,13 +532,16 @@ fn autocorrelation_peak(series: &[f64]) -> Option<(f64, usize)> {
             .sum();
         product / energy
     };
-    let heights: Vec<f64> = (LEAST_LAG - 1..=longest + 1).map(at).collect();
-    heights
-        .windows(3)
-        .enumerate()
-        .filter_map(|(i, w)| match w {
-            [before, here, after] if here >= before && here >= after => Some((*here, i + LEAST_LAG)),
-            _ => None,
-        })
-        .max_by(|a, b| a.0.total_cmp(&b.0))
+    let (mut before, mut here) = (at(LEAST_LAG - 1), at(LEAST_LAG));
+    let mut highest: Option<(f64, usize)> = None;
+    for lag in LEAST_LAG..=longest {
+        let after = at(lag + 1);
+        // Of peaks of one height the last counts.
+        let peak = here >= before && here >= after;
+        if peak && highest.is_none_or(|(h, _)| here.total_cmp(&h).is_ge()) {
+            highest = Some((here, lag));
+        }
+        (before, here) = (here, after);
+    }
+    highest
 }

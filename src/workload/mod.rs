@@ -4,6 +4,8 @@
 //! nobody. Does not establish what a tenant meant to do.
 
 mod feature;
+#[cfg(test)]
+mod memory_tests;
 mod mixture;
 mod model;
 mod run;

@@ -61,9 +61,7 @@ fn through(recording: &Recording, windows: &[Range<usize>]) -> Vec<Vec<Features>
         let features: Vec<Features> = (0..series.len())
             .map(|i| {
                 let others = series.iter().enumerate().filter(|(j, _)| *j != i);
-                let likenesses = others
-                    .filter_map(|(_, other)| series[i].likeness(other))
-                    .collect();
+                let likenesses = others.filter_map(|(_, other)| series[i].likeness(other));
                 series[i].features(synchrony(likenesses))
             })
             .collect();

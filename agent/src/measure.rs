@@ -31,7 +31,7 @@ use weighbridge::report::{
 use weighbridge::telemetry::{DeviceState, Inventory, PipeTimes, Reading, TickKind};
 use weighbridge::time::{BootNanos, SECOND, UnixSeconds};
 use weighbridge::unit::{MicroTppHours, Millijoules, Ppm};
-use weighbridge::workload::{Class, Model, ModelError};
+use weighbridge::workload::{Class, Explanation, Model, ModelError, explain};
 
 /// How long frames may be late before a window ends without them.
 const GRACE_NS: u64 = 2 * SECOND;
@@ -297,7 +297,7 @@ fn hung(index: Option<u16>) -> String {
 struct Bench {
     meter: Meter,
     catalogue: Catalogue,
-    model: String,
+    model: Model,
     /// The format that is declared to be run.
     declared: Option<Precision>,
     /// Wall time at boot.
@@ -322,7 +322,7 @@ impl Bench {
             window_ns: window_ns.saturating_mul(2),
         };
         Ok(Self {
-            model: model.digest().to_string(),
+            model: model.clone(),
             meter: Meter::new(
                 inventory,
                 start,
@@ -389,12 +389,23 @@ impl Bench {
             true => String::new(),
             false => format!("  does not fit: {}", odd.join(", ")),
         };
-        format!(
+        let mut text = format!(
             "{}  {}  {}  {energy}  {compute}{pipes}  {class}{odd}",
             self.wall(end),
             claims.identity.uuid.nvml(),
             claims.identity.name
-        )
+        );
+        for sentence in self.why(window).iter().flat_map(Explanation::sentences) {
+            text.push_str("\n    ");
+            text.push_str(sentence);
+        }
+        text
+    }
+
+    /// Why a window scored as it did.
+    fn why(&self, window: Option<&ClosedWindow>) -> Option<Explanation> {
+        let features = &window?.sums.features;
+        explain(&self.model, features, &self.model.score(features))
     }
 
     fn json(
@@ -453,7 +464,8 @@ impl Bench {
             "workload": {
                 "scores": scores,
                 "class": window.and_then(|w| w.sums.class).map_or("cannot tell", Class::text),
-                "model_hash": self.model,
+                "model_hash": self.model.digest().to_string(),
+                "explanation": self.why(window),
             },
         })
     }

@@ -3,6 +3,7 @@
 //! Decides: how much more likely a window is under one class of work than under the others, or that it cannot be told. One window accuses
 //! nobody. Does not establish what a tenant meant to do.
 
+mod explain;
 mod feature;
 #[cfg(test)]
 mod memory_tests;
@@ -12,6 +13,7 @@ mod run;
 mod score;
 mod trees;
 
+pub use explain::{Explanation, Reason, explain, explain_run};
 pub use feature::{Features, Instant, Series, synchrony};
 pub use model::{Model, ModelError, model_digest};
 pub use run::{Level, Run, Verdict};

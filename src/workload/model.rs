@@ -101,6 +101,32 @@ impl Model {
         }
     }
 
+    /// What each feature that is there gave each class, in hundredths of a nat: its rows in the tables, and by how much it moved the trees'
+    /// answers. Second, whether the trees were silent.
+    pub(super) fn gains(&self, features: &Features) -> ([[i64; Class::ALL.len()]; Features::COUNT], bool) {
+        let values = features.values();
+        let silent = self.trees.are_silent(&values);
+        let answers = self.trees.answer(features);
+        let [ml, training, batch] = self.trees.forests.each_ref().map(|f| f.moved(&values));
+        let mut gains = [[0; Class::ALL.len()]; Features::COUNT];
+        let moved = ml.into_iter().zip(training).zip(batch);
+        for (place, (gains, ((ml, training), batch))) in gains.iter_mut().zip(moved).enumerate() {
+            let Some(value) = values.get(place).copied().flatten() else {
+                continue;
+            };
+            *gains = self.rules.gains(place, value);
+            // Only the kind of inference that the answer is for is spared what it takes.
+            let to_batch = if answers.batch > 0 { batch } else { 0 };
+            let to_other = if answers.batch < 0 { batch } else { 0 };
+            if !silent {
+                for (gain, given) in gains.iter_mut().zip(dealt(ml, training, to_batch, to_other)) {
+                    *gain = gain.saturating_add(given);
+                }
+            }
+        }
+        (gains, silent)
+    }
+
     /// The mean of a sum over so many windows of a run, times the windows' effective number: they are nearly one observation.
     pub(super) fn of_run(&self, sum: i64, windows: i64) -> i64 {
         let others = windows.saturating_sub(1).max(0);
@@ -132,15 +158,20 @@ impl Model {
     }
 }
 
-/// What the trees give each class: half of a ratio for it, half against what it is told from.
+/// What the trees give each class.
 fn learned(answers: &Answers) -> [i64; Class::ALL.len()] {
-    let half = |ratio: i64| ratio.div_euclid(2);
-    let (ml, training) = (half(answers.ml), half(answers.training));
+    let batch = answers.batch;
+    dealt(answers.ml, answers.training, batch.max(0), batch.min(0))
+}
+
+/// Half of a ratio for what it is for, half against what it is told from. What is for inference in batches or, negative, for the other kind, only takes from the
+/// kind that it is against: which of the two it is makes inference as such no likelier.
+fn dealt(ml: i64, training: i64, to_batch: i64, to_other: i64) -> [i64; Class::ALL.len()] {
+    let (ml, training) = (ml.div_euclid(2), training.div_euclid(2));
     let inference = ml.saturating_sub(training);
     let neither = ml.saturating_neg();
-    // Which kind of inference it is can only take from one of the two: it makes inference as such no likelier.
-    let waited_for = inference.saturating_sub(answers.batch.max(0));
-    let in_batch = inference.saturating_add(answers.batch.min(0));
+    let waited_for = inference.saturating_sub(to_batch);
+    let in_batch = inference.saturating_add(to_other);
     // In the order of `Class`.
     [
         0,

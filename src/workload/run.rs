@@ -56,7 +56,7 @@ impl Run {
             self.idle = self.idle.saturating_add(1);
             return;
         }
-        if scored.centinats.iter().all(|c| *c == 0) {
+        if !scored.says_something() {
             return;
         }
         self.working = self.working.saturating_add(1);
@@ -121,12 +121,12 @@ impl Run {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::unit::Ppm;
 
     /// A device of a job on several, whose links are busy both ways while all move together.
-    fn together() -> Features {
+    pub(crate) fn together() -> Features {
         let share = |ppm| Some(Ppm(ppm));
         Features {
             points: 60,

@@ -74,6 +74,11 @@ impl Scored {
         }
     }
 
+    /// Whether anything was said: a window that could not be scored says nothing.
+    pub(super) fn says_something(&self) -> bool {
+        self.centinats.iter().any(|c| *c != 0)
+    }
+
     /// Whether the scores rule out `class`.
     #[must_use]
     pub fn rules_out(&self, class: Class) -> bool {
@@ -195,6 +200,17 @@ impl Rules {
             scored.ruled_out = Scored::cannot_tell().ruled_out;
         }
         scored
+    }
+
+    /// What one feature gives each class by the tables, in hundredths of a nat.
+    pub(super) fn gains(&self, feature: usize, value: i64) -> [i64; Class::ALL.len()] {
+        let mut gains = [0i64; Class::ALL.len()];
+        for rule in self.rows.iter().filter(|r| r.feature == feature) {
+            if let Some(sum) = gains.get_mut(rule.class) {
+                *sum = sum.saturating_add(rule.gain(value));
+            }
+        }
+        gains
     }
 
     /// By how much links and common movement favour training over either kind of inference; movement alone, without links that favour it,

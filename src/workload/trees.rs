@@ -97,11 +97,38 @@ impl Forest {
     /// The log-likelihood ratio, in hundredths of a nat.
     #[must_use]
     pub fn ratio(&self, values: &[Option<i64>; Features::COUNT]) -> i64 {
-        let scaled = self.sum(values).saturating_mul(self.scale).div_euclid(1_000);
         let most = self.most.max(0);
-        scaled
-            .saturating_add(self.offset)
-            .clamp(most.saturating_neg(), most)
+        self.uncut(values).clamp(most.saturating_neg(), most)
+    }
+
+    /// The same before the most is cut off.
+    fn uncut(&self, values: &[Option<i64>; Features::COUNT]) -> i64 {
+        let scaled = self.sum(values).saturating_mul(self.scale).div_euclid(1_000);
+        scaled.saturating_add(self.offset)
+    }
+
+    /// By how much each feature moved the ratio, in hundredths of a nat: at each question on the way, by how much the mean of the leaves that are
+    /// still ahead became another. Where the most cuts the ratio off, all are cut in proportion.
+    pub(super) fn moved(&self, values: &[Option<i64>; Features::COUNT]) -> [i64; Features::COUNT] {
+        let mut moved = [0i64; Features::COUNT];
+        for tree in &self.trees {
+            let mut place = 1;
+            while let Some((feature, then)) = next(tree, place, values) {
+                if let Some(sum) = moved.get_mut(feature) {
+                    let by = ahead(tree, then).saturating_sub(ahead(tree, place));
+                    *sum = sum.saturating_add(by);
+                }
+                place = then;
+            }
+        }
+        let (uncut, ratio) = (self.uncut(values), self.ratio(values));
+        moved.map(|sum| {
+            let scaled = sum.saturating_mul(self.scale).div_euclid(1_000);
+            match uncut == ratio {
+                true => scaled,
+                false => scaled.saturating_mul(ratio).checked_div(uncut).unwrap_or(0),
+            }
+        })
     }
 }
 
@@ -109,23 +136,52 @@ impl Forest {
 fn leaf(tree: &[Option<Node>], values: &[Option<i64>; Features::COUNT]) -> i64 {
     let mut place = 1usize;
     for _ in 0..=MAX_DEPTH {
-        match tree.get(place.saturating_sub(1)) {
-            Some(Some(Node::Leaf(value))) => return *value,
-            Some(Some(Node::Split {
-                feature,
-                threshold,
-                missing_right,
-            })) => {
-                let right = match values.get(*feature).copied().flatten() {
-                    Some(value) => value > *threshold,
-                    None => *missing_right,
-                };
-                place = place.saturating_mul(2).saturating_add(usize::from(right));
-            }
-            _ => return 0,
+        match at(tree, place) {
+            Some(Node::Leaf(value)) => return *value,
+            Some(Node::Split { .. }) => place = next(tree, place, values).map_or(place, |(_, next)| next),
+            None => return 0,
         }
     }
     0
+}
+
+fn at(tree: &[Option<Node>], place: usize) -> Option<&Node> {
+    tree.get(place.saturating_sub(1))?.as_ref()
+}
+
+/// Which feature is asked for at a place, and where the values lead from there; `None` at a leaf.
+fn next(
+    tree: &[Option<Node>],
+    place: usize,
+    values: &[Option<i64>; Features::COUNT],
+) -> Option<(usize, usize)> {
+    let Node::Split {
+        feature,
+        threshold,
+        missing_right,
+    } = at(tree, place)?
+    else {
+        return None;
+    };
+    let right = match values.get(*feature).copied().flatten() {
+        Some(value) => value > *threshold,
+        None => *missing_right,
+    };
+    let left = place.saturating_mul(2);
+    Some((*feature, left.saturating_add(usize::from(right))))
+}
+
+/// The mean of the leaves below a place, each side of a question weighing the same. No tree is deep.
+fn ahead(tree: &[Option<Node>], place: usize) -> i64 {
+    match at(tree, place) {
+        Some(Node::Leaf(value)) => *value,
+        Some(Node::Split { .. }) => {
+            let left = place.saturating_mul(2);
+            let both = ahead(tree, left).saturating_add(ahead(tree, left.saturating_add(1)));
+            both.div_euclid(2)
+        }
+        None => 0,
+    }
 }
 
 /// What the trees say of a window, in hundredths of a nat; zero where they are silent.
@@ -278,15 +334,7 @@ impl Trees {
     #[must_use]
     pub fn answer(&self, features: &Features) -> Answers {
         let values = features.values();
-        let outside = |(value, range): (&Option<i64>, &Option<(i64, i64)>)| match (value, range) {
-            (Some(value), Some((low, high))) => value < low || value > high,
-            _ => false,
-        };
-        let strange = values
-            .iter()
-            .zip(&self.taught)
-            .filter(|pair| outside(*pair))
-            .count();
+        let strange = self.strange(&values);
         if strange > MOST_STRANGE {
             return Answers {
                 strange,
@@ -300,6 +348,20 @@ impl Trees {
             batch,
             strange,
         }
+    }
+
+    /// Whether the trees say nothing of a window with these values.
+    pub(super) fn are_silent(&self, values: &[Option<i64>; Features::COUNT]) -> bool {
+        self.strange(values) > MOST_STRANGE
+    }
+
+    /// How many values lie outside of what was taught.
+    fn strange(&self, values: &[Option<i64>; Features::COUNT]) -> usize {
+        let outside = |(value, range): &(&Option<i64>, &Option<(i64, i64)>)| match (value, range) {
+            (Some(value), Some((low, high))) => value < low || value > high,
+            _ => false,
+        };
+        values.iter().zip(&self.taught).filter(outside).count()
     }
 }
 

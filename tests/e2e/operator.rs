@@ -94,6 +94,10 @@ fn measure_needs_neither_verifier_nor_configuration() {
             line["workload"]["class"], "cannot tell",
             "two seconds accuse nobody"
         );
+        assert!(
+            line["workload"]["explanation"].is_null(),
+            "what could not be scored has no reasons"
+        );
     }
 }
 

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use weighbridge::id::Digest;
-use weighbridge::workload::{Features, Model, Trees};
+use weighbridge::workload::{Explanation, Features, Model, Trees, explain_run};
 
 /// What to judge, and how.
 #[derive(Clone, Debug, clap::Args)]
@@ -31,6 +31,9 @@ pub struct Options {
     /// Directory of the recordings that teach; the project's own where it is not given
     #[arg(long, value_name = "DIR", default_value_os_t = own())]
     teachers: PathBuf,
+    /// Say why of a recording, by its path in the index: the features that spoke most, in words
+    #[arg(long, value_name = "PATH")]
+    explain: Option<String>,
     /// Run the controls too: labels dealt out anew, and volume alone
     #[arg(long)]
     controls: bool,
@@ -167,6 +170,7 @@ pub fn evaluate(corpus: &Corpus, split: Split, judges: &mut Judges) -> Evaluatio
                 seconds: one.seconds,
                 strange: strange.max().unwrap_or(0),
                 taught_by: *taught_by,
+                why: explain_run(model, windows),
             });
         }
     }
@@ -224,10 +228,16 @@ fn tried(options: &Options) -> Result<(), String> {
     let teachers = teachers(&options.teachers).map_err(line)?;
     let mut judges = Judges::new(teachers, model.clone());
     let evaluation = evaluate(&played(&index).map_err(line)?, options.split, &mut judges);
+    let explain = options.explain.as_deref();
+    if let Some(path) = explain.filter(|p| evaluation.judged.iter().all(|j| j.row.path != *p)) {
+        return Err(format!(
+            "no recording that was judged has the path {path}: `--explain` takes one as the index has it"
+        ));
+    }
     let controls = options.controls.then(|| controls(judges.teachers()));
     match options.format {
         Format::Json => println!("{:#}", as_json(&evaluation, options.split, &model, controls)),
-        Format::Text => print(&evaluation, options.split, controls),
+        Format::Text => print(&evaluation, options.split, explain, controls),
     }
     Ok(())
 }
@@ -265,6 +275,7 @@ fn recording_json(j: &Judged) -> Value {
         strange_features: usize,
         taught_by: usize,
         truth: &'a str,
+        explanation: Option<&'a Explanation>,
     }
     json!(Line {
         path: &j.row.path,
@@ -275,10 +286,11 @@ fn recording_json(j: &Judged) -> Value {
         strange_features: j.strange,
         taught_by: j.taught_by,
         truth: &j.row.class,
+        explanation: j.why.as_ref(),
     })
 }
 
-fn print(e: &Evaluation, split: Split, controls: Option<Controls>) {
+fn print(e: &Evaluation, split: Split, explain: Option<&str>, controls: Option<Controls>) {
     for j in &e.judged {
         let class = j.verdict.class.map_or("cannot tell", |c| c.text());
         println!(
@@ -293,6 +305,10 @@ fn print(e: &Evaluation, split: Split, controls: Option<Controls>) {
                 _ => format!("   ({})", j.row.class),
             }
         );
+        let why = j.why.iter().filter(|_| explain == Some(j.row.path.as_str()));
+        for sentence in why.flat_map(Explanation::sentences) {
+            println!("    {sentence}");
+        }
     }
     for what in &e.skipped {
         println!("skipped: {what}");

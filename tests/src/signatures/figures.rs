@@ -5,7 +5,7 @@
 use super::index::{Row, Truth};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use weighbridge::workload::{Class, Level, Verdict};
+use weighbridge::workload::{Class, Explanation, Level, Verdict};
 
 /// A verdict about one device of one recording.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Judged {
     pub strange: usize,
     /// How many recordings had taught the trees by which it was judged; with none, the tables judge alone.
     pub taught_by: usize,
+    /// Why, where anything could be scored.
+    pub why: Option<Explanation>,
 }
 
 impl Judged {

@@ -65,6 +65,8 @@ mod outside;
 mod signatures;
 /// Simulated work, and training that tries not to be seen, against the model card.
 mod simulated_work;
+/// The same bits on x86-64 and wasm32.
+mod wasm;
 /// What each architecture lets an operator measure.
 mod sources;
 /// Real recordings through the real path.

@@ -22,7 +22,7 @@ const SECONDS: u64 = 60;
 const LIMIT_US: f64 = 50.0;
 
 /// Every reading that a Hopper device offers, as in training.
-fn sample(device: u16, second: u64) -> DeviceSample {
+pub(super) fn sample(device: u16, second: u64) -> DeviceSample {
     let step = u32::try_from(second % 7).unwrap();
     let share = |ppm: u32| Reading::Value(Ppm(ppm));
     DeviceSample {

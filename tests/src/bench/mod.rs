@@ -18,6 +18,7 @@ mod load;
 mod nvidia_verifier;
 mod reference;
 mod report;
+mod workload;
 
 use figure::Figure;
 use reference::Reference;
@@ -46,6 +47,8 @@ enum Benchmark {
     Ledger,
     /// What accounting for a window of eight GPUs takes
     Accounting,
+    /// What features and model of eight GPUs take of a node
+    Workload,
     /// Facts and conditions of a site of 1,024 devices
     Conditions,
     /// The verifier's intake, against its limit column
@@ -98,10 +101,11 @@ pub fn run(options: &Options) -> ExitCode {
         reference: Reference::default(),
         quick: options.quick,
     };
-    let all: [(Benchmark, Measure); 9] = [
+    let all: [(Benchmark, Measure); 10] = [
         (Benchmark::Report, report::measure),
         (Benchmark::Ledger, ledger::measure),
         (Benchmark::Accounting, accounting::measure),
+        (Benchmark::Workload, workload::measure),
         (Benchmark::Conditions, conditions::measure),
         (Benchmark::Intake, intake::measure),
         (Benchmark::Flat, intake::measure_flat),

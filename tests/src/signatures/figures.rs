@@ -203,6 +203,7 @@ mod tests {
             seconds: 10.0,
             strange: 0,
             taught_by: 1,
+            why: None,
         };
         let all: Vec<Judged> = (0..4).map(judged).collect();
         let figures = Figures::of(all.iter()).unwrap();

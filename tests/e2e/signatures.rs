@@ -23,7 +23,7 @@ fn shared() -> Option<PathBuf> {
 /// The recordings of others, read once; none where they are not here.
 fn others() -> Option<&'static Corpus> {
     static OTHERS: OnceLock<Option<Corpus>> = OnceLock::new();
-    let read = || Some(played(&traces(&shared()?).unwrap()).unwrap());
+    let read = || Some(played(&traces(&shared()?).unwrap(), None).unwrap());
     OTHERS.get_or_init(read).as_ref()
 }
 
@@ -51,7 +51,7 @@ fn the_committed_trees_are_what_the_projects_recordings_teach() {
 fn the_model_card_holds_what_comes_out() {
     let card = include_str!("../../docs/model-card.md");
     let mut judges = judges();
-    let own = played(&corpus(&own()).unwrap()).unwrap();
+    let own = played(&corpus(&own()).unwrap(), None).unwrap();
     let mut lines = vec![control_line(&controls(judges.teachers()))];
     lines.extend(of_every_split(&own, "own", &mut judges));
     let figures = evaluate(&own, Split::Family, &mut judges).real.unwrap();
@@ -104,7 +104,7 @@ fn language_models_together() -> Figures {
     let mut index = corpus(&own()).unwrap();
     index.rows.iter_mut().for_each(|(_, row)| join(row));
     let mut judges = Judges::new(taught, Model::embedded().unwrap());
-    let evaluation = evaluate(&played(&index).unwrap(), Split::Mechanism, &mut judges);
+    let evaluation = evaluate(&played(&index, None).unwrap(), Split::Mechanism, &mut judges);
     evaluation.real.unwrap()
 }
 
@@ -115,7 +115,7 @@ fn serving_of_language_models_is_not_accused_where_none_was_ever_seen() {
 
 #[test]
 fn no_family_of_inference_that_was_held_out_is_accused() {
-    let own = played(&corpus(&own()).unwrap()).unwrap();
+    let own = played(&corpus(&own()).unwrap(), None).unwrap();
     let figures = evaluate(&own, Split::Family, &mut judges()).real.unwrap();
     assert_eq!(figures.accused, [0, 12]);
     assert!(figures.accuracy.unwrap() >= 0.85, "{figures:?}");
@@ -124,6 +124,20 @@ fn no_family_of_inference_that_was_held_out_is_accused() {
 #[test]
 fn recordings_of_eight_h100_are_told_on_every_device() {
     let Some(all) = others() else { return };
+    all_told(all);
+}
+
+#[test]
+fn what_an_agents_bursts_leave_tells_the_same_wherever_they_fall() {
+    let Some(dir) = shared() else { return };
+    // Recordings last some 320 s: in the warm-up, across two windows, in the last, and nowhere.
+    for first_s in [0, 95, 250, 600] {
+        all_told(&played(&traces(&dir).unwrap(), Some(first_s)).unwrap());
+    }
+}
+
+/// That each device of the recordings of others is found to do what it did.
+fn all_told(all: &Corpus) {
     let judged = evaluate(all, Split::Run, &mut judges()).judged;
     assert_eq!(judged.len(), 48);
     for j in &judged {

@@ -76,7 +76,7 @@ fn the_model_card_holds_what_comes_out_of_recordings_that_were_changed() {
 fn the_model_card_holds_what_is_found_of_own_recordings_that_hide() {
     let mut index = corpus(&own()).unwrap();
     index.rows.retain(|(_, row)| row.strategy != "none");
-    let evaluation = evaluate(&played(&index).unwrap(), Split::Strategy, &mut judges());
+    let evaluation = evaluate(&played(&index, None).unwrap(), Split::Strategy, &mut judges());
     assert!(evaluation.strategies[1].0.is_empty());
     holds(&evaluation.strategies[0].lines("real"));
 }

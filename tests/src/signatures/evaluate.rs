@@ -3,6 +3,7 @@
 use super::control::{Controls, controls};
 use super::figures::{Figures, Judged};
 use super::index::{Index, Row, Split, corpus, traces};
+use super::play::in_bursts;
 use super::recording::{RecordingError, read};
 use super::strategy::{self, Strategies, alerts};
 use super::teach::{Teacher, own, teachers};
@@ -34,6 +35,10 @@ pub struct Options {
     /// Say why of a recording, by its path in the index: the features that spoke most, in words
     #[arg(long, value_name = "PATH")]
     explain: Option<String>,
+    /// Take readings faster than once a second as an agent does, in bursts of a minute in every ten, the first so many seconds after a recording
+    /// began; all that a recording has where this is not given
+    #[arg(long, value_name = "SECONDS")]
+    burst_at: Option<u64>,
     /// Run the controls too: labels dealt out anew, and volume alone
     #[arg(long)]
     controls: bool,
@@ -139,17 +144,21 @@ impl Corpus {
     }
 }
 
-/// Reads every recording of an index.
+/// Reads every recording of an index: whole, or what of it lies in bursts of which the first begins after so many seconds.
 ///
 /// # Errors
 /// Where one cannot be read, or is none.
-pub fn played(index: &Index) -> Result<Corpus, RecordingError> {
+pub fn played(index: &Index, burst_at: Option<u64>) -> Result<Corpus, RecordingError> {
     let mut corpus = Corpus {
         skipped: index.skipped.clone(),
         ..Corpus::default()
     };
     for (path, row) in &index.rows {
-        corpus.add(row.clone(), &read(path)?);
+        let mut recording = read(path)?;
+        if let Some(first) = burst_at {
+            in_bursts(&mut recording, first);
+        }
+        corpus.add(row.clone(), &recording);
     }
     Ok(corpus)
 }
@@ -227,7 +236,11 @@ fn tried(options: &Options) -> Result<(), String> {
     let model = Model::embedded().map_err(|e| e.to_string())?;
     let teachers = teachers(&options.teachers).map_err(line)?;
     let mut judges = Judges::new(teachers, model.clone());
-    let evaluation = evaluate(&played(&index).map_err(line)?, options.split, &mut judges);
+    let evaluation = evaluate(
+        &played(&index, options.burst_at).map_err(line)?,
+        options.split,
+        &mut judges,
+    );
     let explain = options.explain.as_deref();
     if let Some(path) = explain.filter(|p| evaluation.judged.iter().all(|j| j.row.path != *p)) {
         return Err(format!(

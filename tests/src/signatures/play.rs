@@ -1,6 +1,7 @@
 //! A recording through the agent's own series, window by window.
 
 use super::recording::{Device, Recording};
+use crate::in_process::BURSTS;
 use std::ops::Range;
 use weighbridge::telemetry::Track;
 use weighbridge::workload::{Features, Model, Run, Series, Verdict, synchrony};
@@ -40,6 +41,17 @@ pub(super) fn parts(recording: &Recording, parts: &[Range<f64>]) -> Vec<Vec<Feat
         }
     }
     all
+}
+
+/// Leaves a recording only those instants that an agent's bursts would have read, the first of which begins so many seconds after the recording
+/// did: what a recording shows at 10 Hz throughout, an agent sees for a minute in every ten.
+pub(super) fn in_bursts(recording: &mut Recording, first_s: u64) {
+    let [period, length] = [BURSTS.period, BURSTS.length].map(|ns| ns / 1_000_000);
+    let first = first_s.saturating_mul(1_000);
+    let within = |at: u64| at.checked_sub(first).is_some_and(|since| since % period < length);
+    for device in &mut recording.devices {
+        device.instants.retain(|(at, _)| within(*at));
+    }
 }
 
 fn length(recording: &Recording) -> usize {

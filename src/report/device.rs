@@ -12,9 +12,10 @@ use crate::cbor;
 use crate::crypto::merkle;
 use crate::id::Digest;
 use crate::telemetry::{
-    AcceleratorIdentity, DeviceSample, DeviceState, Gap, GapReason, Reading, Step, Track, Window,
+    AcceleratorIdentity, Activity, DeviceSample, DeviceState, Gap, GapReason, Reading, Step, Track, Window,
 };
 use crate::time::BootNanos;
+use crate::unit::Ppm;
 use crate::workload::{Class, Instant, Model, Scored, Series, WorkloadScores};
 
 /// A stretch that the reporter explained.
@@ -150,11 +151,19 @@ impl Device {
             return;
         }
         let kib = |bytes: u64| u32::try_from(bytes.div_euclid(1_024)).unwrap_or(u32::MAX);
+        let share = |of: fn(&Activity) -> Reading<Ppm>| match &sample.activity {
+            Reading::Value(activity) => of(activity).map(|ppm| ppm.0),
+            Reading::Unsupported => Reading::Unsupported,
+            Reading::Lost(why) => Reading::Lost(*why),
+        };
         self.series.add_instant(Instant {
             at_ms: milliseconds(sample.at.since(window_start)),
             power_mw: sample.power_mw,
             tx_kib: step.nvlink.clone().map(|t| kib(t.tx)),
             rx_kib: step.nvlink.map(|t| kib(t.rx)),
+            sm_ppm: share(|a| a.sm),
+            tensor_ppm: share(|a| a.tensor_any),
+            dram_ppm: share(|a| a.dram),
         });
     }
 
@@ -233,6 +242,12 @@ impl Device {
             values(LeafField::BurstPower, |i| i.power_mw);
             values(LeafField::BurstNvlinkTx, |i| i.tx_kib);
             values(LeafField::BurstNvlinkRx, |i| i.rx_kib);
+            // A device that never tells of activity has none to show.
+            if burst.iter().any(|i| i.sm_ppm != Reading::Unsupported) {
+                values(LeafField::BurstSm, |i| i.sm_ppm);
+                values(LeafField::BurstTensor, |i| i.tensor_ppm);
+                values(LeafField::BurstDram, |i| i.dram_ppm);
+            }
         }
         self.series.next_window();
         self.report

@@ -26,6 +26,13 @@ crate::code! {
         BurstNvlinkTx = 3 => "burst nvlink sent",
         /// NVLink kibibytes received between those instants.
         BurstNvlinkRx = 4 => "burst nvlink received",
+        /// SM activity at those instants at which a pair of samples ended, in parts per million; the next two likewise. A device that tells of none
+        /// has no such leaves.
+        BurstSm = 5 => "burst sm",
+        /// Any tensor pipe.
+        BurstTensor = 6 => "burst tensor",
+        /// DRAM.
+        BurstDram = 7 => "burst dram",
     }
 }
 

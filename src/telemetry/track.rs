@@ -68,6 +68,8 @@ pub struct Step {
     /// The most of both ends, or the mean where the driver kept what was in between; `None` where one was not read, or does not bound what was
     /// in between.
     pub busy_most: Option<Ppm>,
+    /// Memory in use at the later sample, in mebibytes.
+    pub memory_used_mib: Reading<u32>,
     /// Mean activity up to the later sample.
     pub activity: Reading<Activity>,
     /// For how many nanoseconds of covered time that mean speaks; it may reach back over earlier steps.
@@ -383,6 +385,7 @@ impl Track {
             clock_bounds_mhz,
             utilisation,
             busy_most,
+            memory_used_mib: sample.memory_used_mib,
             // Made in its place: it is the largest part of a step.
             activity: match told {
                 Told::Since(activity, ..) => {

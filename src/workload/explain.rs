@@ -39,6 +39,20 @@ const FACTS: [&str; Features::COUNT] = [
     "The work of the SMs varied from second to second by # of its mean",
     "The device rested # of the time",
     "While its links were in use, the tensor pipes worked # as long as memory",
+    "Of the movement of its links or its power, # repeated itself",
+    "The tensor pipes led # of the time",
+    "Memory led # of the time",
+    "Neither tensor pipes nor memory led, though the SMs were busy, # of the time",
+    "The SMs rested or waited # of the time",
+    "The device turned from one kind of work to another at # of the samples",
+    "The lengths between starts of work varied by # of their sum with their mean, which is 50 % where starts come at random",
+    "Activity fell by more than half and came back # as often as once an hour",
+    "These falls were # as even as a clock",
+    "Work started after a rest # as often as once an hour",
+    "Memory in use stayed as it was # of the time",
+    "PCIe carried traffic # of the time",
+    "PCIe carried # as much one way as the other",
+    "Power strayed by # of its mean from what activity explains",
 ];
 
 /// What a feature said.
@@ -81,7 +95,6 @@ impl Explanation {
 }
 
 /// Sums over the windows that are explained.
-#[derive(Default)]
 struct Spoken {
     windows: i64,
     silent: i64,
@@ -89,6 +102,18 @@ struct Spoken {
     gains: [[i64; Class::ALL.len()]; Features::COUNT],
     /// For each feature the sum of its values, and the windows that had it.
     values: [(i64, i64); Features::COUNT],
+}
+
+impl Default for Spoken {
+    fn default() -> Self {
+        Self {
+            windows: 0,
+            silent: 0,
+            leads: [0; Class::ALL.len()],
+            gains: [[0; Class::ALL.len()]; Features::COUNT],
+            values: [(0, 0); Features::COUNT],
+        }
+    }
 }
 
 /// Explains what was said of a window; `None` where it could not be scored.

@@ -1,4 +1,4 @@
-//! Features of a window: ratios, symmetry, synchrony, periodicity.
+//! Features of a window: ratios, symmetry, synchrony, rhythm, phases, events.
 //!
 //! Decides: which numbers a window is scored by. Every feature is a ratio or a correlation, so that it means the same on
 //! every part; rates of watts or bytes enter only relative to themselves. A feature that cannot be computed is missing.
@@ -11,22 +11,28 @@
     reason = "signal arithmetic on f64, which saturates and never traps; results are clamped before they become integers"
 )]
 
+use super::events::Events;
+use super::likeness::{movements, pearson};
 use super::mixture::Mixture;
+use super::phases::{Phases, Sample};
+use super::residual::residual;
+use super::rhythm::{Rhythm, Timed, autocorrelation_peak};
+use super::row::{Row, mean, variation};
 use crate::telemetry::{Activity, Reading, Step};
 use crate::unit::Ppm;
 use std::collections::VecDeque;
 
 /// Points that a series keeps: the last minute, so that periods and likeness can be told where windows are shorter.
-const MAX_POINTS: usize = 60;
+pub(super) const MAX_POINTS: usize = 60;
 
 /// The most instants of bursts that a window holds; sixty seconds at ten a second are six hundred.
-const MAX_BURST: usize = 1_024;
-
-/// The most likenesses that are looked at: no host has more devices to be like.
-const MAX_LIKENESSES: usize = 128;
+pub(super) const MAX_BURST: usize = 1_024;
 
 /// Traffic at or above this counts as traffic, in bytes per second: links at rest still exchange housekeeping.
 const LINK_AT_REST: f64 = 1_048_576.0;
+
+/// The same of PCIe: devices at rest were seen to exchange 0.5 to 2 MB a second, and those that load data 10 MB and more.
+const PCIE_AT_REST: f64 = 16_777_216.0;
 
 /// A share below this is no work: ratios to it say nothing.
 pub(super) const AT_REST: f64 = 0.005;
@@ -34,16 +40,24 @@ pub(super) const AT_REST: f64 = 0.005;
 /// Fewer instants of bursts than these show no period.
 const LEAST_BURST: usize = 100;
 
-/// Lags of a period, in points: from two, because neighbouring points are alike in any slow series.
-const LEAST_LAG: usize = 2;
+/// Nor do fewer than these, where it is looked for with what corrects for few.
+const LEAST_EVEN: usize = 50;
+
+/// Of fewer instants that tell of activity than these, the points are looked at instead.
+const LEAST_TOLD: usize = 25;
 
 /// The means over one point of about a second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Point {
+    /// When it ended, in milliseconds since the device was first seen.
+    at_ms: u64,
     pipes: Shares,
     busy: Option<f64>,
     power: Option<f64>,
     link: Option<[f64; 2]>,
+    pcie: Option<[f64; 2]>,
+    /// Memory in use.
+    memory: Option<f64>,
 }
 
 /// SM, tensor, DRAM, FP64, FP32, integer.
@@ -61,6 +75,8 @@ struct Gathering {
     busy: Option<f64>,
     power: Option<f64>,
     link: Option<[f64; 2]>,
+    pcie: Option<[f64; 2]>,
+    memory: Option<f64>,
 }
 
 /// One instant of a burst.
@@ -74,10 +90,17 @@ pub struct Instant {
     pub tx_kib: Reading<u32>,
     /// NVLink kibibytes received since the instant before.
     pub rx_kib: Reading<u32>,
+    /// SM activity, in parts per million, and the next two: the mean over a pair of samples that ended with this instant, every second one at
+    /// ten a second. Unsupported where none ended.
+    pub sm_ppm: Reading<u32>,
+    /// Any tensor pipe.
+    pub tensor_ppm: Reading<u32>,
+    /// DRAM.
+    pub dram_ppm: Reading<u32>,
 }
 
-/// The series of one device, of bounded length: the points of the last minute, and the bursts of the open window. After the first window with
-/// a burst it takes no memory anew.
+/// The series of one device, of bounded length: the points of the last minute, the bursts of the open window, and the events of the last hour.
+/// After the first window with a burst it takes no memory anew.
 #[derive(Clone, Debug, Default)]
 pub struct Series {
     open: Gathering,
@@ -85,14 +108,18 @@ pub struct Series {
     /// Points that belong to the open window.
     own: usize,
     burst: Vec<Instant>,
+    events: Events,
+    /// Time since the device was first seen, in nanoseconds, gaps included.
+    clock_ns: u64,
 }
 
 impl Series {
     /// The most memory that a series takes beside itself, in bytes.
     pub const MOST_BYTES: usize = MAX_POINTS * size_of::<Point>() + MAX_BURST * size_of::<Instant>();
 
-    /// Adds a covered step to the open point. A gap adds nothing.
+    /// Adds a covered step to the open point. A gap adds nothing but its length.
     pub fn add(&mut self, step: &Step) {
+        self.clock_ns = self.clock_ns.saturating_add(step.length_ns());
         let ns = step.covered_ns() as f64;
         if ns <= 0.0 {
             return;
@@ -120,10 +147,18 @@ impl Series {
         weigh(&mut open.busy, busy);
         let power = step.power_mean_mw.value().map(|mean| f64::from(*mean));
         weigh(&mut open.power, power);
-        if let Reading::Value(t) = &step.nvlink {
-            let [tx, rx] = open.link.unwrap_or_default();
-            open.link = Some([tx + t.tx as f64, rx + t.rx as f64]);
+        for (sum, gained) in [(&mut open.link, &step.nvlink), (&mut open.pcie, &step.pcie)] {
+            if let Reading::Value(t) = gained {
+                let [tx, rx] = sum.unwrap_or_default();
+                *sum = Some([tx + t.tx as f64, rx + t.rx as f64]);
+            }
         }
+        open.memory = step
+            .memory_used_mib
+            .value()
+            .copied()
+            .map(f64::from)
+            .or(open.memory);
     }
 
     /// Closes the open point. All devices of a node close theirs together, so that points at one place are of one time.
@@ -136,15 +171,24 @@ impl Series {
         }
         self.own = self.own.saturating_add(1).min(MAX_POINTS);
         let mean = |sum: Option<f64>| sum.filter(|_| open.ns > 0.0).map(|s| s / open.ns);
-        self.points.push_back(Point {
+        let rates = |sums: Option<[f64; 2]>| {
+            let sums = sums.filter(|_| open.ns > 0.0);
+            sums.map(|both| both.map(|bytes| bytes * 1e9 / open.ns))
+        };
+        let point = Point {
+            at_ms: self.clock_ns.div_euclid(1_000_000),
             pipes: open.pipes.map(|(ns, sum)| (ns > 0.0).then(|| sum / ns)),
             busy: mean(open.busy),
             power: mean(open.power),
-            link: open
-                .link
-                .filter(|_| open.ns > 0.0)
-                .map(|both| both.map(|bytes| bytes * 1e9 / open.ns)),
-        });
+            link: rates(open.link),
+            pcie: rates(open.pcie),
+            memory: open.memory,
+        };
+        let [sm, ..] = point.pipes;
+        let length_ms = (open.ns / 1e6) as u64;
+        self.events
+            .add(point.at_ms, length_ms, sm.or(point.busy), point.memory);
+        self.points.push_back(point);
     }
 
     /// Adds an instant of a burst.
@@ -190,8 +234,8 @@ impl Series {
         }
     }
 
-    /// The features. Activity and power are means over the window's own points; links, period and `synchrony` (from
-    /// [`synchrony`]) are told from the last minute.
+    /// The features. Activity and power are means over the window's own points; links, rhythm and `synchrony` (from
+    /// [`synchrony`](super::synchrony)) are told from the last minute, events from the last hour.
     #[must_use]
     pub fn features(&self, synchrony: Option<f64>) -> Features {
         let own = || self.points.iter().rev().take(self.own);
@@ -207,12 +251,13 @@ impl Series {
         let mixture = Mixture::of(self.points.iter().map(|p| p.pipes));
         let power: Row<MAX_POINTS> = self.points.iter().filter_map(|p| p.power).collect();
         let link = || self.points.iter().filter_map(|p| p.link);
-        let busy_points = link().filter(|[tx, rx]| tx + rx >= LINK_AT_REST).count();
-        let link_points = link().count();
-        let link_active = (link_points > 0).then(|| busy_points as f64 / link_points as f64);
+        let [link_active, link_symmetry] = traffic(link(), LINK_AT_REST, true);
         let linked = link_active.is_some_and(|share| share > 0.0);
-        let (sent, received) = link().fold((0.0, 0.0), |(a, b), [tx, rx]| (a + tx, b + rx));
-        let link_symmetry = linked.then(|| sent.min(received) / sent.max(received));
+        let pcie = self.points.iter().filter_map(|p| p.pcie);
+        let [pcie_active, pcie_symmetry] = traffic(pcie, PCIE_AT_REST, false);
+        let rhythm = self.rhythm(linked);
+        let phases = self.phases();
+        let events = self.events.told(self.points.iter().filter_map(|p| p.memory));
         let (periodicity, period_ms) = self.period(linked);
         Features {
             points: u32::try_from(self.points.len()).unwrap_or(u32::MAX),
@@ -241,6 +286,21 @@ impl Series {
             sm_variation: ppm(mixture.sm),
             resting: ppm(mixture.resting),
             linked_tensor_per_dram: ppm(per_dram.filter(|_| link_active.is_some_and(|share| share > 0.5))),
+            rhythm: ppm(rhythm.map(|r| r.height)),
+            rhythm_ms: rhythm.and_then(|r| r.period_ms).map(|ms| ms.round() as u32),
+            tensor_phase: ppm(phases.tensor),
+            memory_phase: ppm(phases.memory),
+            other_phase: ppm(phases.other),
+            rest_phase: ppm(phases.rest),
+            turns: ppm(phases.turns),
+            burstiness: ppm(phases.burstiness),
+            dips: ppm(events.dips),
+            dip_evenness: ppm(events.dip_evenness),
+            restarts: ppm(events.restarts),
+            plateau: ppm(events.plateau),
+            pcie_active: ppm(pcie_active),
+            pcie_symmetry: ppm(pcie_symmetry),
+            power_residual: ppm(self.power_residual()),
         }
     }
 
@@ -254,7 +314,14 @@ impl Series {
             .filter_map(|i| if linked { moved(i) } else { drawn(i) })
             .collect();
         let (peak, step_ms) = if burst.values().len() >= LEAST_BURST {
-            (autocorrelation_peak(burst), 100u32)
+            // Ten a second on a node; a recording may have five.
+            let at = |i: Option<&Instant>| i.map_or(0, |i| i.at_ms);
+            let span = at(self.burst.last()).saturating_sub(at(self.burst.first()));
+            let hundreds = f64::from(span) / (self.burst.len() as f64 * 100.0);
+            (
+                autocorrelation_peak(burst),
+                100 * hundreds.round().max(1.0) as u32,
+            )
         } else {
             let sum = |p: &Point| p.link.map(|[tx, rx]| tx + rx);
             let points = self.points.iter();
@@ -269,10 +336,84 @@ impl Series {
             None => (None, None),
         }
     }
+
+    /// What repeats, in a burst where there is one, of NVLink where it is used, else of power.
+    fn rhythm(&self, linked: bool) -> Option<Rhythm> {
+        if self.burst.len() >= LEAST_EVEN {
+            let drawn = |i: &Instant| Some((f64::from(i.at_ms), f64::from(*i.power_mw.value()?)));
+            // What was counted since the instant before, by how long ago that was.
+            let moved = |(before, i): (&Instant, &Instant)| {
+                let ms = f64::from(i.at_ms.checked_sub(before.at_ms).filter(|ms| *ms > 0)?);
+                let kib = f64::from(*i.tx_kib.value()?) + f64::from(*i.rx_kib.value()?);
+                Some((f64::from(i.at_ms), kib / ms))
+            };
+            let burst: Timed<MAX_BURST> = if linked {
+                let pairs = self.burst.iter().zip(self.burst.iter().skip(1));
+                pairs.filter_map(moved).collect()
+            } else {
+                self.burst.iter().filter_map(drawn).collect()
+            };
+            return burst.rhythm();
+        }
+        let value = |p: &Point| {
+            let value = if linked {
+                p.link.map(|[tx, rx]| tx + rx)
+            } else {
+                p.power
+            };
+            Some((p.at_ms as f64, value?))
+        };
+        self.points
+            .iter()
+            .filter_map(value)
+            .collect::<Timed<MAX_POINTS>>()
+            .rhythm()
+    }
+
+    /// Of the instants of a burst that tell of activity, where there are enough; else of the points.
+    fn phases(&self) -> Phases {
+        let instants = self.burst.iter().filter_map(|i| -> Option<Sample> {
+            let [sm, tensor, dram] = i.shares();
+            Some((f64::from(i.at_ms), [sm?, tensor?, dram?]))
+        });
+        if instants.clone().count() >= LEAST_TOLD {
+            return Phases::of(instants);
+        }
+        Phases::of(self.points.iter().filter_map(|p| -> Option<Sample> {
+            let [sm, tensor, dram, ..] = p.pipes;
+            Some((p.at_ms as f64, [sm?, tensor?, dram?]))
+        }))
+    }
+
+    /// Likewise. The power of a pair of samples is the mean of both instants in it.
+    fn power_residual(&self) -> Option<f64> {
+        let power = |i: &Instant| i.power_mw.value().copied().map(f64::from);
+        let pairs = self.burst.iter().zip(self.burst.iter().skip(1));
+        let instants = pairs.filter_map(|(before, i)| {
+            let [sm, tensor, dram] = i.shares();
+            Some((power(before)?.midpoint(power(i)?), [Some(sm?), tensor, dram]))
+        });
+        if instants.clone().count() >= LEAST_TOLD {
+            return residual(instants);
+        }
+        residual(self.points.iter().filter_map(|p| {
+            let [sm, tensor, dram, ..] = p.pipes;
+            Some((p.power?, [Some(sm?), tensor, dram]))
+        }))
+    }
+}
+
+impl Instant {
+    /// Of SMs, tensor pipes and DRAM.
+    fn shares(&self) -> [Option<f64>; 3] {
+        let told = [&self.sm_ppm, &self.tensor_ppm, &self.dram_ppm];
+        told.map(|reading| reading.value().map(|ppm| f64::from(*ppm) / PPM))
+    }
 }
 
 crate::record! {
     /// Features of a window; parts per million where nothing else is said.
+    #[derive(Default)]
     pub struct Features {
         /// Points of about a second, at most those of the last minute.
         0 => points: u32,
@@ -326,12 +467,43 @@ crate::record! {
         24 => resting: Option<Ppm>,
         /// Tensor activity for each DRAM activity, of a device whose links were used at most points.
         25 => linked_tensor_per_dram: Option<Ppm>,
+        /// How much of the movement of links or power repeats itself: by the cumulative mean normalised difference (YIN), or by the normalised periodogram
+        /// (Lomb and Scargle) where too much is missing.
+        26 => rhythm: Option<Ppm>,
+        /// After how long, in milliseconds; absent where nothing does within a third of what was seen.
+        27 => rhythm_ms: Option<u32>,
+        /// Samples of 200 ms of a burst, else points, in which tensor pipes led; the next three likewise.
+        28 => tensor_phase: Option<Ppm>,
+        /// Memory led.
+        29 => memory_phase: Option<Ppm>,
+        /// Neither, though the SMs were busy.
+        30 => other_phase: Option<Ppm>,
+        /// The SMs rested, or waited.
+        31 => rest_phase: Option<Ppm>,
+        /// Turns from one of these to another, for each sample.
+        32 => turns: Option<Ppm>,
+        /// Standard deviation of the lengths between starts of work, of its sum with their mean.
+        33 => burstiness: Option<Ppm>,
+        /// Falls of activity to less than half that came back within a minute, a million for one an hour.
+        34 => dips: Option<Ppm>,
+        /// How even they are spaced.
+        35 => dip_evenness: Option<Ppm>,
+        /// Starts after ten seconds of rest or more, a million for one an hour.
+        36 => restarts: Option<Ppm>,
+        /// Time of the last ten minutes, or of the last minute where no more is known, in which memory in use was within 1 % of its median.
+        37 => plateau: Option<Ppm>,
+        /// Points with PCIe traffic.
+        38 => pcie_active: Option<Ppm>,
+        /// The lesser direction of it, of the greater.
+        39 => pcie_symmetry: Option<Ppm>,
+        /// Standard deviation of power, in samples as of the phases, from the line through activities that fits it best, of its mean.
+        40 => power_residual: Option<Ppm>,
     }
 }
 
 impl Features {
     /// How many a table or a tree may name.
-    pub const COUNT: usize = 24;
+    pub const COUNT: usize = 38;
 
     /// Their names, in the order of [`Features::values`].
     pub const NAMES: [&'static str; Self::COUNT] = [
@@ -359,6 +531,20 @@ impl Features {
         "sm_variation",
         "resting",
         "linked_tensor_per_dram",
+        "rhythm",
+        "tensor_phase",
+        "memory_phase",
+        "other_phase",
+        "rest_phase",
+        "turns",
+        "burstiness",
+        "dips",
+        "dip_evenness",
+        "restarts",
+        "plateau",
+        "pcie_active",
+        "pcie_symmetry",
+        "power_residual",
     ];
 
     /// Their values, in parts per million.
@@ -389,6 +575,20 @@ impl Features {
             self.sm_variation,
             self.resting,
             self.linked_tensor_per_dram,
+            self.rhythm,
+            self.tensor_phase,
+            self.memory_phase,
+            self.other_phase,
+            self.rest_phase,
+            self.turns,
+            self.burstiness,
+            self.dips,
+            self.dip_evenness,
+            self.restarts,
+            self.plateau,
+            self.pcie_active,
+            self.pcie_symmetry,
+            self.power_residual,
         ]
         .map(|value| value.map(|p| i64::from(p.0)))
     }
@@ -417,131 +617,21 @@ fn ppm(share: Option<f64>) -> Option<Ppm> {
         .then(|| Ppm(scaled.clamp(0.0, f64::from(u32::MAX)) as u32))
 }
 
-fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let (sum, count) = values.fold((0.0, 0u32), |(s, n), v| (s + v, n.saturating_add(1)));
-    (count > 0).then(|| sum / f64::from(count))
-}
-
-fn variation(series: &[f64]) -> Option<f64> {
-    let centre = mean(series.iter().copied()).filter(|m| *m > 0.0)?;
-    let square = mean(series.iter().map(|v| (v - centre) * (v - centre)))?;
-    Some(square.sqrt() / centre)
-}
-
-/// At most so many values, in place: what is computed every second takes no memory anew.
-struct Row<const MOST: usize> {
-    values: [f64; MOST],
-    count: usize,
-}
-
-impl<const MOST: usize> Default for Row<MOST> {
-    fn default() -> Self {
-        Self {
-            values: [0.0; MOST],
-            count: 0,
+/// The share of points with traffic, and the lesser direction of it of the greater, of all points or of those with traffic alone.
+fn traffic(points: impl Iterator<Item = [f64; 2]>, at_rest: f64, all: bool) -> [Option<f64>; 2] {
+    let (mut told, mut active, mut sums) = (0.0, 0.0, [0.0; 2]);
+    for [tx, rx] in points {
+        let is_active = tx + rx >= at_rest;
+        told += 1.0;
+        active += f64::from(u8::from(is_active));
+        if is_active || all {
+            let [sent, received] = sums;
+            sums = [sent + tx, received + rx];
         }
     }
-}
-
-impl<const MOST: usize> FromIterator<f64> for Row<MOST> {
-    fn from_iter<I: IntoIterator<Item = f64>>(values: I) -> Self {
-        let mut row = Self::default();
-        values.into_iter().for_each(|v| row.push(v));
-        row
-    }
-}
-
-impl<const MOST: usize> Row<MOST> {
-    /// Adds a value; one too many is left out.
-    fn push(&mut self, value: f64) {
-        if let Some(slot) = self.values.get_mut(self.count) {
-            *slot = value;
-            self.count += 1;
-        }
-    }
-
-    fn values(&self) -> &[f64] {
-        self.values.get(..self.count).unwrap_or_default()
-    }
-
-    fn values_mut(&mut self) -> &mut [f64] {
-        self.values.get_mut(..self.count).unwrap_or_default()
-    }
-}
-
-/// Differences from value to value, cut to their ninth decile.
-fn movements<const MOST: usize>(series: &Row<MOST>) -> Row<MOST> {
-    let values = series.values();
-    let pairs = values.iter().zip(values.iter().skip(1));
-    let mut moves: Row<MOST> = pairs.map(|(a, b)| b - a).collect();
-    let mut sizes: Row<MOST> = moves.values().iter().map(|m| m.abs()).collect();
-    sizes.values_mut().sort_unstable_by(f64::total_cmp);
-    let most = sizes.values().get(sizes.count * 9 / 10).copied().unwrap_or(0.0);
-    for m in moves.values_mut() {
-        *m = m.clamp(-most, most);
-    }
-    moves
-}
-
-/// Pearson correlation; `None` for fewer than eight pairs, or where one side does not move.
-fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
-    if a.len() < 8 {
-        return None;
-    }
-    let (ma, mb) = (mean(a.iter().copied())?, mean(b.iter().copied())?);
-    let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
-    for (a, b) in a.iter().zip(b) {
-        let (a, b) = (a - ma, b - mb);
-        ab += a * b;
-        aa += a * a;
-        bb += b * b;
-    }
-    (aa > 0.0 && bb > 0.0).then(|| ab / (aa.sqrt() * bb.sqrt()))
-}
-
-/// The mean of the upper third of likenesses, three of seven: a job on half of the devices still shows, and a single
-/// chance likeness does not.
-#[must_use]
-pub fn synchrony(likenesses: impl IntoIterator<Item = f64>) -> Option<f64> {
-    let mut all: Row<MAX_LIKENESSES> = likenesses.into_iter().collect();
-    all.values_mut().sort_unstable_by(|a, b| b.total_cmp(a));
-    let upper = all.count.div_ceil(3);
-    mean(all.values().iter().copied().take(upper))
-}
-
-/// The highest local peak of the normalised autocorrelation up to a third of the series, and its lag in points.
-fn autocorrelation_peak<const MOST: usize>(mut series: Row<MOST>) -> Option<(f64, usize)> {
-    let longest = series.count / 3;
-    if longest <= LEAST_LAG {
-        return None;
-    }
-    let centre = mean(series.values().iter().copied())?;
-    for v in series.values_mut() {
-        *v -= centre;
-    }
-    let centred = series.values();
-    let energy: f64 = centred.iter().map(|v| v * v).sum();
-    if energy <= 0.0 {
-        return None;
-    }
-    let at = |lag: usize| -> f64 {
-        let product: f64 = centred
-            .iter()
-            .zip(centred.iter().skip(lag))
-            .map(|(a, b)| a * b)
-            .sum();
-        product / energy
-    };
-    let (mut before, mut here) = (at(LEAST_LAG - 1), at(LEAST_LAG));
-    let mut highest: Option<(f64, usize)> = None;
-    for lag in LEAST_LAG..=longest {
-        let after = at(lag + 1);
-        // Of peaks of one height the last counts.
-        let peak = here >= before && here >= after;
-        if peak && highest.is_none_or(|(h, _)| here.total_cmp(&h).is_ge()) {
-            highest = Some((here, lag));
-        }
-        (before, here) = (here, after);
-    }
-    highest
+    let [sent, received] = sums;
+    [
+        (told > 0.0).then(|| active / told),
+        (active > 0.0).then(|| f64::min(sent, received) / f64::max(sent, received)),
+    ]
 }

@@ -3,18 +3,27 @@
 //! Decides: how much more likely a window is under one class of work than under the others, or that it cannot be told. One window accuses
 //! nobody. Does not establish what a tenant meant to do.
 
+mod events;
 mod explain;
 mod feature;
+#[cfg(test)]
+mod feature_tests;
+mod likeness;
 #[cfg(test)]
 mod memory_tests;
 mod mixture;
 mod model;
+mod phases;
+mod residual;
+mod rhythm;
+mod row;
 mod run;
 mod score;
 mod trees;
 
 pub use explain::{Explanation, Reason, explain, explain_run};
-pub use feature::{Features, Instant, Series, synchrony};
+pub use feature::{Features, Instant, Series};
+pub use likeness::synchrony;
 pub use model::{Model, ModelError, model_digest};
 pub use run::{Level, Run, Verdict};
 pub use score::{Rules, RulesError, Scored};

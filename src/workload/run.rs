@@ -155,6 +155,7 @@ pub(super) mod tests {
             sm_variation: share(10_000),
             resting: share(0),
             linked_tensor_per_dram: share(1_330_000),
+            ..Features::default()
         }
     }
 

@@ -312,6 +312,7 @@ mod tests {
             sm_variation: share(5_000),
             resting: share(0),
             linked_tensor_per_dram: None,
+            ..Features::default()
         }
     }
 

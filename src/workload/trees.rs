@@ -198,12 +198,21 @@ pub struct Answers {
 }
 
 /// The trees of all questions, and what they were taught.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trees {
     /// In the order of [`Stage`].
     pub forests: [Forest; Stage::ALL.len()],
     /// For each feature, between which values it was taught; none where no question asks for it.
     pub taught: [Option<(i64, i64)>; Features::COUNT],
+}
+
+impl Default for Trees {
+    fn default() -> Self {
+        Self {
+            forests: Default::default(),
+            taught: [None; Features::COUNT],
+        }
+    }
 }
 
 /// A row as it is written.

@@ -4,10 +4,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use weighbridge::telemetry::{
-    BusSource, DeviceSample, Frame, Inventory, LossReason, Reading, Tick, TickKind,
-};
+use weighbridge::telemetry::{Activity, BusSource, DeviceSample, Frame, Inventory, Reading, Tick, TickKind};
 use weighbridge::time::{BootNanos, SECOND};
+use weighbridge::unit::Ppm;
+use weighbridge::workload::Instant;
 use weighbridge_testbed::fixture;
 use weighbridge_testbed::signatures::{Device, Recording, corpus, own, read};
 use weighbridge_wasm::{packed, told};
@@ -49,7 +49,7 @@ fn frames(devices: &[Device]) -> Vec<Frame> {
                 power_mw: instant.power_mw,
                 nvlink_tx_bytes: counter(moved[0], instant.tx_kib),
                 nvlink_rx_bytes: counter(moved[1], instant.rx_kib),
-                activity: Reading::Lost(LossReason::Failed),
+                activity: activity_at(instant),
                 ..device.samples[0].1.clone()
             };
             take(&mut ticks, TickKind::Burst, sample);
@@ -59,6 +59,24 @@ fn frames(devices: &[Device]) -> Vec<Frame> {
     let mut frames = vec![Frame::from(inventory)];
     frames.extend(ticks.into_iter().map(Frame::from));
     frames
+}
+
+/// The activity of a tick of a burst.
+fn activity_at(instant: &Instant) -> Reading<Activity> {
+    let none = Reading::Unsupported;
+    instant.sm_ppm.map(|sm| Activity {
+        interval_ns: SECOND / 5,
+        sm: Reading::Value(Ppm(sm)),
+        tensor_any: instant.tensor_ppm.map(Ppm),
+        dfma: none,
+        hmma: none,
+        imma: none,
+        dram: instant.dram_ppm.map(Ppm),
+        fp64: none,
+        fp32: none,
+        fp16: none,
+        integer: none,
+    })
 }
 
 /// Adds a sample to the tick of its time.

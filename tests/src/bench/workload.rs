@@ -42,11 +42,22 @@ impl Node {
                 series.add(step);
                 series.close_point();
                 for tenth in (0..10).filter(|_| burst) {
+                    let pair = tenth % 2 == 1;
+                    let told = |ppm| {
+                        if pair {
+                            Reading::Value(ppm)
+                        } else {
+                            Reading::Unsupported
+                        }
+                    };
                     series.add_instant(Instant {
                         at_ms: second * 1_000 + tenth * 100,
                         power_mw: Reading::Value(600_000 + tenth * 7_001),
                         tx_kib: Reading::Value(90_000 * tenth),
                         rx_kib: Reading::Value(89_000 * tenth),
+                        sm_ppm: told(870_000),
+                        tensor_ppm: told(540_000 + tenth),
+                        dram_ppm: told(370_000),
                     });
                 }
             }

@@ -4,7 +4,7 @@ use super::recording::{Device, Recording};
 use crate::in_process::BURSTS;
 use std::ops::Range;
 use weighbridge::telemetry::Track;
-use weighbridge::workload::{Features, Model, Run, Series, Verdict, synchrony};
+use weighbridge::workload::{Features, Instant, Model, Run, Series, Verdict, synchrony};
 
 /// Ticks of a window: a minute, where samples are a second apart.
 const WINDOW: usize = 60;
@@ -126,8 +126,11 @@ impl<'a> Followed<'a> {
                 break;
             }
             self.next_instant += 1;
-            if *at >= begun_ms {
-                self.series.add_instant(*instant);
+            if let Some(into) = at.checked_sub(begun_ms) {
+                self.series.add_instant(Instant {
+                    at_ms: u32::try_from(into).unwrap_or(u32::MAX),
+                    ..*instant
+                });
             }
         }
         self.series.close_point();

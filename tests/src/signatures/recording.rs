@@ -71,7 +71,7 @@ pub struct Device {
     pub gpu: usize,
     /// Samples, with the place of their tick.
     pub samples: Vec<(usize, DeviceSample)>,
-    /// Every row, where the recording is at 10 Hz: with its time since the beginning.
+    /// Every row, where the recording is at 5 to 10 Hz: with its time since the beginning, in milliseconds, which the instant has too.
     pub instants: Vec<(u64, Instant)>,
     /// What the controls have instead of signatures.
     pub levels: Levels,
@@ -312,13 +312,18 @@ fn device(gpu: usize, rows: &[Row], begun: f64, nominal: Nominal) -> Device {
     let mut bytes = [0.0; 2];
     let mut open: Vec<&Row> = Vec::new();
     let mut before: Option<&Row> = None;
+    // PCIe, which every second row tells where it is told by pairs of samples: its rate is of the time since the row that told before.
+    let mut on_bus = [(0.0, None); 2];
     let mut tick = 0;
     let mut instants = Vec::new();
     for row in rows {
         // Half a row early, so that jitter takes no row into the next sample.
         let place = ((row.at - begun + nominal.row / 2.0) / nominal.tick).max(0.0) as usize;
         if place != tick && !open.is_empty() {
-            samples.push((tick, sample(gpu, tick, nominal, &open, bytes)));
+            samples.push((
+                tick,
+                sample(gpu, tick, nominal, &open, bytes, on_bus.map(|(sum, _)| sum)),
+            ));
             open.clear();
         }
         tick = place;
@@ -334,16 +339,30 @@ fn device(gpu: usize, rows: &[Row], begun: f64, nominal: Nominal) -> Device {
                 *gained = Reading::Value((rate * span / 1_024.0) as u32);
             }
         }
-        if (0.08..=0.12).contains(&nominal.row) {
+        for ((sum, told), name) in on_bus.iter_mut().zip(["pcie_tx_bytes_s", "pcie_rx_bytes_s"]) {
+            if let Some(rate) = row.other(name) {
+                let since = told.replace(row.at).unwrap_or(row.at);
+                *sum += rate * (row.at - since).min(3.0 * nominal.row);
+            }
+        }
+        if (0.08..=0.22).contains(&nominal.row) {
             let at = ((row.at - begun) * 1e3) as u64;
             let power = row.other("power_w");
+            let share = |name: &str| {
+                row.cell(name).map_or(Reading::Unsupported, |v| {
+                    Reading::Value((v.min(1.0) * 1e6) as u32)
+                })
+            };
             instants.push((
                 at,
                 Instant {
-                    at_ms: u32::try_from(at % 60_000).unwrap_or(0),
+                    at_ms: u32::try_from(at).unwrap_or(u32::MAX),
                     power_mw: power.map_or(Reading::Unsupported, |w| Reading::Value((w * 1e3) as u32)),
                     tx_kib: gained[0],
                     rx_kib: gained[1],
+                    sm_ppm: share("sm_active"),
+                    tensor_ppm: share("tensor_active"),
+                    dram_ppm: share("dram_active"),
                 },
             ));
         }
@@ -352,7 +371,10 @@ fn device(gpu: usize, rows: &[Row], begun: f64, nominal: Nominal) -> Device {
     }
     // What is left at the end is a sample where it is most of one.
     if open.len() as f64 * nominal.row >= nominal.tick * 0.6 {
-        samples.push((tick, sample(gpu, tick, nominal, &open, bytes)));
+        samples.push((
+            tick,
+            sample(gpu, tick, nominal, &open, bytes, on_bus.map(|(sum, _)| sum)),
+        ));
     }
     let mean_of = |name: &str| mean(rows.iter().filter_map(|r| r.other(name)));
     Device {
@@ -381,7 +403,14 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 /// The sample that an agent would have taken at the end of these rows.
-fn sample(gpu: usize, tick: usize, nominal: Nominal, rows: &[&Row], bytes: [f64; 2]) -> DeviceSample {
+fn sample(
+    gpu: usize,
+    tick: usize,
+    nominal: Nominal,
+    rows: &[&Row],
+    bytes: [f64; 2],
+    on_bus: [f64; 2],
+) -> DeviceSample {
     let mean_of = |name: &str| mean(rows.iter().filter_map(|r| r.other(name)));
     let last = |name: &str| rows.iter().rev().find_map(|r| r.other(name));
     let whole = |value: Option<f64>| value.map_or(Reading::Unsupported, |v| Reading::Value(v as u32));
@@ -415,8 +444,8 @@ fn sample(gpu: usize, tick: usize, nominal: Nominal, rows: &[&Row], bytes: [f64;
         clock_events: Reading::Unsupported,
         nvlink_tx_bytes: counter("nvlink_tx_bytes_s", bytes[0]),
         nvlink_rx_bytes: counter("nvlink_rx_bytes_s", bytes[1]),
-        pcie_tx_bytes: Reading::Unsupported,
-        pcie_rx_bytes: Reading::Unsupported,
+        pcie_tx_bytes: counter("pcie_tx_bytes_s", on_bus[0]),
+        pcie_rx_bytes: counter("pcie_rx_bytes_s", on_bus[1]),
         activity,
         pcie_tx_rate: Reading::Unsupported,
         pcie_rx_rate: Reading::Unsupported,
@@ -468,6 +497,36 @@ mod tests {
             assert_eq!(sample.power_mw, Reading::Unsupported);
         }
         assert_eq!(recording.devices[0].levels.power, None);
+    }
+
+    #[test]
+    fn what_pairs_of_samples_tell_is_of_both_rows_and_of_an_instant_where_one_ends() {
+        let mut text =
+            "timestamp,gpu,power_w,sm_active,tensor_active,dram_active,pcie_tx_bytes_s,pcie_rx_bytes_s\n"
+                .to_owned();
+        for row in 0..40 {
+            let pair = if row % 2 == 1 {
+                "0.8,0.5,0.25,1000000,9000000"
+            } else {
+                ",,,,"
+            };
+            text += &format!("{:.1},0,500,{pair}\n", f64::from(row) / 10.0);
+        }
+        let recording = parse(&text).unwrap();
+        let device = &recording.devices[0];
+        let bytes: Vec<u64> = device
+            .samples
+            .iter()
+            .filter_map(|(_, s)| s.pcie_rx_bytes.value().copied())
+            .collect();
+        assert!(
+            bytes.windows(2).all(|w| (w[1] - w[0]).abs_diff(9_000_000) < 10),
+            "{bytes:?}"
+        );
+        let told: Vec<_> = device.instants.iter().map(|(_, i)| i.sm_ppm).collect();
+        assert_eq!(told.len(), 40);
+        assert_eq!(told[..2], [Reading::Unsupported, Reading::Value(800_000)]);
+        assert_eq!(device.instants[7].1.dram_ppm, Reading::Value(250_000));
     }
 
     #[test]

@@ -56,8 +56,8 @@ pub trait DeviceSource {
     /// Reads every device once.
     ///
     /// A [`TickKind::Regular`] tick holds every reading; its activity covers the time since the regular tick before. A
-    /// [`TickKind::Burst`] tick holds what one short call gives: power and NVLink bytes. Readings that it does not ask for are
-    /// `Unsupported` in it. `DeviceSample::device`, like `Notice::device`, is the position in the last inventory.
+    /// [`TickKind::Burst`] tick holds what short calls give: power and NVLink bytes, and the shares of a pair of samples where one
+    /// ends. Readings that it does not ask for are `Unsupported` in it. `DeviceSample::device`, like `Notice::device`, is the position in the last inventory.
     fn sample(&mut self, kind: TickKind, calling: &mut dyn FnMut(Call)) -> Tick;
 
     /// Reads every device's SM clock, in megahertz, and nothing else; adds one reading for each, in the order of the last inventory.

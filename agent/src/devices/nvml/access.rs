@@ -7,13 +7,13 @@ use super::fault::{Answer, Fault, reading};
 use super::fields::Questions;
 use super::identity;
 use super::jobs::JobLog;
-use super::pipes::{Extent, Meter, Metered, Request};
+use super::pipes::{BurstMeter, Extent, Meter, Metered, Request};
 use super::rings::Rings;
 use super::session::{Handle, Session};
 use crate::clock::Clock;
 use nvml_wrapper::enum_wrappers::device::{Clock as ClockDomain, TemperatureSensor};
 use std::sync::Arc;
-use weighbridge::telemetry::{DeviceSample, DeviceState, LossReason, Reading, TickKind};
+use weighbridge::telemetry::{Activity, DeviceSample, DeviceState, LossReason, Reading, TickKind};
 use weighbridge::time::BootNanos;
 use weighbridge::unit::Ppm;
 
@@ -23,6 +23,8 @@ pub(super) struct Access {
     pub(super) handle: Handle,
     questions: Questions,
     meter: Option<Meter>,
+    /// Taken at the first burst.
+    burst: Option<BurstMeter>,
     /// What tells of the time between two ticks where there is no meter.
     rings: Option<Rings>,
     /// Kept where accounting mode is on.
@@ -47,6 +49,7 @@ impl Access {
             handle,
             questions: Questions::find(session, handle),
             meter,
+            burst: None,
             rings,
             jobs: JobLog::open(session, handle),
             extent,
@@ -86,6 +89,7 @@ impl Access {
             ..blank(0, DeviceState::Present, BootNanos(0), Fault::Unsupported)
         };
         if kind == TickKind::Burst {
+            sample.activity = self.burst_activity(session, request, clock);
             return Ok(sample);
         }
         if let Some(meter) = &mut self.meter {
@@ -139,6 +143,24 @@ impl Access {
         Ok(sample)
     }
 
+    /// Activity over the last 200 ms of a burst, where such a stretch ends now. Of a device that MIG divides no burst tells.
+    fn burst_activity(
+        &mut self,
+        session: &Session,
+        request: &mut Request,
+        clock: &Arc<dyn Clock>,
+    ) -> Reading<Activity> {
+        if self.meter.is_none() || self.extent != Extent::Whole {
+            return Reading::Unsupported;
+        }
+        if self.burst.is_none() {
+            self.burst = BurstMeter::open(session).ok();
+        }
+        self.burst.as_mut().map_or(Reading::Unsupported, |burst| {
+            burst.read(session, self.handle, request, || clock.boot_now())
+        })
+    }
+
     /// The SM clock now, in megahertz.
     pub(super) fn sm_clock(&self, session: &Session) -> Reading<u32> {
         let device = session.device(self.handle);
@@ -162,6 +184,9 @@ impl Access {
     pub(super) fn close(self, session: &Session) {
         if let Some(meter) = self.meter {
             meter.close(session);
+        }
+        if let Some(burst) = self.burst {
+            burst.close(session);
         }
     }
 }

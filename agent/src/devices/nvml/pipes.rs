@@ -7,6 +7,8 @@
 //!
 //! NVLink metrics are not asked: they are answered with zero where no link is seen, which is no evidence of zero. Whose PCIe
 //! bytes an instance's are is not documented, so under MIG they are not asked either.
+//!
+//! A burst has pairs of its own, so that it takes nothing from those of the regular ticks, and asks for three metrics.
 
 use super::fault::{Answer, Fault, UNANSWERED, reading};
 use super::session::{GpmSample, Handle, Metrics, Session, metrics};
@@ -43,6 +45,12 @@ const NOT_READY: Fault = Fault::Failed(27);
 
 /// A pair spans more than this, in nanoseconds: the header asks for more than the 100 ms of the hardware's own refresh.
 const SHORTEST_PAIR: u64 = 150_000_000;
+
+/// What a burst asks for: SMs, any tensor pipe, DRAM.
+const OF_BURST: [u32; 3] = [2, 5, 10];
+
+/// A pair of a burst spans no more than this, in nanoseconds: a longer one reaches back over what no tick of the burst saw.
+const LONGEST_BURST_PAIR: u64 = 500_000_000;
 
 /// A GPU instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,24 +127,7 @@ impl Request {
             .into_iter()
             .take(if counters && pcie { PCIE_BYTES.len() } else { 0 });
         let ids = METRICS.into_iter().chain(pcie_ids).chain(cycles).chain(bytes);
-        let mut count = 0u32;
-        for (metric, id) in self.0.metrics.iter_mut().zip(ids) {
-            metric.metricId = id;
-            metric.nvmlReturn = UNANSWERED;
-            metric.value = f64::NAN;
-            count = count.saturating_add(1);
-        }
-        self.0.numMetrics = count;
-        session.gpm_metrics(from, to, &mut self.0)?;
-        let asked = usize::try_from(count).unwrap_or(0);
-        let mut answers = self.0.metrics.iter().take(asked).map(|metric| {
-            Fault::check(metric.nvmlReturn)
-                .map_err(|fault| match fault {
-                    UNKNOWN_METRIC => Fault::Unsupported,
-                    other => other,
-                })
-                .map(|()| metric.value)
-        });
+        let mut answers = self.put(session, from, to, ids)?;
         let mut next = |asked: bool| {
             let answer = asked.then(|| answers.next()).flatten();
             answer.unwrap_or(Err(Fault::Unsupported))
@@ -147,6 +138,34 @@ impl Request {
             cycles: CYCLES.map(|_| next(counters).and_then(whole)),
             pcie_bytes: PCIE_BYTES.map(|_| next(counters && pcie).and_then(whole)),
         })
+    }
+
+    /// Asks for metrics between two samples, and gives the answers in the same order.
+    fn put(
+        &mut self,
+        session: &Session,
+        from: &GpmSample,
+        to: &GpmSample,
+        ids: impl Iterator<Item = u32>,
+    ) -> Answer<impl Iterator<Item = Answer<f64>>> {
+        let mut count = 0u32;
+        for (metric, id) in self.0.metrics.iter_mut().zip(ids) {
+            metric.metricId = id;
+            metric.nvmlReturn = UNANSWERED;
+            metric.value = f64::NAN;
+            count = count.saturating_add(1);
+        }
+        self.0.numMetrics = count;
+        session.gpm_metrics(from, to, &mut self.0)?;
+        let asked = usize::try_from(count).unwrap_or(0);
+        Ok(self.0.metrics.iter().take(asked).map(|metric| {
+            Fault::check(metric.nvmlReturn)
+                .map_err(|fault| match fault {
+                    UNKNOWN_METRIC => Fault::Unsupported,
+                    other => other,
+                })
+                .map(|()| metric.value)
+        }))
     }
 }
 
@@ -354,6 +373,70 @@ impl Pair {
         std::mem::swap(&mut self.older, &mut self.newer);
         self.older_at = Some(at);
         read
+    }
+}
+
+/// The pair of one whole device in bursts.
+#[derive(Debug)]
+pub(super) struct BurstMeter(Pair);
+
+impl BurstMeter {
+    /// Allocates the pair.
+    pub(super) fn open(session: &Session) -> Answer<Self> {
+        pair(session, None, Part::ALL).map(Self)
+    }
+
+    /// Activity since the last pair ended, if one ends now: every second tick at ten a second. What is not asked is unsupported.
+    pub(super) fn read(
+        &mut self,
+        session: &Session,
+        device: Handle,
+        request: &mut Request,
+        now: impl Fn() -> BootNanos,
+    ) -> Reading<Activity> {
+        let pair = &mut self.0;
+        let since = pair.older_at.map(|older| now().since(older));
+        if since.is_some_and(|ns| ns < SHORTEST_PAIR) {
+            return Reading::Unsupported;
+        }
+        let older = pair
+            .older_at
+            .take()
+            .filter(|_| since.is_some_and(|ns| ns <= LONGEST_BURST_PAIR));
+        if let Err(fault) = session.gpm_take(device, None, &mut pair.newer) {
+            return reading(Err(fault));
+        }
+        let at = now();
+        let read = older.map(|older| {
+            let mut answers = request.put(session, &pair.older, &pair.newer, OF_BURST.into_iter())?;
+            let mut next = || reading(answers.next().unwrap_or(Err(Fault::Malformed)).and_then(percent));
+            Ok((at.since(older), [next(), next(), next()]))
+        });
+        std::mem::swap(&mut pair.older, &mut pair.newer);
+        pair.older_at = Some(at);
+        match read {
+            None => Reading::Unsupported,
+            Some(Err(fault)) => reading(Err(fault)),
+            Some(Ok((interval_ns, [sm, tensor_any, dram]))) => Reading::Value(Activity {
+                interval_ns,
+                sm,
+                tensor_any,
+                dfma: Reading::Unsupported,
+                hmma: Reading::Unsupported,
+                imma: Reading::Unsupported,
+                dram,
+                fp64: Reading::Unsupported,
+                fp32: Reading::Unsupported,
+                fp16: Reading::Unsupported,
+                integer: Reading::Unsupported,
+            }),
+        }
+    }
+
+    /// Gives the samples back.
+    pub(super) fn close(self, session: &Session) {
+        session.gpm_free(self.0.older);
+        session.gpm_free(self.0.newer);
     }
 }
 

@@ -9,7 +9,7 @@ use weighbridge::time::SECOND;
 use weighbridge::unit::Ppm;
 
 #[test]
-fn a_burst_reads_power_and_links_ten_times_a_second_and_leaves_activity_to_the_regular_ticks() {
+fn a_burst_reads_power_and_links_ten_times_a_second_and_leaves_regular_activity_as_it_was() {
     let Some(played) = play("profile = \"H100\"\ntrace = \"training\"\n") else {
         return;
     };
@@ -32,8 +32,46 @@ fn a_burst_reads_power_and_links_ten_times_a_second_and_leaves_activity_to_the_r
     assert!(burst.len() >= 100);
     assert!(burst.iter().all(|t| t.devices[0].power_mw.value().is_some()
         && t.devices[0].nvlink_tx_bytes.value().is_some()
-        && t.devices[0].energy_mj == Reading::Unsupported
-        && t.devices[0].activity == Reading::Unsupported));
+        && t.devices[0].energy_mj == Reading::Unsupported));
+    // Pairs of 200 ms, every second tick; the first tick of a burst has nothing to compare with, whatever ended the last one.
+    let pairs: Vec<_> = burst
+        .iter()
+        .filter(|t| t.devices[0].activity.value().is_some())
+        .collect();
+    assert!(
+        pairs.len().abs_diff(burst.len() / 2) <= 4,
+        "{} of {}",
+        pairs.len(),
+        burst.len()
+    );
+    for tick in pairs {
+        let activity = tick.devices[0].activity.value().unwrap();
+        assert_eq!(activity.interval_ns, SECOND / 5);
+        assert!(activity.sm.value().is_some() && activity.dram.value().is_some());
+        assert!(activity.tensor_any.value().is_some() && activity.hmma == Reading::Unsupported);
+    }
+    assert!(
+        burst
+            .iter()
+            .all(|t| !matches!(t.devices[0].activity, Reading::Lost(_)))
+    );
+}
+
+#[test]
+fn a_device_that_has_no_pairs_has_none_in_a_burst() {
+    let Some(played) = play("profile = \"A100\"\ntrace = \"training\"\n") else {
+        return;
+    };
+    let bursts = Bursts {
+        period: 30 * SECOND,
+        length: 10 * SECOND,
+        interval: SECOND / 10,
+        seed: 1,
+    };
+    let frames = frames(&mut played.sampler(bursts), 40);
+    let ticks = ticks(&frames);
+    let mut burst = ticks.iter().filter(|t| t.kind == TickKind::Burst);
+    assert!(burst.all(|t| t.devices[0].activity == Reading::Unsupported));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
-use weighbridge::workload::{Class, Explanation, Level, Model, Verdict, explain, explain_run};
+use weighbridge::workload::{Class, Explanation, Features, Level, Model, Verdict, explain, explain_run};
 use weighbridge_testbed::chance::Chance;
 use weighbridge_testbed::signatures::{
     Corpus, Figures, Judges, Row, Split, control_line, controls, corpus, evaluate, file, line, own, parse,
@@ -366,6 +366,39 @@ fn a_damaged_recording_is_one_line_and_nothing_is_judged() {
         .output()
         .unwrap();
     assert_eq!(missing.status.code(), Some(2));
+}
+
+#[test]
+fn a_program_finds_each_feature_of_a_recording_and_a_path_that_is_not_there_is_one_line() {
+    let made = Made {
+        rate: 10.0,
+        seconds: 90.0,
+        links: true,
+    };
+    let text = made.node(0, 2);
+    let output = told("new.csv", text.as_bytes(), &["--features", "new.csv"]);
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8(output.stdout).unwrap();
+    // Of eight devices two windows each, and beside the features two periods.
+    assert_eq!(said.lines().count(), 8 * 2 * (Features::COUNT + 2), "{said}");
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let mut lines = said.lines().map(words);
+    assert!(lines.all(|w| w.len() == 6 && (w[5] == "-" || w[5].parse::<u32>().is_ok())));
+    assert!(said.contains("GPU 1  window 1   rhythm_ms "), "{said}");
+    let refused = [
+        (vec!["--features", "old.csv"], "no path old.csv"),
+        (vec!["--features", "new.csv", "--controls"], "cannot be used with"),
+        (
+            vec!["--features", "new.csv", "--explain", "new.csv"],
+            "cannot be used with",
+        ),
+    ];
+    for (more, word) in refused {
+        let output = told("new.csv", text.as_bytes(), &more);
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        assert!(line.contains(word) && output.stdout.is_empty(), "{line}");
+    }
 }
 
 #[test]

@@ -39,6 +39,9 @@ pub struct Options {
     /// began; all that a recording has where this is not given
     #[arg(long, value_name = "SECONDS")]
     burst_at: Option<u64>,
+    /// Print the features of a recording, by its path in the index, instead of judging: a line for each device, window and feature
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["explain", "controls", "format"])]
+    features: Option<String>,
     /// Run the controls too: labels dealt out anew, and volume alone
     #[arg(long)]
     controls: bool,
@@ -221,17 +224,25 @@ pub fn run(options: &Options) -> ExitCode {
 fn tried(options: &Options) -> Result<(), String> {
     let line = |e: RecordingError| e.to_string().replace('\n', " ");
     let mut index = Index::default();
-    let read = [
+    let indexed = [
         options.corpus.as_deref().map(corpus),
         options.traces.as_deref().map(traces),
     ];
-    for one in read.into_iter().flatten() {
+    for one in indexed.into_iter().flatten() {
         let one = one.map_err(line)?;
         index.rows.extend(one.rows);
         index.skipped.extend(one.skipped);
     }
     if index.rows.is_empty() {
         return Err("the index names no recording".to_owned());
+    }
+    if let Some(path) = &options.features {
+        let of_path = index.rows.iter().find(|(_, row)| row.path == *path);
+        let (file, _) = of_path.ok_or_else(|| {
+            format!("the index has no path {path}: `--features` takes one as the index has it")
+        })?;
+        print_features(&read(file).map_err(line)?);
+        return Ok(());
     }
     let model = Model::embedded().map_err(|e| e.to_string())?;
     let teachers = teachers(&options.teachers).map_err(line)?;
@@ -253,6 +264,24 @@ fn tried(options: &Options) -> Result<(), String> {
         Format::Text => print(&evaluation, options.split, explain, controls),
     }
     Ok(())
+}
+
+/// A line for each device, window and feature: parts per million, milliseconds where the name says so, `-` where it is missing.
+fn print_features(recording: &Recording) {
+    for (device, windows) in recording.devices.iter().zip(play(recording)) {
+        for (window, features) in windows.iter().enumerate() {
+            let periods = [
+                ("period_ms", features.period_ms),
+                ("rhythm_ms", features.rhythm_ms),
+            ];
+            let periods = periods.map(|(name, ms)| (name, ms.map(i64::from)));
+            let named = Features::NAMES.into_iter().zip(features.values());
+            for (name, value) in named.chain(periods) {
+                let value = value.map_or_else(|| "-".to_owned(), |v| v.to_string());
+                println!("GPU {:<2} window {window:<3} {name:24} {value}", device.gpu);
+            }
+        }
+    }
 }
 
 /// As JSON. The figures stand on top for real recordings, for simulated ones only where there is none; each has a place of its own besides.

@@ -151,6 +151,21 @@ impl Model {
         ratio >= self.rules.source()
     }
 
+    /// Whether so many windows at rest in a row end a run.
+    pub(super) fn ends(&self, resting: i64) -> bool {
+        resting >= self.rules.ends()
+    }
+
+    /// Whether so many working windows are as many as a run remembers.
+    pub(super) fn is_full(&self, working: i64) -> bool {
+        working >= self.rules.horizon()
+    }
+
+    /// Whether so many working windows may establish anything.
+    pub(super) fn may_establish(&self, working: i64) -> bool {
+        working >= self.rules.least()
+    }
+
     /// What is known of a run from the mean leads of its windows: as [`Scored`] of one window, by the same margins.
     #[must_use]
     pub fn decide(&self, leads: [i64; Class::ALL.len()]) -> Scored {

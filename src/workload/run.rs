@@ -1,8 +1,9 @@
 //! From windows to a run of work on one device.
 //!
-//! Decides: what the windows of a run say together, and how far that goes towards training: the levels L0 to L4. Windows of one run are nearly
-//! one observation, so a long run says little more than a short one; what makes a case is another source. Does not establish who ran what,
-//! and never level L4, which takes a type of work that somebody vouched for.
+//! Decides: what the windows of a run say together, and how far that goes towards training: the levels L0 to L4; and when a run has ended by
+//! rest. Windows of one run are nearly one observation, so a long run says little more than a short one; what makes a case is another source. A run
+//! remembers no more than the windows of an hour or so, so that a job that follows another without a rest is heard. Does not establish who
+//! ran what, and never level L4, which takes a type of work that somebody vouched for.
 
 use super::{Class, Features, Model, Scored};
 
@@ -29,12 +30,19 @@ pub struct Run {
     idle: i64,
     /// Windows in which something ran and that were scored, with the sums of their leads.
     working: i64,
-    /// Those of them that did not rule out training by themselves.
+    /// Windows in which something ran and that were not scored, or not by what tensor pipes did.
+    unread: i64,
+    /// Windows of both kinds that did not rule out training by themselves.
     open: i64,
+    /// Windows that were called training by themselves.
+    accused: i64,
     leads: [i64; Class::ALL.len()],
     /// Sums of what the two sources gave training over inference.
     mixture: i64,
     together: i64,
+    /// Windows at rest since the last one that was not, and working windows since the run began: neither is ever halved.
+    resting: i64,
+    worked: u32,
 }
 
 /// What the windows of a run say together.
@@ -48,20 +56,80 @@ pub struct Verdict {
     pub training: i16,
 }
 
+/// What a window is to its run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// Nothing ran.
+    Rest,
+    /// Something ran, and was scored by what tells work from work.
+    Work,
+    /// Something ran, or may have, and what it was could not be read.
+    Unread,
+    /// It could not be scored, and nothing ran as far as it was read.
+    Nothing,
+}
+
+impl Part {
+    fn of(features: &Features, scored: &Scored) -> Self {
+        if scored.class == Some(Class::Idle) {
+            return Self::Rest;
+        }
+        if scored.says_something() && features.tensor.is_some() {
+            return Self::Work;
+        }
+        let read = [features.sm, features.busy];
+        let some_ran = read.iter().flatten().any(|share| share.0 > 0);
+        let none_read = read.iter().all(Option::is_none);
+        if some_ran || none_read {
+            Self::Unread
+        } else {
+            Self::Nothing
+        }
+    }
+}
+
+/// Whether a window by itself speaks against training. What could not be read does not.
+#[must_use]
+pub fn speaks_against_training(features: &Features, scored: &Scored) -> bool {
+    match Part::of(features, scored) {
+        Part::Rest => true,
+        Part::Work => scored.of_training() < 0,
+        Part::Unread | Part::Nothing => false,
+    }
+}
+
 impl Run {
     /// Adds a window, by its features and their score.
     pub fn add(&mut self, model: &Model, features: &Features, scored: &Scored) {
+        let part = Part::of(features, scored);
         self.windows = self.windows.saturating_add(1);
-        if scored.class == Some(Class::Idle) {
+        if part == Part::Rest {
             self.idle = self.idle.saturating_add(1);
+            self.resting = self.resting.saturating_add(1);
             return;
         }
-        if !scored.says_something() {
-            return;
+        self.resting = 0;
+        match part {
+            Part::Work => self.add_work(model, features, scored),
+            Part::Unread => {
+                self.unread = self.unread.saturating_add(1);
+                self.open = self.open.saturating_add(1);
+            }
+            Part::Rest | Part::Nothing => {}
         }
+        if model.is_full(self.working.saturating_add(self.unread)) {
+            self.halve();
+        }
+    }
+
+    fn add_work(&mut self, model: &Model, features: &Features, scored: &Scored) {
         self.working = self.working.saturating_add(1);
+        self.worked = self.worked.saturating_add(1);
         if !scored.rules_out(Class::Training) {
             self.open = self.open.saturating_add(1);
+        }
+        if scored.class == Some(Class::Training) {
+            self.accused = self.accused.saturating_add(1);
         }
         for (sum, lead) in self.leads.iter_mut().zip(scored.centinats) {
             *sum = sum.saturating_add(i64::from(lead));
@@ -69,6 +137,42 @@ impl Run {
         let spoke = model.sources(features);
         self.mixture = self.mixture.saturating_add(spoke.mixture);
         self.together = self.together.saturating_add(spoke.together);
+    }
+
+    /// Forgets half of what it remembers: what came before counts half as much as what comes now.
+    fn halve(&mut self) {
+        let counts = [
+            &mut self.windows,
+            &mut self.idle,
+            &mut self.working,
+            &mut self.unread,
+            &mut self.open,
+            &mut self.accused,
+            &mut self.mixture,
+            &mut self.together,
+        ];
+        for sum in counts.into_iter().chain(&mut self.leads) {
+            // Towards zero, so that nothing is remembered for ever.
+            *sum = sum.checked_div(2).unwrap_or(0);
+        }
+    }
+
+    /// Whether so many windows in a row were at rest that what comes next is another run.
+    #[must_use]
+    pub fn has_ended(&self, model: &Model) -> bool {
+        model.ends(self.resting)
+    }
+
+    /// Whether it has no window yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.windows == 0
+    }
+
+    /// How many windows it has had in which something ran and was scored.
+    #[must_use]
+    pub fn worked(&self) -> u32 {
+        self.worked
     }
 
     /// What is known so far. Windows in which nothing ran say nothing of what ran in the others. Where nearly all are such, the run is idle; the
@@ -95,19 +199,12 @@ impl Run {
         let leads = self.leads.map(|sum| model.of_run(sum, self.working));
         let scored = model.decide(leads);
         let [mixture, together] = [self.mixture, self.together].map(|sum| model.of_run(sum, self.working));
-        let training = scored
-            .centinats
-            .get(usize::from(Class::Training.code()))
-            .copied()
-            .unwrap_or(0);
-        // What was learned from training is not ruled out by pipes that anything may use beside it.
-        let may_rule_out = self.working > 0 && !model.is_enough(mixture);
+        let training = scored.of_training();
+        let two_sources = model.is_enough(mixture) && model.is_enough(together);
         let level = match scored.class {
-            Some(Class::Training) if model.is_enough(mixture) && model.is_enough(together) => {
-                Level::Established
-            }
+            Some(Class::Training) if two_sources && model.may_establish(self.working) => Level::Established,
             Some(Class::Training) => Level::Candidate,
-            _ if may_rule_out && model.rules_out(training.into()) => Level::RuledOut,
+            _ if self.may_rule_out(model, mixture) && model.rules_out(training.into()) => Level::RuledOut,
             Some(_) => Level::Weak,
             None if training < 0 => Level::Weak,
             None => Level::Candidate,
@@ -117,6 +214,12 @@ impl Run {
             level,
             training,
         }
+    }
+
+    /// Whether training may be ruled out at all. What was learned from training is not ruled out by pipes that anything may use beside
+    /// it, nor a window that was called training by the others, nor one of which nobody knows what it was.
+    fn may_rule_out(&self, model: &Model, mixture: i64) -> bool {
+        self.working > 0 && self.unread == 0 && self.accused == 0 && !model.is_enough(mixture)
     }
 }
 
@@ -182,18 +285,50 @@ pub(super) mod tests {
         }
     }
 
-    fn run(windows: &[Features]) -> Verdict {
+    /// Double precision, and nothing on the tensor pipes.
+    fn simulation() -> Features {
+        Features {
+            tensor: Some(Ppm(0)),
+            tensor_per_sm: Some(Ppm(0)),
+            tensor_per_dram: Some(Ppm(0)),
+            linked_tensor_per_dram: Some(Ppm(0)),
+            fp64: Some(Ppm(400_000)),
+            ..together()
+        }
+    }
+
+    /// The same, waiting for memory most of the time: nothing of it looks like training.
+    fn stencil() -> Features {
+        Features {
+            dram: Some(Ppm(700_000)),
+            dram_per_sm: Some(Ppm(778_000)),
+            link_active: Some(Ppm(0)),
+            link_symmetry: None,
+            synchrony: None,
+            periodicity: Some(Ppm(100_000)),
+            tensor_mix: None,
+            linked_tensor_per_dram: None,
+            fp64_per_sm: Some(Ppm(444_000)),
+            ..simulation()
+        }
+    }
+
+    fn of(windows: &[Features]) -> Run {
         let model = Model::embedded().unwrap();
         let mut run = Run::default();
         for features in windows {
             run.add(&model, features, &model.score(features));
         }
-        run.verdict(&model)
+        run
+    }
+
+    fn run(windows: &[Features]) -> Verdict {
+        of(windows).verdict(&Model::embedded().unwrap())
     }
 
     #[test]
     fn two_sources_establish_and_one_makes_a_candidate() {
-        let both = run(&[together(), together()]);
+        let both = run(&[together(), together(), together()]);
         assert_eq!(
             (both.class, both.level),
             (Some(Class::Training), Level::Established)
@@ -205,7 +340,7 @@ pub(super) mod tests {
             linked_tensor_per_dram: None,
             ..together()
         };
-        assert!(run(&[alone]).level <= Level::Candidate);
+        assert!(run(&vec![alone; 100]).level <= Level::Candidate);
     }
 
     #[test]
@@ -226,15 +361,7 @@ pub(super) mod tests {
             (verdict.class, verdict.level),
             (Some(Class::Idle), Level::Established)
         );
-        let simulation = Features {
-            tensor: Some(Ppm(0)),
-            tensor_per_sm: Some(Ppm(0)),
-            tensor_per_dram: Some(Ppm(0)),
-            linked_tensor_per_dram: Some(Ppm(0)),
-            fp64: Some(Ppm(400_000)),
-            ..together()
-        };
-        let others = run(&[at_rest(), at_rest(), at_rest(), at_rest(), simulation]);
+        let others = run(&[at_rest(), at_rest(), at_rest(), at_rest(), simulation()]);
         assert_eq!((others.class, others.level), (Some(Class::Idle), Level::RuledOut));
     }
 
@@ -263,7 +390,7 @@ pub(super) mod tests {
                 linked_tensor_per_dram: None,
                 ..together()
             };
-            let level = run(&[replica.clone(), replica]).level;
+            let level = run(&vec![replica; 4]).level;
             assert!(level <= Level::Candidate, "{link_active:?}: {level:?}");
         }
     }
@@ -279,5 +406,96 @@ pub(super) mod tests {
     fn no_windows_are_no_verdict() {
         let none = run(&[]);
         assert_eq!((none.class, none.level), (None, Level::Candidate));
+    }
+
+    #[test]
+    fn one_window_accuses_nobody_nor_do_two() {
+        for few in [1, 2] {
+            let verdict = run(&vec![together(); few]);
+            assert_eq!(
+                (verdict.class, verdict.level),
+                (Some(Class::Training), Level::Candidate),
+                "{few}"
+            );
+        }
+        let rested = run(&[together(), at_rest(), at_rest(), together()]);
+        assert_eq!(rested.level, Level::Candidate, "windows at rest are no work");
+        assert_eq!(run(&vec![together(); 3]).level, Level::Established);
+    }
+
+    #[test]
+    fn what_could_not_be_read_of_a_run_leaves_training_open() {
+        let ruled_out = vec![stencil(); 5];
+        assert_eq!(run(&ruled_out).level, Level::RuledOut);
+        let few = Features {
+            points: 4,
+            ..together()
+        };
+        let without_tensor = Features {
+            tensor: None,
+            tensor_per_sm: None,
+            tensor_per_dram: None,
+            linked_tensor_per_dram: None,
+            ..stencil()
+        };
+        let nothing_read = Features {
+            sm: None,
+            busy: None,
+            ..without_tensor
+        };
+        for unread in [few, without_tensor, nothing_read] {
+            let mut windows = ruled_out.clone();
+            windows.push(unread.clone());
+            let verdict = run(&windows);
+            assert!(verdict.level > Level::RuledOut, "{unread:?}: {verdict:?}");
+            assert_eq!(verdict.class, Some(Class::Hpc), "the others say what they said");
+            let alone = run(&[unread]);
+            assert_eq!((alone.class, alone.level), (None, Level::Candidate));
+        }
+        // The first ticks of a device at rest are too few to be scored, and nothing ran.
+        let waking = Features {
+            points: 2,
+            ..at_rest()
+        };
+        assert_eq!(run(&[vec![waking], ruled_out].concat()).level, Level::RuledOut);
+    }
+
+    #[test]
+    fn one_window_of_training_is_not_averaged_away() {
+        let mut windows = vec![stencil(); 20];
+        windows.insert(7, together());
+        let verdict = run(&windows);
+        assert!(verdict.training <= -250, "{verdict:?}");
+        assert_eq!((verdict.class, verdict.level), (Some(Class::Hpc), Level::Weak));
+        // It is forgotten once so many others came that it says nothing of what runs now.
+        windows.extend(vec![stencil(); 60]);
+        assert_eq!(run(&windows).level, Level::RuledOut);
+    }
+
+    #[test]
+    fn a_job_that_follows_another_without_rest_is_heard_within_the_hour() {
+        let mut windows = vec![stencil(); 24 * 60];
+        assert_eq!(run(&windows).level, Level::RuledOut);
+        windows.extend(vec![together(); 60]);
+        let verdict = run(&windows);
+        assert_eq!(
+            (verdict.class, verdict.level),
+            (Some(Class::Training), Level::Established)
+        );
+        windows.extend(vec![stencil(); 120]);
+        assert!(run(&windows).level < Level::Candidate);
+    }
+
+    #[test]
+    fn ten_windows_at_rest_end_a_run_and_nine_do_not() {
+        let model = Model::embedded().unwrap();
+        let mut windows = vec![together(); 3];
+        windows.extend(vec![at_rest(); 9]);
+        assert!(!of(&windows).has_ended(&model));
+        windows.push(at_rest());
+        assert!(of(&windows).has_ended(&model));
+        windows.push(together());
+        assert!(!of(&windows).has_ended(&model), "it would have begun another");
+        assert_eq!(of(&windows).worked(), 4);
     }
 }

@@ -79,6 +79,12 @@ impl Scored {
         self.centinats.iter().any(|c| *c != 0)
     }
 
+    /// The lead of training over the best of the others, in hundredths of a nat.
+    pub(super) fn of_training(&self) -> i16 {
+        let place = usize::from(Class::Training.code());
+        self.centinats.get(place).copied().unwrap_or(0)
+    }
+
     /// Whether the scores rule out `class`.
     #[must_use]
     pub fn rules_out(&self, class: Class) -> bool {
@@ -99,6 +105,9 @@ pub struct Rules {
     dependence: i64,
     rest: i64,
     source: i64,
+    ends: i64,
+    horizon: i64,
+    least: i64,
 }
 
 /// Features that tell how a device works with others over its links.
@@ -121,6 +130,9 @@ impl Rules {
             dependence: 1_000,
             rest: 1_000,
             source: i64::MAX,
+            ends: 1,
+            horizon: i64::MAX,
+            least: i64::MAX,
         };
         let mut reader = csv::ReaderBuilder::new()
             .comment(Some(b'#'))
@@ -149,6 +161,9 @@ impl Rules {
                 "dependence" => rules.dependence = at_low.clamp(0, 1_000),
                 "rest" => rules.rest = at_low,
                 "source" => rules.source = at_low,
+                "ends" => rules.ends = at_low,
+                "horizon" => rules.horizon = at_low,
+                "least" => rules.least = at_low,
                 _ => {
                     if rules.rows.len() >= MAX_ROWS {
                         return Err(RulesError::TooMany);
@@ -254,6 +269,21 @@ impl Rules {
     /// What one source must give to count as one, in hundredths of a nat.
     pub(super) fn source(&self) -> i64 {
         self.source
+    }
+
+    /// How many windows at rest in a row end a run.
+    pub(super) fn ends(&self) -> i64 {
+        self.ends
+    }
+
+    /// At how many working windows what a run remembers is halved.
+    pub(super) fn horizon(&self) -> i64 {
+        self.horizon
+    }
+
+    /// How many working windows of a run establish anything.
+    pub(super) fn least(&self) -> i64 {
+        self.least
     }
 
     /// What leads in hundredths of a nat are enough for, by the margins.

@@ -370,6 +370,8 @@ impl Bench {
         let class = window
             .and_then(|w| w.sums.class)
             .map_or("cannot tell", Class::text);
+        let level = window.and_then(|w| w.level);
+        let level = level.map_or_else(String::new, |level| format!(" (run {level})"));
         let compute = delivered.compute.as_ref().map_or_else(
             || "compute cannot be told: the catalogue does not know this model".to_owned(),
             |c| format!("{} to {} TPP-hours (at most by {})", c.lower, c.upper, c.bound),
@@ -390,7 +392,7 @@ impl Bench {
             false => format!("  does not fit: {}", odd.join(", ")),
         };
         let mut text = format!(
-            "{}  {}  {}  {energy}  {compute}{pipes}  {class}{odd}",
+            "{}  {}  {}  {energy}  {compute}{pipes}  {class}{level}{odd}",
             self.wall(end),
             claims.identity.uuid.nvml(),
             claims.identity.name
@@ -464,6 +466,8 @@ impl Bench {
             "workload": {
                 "scores": scores,
                 "class": window.and_then(|w| w.sums.class).map_or("cannot tell", Class::text),
+                "level": window.and_then(|w| w.level),
+                "run_windows": delivered.workload.run_windows,
                 "model_hash": self.model.digest().to_string(),
                 "explanation": self.why(window),
             },

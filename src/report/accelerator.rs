@@ -20,7 +20,7 @@ crate::record! {
         /// Compute; absent where the model is not in the catalogue.
         #[serde(rename = "compute_tpp_hours")]
         4 => compute: Option<Compute>,
-        /// Compute in windows that were scored as training, and the most that may have been training.
+        /// Compute in windows of runs in which training is established, and the most that may have been training.
         #[serde(rename = "training_tpp_hours")]
         5 => training: Option<Compute>,
         /// Scores.

@@ -4,6 +4,7 @@
 
 use super::leaf::{ClosedWindow, Leaf, LeafField, WindowSums};
 use super::meter::Salts;
+use super::runs::{InRun, Runs, Trained};
 use super::tenancy::{Tenancies, Told};
 use super::{AcceleratorClaims, Delivered};
 use crate::accounting::consistency::{Checker, Part, Physics};
@@ -46,6 +47,7 @@ pub(super) struct Device {
     pub(super) series: Series,
     pub(super) checker: Checker,
     pub(super) tenancies: Tenancies,
+    runs: Runs,
     report: Sums,
 }
 
@@ -54,11 +56,6 @@ pub(super) struct Device {
 struct Sums {
     window: Window,
     account: Account,
-    /// Windows found to be training.
-    training: Account,
-    /// Windows that the scores do not rule out as training, and the covered time of those that they do.
-    possible: Account,
-    excluded_ns: u64,
     centinats: [i64; Class::ALL.len()],
     scored: u32,
     classes: [u16; Class::ALL.len()],
@@ -88,6 +85,7 @@ impl Device {
             series: Series::default(),
             checker: Checker::new(part),
             tenancies: Tenancies::new(start),
+            runs: Runs::default(),
             report: Sums::default(),
         };
         device.set_part(part);
@@ -211,6 +209,17 @@ impl Device {
             class: scored.class,
         };
         self.report.add(&window, &account, &scored);
+        let in_run = InRun {
+            features: &sums.features,
+            scored: &scored,
+            account,
+            covered_ms: sums.covered_ms,
+            busy_ms: sums.measured.busy_ms.value().copied(),
+        };
+        let level = self.runs.add(model, &in_run, self.tenancies.have_changed());
+        if self.state != DeviceState::Present {
+            self.runs.end(model);
+        }
 
         let first_leaf = count(self.report.leaves.len());
         let mut leaves = Vec::new();
@@ -260,6 +269,7 @@ impl Device {
             end,
             samples: window.samples(),
             sums,
+            level,
             first_leaf,
             leaves,
         }
@@ -272,6 +282,7 @@ impl Device {
         end: BootNanos,
         place: usize,
         noted: &[Noted],
+        model: &Model,
         salts: Salts<'_>,
     ) -> (AcceleratorClaims, Told) {
         // A last stretch no longer than a late tick belongs to the next report, in which it ends.
@@ -283,6 +294,7 @@ impl Device {
             self.tenancies.pass(end);
         }
         let sums = std::mem::take(&mut self.report);
+        let trained = self.runs.finish(model);
         let whole_ns = end.since(start);
         let peak = std::mem::replace(&mut self.peak, self.newest_peak);
         let claims = AcceleratorClaims {
@@ -296,8 +308,8 @@ impl Device {
                 gaps: sums.gaps.iter().map(|g| g.since(start)).collect(),
                 measured: sums.window.measured(),
                 compute: peak.map(|p| sums.account.compute(&p, whole_ns)),
-                training: peak.map(|p| sums.training(&p, whole_ns)),
-                workload: sums.scores(),
+                training: peak.map(|p| sums.training(&trained, &p, whole_ns)),
+                workload: sums.scores(&trained),
                 windows_root: merkle::root(&sums.leaves),
                 windows_leaves: count(sums.leaves.len()),
                 by_pipe: peak.and_then(|p| sums.account.by_pipe(&p)),
@@ -319,14 +331,6 @@ impl Sums {
     fn add(&mut self, window: &Window, account: &Account, scored: &Scored) {
         self.window.absorb(window);
         self.account = self.account.plus(*account);
-        if scored.class == Some(Class::Training) {
-            self.training = self.training.plus(*account);
-        }
-        if scored.rules_out(Class::Training) {
-            self.excluded_ns = self.excluded_ns.saturating_add(account.covered_ns());
-        } else {
-            self.possible = self.possible.plus(*account);
-        }
         match scored.class {
             Some(class) => {
                 if let Some(n) = self.classes.get_mut(usize::from(class.code())) {
@@ -343,13 +347,14 @@ impl Sums {
         }
     }
 
-    /// From below, what windows found to be training delivered; from above, what windows that are not ruled out as
-    /// training may have delivered, and every gap at peak, whatever window it lies in.
-    fn training(&self, peak: &Peak, whole_ns: u64) -> Compute {
-        let least = self.training.compute(peak, self.training.covered_ns());
-        let most = self
+    /// From below, what windows of runs delivered in which training is established; from above, what windows may have delivered that are not
+    /// ruled out as training, and every gap at peak, whatever window it lies in.
+    fn training(&self, trained: &Trained, peak: &Peak, whole_ns: u64) -> Compute {
+        let established = &trained.established;
+        let least = established.compute(peak, established.covered_ns());
+        let most = trained
             .possible
-            .compute(peak, whole_ns.saturating_sub(self.excluded_ns));
+            .compute(peak, whole_ns.saturating_sub(trained.excluded_ns));
         let upper_unconditional = peak.over(whole_ns).max(most.upper_unconditional);
         Compute {
             lower: least.lower.min(most.upper),
@@ -361,7 +366,7 @@ impl Sums {
         }
     }
 
-    fn scores(&self) -> WorkloadScores {
+    fn scores(&self, trained: &Trained) -> WorkloadScores {
         let mean = |sum: &i64| {
             let mean = sum.checked_div(i64::from(self.scored)).unwrap_or(0);
             i16::try_from(mean).unwrap_or(if mean < 0 { i16::MIN } else { i16::MAX })
@@ -369,6 +374,8 @@ impl Sums {
         WorkloadScores {
             centinats: self.centinats.iter().map(mean).collect(),
             windows: self.classes.iter().copied().chain([self.untold]).collect(),
+            levels: Some(trained.levels),
+            run_windows: Some(trained.run_windows),
         }
     }
 }

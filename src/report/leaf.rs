@@ -10,7 +10,7 @@ use crate::crypto::merkle;
 use crate::id::{DeviceUuid, Digest};
 use crate::telemetry::{Measured, Reading};
 use crate::time::BootNanos;
-use crate::workload::{Class, Features};
+use crate::workload::{Class, Features, Level};
 use serde::Serialize;
 
 crate::code! {
@@ -96,6 +96,8 @@ pub struct ClosedWindow {
     pub samples: u32,
     /// Sums, features and scores.
     pub sums: WindowSums,
+    /// How far the run that it belongs to goes towards training so far; none where nothing of it was seen.
+    pub level: Option<Level>,
     /// Place of the first of its leaves in the device's tree for this report.
     pub first_leaf: u32,
     /// Its leaves, encoded, in the order of the tree.

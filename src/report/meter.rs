@@ -339,7 +339,7 @@ impl Meter {
             .devices
             .iter_mut()
             .enumerate()
-            .map(|(place, device)| device.finish(start, end, place, &self.noted, salts))
+            .map(|(place, device)| device.finish(start, end, place, &self.noted, &self.model, salts))
             .unzip();
         let crowded = told.iter().filter(|t| t.crowded).count();
         let tenants = name_tenants(&mut accelerators, told);

@@ -107,7 +107,7 @@ pub(super) fn feed(
 }
 
 /// What a synthetic device does in second `t`: SM, tensor and DRAM in percent, watts, and bytes over NVLink each way.
-type Act = fn(device: u16, t: u64) -> (u32, u32, u32, u32, [u64; 2]);
+pub(super) type Act = fn(device: u16, t: u64) -> (u32, u32, u32, u32, [u64; 2]);
 
 /// A noise of its own for each device and second, 0 to 99.
 fn noise(device: u16, t: u64) -> u32 {
@@ -118,7 +118,7 @@ fn noise(device: u16, t: u64) -> u32 {
 }
 
 /// Steps in common every five seconds, gradients over NVLink both ways at the end of each.
-fn trains(device: u16, t: u64) -> (u32, u32, u32, u32, [u64; 2]) {
+pub(super) fn trains(device: u16, t: u64) -> (u32, u32, u32, u32, [u64; 2]) {
     let exchange = t % 5 == 4;
     let watts = if exchange { 450 } else { 650 } + noise(0, t) / 4 + noise(device, t) / 20;
     let bytes = if exchange { 8_000_000_000 } else { 0 };
@@ -126,24 +126,24 @@ fn trains(device: u16, t: u64) -> (u32, u32, u32, u32, [u64; 2]) {
 }
 
 /// Requests as they come, each device on its own.
-fn serves(device: u16, t: u64) -> (u32, u32, u32, u32, [u64; 2]) {
+pub(super) fn serves(device: u16, t: u64) -> (u32, u32, u32, u32, [u64; 2]) {
     let load = 20 + noise(device, t) / 4;
     (load, load / 8, load / 2, 200 + load, [0; 2])
 }
 
-fn rests(_: u16, _: u64) -> (u32, u32, u32, u32, [u64; 2]) {
+pub(super) fn rests(_: u16, _: u64) -> (u32, u32, u32, u32, [u64; 2]) {
     (0, 0, 0, 70, [0; 2])
 }
 
 /// Devices that each do their own thing, once a second, with counters that begin at an odd value.
-struct Players {
+pub(super) struct Players {
     acts: Vec<Act>,
     energy: Vec<u64>,
     link: Vec<[u64; 2]>,
 }
 
 impl Players {
-    fn new(acts: Vec<Act>) -> Self {
+    pub(super) fn new(acts: Vec<Act>) -> Self {
         Self {
             energy: vec![77_000; acts.len()],
             link: vec![[123; 2]; acts.len()],
@@ -151,7 +151,7 @@ impl Players {
         }
     }
 
-    fn at(&mut self, t: u64) -> Vec<DeviceSample> {
+    pub(super) fn at(&mut self, t: u64) -> Vec<DeviceSample> {
         let mut devices = Vec::new();
         for (i, act) in self.acts.iter().enumerate() {
             let device = u16::try_from(i).unwrap();
@@ -187,7 +187,11 @@ impl Players {
     }
 
     /// Plays the seconds of a range, and gives the windows that were closed.
-    fn play(&mut self, site: &mut Site, seconds: std::ops::RangeInclusive<u64>) -> Vec<ClosedWindow> {
+    pub(super) fn play(
+        &mut self,
+        site: &mut Site,
+        seconds: std::ops::RangeInclusive<u64>,
+    ) -> Vec<ClosedWindow> {
         seconds
             .filter_map(|t| feed(site, BootNanos(t * SECOND), TickKind::Regular, self.at(t)))
             .flatten()
@@ -195,7 +199,7 @@ impl Players {
     }
 }
 
-fn second(t: u64) -> BootNanos {
+pub(super) fn second(t: u64) -> BootNanos {
     BootNanos(t * SECOND)
 }
 

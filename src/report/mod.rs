@@ -17,6 +17,7 @@ mod host;
 mod leaf;
 pub mod meter;
 mod round;
+mod runs;
 mod tenancy;
 mod tenant;
 
@@ -41,6 +42,8 @@ mod meter_tests;
 mod mishap_tests;
 #[cfg(test)]
 mod presence_tests;
+#[cfg(test)]
+mod runs_tests;
 #[cfg(test)]
 mod tenancy_tests;
 #[cfg(test)]

@@ -56,6 +56,9 @@ pub(super) struct Tenancies {
     known_from: BootNanos,
     told: Vec<Tenancy>,
     crowded: bool,
+    /// Who held the device when that was last looked at, and whether it has been somebody else since it was last asked.
+    last: Option<Holders>,
+    changed: bool,
 }
 
 /// One tenant of a device.
@@ -84,7 +87,14 @@ impl Tenancies {
             known_from: BootNanos(0),
             told: Vec::new(),
             crowded: false,
+            last: None,
+            changed: false,
         }
+    }
+
+    /// Whether somebody came or went since this was last asked.
+    pub(super) fn have_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// Takes over the holdings of one device.
@@ -100,7 +110,11 @@ impl Tenancies {
     pub(super) fn add(&mut self, step: &Step, peak: Option<&Peak>) {
         let from = self.reached;
         self.reached = from.max(step.to);
-        if self.holdings.is_empty() || step.to <= from {
+        if step.to <= from {
+            return;
+        }
+        if self.holdings.is_empty() {
+            self.look(&Holders::new());
             return;
         }
         let mean = step.utilisation.value().filter(|_| step.gap.is_none());
@@ -196,8 +210,22 @@ impl Tenancies {
         holders
     }
 
+    /// Looks at who holds the device now.
+    fn look(&mut self, holders: &Holders) {
+        let Some(last) = &self.last else {
+            self.last = Some(holders.clone());
+            return;
+        };
+        // The order is that in which holdings came.
+        if last.len() != holders.len() || !last.iter().all(|h| holders.contains(h)) {
+            self.changed = true;
+            self.last = Some(holders.clone());
+        }
+    }
+
     /// Adds time, busy for `mean` parts per million of it.
     fn hold(&mut self, holders: &Holders, ns: u64, mean: u32) {
+        self.look(holders);
         let busy = u128::from(ns).saturating_mul(u128::from(mean));
         let several = u128::try_from(holders.len()).unwrap_or(u128::MAX).max(1);
         for (tenant, part) in holders {

@@ -39,6 +39,39 @@ crate::record! {
         /// Windows found to be of each class, in the same order; the last entry counts `cannot tell`.
         #[serde(serialize_with = "by_class")]
         1 => windows: Vec<u16>,
+        /// Busy time of these windows by the level of the run that they belong to; absent in reports of agents that know no runs.
+        2 => levels: Option<LevelTimes>,
+        /// Working windows that the last run has had, with those of earlier reports: on so many the level rests.
+        3 => run_windows: Option<u32>,
+    }
+}
+
+crate::row! {
+    /// For how long a device was busy in runs of each level, in milliseconds. Of a window whose busy time could not be read it is the time that
+    /// samples cover.
+    #[derive(Copy, Default)]
+    pub struct LevelTimes {
+        /// Training is ruled out (L0).
+        ruled_out_ms: u32,
+        /// Something else is likelier (L1).
+        weak_ms: u32,
+        /// It may be training (L2).
+        candidate_ms: u32,
+        /// Two independent sources say training (L3).
+        established_ms: u32,
+    }
+}
+
+impl LevelTimes {
+    /// Adds time at a level. Windows reach no level above L3.
+    pub fn add(&mut self, level: Level, ms: u32) {
+        let time = match level {
+            Level::RuledOut => &mut self.ruled_out_ms,
+            Level::Weak => &mut self.weak_ms,
+            Level::Candidate => &mut self.candidate_ms,
+            Level::Established | Level::Authenticated => &mut self.established_ms,
+        };
+        *time = time.saturating_add(ms);
     }
 }
 

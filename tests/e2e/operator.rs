@@ -95,6 +95,11 @@ fn measure_needs_neither_verifier_nor_configuration() {
             "two seconds accuse nobody"
         );
         assert!(
+            line["workload"]["level"] != "L3",
+            "nor does a run of so few windows"
+        );
+        assert!(line["workload"]["run_windows"].is_u64());
+        assert!(
             line["workload"]["explanation"].is_null(),
             "what could not be scored has no reasons"
         );

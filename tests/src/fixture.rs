@@ -18,7 +18,7 @@ use weighbridge::telemetry::{
 };
 use weighbridge::time::{BootNanos, SECOND, UnixSeconds};
 use weighbridge::unit::MicroTppHours;
-use weighbridge::workload::WorkloadScores;
+use weighbridge::workload::{LevelTimes, WorkloadScores};
 
 /// Where a synthetic report stands.
 #[derive(Clone, Debug)]
@@ -300,6 +300,11 @@ pub fn accelerator(index: u16, seconds: u32, salt: [u8; 16]) -> AcceleratorClaim
             workload: WorkloadScores {
                 centinats: vec![-400, 310, -120, -60, -210, -390, -150],
                 windows: vec![0, 5, 0, 0, 0, 0, 0, 0],
+                levels: Some(LevelTimes {
+                    established_ms: seconds.saturating_mul(1000),
+                    ..LevelTimes::default()
+                }),
+                run_windows: Some(57),
             },
             windows_root: Digest([0x77; 32]),
             windows_leaves: 300,

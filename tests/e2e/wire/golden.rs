@@ -54,16 +54,30 @@ fn bundle_with_round() -> Bundle {
 }
 
 fn bundle() -> Bundle {
+    let mut accelerator = fixture::accelerator(0, 300, [0x5a; 16]);
+    forget_runs(&mut accelerator);
+    shown(fixture::token(&place(), 1), accelerator)
+}
+
+/// A report that tells for how long its device was busy in runs of each level.
+fn bundle_with_levels() -> Bundle {
     shown(
         fixture::token(&place(), 1),
         fixture::accelerator(0, 300, [0x5a; 16]),
     )
 }
 
+/// As agents wrote it that knew no runs.
+fn forget_runs(accelerator: &mut AcceleratorClaims) {
+    let scores = &mut accelerator.delivered.workload;
+    (scores.levels, scores.run_windows) = (None, None);
+}
+
 /// A report of a device that one tenant held alone and another with it for a while.
 fn bundle_with_tenants() -> Bundle {
     let (token, accelerators) = with_tenants();
-    let [accelerator] = <[_; 1]>::try_from(accelerators).unwrap();
+    let [mut accelerator] = <[_; 1]>::try_from(accelerators).unwrap();
+    forget_runs(&mut accelerator);
     shown(token, accelerator)
 }
 
@@ -111,6 +125,7 @@ fn check<T: Wire + PartialEq + std::fmt::Debug>(name: &str, message: &T) {
 #[test]
 fn every_message_keeps_its_bytes() {
     check("bundle", &bundle());
+    check("bundle-with-levels", &bundle_with_levels());
     check("bundle-with-round", &bundle_with_round());
     check("bundle-with-tenants", &bundle_with_tenants());
     check(

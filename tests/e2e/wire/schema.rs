@@ -128,6 +128,10 @@ fn a_device_that_was_lost_or_offers_little_is_valid_too() {
     claims.identity.serial = None;
     claims.identity.mig = None;
     claims.delivered.compute = None;
+    (
+        claims.delivered.workload.levels,
+        claims.delivered.workload.run_windows,
+    ) = (None, None);
     claims.delivered.measured.jobs = Some(weighbridge::telemetry::Jobs {
         ended: 2,
         longest_s: 3_600,

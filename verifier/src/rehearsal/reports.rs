@@ -79,6 +79,8 @@ fn gpu(n: u8) -> AcceleratorClaims {
             workload: WorkloadScores {
                 centinats: vec![0; 7],
                 windows: vec![0; 8],
+                levels: None,
+                run_windows: None,
             },
             windows_root: Digest([0; 32]),
             windows_leaves: 0,

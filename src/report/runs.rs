@@ -1,0 +1,130 @@
+//! The runs of work on one device in the meter: they go on over reports, and a report is told what its windows were part of.
+//!
+//! Decides: which windows are one run, and what the report in the making says of training by the levels of its runs. A run ends by rest, when
+//! somebody comes or goes, and when the device was away or unseen for a window. Its level as a report ends is given to that report's
+//! windows; what earlier reports said stands. Trusts the features and scores of the windows. Does not establish who ran what.
+
+use crate::accounting::Account;
+use crate::workload::{Features, Level, LevelTimes, Model, Run, Scored, speaks_against_training};
+
+/// A closed window, as its run sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InRun<'a> {
+    pub(super) features: &'a Features,
+    pub(super) scored: &'a Scored,
+    pub(super) account: Account,
+    pub(super) covered_ms: u32,
+    /// Where it could be read.
+    pub(super) busy_ms: Option<u64>,
+}
+
+/// The run under way, and what the ended ones left in the report in the making.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    run: Run,
+    /// The report's windows in it.
+    own: Own,
+    report: Trained,
+    /// Working windows of the last run that ended within the report.
+    ended: u32,
+}
+
+/// Windows of one run in one report.
+#[derive(Debug, Default)]
+struct Own {
+    all: Account,
+    /// Those that do not speak against training by themselves, and the covered time of the others.
+    open: Account,
+    against_ns: u64,
+    busy_ms: u32,
+}
+
+/// What the windows of a report say of training by the levels of their runs.
+#[derive(Debug, Default)]
+pub(super) struct Trained {
+    /// Windows of runs in which training is established.
+    pub(super) established: Account,
+    /// Windows in which training is not ruled out, and the covered time of the others.
+    pub(super) possible: Account,
+    pub(super) excluded_ns: u64,
+    pub(super) levels: LevelTimes,
+    /// Working windows that the last run has had.
+    pub(super) run_windows: u32,
+}
+
+impl Runs {
+    /// Takes a closed window, and gives the level of its run so far. Where somebody came or went in it, it is a run of its own: nobody knows
+    /// whose work it was. One of which nothing was seen belongs to none.
+    pub(super) fn add(&mut self, model: &Model, window: &InRun<'_>, is_mixed: bool) -> Option<Level> {
+        if window.covered_ms == 0 {
+            self.end(model);
+            // Counters that went on all the same may be of anything.
+            self.report.possible = self.report.possible.plus(window.account);
+            return None;
+        }
+        if is_mixed {
+            self.end(model);
+        }
+        self.run.add(model, window.features, window.scored);
+        self.own.add(window);
+        let level = self.run.verdict(model).level;
+        if is_mixed || self.run.has_ended(model) {
+            self.end(model);
+        }
+        Some(level)
+    }
+
+    /// Ends the run under way.
+    pub(super) fn end(&mut self, model: &Model) {
+        if self.run.is_empty() {
+            return;
+        }
+        self.settle(model);
+        self.ended = self.run.worked();
+        self.run = Run::default();
+    }
+
+    /// What the report says, and the next one begins. The run goes on.
+    pub(super) fn finish(&mut self, model: &Model) -> Trained {
+        self.settle(model);
+        let ended = std::mem::take(&mut self.ended);
+        let mut trained = std::mem::take(&mut self.report);
+        trained.run_windows = if self.run.is_empty() {
+            ended
+        } else {
+            self.run.worked()
+        };
+        trained
+    }
+
+    /// Gives the report's windows of the run its level.
+    fn settle(&mut self, model: &Model) {
+        let own = std::mem::take(&mut self.own);
+        let level = self.run.verdict(model).level;
+        let report = &mut self.report;
+        report.levels.add(level, own.busy_ms);
+        if level >= Level::Established {
+            report.established = report.established.plus(own.all);
+        }
+        if level == Level::RuledOut {
+            report.possible = report.possible.plus(own.open);
+            report.excluded_ns = report.excluded_ns.saturating_add(own.against_ns);
+        } else {
+            report.possible = report.possible.plus(own.all);
+        }
+    }
+}
+
+impl Own {
+    fn add(&mut self, window: &InRun<'_>) {
+        let account = window.account;
+        self.all = self.all.plus(account);
+        if speaks_against_training(window.features, window.scored) {
+            self.against_ns = self.against_ns.saturating_add(account.covered_ns());
+        } else {
+            self.open = self.open.plus(account);
+        }
+        let busy = window.busy_ms.and_then(|ms| u32::try_from(ms).ok());
+        self.busy_ms = self.busy_ms.saturating_add(busy.unwrap_or(window.covered_ms));
+    }
+}

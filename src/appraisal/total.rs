@@ -13,6 +13,7 @@ use crate::id::DeviceUuid;
 use crate::report::{AcceleratorClaims, TenantShares};
 use crate::time::UnixSeconds;
 use crate::unit::{MicroTppHours, Millijoules};
+use crate::workload::LevelTimes;
 
 /// An amount of which totals are made. It stays at its largest or least value instead of wrapping.
 pub(super) trait Amount: Sized {
@@ -86,21 +87,25 @@ pub(super) fn unpack(from: &mut &[u8]) -> Option<u128> {
 /// A row of amounts, each added and taken away on its own: none can be forgotten.
 ///
 /// It is encoded as one byte string: of each amount how many bytes it has, and these, the highest first. A question about a year reads tens of thousands of
-/// them. An amount that stands under `later` came to be after rows were written, and is left out where it is zero.
+/// them. Amounts that stand under `later` came to be after rows were written; from where all that follow are zero on, they are left out.
 macro_rules! sums {
     (
         $(#[$meta:meta])* pub struct $name:ident { $( $(#[$fmeta:meta])* $field:ident : $ty:ty ),* $(,)? }
-        $( later { $(#[$lmeta:meta])* $late:ident : $lty:ty $(,)? } )?
+        $( later { $( $(#[$lmeta:meta])* $late:ident : $lty:ty ),* $(,)? } )?
     ) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-        pub struct $name { $( $(#[$fmeta])* pub $field: $ty, )* $( $(#[$lmeta])* pub $late: $lty, )? }
+        pub struct $name { $( $(#[$fmeta])* pub $field: $ty, )* $($( $(#[$lmeta])* pub $late: $lty, )*)? }
 
         impl Wire for $name {
             fn encode(&self, e: &mut Encoder<&mut Vec<u8>>) {
                 let mut bytes = Vec::with_capacity(256);
                 $( pack(self.$field.wide(), &mut bytes); )*
-                $( if self.$late.wide() > 0 { pack(self.$late.wide(), &mut bytes); } )?
+                $(
+                    let mut end = bytes.len();
+                    $( pack(self.$late.wide(), &mut bytes); if self.$late.wide() > 0 { end = bytes.len(); } )*
+                    bytes.truncate(end);
+                )?
                 written(e.bytes(&bytes));
             }
 
@@ -112,7 +117,7 @@ macro_rules! sums {
                 };
                 let sums = (|| Some(Self {
                     $( $field: Amount::narrow(unpack(&mut bytes)?)?, )*
-                    $( $late: if bytes.is_empty() { Default::default() } else { Amount::narrow(unpack(&mut bytes)?)? }, )?
+                    $($( $late: if bytes.is_empty() { Default::default() } else { Amount::narrow(unpack(&mut bytes)?)? }, )*)?
                 }))();
                 sums.filter(|_| bytes.is_empty()).ok_or(shape)
             }
@@ -122,7 +127,7 @@ macro_rules! sums {
             /// Adds another one to this.
             pub fn add(&mut self, other: &Self) {
                 $( self.$field = self.$field.more(other.$field); )*
-                $( self.$late = self.$late.more(other.$late); )?
+                $($( self.$late = self.$late.more(other.$late); )*)?
             }
 
             /// Both together.
@@ -136,7 +141,7 @@ macro_rules! sums {
             /// This without a part of it.
             #[must_use]
             pub fn minus(&self, part: &Self) -> Self {
-                Self { $( $field: self.$field.less(part.$field), )* $( $late: self.$late.less(part.$late), )? }
+                Self { $( $field: self.$field.less(part.$field), )* $($( $late: self.$late.less(part.$late), )*)? }
             }
         }
     };
@@ -210,6 +215,14 @@ sums! {
     later {
         /// Busy time that is attributed to tenants, in milliseconds.
         attributed_busy_ms: u64,
+        /// Busy time in runs in which training is ruled out (L0), in milliseconds.
+        ruled_out_ms: u64,
+        /// Busy time in runs in which something else is likelier (L1), in milliseconds.
+        weak_ms: u64,
+        /// Busy time in runs in which training is possible (L2), in milliseconds.
+        candidate_ms: u64,
+        /// Busy time in runs in which training is established (L3), in milliseconds.
+        established_ms: u64,
     }
 }
 
@@ -234,6 +247,7 @@ impl DeviceSums {
         let shares = delivered.tenants.iter().flat_map(TenantShares::iter);
         let attributed_ms = shares.fold(0u64, |sum, share| sum.saturating_add(share.busy_ms));
         sums.attributed_busy_ms = attributed_ms.min(sums.busy_ms);
+        sums.level(&delivered.workload.levels.unwrap_or_default());
         let Some(compute) = &delivered.compute else {
             sums.unbounded_ms = length_ms;
             return sums;
@@ -275,6 +289,46 @@ impl DeviceSums {
             None => sums.unpiped_ms = length_ms,
         }
         sums
+    }
+
+    /// Takes what a report says of levels. Where that is more than the device can have been busy, as much is taken off both ends: neither is
+    /// training established by what is too much, nor ruled out.
+    fn level(&mut self, told: &LevelTimes) {
+        let [ruled_out, weak, candidate, established] = [
+            told.ruled_out_ms,
+            told.weak_ms,
+            told.candidate_ms,
+            told.established_ms,
+        ]
+        .map(u64::from);
+        let most = self.most_busy_ms();
+        let all = [ruled_out, weak, candidate, established];
+        let excess = all.into_iter().fold(0, u64::saturating_add).saturating_sub(most);
+        self.ruled_out_ms = ruled_out.saturating_sub(excess);
+        self.established_ms = established.saturating_sub(excess);
+        let left = most
+            .saturating_sub(self.ruled_out_ms)
+            .saturating_sub(self.established_ms);
+        self.candidate_ms = candidate.min(left);
+        self.weak_ms = weak.min(left.saturating_sub(self.candidate_ms));
+    }
+
+    /// Time in which it was busy or may have been, in milliseconds.
+    pub(crate) fn most_busy_ms(&self) -> u64 {
+        self.busy_ms.saturating_add(self.busy_unknown_ms)
+    }
+
+    /// The part of it of which no level was told, in milliseconds: agents that knew no runs, and what nobody saw.
+    #[must_use]
+    pub fn unlevelled_ms(&self) -> u64 {
+        let told = [
+            self.ruled_out_ms,
+            self.weak_ms,
+            self.candidate_ms,
+            self.established_ms,
+        ];
+        let told = told.into_iter().fold(0, u64::saturating_add);
+        self.most_busy_ms().saturating_sub(told)
     }
 
     /// What may have been computed in so many milliseconds of the time that these speak of; all of it where no peak is known.
@@ -369,16 +423,19 @@ impl DeviceTotal {
             let alone = DeviceSums {
                 lower: next.sums.lower.minus(part),
                 training_lower: next.sums.training_lower.minus(part),
+                established_ms: next.sums.established_ms.saturating_sub(overlap_ms),
                 ..next.sums
             };
             all.join(&Self { sums: alone, ..*next });
             most.lower = most.lower.max(next.sums.lower);
             most.training_lower = most.training_lower.max(next.sums.training_lower);
+            most.established_ms = most.established_ms.max(next.sums.established_ms);
             most.expected_ms = most.expected_ms.max(next.sums.expected_ms);
             reach = reach.max(next.until.min(until));
         }
         all.sums.lower = all.sums.lower.max(most.lower);
         all.sums.training_lower = all.sums.training_lower.max(most.training_lower);
+        all.sums.established_ms = all.sums.established_ms.max(most.established_ms);
         twice_ms = twice_ms.min(all.sums.expected_ms.saturating_sub(most.expected_ms));
         Some((all, twice_ms))
     }
@@ -506,5 +563,67 @@ mod tests {
         large.splice(2..3, [9, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
         large[1] += 9;
         assert!(cbor::decode_strict::<DeviceSums>(&large).is_err());
+    }
+
+    #[test]
+    fn amounts_that_came_later_are_left_out_from_where_they_are_zero() {
+        let none = cbor::encode(&DeviceSums::default());
+        let some = DeviceSums {
+            weak_ms: 300,
+            ..DeviceSums::default()
+        };
+        let bytes = cbor::encode(&some);
+        // Two zeros before it, and two bytes of its own after their count.
+        assert_eq!(bytes.len(), none.len() + 5);
+        assert_eq!(cbor::decode_strict::<DeviceSums>(&bytes), Ok(some));
+        let mut longer = bytes;
+        longer.push(0);
+        longer[1] += 1;
+        assert!(
+            cbor::decode_strict::<DeviceSums>(&longer).is_err(),
+            "a zero at the end"
+        );
+    }
+
+    /// Five minutes of which two were busy, with these levels.
+    fn levelled(levels: Option<[u32; 4]>) -> DeviceSums {
+        let mut claims = crate::appraisal::fixture::gpu(1);
+        claims.delivered.measured.busy_ms = crate::telemetry::Reading::Value(120_000);
+        claims.delivered.workload.levels = levels.map(|[a, b, c, d]| LevelTimes {
+            ruled_out_ms: a,
+            weak_ms: b,
+            candidate_ms: c,
+            established_ms: d,
+        });
+        DeviceSums::of(&claims, 300_000)
+    }
+
+    fn levels(sums: &DeviceSums) -> [u64; 5] {
+        [
+            sums.ruled_out_ms,
+            sums.weak_ms,
+            sums.candidate_ms,
+            sums.established_ms,
+            sums.unlevelled_ms(),
+        ]
+    }
+
+    #[test]
+    fn busy_time_without_a_level_is_untold_and_no_more_has_one_than_was_busy() {
+        let cases: [(Option<[u32; 4]>, [u64; 5]); 6] = [
+            (None, [0, 0, 0, 0, 120_000]),
+            (Some([0; 4]), [0, 0, 0, 0, 120_000]),
+            (
+                Some([40_000, 10_000, 20_000, 50_000]),
+                [40_000, 10_000, 20_000, 50_000, 0],
+            ),
+            (Some([0, 0, 0, 300_000]), [0, 0, 0, 120_000, 0]),
+            // Twice as much as there is: neither end gains by it.
+            (Some([120_000, 0, 0, 120_000]), [0, 0, 0, 0, 120_000]),
+            (Some([u32::MAX; 4]), [0, 0, 120_000, 0, 0]),
+        ];
+        for (told, taken) in cases {
+            assert_eq!(levels(&levelled(told)), taken, "{told:?}");
+        }
     }
 }

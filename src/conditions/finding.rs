@@ -7,6 +7,7 @@ use crate::id::Digest;
 pub use crate::rules::Severity;
 use crate::time::UnixSeconds;
 use crate::unit::{Grouped, MicroTppHours, Ppm, Tpp};
+use crate::workload::Level;
 
 crate::code! {
     /// What a condition comes to.
@@ -139,6 +140,9 @@ crate::record! {
         /// The catalogue of accelerators that was used: its version and SHA-256.
         #[serde(skip)]
         17 => catalogue: String,
+        /// How far what was measured goes towards training: the highest level that any device's work reached. Of conditions about training, and
+        /// only where reports tell levels.
+        18 => level: Option<Level>,
     }
 }
 
@@ -223,6 +227,8 @@ pub struct Verdict {
     pub(super) evidence: Vec<Digest>,
     /// Where less or more depends on it than on its condition in general.
     pub(super) severity: Option<Severity>,
+    /// How far it goes towards training.
+    pub(super) level: Option<Level>,
 }
 
 impl Verdict {
@@ -239,6 +245,7 @@ impl Verdict {
             subjects: Vec::new(),
             evidence: Vec::new(),
             severity: None,
+            level: None,
         }
     }
 
@@ -274,6 +281,11 @@ impl Verdict {
 
     pub(super) fn severity(mut self, severity: Severity) -> Self {
         self.severity = Some(severity);
+        self
+    }
+
+    pub(super) fn level(mut self, level: Option<Level>) -> Self {
+        self.level = level;
         self
     }
 
@@ -404,6 +416,7 @@ mod tests {
             rule_set: "r".into(),
             trial: false,
             catalogue: "c".into(),
+            level: Some(Level::Candidate),
         };
         let gist = finding.gist();
         let changed = |change: fn(&mut Finding)| {

@@ -286,6 +286,7 @@ fn found(case: &Case<'_>, id: &str, severity: Severity, source: &str, mut verdic
         rule_set: case.rules_label(),
         catalogue: case.catalogue.label(),
         trial: case.licence.trial || trial_reports,
+        level: verdict.level,
     }
 }
 

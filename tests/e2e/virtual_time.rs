@@ -11,7 +11,7 @@ use weighbridge::id::DeviceUuid;
 use weighbridge::report::{AcceleratorClaims, LeafField};
 use weighbridge::telemetry::DeviceState;
 use weighbridge::time::SECOND;
-use weighbridge::workload::Class;
+use weighbridge::workload::{Class, LevelTimes};
 use weighbridge_testbed::in_process::{BURSTS, Played, Sealed};
 
 /// Total Processing Performance of an H100 SXM5, and the clock at which its tensor pipes reach it.
@@ -48,8 +48,20 @@ fn training_recordings_are_weighed_truly_and_never_called_idle_or_serving() {
                     delivered.training.as_ref().unwrap(),
                 );
                 assert!(training.upper <= all.upper_unconditional, "{name}");
+                if levels_of(device).established_ms == 0 {
+                    assert_eq!(training.lower.0, 0, "{name}: no window accuses by itself");
+                }
             }
         }
+        // One device of t2 and all of t13 have one source against them, and stay at L2.
+        let devices = reports[0].report.accelerators();
+        let established = devices.filter(|d| levels_of(d).established_ms > 0).count();
+        let expected = match name {
+            "t2" => 7,
+            "t3" => 8,
+            _ => 0,
+        };
+        assert_eq!(established, expected, "{name}");
         for device in reports[0].report.accelerators() {
             assert!(
                 windows_of(device, Class::Training) >= 4,
@@ -94,6 +106,12 @@ fn a_serving_recording_is_never_training() {
         for device in sealed.report.accelerators() {
             assert_eq!(windows_of(device, Class::Training), 0);
             assert_eq!(device.delivered.training.as_ref().unwrap().lower.0, 0);
+            assert_eq!(
+                levels_of(device).candidate_ms,
+                0,
+                "{:?}",
+                device.delivered.workload
+            );
         }
     }
 }
@@ -105,6 +123,8 @@ fn half_an_hour_of_synthetic_training_is_weighed_truly() {
             let compute = device.delivered.compute.as_ref().unwrap();
             assert_eq!(compute.method, ComputeMethod::PipeActivity);
             assert!(compute.lower.0 > 0);
+            let levels = levels_of(device);
+            assert!(levels.established_ms > 290_000, "{:?}", device.delivered.workload);
             assert_eq!(
                 windows_of(device, Class::Training),
                 5,
@@ -208,6 +228,10 @@ fn observed(sealed: &Sealed) -> Vec<(Option<u16>, Observation)> {
         own.map(move |o| (Some(index), o.clone()))
     });
     host.map(|o| (None, o.clone())).chain(devices).collect()
+}
+
+fn levels_of(device: &AcceleratorClaims) -> LevelTimes {
+    device.delivered.workload.levels.unwrap()
 }
 
 fn windows_of(device: &AcceleratorClaims, class: Class) -> u16 {

@@ -217,6 +217,7 @@ fn differences(before: &FindingAtSite, found: &FindingAtSite) -> Vec<Difference>
     };
     let share = |f: &Finding| f.coverage.map(|c| c.to_string());
     let text = |t: &str| Some(t.to_owned());
+    let level = |f: &Finding| f.level.map(|l| l.text().to_owned());
     let rows = [
         ("measured", quantity(&a.measured), quantity(&b.measured)),
         ("limit", quantity(&a.limit), quantity(&b.limit)),
@@ -230,6 +231,7 @@ fn differences(before: &FindingAtSite, found: &FindingAtSite) -> Vec<Difference>
         ("rule set", text(&a.rule_set), text(&b.rule_set)),
         ("catalogue", text(&a.catalogue), text(&b.catalogue)),
         ("severity", text(a.severity.text()), text(b.severity.text())),
+        ("level", level(a), level(b)),
     ];
     let differ = rows.into_iter().filter(|(_, was, now)| was != now);
     differ

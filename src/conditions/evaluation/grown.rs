@@ -7,9 +7,11 @@ use crate::appraisal::{DeviceSums, NodeDay, NodeRecord, TenantSums};
 use crate::conditions::case::Case;
 use crate::conditions::finding::peak;
 use crate::conditions::read::Grown;
-use crate::conditions::tenant::attribution::{may_train, trained_ms, unattributed_ms};
+use crate::conditions::tenant::attribution::{may_train, unattributed_ms};
+use crate::conditions::training::levels::level_of;
 use crate::id::DeviceUuid;
 use crate::unit::MicroTppHours;
+use crate::workload::Level;
 
 impl Grown {
     /// From what a node's record was to what it is.
@@ -60,14 +62,15 @@ impl Grown {
     }
 
     fn add_device(&mut self, before: &DeviceSums, after: &DeviceSums) {
-        let times: [fn(&DeviceSums) -> u64; 7] = [
+        let times: [fn(&DeviceSums) -> u64; 8] = [
             |s| s.expected_ms,
             |s| s.covered_ms,
             |s| s.unbounded_ms,
             |s| s.busy_ms,
             |s| s.busy_unknown_ms,
             |s| s.attributed_busy_ms,
-            trained_ms,
+            |s| s.ruled_out_ms,
+            |s| s.established_ms,
         ];
         for time in times {
             self.ms = self.ms.saturating_add(time(before).abs_diff(time(after)));
@@ -119,7 +122,7 @@ enum Kind {
         is_busy: bool,
         is_loose: bool,
         may_train: bool,
-        trained: bool,
+        level: Option<Level>,
         is_unbounded: bool,
         is_unpiped: bool,
     },
@@ -138,7 +141,7 @@ fn kind_of(day: &NodeDay) -> Vec<Kind> {
         is_busy: d.sums.busy_ms > 0 || d.sums.busy_unknown_ms > 0,
         is_loose: unattributed_ms(&d.sums) > 0,
         may_train: may_train(&d.sums),
-        trained: d.sums.training_lower > zero,
+        level: level_of(&d.sums),
         is_unbounded: d.sums.unbounded_ms > 0,
         is_unpiped: d.sums.unpiped_ms > 0,
     });

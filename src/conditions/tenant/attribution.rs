@@ -7,11 +7,13 @@
 use super::super::case::{Case, no_report};
 use super::super::finding::{Outcome, Quantity, Verdict, count, few};
 use super::super::read::{Slack, share_apart};
+use super::super::training::levels::{Reached, level_of};
 use crate::appraisal::{DeviceSums, DeviceTotal, Grade, NodeAtSite, NodeDay, TenantSums};
 use crate::id::{DeviceUuid, TenantPseudonym};
 use crate::statement::Pseudonym;
 use crate::time::DAY_SECONDS;
 use crate::unit::{MicroTppHours, Ppm};
+use crate::workload::Level;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How a sentence names what says who holds a device.
@@ -39,12 +41,14 @@ pub(in crate::conditions) struct Held {
     pub(in crate::conditions) sums: TenantSums,
     /// Whether some of its time surely lies within the window, on devices of this licence.
     pub(in crate::conditions) is_sure: bool,
-    /// Its device time on nodes and days of which training is not ruled out, in milliseconds.
+    /// Its device time in which it may have trained, in milliseconds: no more than it held, nor than the devices of its nodes were not ruled out.
     pub(in crate::conditions) may_train_ms: u64,
     /// These days, each with the devices with which it may have trained.
     pub(in crate::conditions) days: BTreeMap<i64, Group>,
-    /// Whether it surely trained, as the scores say.
+    /// Whether it surely trained: in runs at L3 of devices that it alone held.
     pub(in crate::conditions) trains: bool,
+    /// How far what these devices did goes towards training; no further than L2 where others held some too.
+    pub(in crate::conditions) reached: Reached,
 }
 
 /// The devices with which a tenant may have trained on one day.
@@ -52,7 +56,7 @@ pub(in crate::conditions) struct Held {
 pub(in crate::conditions) struct Group {
     /// The most that it can have held.
     pub(in crate::conditions) most: u64,
-    /// The fewest with which it trained at one time, as the scores say; zero where none surely did.
+    /// The fewest with which it trained at one time; zero where none surely did.
     pub(in crate::conditions) least: u64,
     /// The least time for which they trained, in milliseconds.
     pub(in crate::conditions) trained_ms: u64,
@@ -87,11 +91,16 @@ impl Attribution {
                 .filter(|d| case.is_beside(d))
                 .map(|d| d.identity.uuid)
                 .collect();
+            // Of a node first, which has few devices: its days are many.
+            let mut reached: BTreeMap<TenantPseudonym, Reached> = BTreeMap::new();
             for (_, day) in node.record.days.range(case.since().day()..) {
                 // What came after the key was revoked may be anyone's.
                 if day.came_before(node.status.revoked_from) {
-                    found.take(case, node, day, &others, &mut days);
+                    found.take(case, node, day, &others, &mut days, &mut reached);
                 }
+            }
+            for (tenant, reached) in reached {
+                found.tenants.entry(tenant).or_default().reached.join(&reached);
             }
         }
         let day_ms = longest_day_ms(case);
@@ -119,6 +128,7 @@ impl Attribution {
         day: &NodeDay,
         others: &BTreeSet<DeviceUuid>,
         days: &mut ByDay,
+        reached: &mut BTreeMap<TenantPseudonym, Reached>,
     ) {
         let own = || day.devices.iter().filter(|d| !others.contains(&d.uuid));
         let mut loose = HeldOnDay::default();
@@ -128,6 +138,7 @@ impl Attribution {
             self.unknown_ms = self.unknown_ms.saturating_add(sums.busy_unknown_ms);
             let ms = unattributed_ms(sums);
             if ms > 0 && may_train(sums) {
+                let ms = ms.min(may_train_ms(sums));
                 self.nobody.may_train_ms = self.nobody.may_train_ms.saturating_add(ms);
                 loose.devices = loose.devices.saturating_add(1);
             }
@@ -144,26 +155,31 @@ impl Attribution {
         let is_sure = super::super::training::compute::is_whole(node, day.day, case.since())
             && own().count() == day.devices.len();
         let trainers = u64::try_from(own().filter(|d| may_train(&d.sums)).count()).unwrap_or(u64::MAX);
+        let may_ms = own().map(|d| may_train_ms(&d.sums)).fold(0, u64::saturating_add);
         // What a device did is surely a tenant's where no other held any that day, and it was busy for nobody else.
         let alone = is_sure && tenants.kept.len() == 1 && tenants.others.is_none();
-        let trained: Vec<&DeviceTotal> = own()
-            .filter(|d| alone && d.sums.training_lower > MicroTppHours(0) && unattributed_ms(&d.sums) == 0)
-            .collect();
+        let is_its = |d: &DeviceTotal| alone && unattributed_ms(&d.sums) == 0;
+        let trained: Vec<&DeviceTotal> = own().filter(|d| d.sums.established_ms > 0 && is_its(d)).collect();
+        let levels = reached_by(own(), is_its);
         for total in &tenants.kept {
             let held = self.tenants.entry(total.tenant).or_default();
             held.sums.add(&total.sums);
             held.is_sure |= is_sure;
             held.trains |= !trained.is_empty();
             let computed = total.sums.upper > MicroTppHours(0) || total.sums.unbounded_ms > 0;
+            if computed {
+                reached.entry(total.tenant).or_default().join(&levels);
+            }
             if trainers == 0 || !computed {
                 continue;
             }
-            held.may_train_ms = held.may_train_ms.saturating_add(total.sums.attributed_ms);
+            let ms = total.sums.attributed_ms.min(may_ms);
+            held.may_train_ms = held.may_train_ms.saturating_add(ms);
             let on_day = days.entry((Some(total.tenant), day.day)).or_default();
             on_day.devices = on_day.devices.saturating_add(trainers);
             for device in &trained {
                 let ms = on_day.trained_ms.entry(device.uuid).or_default();
-                *ms = trained_ms(&device.sums).max(*ms);
+                *ms = device.sums.established_ms.max(*ms);
             }
         }
     }
@@ -338,6 +354,22 @@ impl Tally {
     }
 }
 
+/// How far devices of a tenant's node went on a day. What others may have done is no case against one of them: then it is L2 at most.
+fn reached_by<'a>(
+    devices: impl Iterator<Item = &'a DeviceTotal>,
+    is_its: impl Fn(&DeviceTotal) -> bool,
+) -> Reached {
+    let mut reached = Reached::default();
+    for device in devices {
+        let most = match is_its(device) {
+            true => Level::Established,
+            false => Level::Candidate,
+        };
+        reached.take(device.uuid, level_of(&device.sums).map(|level| level.min(most)));
+    }
+    reached
+}
+
 /// Whether a device may have trained. What no one scored may all have been training.
 pub(in crate::conditions) fn may_train(sums: &DeviceSums) -> bool {
     sums.training_upper > MicroTppHours(0) || sums.unbounded_ms > 0
@@ -355,12 +387,15 @@ pub(in crate::conditions) fn unattributed_ms(sums: &DeviceSums) -> u64 {
     busy.saturating_add(sums.busy_unknown_ms)
 }
 
-/// The least time for which a device trained: that of its training at its peak.
-pub(in crate::conditions) fn trained_ms(sums: &DeviceSums) -> u64 {
-    let told_ms = u128::from(sums.expected_ms.saturating_sub(sums.unbounded_ms));
-    let scaled = sums.training_lower.0.saturating_mul(told_ms);
-    let ms = scaled.checked_div(sums.unconditional.0).unwrap_or(0);
-    u64::try_from(ms).unwrap_or(u64::MAX).min(sums.expected_ms)
+/// Time in which a device may have trained: it was busy and that is not ruled out, or nobody saw it. Where something that may have been training
+/// was computed, it is some, however little was told to be busy.
+fn may_train_ms(sums: &DeviceSums) -> u64 {
+    if !may_train(sums) {
+        return 0;
+    }
+    let busy = sums.most_busy_ms().saturating_sub(sums.ruled_out_ms);
+    let unseen = sums.expected_ms.saturating_sub(sums.covered_ms);
+    busy.saturating_add(unseen).min(sums.expected_ms).max(1)
 }
 
 /// Device time in words, in whole hours rounded up.

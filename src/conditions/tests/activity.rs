@@ -1,7 +1,9 @@
+use super::purpose::levels_of;
 use super::*;
 use crate::appraisal::fixture::compute;
 use crate::telemetry::Reading;
 use crate::time::DAY_SECONDS;
+use crate::workload::{Level, LevelTimes};
 
 /// Two days of reports in which each device was busy for a third of the time and trained with a part of what it computed.
 fn two_days(activity: &str, edit: fn(&mut AcceleratorClaims)) -> Scene {
@@ -51,7 +53,19 @@ fn trn_07_compares_declared_and_measured_shares() {
         d.delivered.compute = Some(compute(1_000, 1_010));
         d.delivered.training = Some(compute(500, 510));
     });
-    training.expect("TRN-07", Outcome::Met, "50.00 % of compute was declared training");
+    let met = training.expect("TRN-07", Outcome::Met, "50.00 % of compute was declared training");
+    assert_eq!(met.level, None, "no report tells a level");
+    let levelled = two_days(TRAINING, |d| {
+        d.delivered.compute = Some(compute(1_000, 1_010));
+        d.delivered.training = Some(compute(0, 1_010));
+        d.delivered.workload.levels = Some(levels_of(100_000, 0, 1_010));
+    });
+    let open = levelled.expect(
+        "TRN-07",
+        Outcome::CannotTell,
+        "the highest level is L2, on 4 devices",
+    );
+    assert_eq!(open.level, Some(Level::Candidate));
     let none = two_days(TRAINING, |d| {
         d.delivered.compute = Some(compute(1_000, 1_010));
         d.delivered.training = Some(compute(0, 0));
@@ -119,8 +133,14 @@ fn trn_07_takes_silence_for_anything() {
     waived.expect("TRN-07", Outcome::Waived, "a known mistake");
 }
 
-/// A day in which each device was busy for a third of the time, and for these parts in 1,320 at peak in training, under a licence that sets a share.
+/// A day in which each device was busy for a third of the time, and for these parts in 1,320 in training, in compute at peak and in time of runs at
+/// L3, under a licence that sets a share.
 fn trained(least: u128, most: u128, share: &str) -> Scene {
+    trained_at(least, most, share, Some)
+}
+
+/// The same, where the reports tell other levels.
+fn trained_at(least: u128, most: u128, share: &str, told: fn(LevelTimes) -> Option<LevelTimes>) -> Scene {
     let mut scene = Scene::empty().with(
         "serial = 1\n",
         &format!("serial = 1\ntraining_share_max = {share}\n"),
@@ -129,6 +149,7 @@ fn trained(least: u128, most: u128, share: &str) -> Scene {
         let mut device = gpu(n);
         device.delivered.compute = Some(compute(400, 410));
         device.delivered.training = Some(compute(least, most));
+        device.delivered.workload.levels = told(levels_of(100_000, least, most));
         device
     });
     scene.hour_of(289, &devices);
@@ -142,7 +163,7 @@ fn trn_03_holds_training_against_its_share_of_busy_time() {
     let met = trained(0, 0, "0.5").expect("TRN-03", Outcome::Met, "0.00 % to ");
     assert!(met.sentence.contains("was never measured"), "{}", met.sentence);
     assert_eq!(met.limit.unwrap().upper.as_deref(), Some("0.5"));
-    // 220 of 1,320 at peak take a sixth of the time, half of that in which the devices were busy.
+    // 220 of 1,320 are a sixth of the time, half of that in which the devices were busy.
     let scene = trained(220, 410, "0.4");
     let above = scene.expect("TRN-03", Outcome::NotMet, "even the lower bound is above it");
     assert_eq!(above.subjects, ["harbour-1"]);
@@ -152,7 +173,16 @@ fn trn_03_holds_training_against_its_share_of_busy_time() {
         "{measured:?}"
     );
     let mut scene = scene.with("training_share_max = 0.4", "training_share_max = 0.6");
-    scene.expect("TRN-03", Outcome::CannotTell, "the share lies between the bounds");
+    let open = scene.expect("TRN-03", Outcome::CannotTell, "the share lies between the bounds");
+    let words = "15.9 device-hours are established as training (L3), 15.9 may be training (L2), 0.3 have no level told; the highest level is \
+                 L3, on 4 devices";
+    assert!(open.sentence.contains(words), "{}", open.sentence);
+    assert!(
+        open.sentence.contains("whoever looks at the jobs can"),
+        "{}",
+        open.sentence
+    );
+    assert_eq!(open.level, Some(Level::Established));
     let waiver = "[[waivers]]\ncondition = \"TRN-03\"\nuntil = 2026-12-31\nreason = \"a trial\"\n";
     scene.licence.push_str(waiver);
     scene.expect("TRN-03", Outcome::Waived, "a trial");
@@ -163,6 +193,52 @@ fn trn_03_holds_training_against_its_share_of_busy_time() {
     let mut early = Scene::honest().with("serial = 1\n", "serial = 1\ntraining_share_max = 0.5\n");
     early.now = start().plus(3_610);
     early.expect("TRN-03", Outcome::CannotTell, "no whole day (UTC) is over yet");
+}
+
+#[test]
+fn trn_03_accuses_nobody_of_less_than_what_runs_establish() {
+    let at = |share: &str, told| trained_at(220, 410, share, told);
+    // Windows that were called training one by one, in runs that may be training: by compute at peak they would be a half.
+    let possible = at("0.4", |_| {
+        Some(LevelTimes {
+            candidate_ms: 100_000,
+            ..LevelTimes::default()
+        })
+    });
+    let open = possible.expect(
+        "TRN-03",
+        Outcome::CannotTell,
+        "0.00 % to 100.00 % of busy device time",
+    );
+    assert_eq!(open.level, Some(Level::Candidate));
+    // An older agent told nothing of runs.
+    let untold = at("0.4", |_| None).expect("TRN-03", Outcome::CannotTell, "0.00 % to 100.00 %");
+    assert_eq!(untold.level, None);
+    assert!(
+        untold
+            .sentence
+            .ends_with("reports of the time that has no level told would settle it"),
+        "{}",
+        untold.sentence
+    );
+    // What is ruled out leaves a share that is kept, and what is likelier something else does not.
+    at("0.4", |_| {
+        Some(LevelTimes {
+            ruled_out_ms: 90_000,
+            established_ms: 10_000,
+            ..LevelTimes::default()
+        })
+    })
+    .expect("TRN-03", Outcome::Met, "9.89 % to 10.93 %");
+    at("0.4", |_| {
+        Some(LevelTimes {
+            ruled_out_ms: 50_000,
+            weak_ms: 40_000,
+            established_ms: 10_000,
+            ..LevelTimes::default()
+        })
+    })
+    .expect("TRN-03", Outcome::CannotTell, "are likelier something else (L1)");
 }
 
 #[test]

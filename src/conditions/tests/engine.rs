@@ -181,6 +181,7 @@ fn the_keys_of_a_finding_are_those_of_status_json() {
             "evidence",
             "evidence_left_out",
             "grade",
+            "level",
             "limit",
             "measured",
             "message_id",

@@ -9,6 +9,7 @@ use crate::report::{TenantList, TenantShare, TenantShares, TokenClaims, Verified
 use crate::statement::{Kind, Role};
 use crate::telemetry::{DeviceState, LibraryOrigin, Reading};
 use crate::time::DAY_SECONDS;
+use crate::workload::LevelTimes;
 use std::collections::BTreeMap;
 
 /// A scene that goes on, and what it is judged by.
@@ -152,7 +153,7 @@ impl Course {
         };
         let delivered = &mut device.delivered;
         let amount = u128::from(number) * 11;
-        match number % 9 {
+        match number % 10 {
             0 | 1 => {
                 delivered.compute = Some(compute(amount, amount + 5));
                 delivered.training.clone_from(&delivered.compute);
@@ -166,6 +167,15 @@ impl Course {
                 at,
                 [&[TENANT, other_tenant][..], &[other_tenant], &[]][usize::from(number) % 3],
             ),
+            8 => {
+                let part = |of: u32| u32::from(number) * 1_000 / of;
+                delivered.workload.levels = (number < 200).then(|| LevelTimes {
+                    ruled_out_ms: part(3),
+                    candidate_ms: if number.is_multiple_of(3) { 0 } else { 20_000 },
+                    established_ms: part(2),
+                    ..LevelTimes::default()
+                });
+            }
             _ => {
                 if let Some(compute) = &mut delivered.compute {
                     compute.upper_unconditional = hours(amount + 50);

@@ -4,11 +4,24 @@ use crate::appraisal::Grade;
 use crate::appraisal::fixture::compute;
 use crate::rules::{Citation, Confidence, CountryList, Validity};
 use crate::statement::Role;
+use crate::telemetry::Reading;
 use crate::unit::{Operations, Ppm};
+use crate::workload::{Level, LevelTimes};
 
-/// So many hours in which one tenant held four devices that were busy for a third of the time, of which at least `least` parts in 1,320 at peak were
-/// training, and at most `most`; under a licence that asks for a declaration of two devices that train for half an hour.
+/// So many hours in which one tenant held four devices that were busy for two thirds of the time. At least `least` parts in 1,320 at peak were
+/// training and at most `most`, by runs that were at L3 for as many parts of the time; under a licence that asks for a declaration of two devices that
+/// train for half an hour.
 pub(super) fn trained_for(hours: u32, least: u128, most: u128) -> Scene {
+    trained_at(hours, least, most, |levels| levels)
+}
+
+/// The same, where the reports tell other levels.
+fn trained_at(
+    hours: u32,
+    least: u128,
+    most: u128,
+    told: fn(Option<LevelTimes>) -> Option<LevelTimes>,
+) -> Scene {
     let mut scene = Scene::empty().with(
         "serial = 1\n",
         "serial = 1\ndeclared_group_devices = 2\ndeclared_group_after = \"30 min\"\n",
@@ -17,6 +30,8 @@ pub(super) fn trained_for(hours: u32, least: u128, most: u128) -> Scene {
         let mut device = gpu(n);
         device.delivered.compute = Some(compute(1_000, 1_010));
         device.delivered.training = Some(compute(least, most));
+        device.delivered.measured.busy_ms = Reading::Value(200_000);
+        device.delivered.workload.levels = told(Some(levels_of(200_000, least, most)));
         device
     });
     scene.hour_of(12 * hours, &devices);
@@ -27,6 +42,33 @@ pub(super) fn trained_for(hours: u32, least: u128, most: u128) -> Scene {
 
 fn trained(least: u128, most: u128) -> Scene {
     trained_for(1, least, most)
+}
+
+/// Levels of five minutes that were busy for so long, of which so many parts in 1,320 were training at least and at most: the rest is ruled out where
+/// none can have been, and may be training otherwise.
+pub(super) fn levels_of(busy_ms: u32, least: u128, most: u128) -> LevelTimes {
+    let established_ms = u32::try_from(least * 300_000 / 1_320).unwrap().min(busy_ms);
+    let rest = busy_ms - established_ms;
+    LevelTimes {
+        ruled_out_ms: if most == 0 { rest } else { 0 },
+        candidate_ms: if most == 0 { 0 } else { rest },
+        established_ms,
+        ..LevelTimes::default()
+    }
+}
+
+/// As agents reported that knew no runs.
+fn untold(_: Option<LevelTimes>) -> Option<LevelTimes> {
+    None
+}
+
+/// All of it may be training, and none is established.
+fn possible(levels: Option<LevelTimes>) -> Option<LevelTimes> {
+    levels.map(|l| LevelTimes {
+        candidate_ms: l.established_ms + l.candidate_ms,
+        established_ms: 0,
+        ..l
+    })
 }
 
 pub(super) fn declare(scene: &mut Scene, changes: &[(&str, &str)]) {
@@ -62,12 +104,19 @@ fn trn_05_asks_for_a_declaration_that_covers_what_a_tenant_may_have_trained_with
         ("TRN-05.undeclared", vec![TENANT.to_string()])
     );
     let mut met = trained(700, 800);
+    let established = met.finding("TRN-05");
+    assert_eq!(established.level, Some(Level::Established));
+    let words = "the highest level is L3, on 4 devices";
+    assert!(established.sentence.contains(words), "{}", established.sentence);
     declare(&mut met, &[devices("devices_at_most = 4")]);
     let met = met.expect(
         "TRN-05",
         Outcome::Met,
         "1 tenant that may have trained so declared",
     );
+    assert_eq!(met.level, Some(Level::Authenticated));
+    let words = "what 1 tenant surely trained is declared, which makes it L4";
+    assert!(met.sentence.contains(words), "{}", met.sentence);
     assert!(
         met.sentence.contains("error was never measured"),
         "{}",
@@ -117,6 +166,52 @@ fn trn_05_holds_what_surely_trained_at_one_time_against_what_was_declared() {
 }
 
 #[test]
+fn trn_05_finds_no_more_sure_than_what_runs_establish() {
+    for (told, level) in [
+        (possible as fn(_) -> _, Some(Level::Candidate)),
+        // An older agent called windows training one by one: that is not sure, however many there were.
+        (untold, None),
+    ] {
+        let mut scene = trained_at(24, 700, 800, told);
+        let open = scene.expect(
+            "TRN-05",
+            Outcome::CannotTell,
+            "may have trained with up to 4 devices",
+        );
+        assert!(!open.sentence.contains("surely"), "{}", open.sentence);
+        assert_eq!(open.level, level);
+        declare(&mut scene, &[devices("devices_at_most = 2")]);
+        let open = scene.expect("TRN-05", Outcome::CannotTell, "is declared to train with 2");
+        assert_eq!(open.level, level, "nothing is vouched for");
+    }
+    // Where another held devices too, nobody knows whose run it was.
+    let mut shared = trained_for(24, 700, 800);
+    for day in shared.days_mut() {
+        let_day(day, &[TENANT, crate::id::TenantPseudonym([7; 16])], 1);
+    }
+    let open = shared.expect(
+        "TRN-05",
+        Outcome::CannotTell,
+        "may have trained with up to 4 devices",
+    );
+    assert_eq!(open.level, Some(Level::Candidate));
+}
+
+#[test]
+fn trn_05_asks_no_declaration_of_time_that_is_ruled_out() {
+    // Five of six busy minutes are ruled out; the rest, which may be training, takes less than two devices for half an hour.
+    let mostly: fn(Option<LevelTimes>) -> Option<LevelTimes> = |_| {
+        Some(LevelTimes {
+            ruled_out_ms: 170_000,
+            candidate_ms: 30_000,
+            ..LevelTimes::default()
+        })
+    };
+    trained_at(1, 0, 800, mostly).expect("TRN-05", Outcome::Met, "no tenant can have trained");
+    trained_at(4, 0, 800, mostly).expect("TRN-05", Outcome::CannotTell, "may have trained with up to 4");
+}
+
+#[test]
 fn trn_05_counts_a_device_of_which_two_nodes_tell_once() {
     let mut scene = trained_for(24, 700, 800);
     let first = scene.labs[0].record.days.clone();
@@ -156,7 +251,7 @@ fn trn_05_counts_what_nobody_answers_for() {
     scene.expect(
         "TRN-05",
         Outcome::CannotTell,
-        "up to 4 devices were busy for 1 device-hour for nobody",
+        "up to 4 devices were busy for 2 device-hours for nobody",
     );
 }
 
@@ -178,6 +273,11 @@ fn trn_06_asks_who_stands_behind_whoever_may_have_trained() {
         "in country group D:5 and Macau, and trained",
     );
     assert_eq!(found.subjects, [TENANT.to_string()]);
+    assert_eq!(found.level, Some(Level::Established));
+    for told in [possible as fn(_) -> _, untold] {
+        let open = know(trained_at(1, 700, 800, told), &[MACAU]);
+        open.expect("TRN-06", Outcome::CannotTell, "that it trained is not ruled out");
+    }
     let open = know(trained(0, 800), &[MACAU]);
     open.expect("TRN-06", Outcome::CannotTell, "that it trained is not ruled out");
     trained(0, 800).expect(

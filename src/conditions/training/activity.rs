@@ -7,9 +7,10 @@
 use super::super::case::{Case, no_report};
 use super::super::finding::{Outcome, Quantity, Verdict, decimal, few};
 use super::super::read::Slack;
-use super::super::tenant::attribution::{may_train, trained_ms};
+use super::super::tenant::attribution::may_train;
 use super::compute::{milliseconds, row_model};
 use super::group::otherwise_computed;
+use super::levels::{Reached, level_of, times_in_words};
 use crate::accelerator::Model;
 use crate::appraisal::{DeviceSums, Grade};
 use crate::id::DeviceUuid;
@@ -59,7 +60,11 @@ pub(in crate::conditions) fn as_declared(case: &Case<'_>) -> Verdict {
         .map(|j| j.words.clone())
         .collect();
     let rule = format!("{} allows {} between the two", tolerance.from, tolerance.value);
-    let sentence = format!("{}; {rule}", few(&words));
+    let mut reached = Reached::default();
+    for judged in &judged {
+        reached.join(&judged.reached);
+    }
+    let sentence = format!("{}{}; {rule}", few(&words), reached.in_words());
     let apart = judged.iter().filter_map(|j| j.apart).max();
     let verdict = match worst {
         Outcome::NotMet => {
@@ -68,6 +73,7 @@ pub(in crate::conditions) fn as_declared(case: &Case<'_>) -> Verdict {
         Outcome::Met => case.hold_devices(Verdict::met("as-declared", sentence)),
         _ => Verdict::cannot_tell("not-enough-told", sentence),
     };
+    let verdict = verdict.level(reached.highest());
     let verdict = match apart {
         Some(apart) => verdict.measured(Quantity::at_least(decimal(apart), "share apart")),
         None => verdict,
@@ -94,6 +100,8 @@ struct Judged {
     words: String,
     /// How far declared and measured surely lie apart.
     apart: Option<Ppm>,
+    /// How far devices went towards training, where a share of that was declared.
+    reached: Reached,
 }
 
 impl Judged {
@@ -105,6 +113,7 @@ impl Judged {
                 outcome: Outcome::CannotTell,
                 words: format!("{name}, no whole day (UTC) is over yet"),
                 apart: None,
+                reached: Reached::default(),
             };
         }
         let told = Told::of(case, first, end);
@@ -150,6 +159,10 @@ impl Judged {
             outcome,
             words: format!("{name}, {}", said.join(", and ")),
             apart,
+            reached: match declared.training_share {
+                Some(_) => told.reached,
+                None => Reached::default(),
+            },
         }
     }
 }
@@ -169,27 +182,31 @@ pub(in crate::conditions) struct Told {
     /// Whether a peak, or a power, is not known.
     peak_unknown: bool,
     power_unknown: bool,
-    /// Time in which devices trained at least, and busy time of days on which they cannot have trained, in milliseconds.
-    trained_ms: u64,
-    untrained_ms: u64,
+    /// Busy time in which devices cannot have trained, in milliseconds.
+    ruled_out_ms: u64,
+    /// How far their runs went towards training.
+    reached: Reached,
 }
 
-/// What the reports say of one device: its sums, and the same two times.
+/// What the reports say of one device: its sums, and busy time in which it cannot have trained.
 #[derive(Default)]
 struct Days {
     sums: DeviceSums,
-    trained_ms: u64,
-    untrained_ms: u64,
+    ruled_out_ms: u64,
 }
 
 impl Days {
     fn add(&mut self, day: &DeviceSums) {
         self.sums.add(day);
-        let busy_ms = day.busy_ms.saturating_add(day.busy_unknown_ms);
-        self.trained_ms = self.trained_ms.saturating_add(trained_ms(day).min(busy_ms));
-        if !may_train(day) {
-            self.untrained_ms = self.untrained_ms.saturating_add(day.busy_ms);
-        }
+        // On a day on which it computed nothing that may have been training, no time was, at whatever level.
+        let ruled_out_ms = match may_train(day) {
+            true => day.ruled_out_ms,
+            false => day
+                .busy_ms
+                .saturating_sub(day.established_ms)
+                .max(day.ruled_out_ms),
+        };
+        self.ruled_out_ms = self.ruled_out_ms.saturating_add(ruled_out_ms);
     }
 }
 
@@ -245,6 +262,8 @@ impl Told {
             } else {
                 first_seen
             };
+            let uuid = s.device.identity.uuid;
+            told.reached.take(uuid, level_of(&days.sums));
             told.add(
                 &days,
                 case.model(s.device),
@@ -267,8 +286,7 @@ impl Told {
 
     fn add(&mut self, days: &Days, model: Option<&Model>, elapsed_ms: u64) {
         let sums = &days.sums;
-        self.trained_ms = self.trained_ms.saturating_add(days.trained_ms);
-        self.untrained_ms = self.untrained_ms.saturating_add(days.untrained_ms);
+        self.ruled_out_ms = self.ruled_out_ms.saturating_add(days.ruled_out_ms);
         let silent_ms = elapsed_ms.saturating_sub(sums.expected_ms);
         self.sums = self.sums.plus(sums);
         self.elapsed_ms = self.elapsed_ms.saturating_add(elapsed_ms.max(sums.expected_ms));
@@ -307,18 +325,28 @@ impl Told {
         })
     }
 
-    /// The share of busy time in which devices trained. What no report speaks of may all have been training, or other work.
+    /// Time in which devices were busy or may have been.
+    fn most_busy_ms(&self) -> u64 {
+        self.sums.most_busy_ms().saturating_add(self.silent_ms)
+    }
+
+    /// The share of busy time in which devices trained: runs at L3 did, and all may have but runs at L0. What no report speaks of may all have
+    /// been training, or other work.
     fn training_time(&self) -> (Ppm, Ppm) {
-        let busy = self.sums.busy_ms.saturating_add(self.sums.busy_unknown_ms);
-        let all = busy.saturating_add(self.silent_ms);
+        let all = self.most_busy_ms();
         if all == 0 {
             return (Ppm(0), Ppm(0));
         }
-        let rest = Ppm::of(self.untrained_ms, all);
+        let rest = Ppm::of(self.ruled_out_ms, all);
         (
-            Ppm::of(self.trained_ms, all),
+            Ppm::of(self.sums.established_ms, all),
             Ppm(Ppm::ONE.0.saturating_sub(rest.0)),
         )
+    }
+
+    /// Busy time, or what may be, of which no level is told.
+    fn untold_ms(&self) -> u64 {
+        self.sums.unlevelled_ms().saturating_add(self.silent_ms)
     }
 
     /// The share of compute that went into training.
@@ -333,6 +361,20 @@ impl Told {
         let (least, _) = all.shares(self.sums.training_lower, all);
         let (_, most) = training.plus(other).shares(MicroTppHours(0), training);
         Some((least, most))
+    }
+
+    /// What would tell whether the share is kept, where the bounds do not.
+    fn settled_by(&self, limit: Ppm) -> &'static str {
+        let all = self.most_busy_ms();
+        let open = all
+            .saturating_sub(self.ruled_out_ms)
+            .saturating_sub(self.untold_ms());
+        match Ppm::of(open, all) > limit {
+            true => {
+                "what the devices at L1 and L2 did would settle it, and telemetry does not tell that: whoever looks at the jobs can"
+            }
+            false => "reports of the time that has no level told would settle it",
+        }
     }
 
     /// Idle devices neither compute nor draw much power.
@@ -368,7 +410,7 @@ impl Told {
 
 /// TRN-03: training keeps to its share of device time.
 ///
-/// The scores tell training from other work; what they leave open counts in the upper bound. Time is bounded from below by what training at peak takes.
+/// Runs of work tell training from other work, and one window accuses nobody: from below counts busy time of runs at L3, from above all but that of runs at L0.
 pub(in crate::conditions) fn share_of_training(case: &Case<'_>) -> Verdict {
     let Some(limit) = case.licence.training_share_max else {
         return Verdict::not_applicable(
@@ -395,14 +437,19 @@ pub(in crate::conditions) fn share_of_training(case: &Case<'_>) -> Verdict {
         let sentence = format!("since {}, no whole day (UTC) is over yet", case.since());
         return place(Verdict::cannot_tell("no-day", sentence));
     }
-    let (least, most) = Told::of(case, first, end).training_time();
+    let told = Told::of(case, first, end);
+    let (least, most) = told.training_time();
     let measured = Quantity::between(decimal(least), decimal(most), unit);
     let what = format!(
-        "{least} to {most} of busy device time went into training, on the days from {} until just before {}; the licence allows {limit}; the \
-         error of the scores that tell training from other work was never measured, and what they leave open is in the upper bound alone",
+        "{least} to {most} of busy device time went into training, on the days from {} until just before {}: {}{}; the licence allows \
+         {limit}; the error of the scores that tell training from other work was never measured, and what they leave open is in the upper \
+         bound alone",
         day(first),
-        day(end)
+        day(end),
+        times_in_words(&told.sums, told.untold_ms()),
+        told.reached.in_words()
     );
+    let place = |verdict: Verdict| place(verdict.level(told.reached.highest()));
     let foreign = otherwise_computed(case);
     place(if least > limit {
         Verdict::not_met("above-share", format!("{what}; even the lower bound is above it"))
@@ -411,7 +458,10 @@ pub(in crate::conditions) fn share_of_training(case: &Case<'_>) -> Verdict {
     } else if most > limit {
         Verdict::cannot_tell(
             "bounds-straddle",
-            format!("{what}; the share lies between the bounds"),
+            format!(
+                "{what}; the share lies between the bounds; {}",
+                told.settled_by(limit)
+            ),
         )
         .measured(measured)
     } else if !foreign.is_empty() {

@@ -3,5 +3,6 @@
 pub(super) mod activity;
 pub(super) mod compute;
 pub(super) mod group;
+pub(super) mod levels;
 pub(super) mod purpose;
 pub(super) mod sums;

@@ -1,8 +1,9 @@
 //! Purpose: who trains what, for whom, and what becomes of it.
 //!
-//! Decides: by what tenants held and what devices may have done meanwhile. No report of this version says which devices computed together: a group is
-//! what one tenant held, at most all devices of the nodes on which it held any that day. The bounds of training rest on scores whose error was
-//! never measured. Trusts the operator, who says who held a device and what a tenant trains. Does not establish what a model is for.
+//! Decides: by what tenants held and what devices may have done meanwhile; and that a tenant trained, by runs at L3 of devices that it alone held. No
+//! report of this version says which devices computed together: a group is what one tenant held, at most all devices of the nodes on which
+//! it held any that day. Levels rest on scores whose error was never measured. Trusts the operator, who says who held a device and what a
+//! tenant trains. Does not establish what a model is for.
 
 use super::super::case::Case;
 use super::super::finding::{Outcome, Quantity, Verdict, count, few, scientific_up};
@@ -13,11 +14,13 @@ use super::super::supply::parties::confirmed;
 use super::super::tenant::attribution::{Attribution, Held, Tally, device_hours, longest_day_ms, tenant};
 use super::super::tenant::holders::{KYC_AGE, Known, Standing};
 use super::compute::formats;
+use super::levels::Reached;
 use crate::appraisal::Grade;
 use crate::id::TenantPseudonym;
 use crate::statement::{Header, Period, TrainingDeclaration, TrainingPurpose, WeightCustody};
 use crate::time::{DAY_SECONDS, UnixSeconds, span};
 use crate::unit::Ppm;
+use crate::workload::Level;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What every verdict that rests on scores says of them.
@@ -44,7 +47,13 @@ pub(in crate::conditions) fn declared(case: &Case<'_>) -> Verdict {
     let is_large = |h: &Held| h.may_train_ms >= least_ms && h.most() >= devices.value;
     let declarations = declarations(case);
     let (mut tally, mut evidence, mut covered) = (Tally::default(), Vec::new(), 0usize);
-    let mut breaches = Vec::new();
+    let (mut breaches, mut vouched) = (Vec::new(), 0usize);
+    let mut reached = Reached::default();
+    for (tenant, time) in &held.tenants {
+        reached.join(&time.reached);
+        let papers = declarations.get(tenant).map_or(&[][..], Vec::as_slice);
+        vouched = vouched.saturating_add(usize::from(is_vouched_for(time, papers)));
+    }
     for group in held.tenants.values().chain([&held.nobody]) {
         let ms = apart(group.may_train_ms, least_ms);
         case.stands_for(Slack::until(UnixSeconds(i64::MAX)).within_ms(ms));
@@ -70,11 +79,24 @@ pub(in crate::conditions) fn declared(case: &Case<'_>) -> Verdict {
         tally.open(None, nobody);
     }
     let rule = format!(
-        "a group of {} or more that trains for {} must be declared, by {}; {SCORES}",
+        "a group of {} or more that trains for {} must be declared, by {}; {SCORES}{}{}",
         devices_in_words(devices.value),
         span(after.value),
-        devices.from
+        devices.from,
+        reached.in_words(),
+        match vouched {
+            0 => String::new(),
+            n => format!(
+                "; what {} surely trained is declared, which makes it L4",
+                count(n, "tenant")
+            ),
+        }
     );
+    let level = if vouched > 0 {
+        Some(Level::Authenticated)
+    } else {
+        reached.highest()
+    };
     let verdict = tally.not_met("more-than-declared", &rule);
     let verdict = verdict.map(|v| match (breaches.iter().min(), breaches.iter().max()) {
         (Some(first), Some(last)) => v.window(starts(*first), starts(last.saturating_add(1)).min(case.now)),
@@ -92,6 +114,7 @@ pub(in crate::conditions) fn declared(case: &Case<'_>) -> Verdict {
         held.hold(case, Verdict::met("declared", sentence))
     });
     Attribution::place(case, verdict)
+        .level(level)
         .measured(tally.bounds("groups not declared"))
         .limit(Quantity::at_most(0, "groups not declared"))
         .evidence(evidence)
@@ -157,6 +180,13 @@ fn judge_group(
     breaches
 }
 
+/// Whether a declaration speaks of a day on which runs at L3 are surely the tenant's: then the type of its work is vouched for.
+fn is_vouched_for(held: &Held, papers: &[Paper<'_, TrainingDeclaration>]) -> bool {
+    let sure = held.days.iter().filter(|(_, group)| group.trained_ms > 0);
+    let mut days = sure.map(|(day, _)| *day);
+    days.any(|day| papers.iter().any(|p| speaks_of(p.header, day)))
+}
+
 /// Whether the time that a statement speaks of has a part of a day; one that names none speaks of all.
 fn speaks_of(header: &Header, day: i64) -> bool {
     let covers = |p: &Period| p.from.0.day() <= day && day <= p.to.0.plus(-1).day();
@@ -200,7 +230,9 @@ pub(in crate::conditions) fn for_no_barred_party(case: &Case<'_>) -> Verdict {
     };
     let known = Known::of(case, limit.value);
     let (mut tally, mut at_rest) = (Tally::default(), 0usize);
+    let mut reached = Reached::default();
     for (tenant, time) in &held.tenants {
+        reached.join(&time.reached);
         let standing = match &known {
             Ok(known) => known.standing(case, tenant),
             Err(_) => Standing::Open("has no attestation that the licence hears and that holds".to_owned()),
@@ -238,6 +270,7 @@ pub(in crate::conditions) fn for_no_barred_party(case: &Case<'_>) -> Verdict {
     };
     let papers = known.iter().flat_map(|k| k.digests(held));
     Attribution::place(case, verdict)
+        .level(reached.highest())
         .measured(none)
         .limit(Quantity::at_most(0, "tenants"))
         .evidence(papers)

@@ -5,6 +5,8 @@ use std::io::Write;
 use weighbridge::conditions::{Finding, Flag, FlagStanding, Outcome as Verdict, REGISTRY, meaning};
 use weighbridge::time::UnixSeconds;
 use weighbridge::unit::Grouped;
+use weighbridge::workload::Level;
+
 impl SiteStatus {
     pub(super) fn write(&self, now: UnixSeconds, why: bool, out: &mut dyn Write) -> std::io::Result<()> {
         match (&self.licence, self.serial) {
@@ -116,6 +118,9 @@ fn explain(finding: &Finding, own: Option<&str>, out: &mut dyn Write) -> std::io
     if let Some(coverage) = finding.coverage {
         line("coverage", percent(coverage.0))?;
     }
+    if let Some(level) = finding.level {
+        line("level", format!("{level} ({})", says(level)))?;
+    }
     let evidence = finding.evidence.iter().map(ToString::to_string).collect();
     for (name, items, left_out) in [
         ("subjects", finding.subjects.clone(), finding.subjects_left_out),
@@ -137,6 +142,17 @@ fn explain(finding: &Finding, own: Option<&str>, out: &mut dyn Write) -> std::io
     line("", finding.catalogue.clone())?;
     line("severity", finding.severity.to_string())?;
     line("source", finding.citation.clone())
+}
+
+/// What a level says of training.
+fn says(level: Level) -> &'static str {
+    match level {
+        Level::RuledOut => "training is ruled out",
+        Level::Weak => "something else is likelier than training",
+        Level::Candidate => "it may be training",
+        Level::Established => "training is established by two independent sources",
+        Level::Authenticated => "training is established, and declared",
+    }
 }
 
 /// A quantity between bounds, in words.
@@ -193,11 +209,13 @@ mod tests {
             rule_set: String::new(),
             trial: false,
             catalogue: String::new(),
+            level: Some(Level::Candidate),
         };
         let mut out = Vec::new();
         explain(&finding, None, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         let lists = "subjects   serial S1\n   subjects   and 1,234 more, which are not listed\n   message";
         assert!(text.contains(lists), "{text}");
+        assert!(text.contains("   level      L2 (it may be training)\n"), "{text}");
     }
 }

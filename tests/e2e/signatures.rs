@@ -385,6 +385,15 @@ fn a_program_finds_each_feature_of_a_recording_and_a_path_that_is_not_there_is_o
     let mut lines = said.lines().map(words);
     assert!(lines.all(|w| w.len() == 6 && (w[5] == "-" || w[5].parse::<u32>().is_ok())));
     assert!(said.contains("GPU 1  window 1   rhythm_ms "), "{said}");
+    // Without a burst the same of points of a second.
+    let without = told(
+        "new.csv",
+        text.as_bytes(),
+        &["--features", "new.csv", "--burst-at", "600"],
+    );
+    let without = String::from_utf8(without.stdout).unwrap();
+    assert_eq!(without.lines().count(), said.lines().count());
+    assert_ne!(without, said);
     let refused = [
         (vec!["--features", "old.csv"], "no path old.csv"),
         (vec!["--features", "new.csv", "--controls"], "cannot be used with"),

@@ -12,7 +12,7 @@ use super::{play, recording::Recording, verdict};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use weighbridge::id::Digest;
 use weighbridge::workload::{Explanation, Features, Model, Trees, explain_run};
@@ -157,13 +157,18 @@ pub fn played(index: &Index, burst_at: Option<u64>) -> Result<Corpus, RecordingE
         ..Corpus::default()
     };
     for (path, row) in &index.rows {
-        let mut recording = read(path)?;
-        if let Some(first) = burst_at {
-            in_bursts(&mut recording, first);
-        }
-        corpus.add(row.clone(), &recording);
+        corpus.add(row.clone(), &seen(path, burst_at)?);
     }
     Ok(corpus)
+}
+
+/// A recording, or what of it lies in bursts.
+fn seen(path: &Path, burst_at: Option<u64>) -> Result<Recording, RecordingError> {
+    let mut recording = read(path)?;
+    if let Some(first) = burst_at {
+        in_bursts(&mut recording, first);
+    }
+    Ok(recording)
 }
 
 /// Judges every recording by a model that was not taught by what the split holds out with it.
@@ -241,7 +246,7 @@ fn tried(options: &Options) -> Result<(), String> {
         let (file, _) = of_path.ok_or_else(|| {
             format!("the index has no path {path}: `--features` takes one as the index has it")
         })?;
-        print_features(&read(file).map_err(line)?);
+        print_features(&seen(file, options.burst_at).map_err(line)?);
         return Ok(());
     }
     let model = Model::embedded().map_err(|e| e.to_string())?;

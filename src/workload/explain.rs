@@ -53,6 +53,7 @@ const FACTS: [&str; Features::COUNT] = [
     "PCIe carried traffic # of the time",
     "PCIe carried # as much one way as the other",
     "Power strayed by # of its mean from what activity explains",
+    "NVLink traffic rose and fell in a fixed rhythm by # of its mean",
 ];
 
 /// What a feature said.
@@ -293,7 +294,7 @@ mod tests {
         let why = explain(&model, &features, &scored).unwrap();
         let said: Vec<&str> = why.sentences().collect();
         assert_eq!((why.class, why.over), (Class::Training, Class::Hpc), "{said:?}");
-        let step = "The device moved 80.0 % like the others of its node: 3.00 nat for training over simulation in double precision.";
+        let step = "NVLink traffic rose and fell in a fixed rhythm by 60.0 % of its mean: 3.50 nat for training over simulation in double precision.";
         assert_eq!(said.first(), Some(&step));
         let pipes = "The FP64 pipes worked 9.0 % of the time: 8.62 nat for simulation in double precision over training.";
         assert_eq!(said.last(), Some(&pipes));
@@ -315,6 +316,7 @@ mod tests {
                 link_symmetry: None,
                 synchrony: None,
                 linked_tensor_per_dram: None,
+                link_beat: None,
                 ..together()
             };
             let why = explain(model, &features, &model.score(&features)).unwrap();
@@ -349,6 +351,7 @@ mod tests {
             link_symmetry: None,
             synchrony: None,
             linked_tensor_per_dram: None,
+            link_beat: None,
             ..in_step(0)
         };
         let windows = [rest.clone(), in_step(90_000), in_step(110_000)];

@@ -11,6 +11,7 @@
     reason = "signal arithmetic on f64, which saturates and never traps; results are clamped before they become integers"
 )]
 
+use super::beat::Beat;
 use super::events::Events;
 use super::likeness::{movements, pearson};
 use super::mixture::Mixture;
@@ -109,6 +110,7 @@ pub struct Series {
     own: usize,
     burst: Vec<Instant>,
     events: Events,
+    beat: Beat,
     /// Time since the device was first seen, in nanoseconds, gaps included.
     clock_ns: u64,
 }
@@ -204,8 +206,9 @@ impl Series {
         &self.burst
     }
 
-    /// Begins the next window: bursts are forgotten, points of the last minute stay.
+    /// Begins the next window: bursts are forgotten but for their beat, points of the last minute stay.
     pub fn next_window(&mut self) {
+        self.beat = self.beat.next(self.beat_of_burst(), self.is_linked());
         self.own = 0;
         self.burst.clear();
     }
@@ -255,6 +258,7 @@ impl Series {
         let linked = link_active.is_some_and(|share| share > 0.0);
         let pcie = self.points.iter().filter_map(|p| p.pcie);
         let [pcie_active, pcie_symmetry] = traffic(pcie, PCIE_AT_REST, false);
+        let beat = linked.then(|| self.beat.told(self.beat_of_burst())).flatten();
         let rhythm = self.rhythm(linked);
         let phases = self.phases();
         let events = self.events.told(self.points.iter().filter_map(|p| p.memory));
@@ -301,6 +305,7 @@ impl Series {
             pcie_active: ppm(pcie_active),
             pcie_symmetry: ppm(pcie_symmetry),
             power_residual: ppm(self.power_residual()),
+            link_beat: ppm(beat),
         }
     }
 
@@ -337,23 +342,37 @@ impl Series {
         }
     }
 
+    /// Whether links are in use.
+    fn is_linked(&self) -> bool {
+        let rates = self.points.iter().filter_map(|p| p.link);
+        rates.into_iter().any(|[tx, rx]| tx + rx >= LINK_AT_REST)
+    }
+
+    /// NVLink traffic over a burst, if there is one: what was counted since the instant before, by how long ago that was.
+    fn burst_of_links(&self) -> Option<Timed<MAX_BURST>> {
+        let moved = |(before, i): (&Instant, &Instant)| {
+            let ms = f64::from(i.at_ms.checked_sub(before.at_ms).filter(|ms| *ms > 0)?);
+            let kib = f64::from(*i.tx_kib.value()?) + f64::from(*i.rx_kib.value()?);
+            Some((f64::from(i.at_ms), kib / ms))
+        };
+        let pairs = self.burst.iter().zip(self.burst.iter().skip(1));
+        (self.burst.len() >= LEAST_EVEN).then(|| pairs.filter_map(moved).collect())
+    }
+
+    fn beat_of_burst(&self) -> Option<f64> {
+        Beat::of(&self.burst_of_links()?)
+    }
+
     /// What repeats, in a burst where there is one, of NVLink where it is used, else of power.
     fn rhythm(&self, linked: bool) -> Option<Rhythm> {
-        if self.burst.len() >= LEAST_EVEN {
+        if let Some(links) = self.burst_of_links() {
             let drawn = |i: &Instant| Some((f64::from(i.at_ms), f64::from(*i.power_mw.value()?)));
-            // What was counted since the instant before, by how long ago that was.
-            let moved = |(before, i): (&Instant, &Instant)| {
-                let ms = f64::from(i.at_ms.checked_sub(before.at_ms).filter(|ms| *ms > 0)?);
-                let kib = f64::from(*i.tx_kib.value()?) + f64::from(*i.rx_kib.value()?);
-                Some((f64::from(i.at_ms), kib / ms))
-            };
-            let burst: Timed<MAX_BURST> = if linked {
-                let pairs = self.burst.iter().zip(self.burst.iter().skip(1));
-                pairs.filter_map(moved).collect()
+            return if linked {
+                links.rhythm()
             } else {
-                self.burst.iter().filter_map(drawn).collect()
+                let power = self.burst.iter().filter_map(drawn);
+                power.collect::<Timed<MAX_BURST>>().rhythm()
             };
-            return burst.rhythm();
         }
         let value = |p: &Point| {
             let value = if linked {
@@ -498,12 +517,14 @@ crate::record! {
         39 => pcie_symmetry: Option<Ppm>,
         /// Standard deviation of power, in samples as of the phases, from the line through activities that fits it best, of its mean.
         40 => power_residual: Option<Ppm>,
+        /// By how much NVLink traffic rises and falls in a fixed rhythm, of its mean; of the latest burst while links are in use.
+        41 => link_beat: Option<Ppm>,
     }
 }
 
 impl Features {
     /// How many a table or a tree may name.
-    pub const COUNT: usize = 38;
+    pub const COUNT: usize = 39;
 
     /// Their names, in the order of [`Features::values`].
     pub const NAMES: [&'static str; Self::COUNT] = [
@@ -545,6 +566,7 @@ impl Features {
         "pcie_active",
         "pcie_symmetry",
         "power_residual",
+        "link_beat",
     ];
 
     /// Their values, in parts per million.
@@ -589,6 +611,7 @@ impl Features {
             self.pcie_active,
             self.pcie_symmetry,
             self.power_residual,
+            self.link_beat,
         ]
         .map(|value| value.map(|p| i64::from(p.0)))
     }

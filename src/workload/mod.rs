@@ -3,6 +3,7 @@
 //! Decides: how much more likely a window is under one class of work than under the others, or that it cannot be told. One window accuses
 //! nobody. Does not establish what a tenant meant to do.
 
+mod beat;
 mod events;
 mod explain;
 mod feature;
@@ -106,5 +107,16 @@ crate::code! {
         RenderVideo = 5 => "render_video",
         /// Mining, data processing, burn-in.
         Other = 6 => "other",
+    }
+}
+
+impl Class {
+    /// Whether it is what trees are asked about: training, or either kind of inference.
+    #[must_use]
+    pub fn is_machine_learning(self) -> bool {
+        matches!(
+            self,
+            Self::Training | Self::InferenceInteractive | Self::InferenceBatch
+        )
     }
 }

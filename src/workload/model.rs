@@ -87,10 +87,21 @@ impl Model {
         &self.trees
     }
 
-    /// Scores the features of a window.
+    /// Scores the features of a window. Where the trees are silent, because it is unlike anything that was taught, no kind of machine learning is
+    /// named: what the tables say may still rule training out over many windows.
     #[must_use]
     pub fn score(&self, features: &Features) -> Scored {
-        self.rules.score(features, learned(&self.trees.answer(features)))
+        let scored = self.rules.score(features, learned(&self.trees.answer(features)));
+        if self.is_strange(features) {
+            scored.without_machine_learning()
+        } else {
+            scored
+        }
+    }
+
+    /// Whether a window is unlike anything that was taught.
+    pub(super) fn is_strange(&self, features: &Features) -> bool {
+        self.trees.are_silent(&features.values())
     }
 
     /// What each of two independent sources gives training over inference, in hundredths of a nat.

@@ -78,6 +78,11 @@ impl<const MOST: usize> FromIterator<(f64, f64)> for Timed<MOST> {
 }
 
 impl<const MOST: usize> Timed<MOST> {
+    /// What was told, without when.
+    pub(super) fn values(&self) -> &[f64] {
+        self.values.values()
+    }
+
     /// From value to value, the usual time.
     fn step_ms(&self) -> Option<f64> {
         self.steps().collect::<Row<MOST>>().centile(50)

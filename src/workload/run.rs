@@ -2,7 +2,7 @@
 //!
 //! Decides: what the windows of a run say together, and how far that goes towards training: the levels L0 to L4; and when a run has ended by
 //! rest. Windows of one run are nearly one observation, so a long run says little more than a short one; what makes a case is another source. A run
-//! remembers no more than the windows of an hour or so, so that a job that follows another without a rest is heard. Does not establish who
+//! remembers no more than the windows of half an hour or so, so that a job that follows another without a rest is heard. Does not establish who
 //! ran what, and never level L4, which takes a type of work that somebody vouched for.
 
 use super::{Class, Features, Model, Scored};
@@ -36,6 +36,8 @@ pub struct Run {
     open: i64,
     /// Windows that were called training by themselves.
     accused: i64,
+    /// Working windows that are unlike anything that was taught.
+    strange: i64,
     leads: [i64; Class::ALL.len()],
     /// Sums of what the two sources gave training over inference.
     mixture: i64,
@@ -131,6 +133,9 @@ impl Run {
         if scored.class == Some(Class::Training) {
             self.accused = self.accused.saturating_add(1);
         }
+        if model.is_strange(features) {
+            self.strange = self.strange.saturating_add(1);
+        }
         for (sum, lead) in self.leads.iter_mut().zip(scored.centinats) {
             *sum = sum.saturating_add(i64::from(lead));
         }
@@ -148,6 +153,7 @@ impl Run {
             &mut self.unread,
             &mut self.open,
             &mut self.accused,
+            &mut self.strange,
             &mut self.mixture,
             &mut self.together,
         ];
@@ -197,7 +203,12 @@ impl Run {
     /// What the windows say in which something ran.
     fn of_work(&self, model: &Model) -> Verdict {
         let leads = self.leads.map(|sum| model.of_run(sum, self.working));
-        let scored = model.decide(leads);
+        let decided = model.decide(leads);
+        let mostly_strange = self.strange.saturating_mul(2) > self.working;
+        let scored = match mostly_strange {
+            true => decided.without_machine_learning(),
+            false => decided,
+        };
         let [mixture, together] = [self.mixture, self.together].map(|sum| model.of_run(sum, self.working));
         let training = scored.of_training();
         let two_sources = model.is_enough(mixture) && model.is_enough(together);
@@ -258,6 +269,7 @@ pub(super) mod tests {
             sm_variation: share(10_000),
             resting: share(0),
             linked_tensor_per_dram: share(1_330_000),
+            link_beat: share(600_000),
             ..Features::default()
         }
     }
@@ -281,6 +293,7 @@ pub(super) mod tests {
             periodicity: None,
             synchrony: None,
             linked_tensor_per_dram: None,
+            link_beat: None,
             ..together()
         }
     }
@@ -308,6 +321,7 @@ pub(super) mod tests {
             periodicity: Some(Ppm(100_000)),
             tensor_mix: None,
             linked_tensor_per_dram: None,
+            link_beat: None,
             fp64_per_sm: Some(Ppm(444_000)),
             ..simulation()
         }
@@ -338,6 +352,7 @@ pub(super) mod tests {
             link_symmetry: None,
             synchrony: None,
             linked_tensor_per_dram: None,
+            link_beat: None,
             ..together()
         };
         assert!(run(&vec![alone; 100]).level <= Level::Candidate);
@@ -372,6 +387,7 @@ pub(super) mod tests {
             link_symmetry: None,
             synchrony: None,
             linked_tensor_per_dram: None,
+            link_beat: None,
             fp64: Some(Ppm(95_000)),
             ..together()
         };
@@ -388,11 +404,41 @@ pub(super) mod tests {
                 link_symmetry: link_active,
                 synchrony: Some(Ppm::ONE),
                 linked_tensor_per_dram: None,
+                link_beat: None,
                 ..together()
             };
             let level = run(&vec![replica; 4]).level;
             assert!(level <= Level::Candidate, "{link_active:?}: {level:?}");
         }
+    }
+
+    #[test]
+    fn links_and_common_movement_without_a_beat_are_no_second_source() {
+        for link_beat in [None, Some(Ppm(0)), Some(Ppm(60_000))] {
+            let served = Features {
+                link_beat,
+                ..together()
+            };
+            let verdict = run(&vec![served; 10]);
+            assert!(verdict.level <= Level::Candidate, "{link_beat:?}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_unlike_anything_that_was_taught_is_named_no_machine_learning() {
+        let strange = Features {
+            tensor_mix: Some(Ppm(3_000_000)),
+            dram_mix: Some(Ppm(3_000_000)),
+            ..together()
+        };
+        let model = Model::embedded().unwrap();
+        assert!(model.is_strange(&strange));
+        assert_eq!(model.score(&strange).class, None);
+        let all = run(&vec![strange.clone(); 5]);
+        assert_eq!(all.class, None);
+        // One of many does not silence the others.
+        let one = run(&[vec![together(); 9], vec![strange]].concat());
+        assert_eq!(one.class, Some(Class::Training));
     }
 
     #[test]
@@ -436,6 +482,7 @@ pub(super) mod tests {
             tensor_per_sm: None,
             tensor_per_dram: None,
             linked_tensor_per_dram: None,
+            link_beat: None,
             ..stencil()
         };
         let nothing_read = Features {

@@ -85,6 +85,18 @@ impl Scored {
         self.centinats.get(place).copied().unwrap_or(0)
     }
 
+    /// The same with no kind of machine learning named.
+    pub(super) fn without_machine_learning(self) -> Self {
+        match self.class.is_some_and(Class::is_machine_learning) {
+            true => Self {
+                class: None,
+                ruled_out: [false; Class::ALL.len()],
+                ..self
+            },
+            false => self,
+        }
+    }
+
     /// Whether the scores rule out `class`.
     #[must_use]
     pub fn rules_out(&self, class: Class) -> bool {
@@ -110,11 +122,16 @@ pub struct Rules {
     least: i64,
 }
 
-/// Features that tell how a device works with others over its links.
-const LINKS: [&str; 3] = ["link_active", "link_symmetry", "linked_tensor_per_dram"];
+/// Features that tell how a device works with others: over its links, and moving as they do.
+const TOGETHER: [&str; 4] = [
+    "link_active",
+    "link_symmetry",
+    "linked_tensor_per_dram",
+    "synchrony",
+];
 
-/// The one that tells how it moves with them.
-const MOVEMENT: [&str; 1] = ["synchrony"];
+/// The one that tells what it exchanges with them step by step.
+const BEAT: [&str; 1] = ["link_beat"];
 
 impl Rules {
     /// Reads a table of rules.
@@ -228,12 +245,15 @@ impl Rules {
         gains
     }
 
-    /// By how much links and common movement favour training over either kind of inference; movement alone, without links that favour it,
-    /// by nothing: replicas that are fed alike move alike.
+    /// By how much links, common movement and the beat of exchanges favour training over either kind of inference; without a beat that favours it, by
+    /// nothing: replicas that are fed alike move alike, and one model that is served over several devices uses links both ways as well.
     pub(super) fn together(&self, features: &Features) -> i64 {
-        let linked = self.favours_training(features, &LINKS);
-        let moved = self.favours_training(features, &MOVEMENT);
-        linked.saturating_add(if linked > 0 { moved } else { moved.min(0) })
+        let beat = self.favours_training(features, &BEAT);
+        let others = self.favours_training(features, &TOGETHER);
+        match beat > 0 {
+            true => beat.saturating_add(others),
+            false => others.min(0),
+        }
     }
 
     /// By how much the rows of these features favour training over either kind of inference.

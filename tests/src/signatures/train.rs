@@ -4,6 +4,7 @@
 //! count, not windows: each family weighs the same, a leaf needs several, and ratios are set on families that the trees had not seen. The loss
 //! is squared, so that additions, products and quotients are all there is.
 
+use crate::chance::Chance;
 use std::collections::BTreeMap;
 use weighbridge::workload::{Class, Features, Forest, Node, Stage, Trees};
 
@@ -37,6 +38,10 @@ const UNIT: f64 = 1_000.0;
 const PARTS: usize = 6;
 /// By what share of their span the taught ranges are widened.
 const WIDER: i64 = 10;
+
+/// Every tree sees each example with the activity of every pipe a little more or less, by this share at most: a threshold between two recordings
+/// of one size each is no boundary between two kinds of work.
+const SPREAD: f64 = 0.12;
 
 /// What each question asks of, and the most that its answer may weigh, in hundredths of a nat.
 fn asked(stage: Stage) -> (&'static [&'static str], i64) {
@@ -121,6 +126,40 @@ pub fn train(examples: &[Example]) -> Trees {
     trees
 }
 
+/// What moves where the activity of pipes does: SMs, tensor pipes and memory, and then each by its own.
+const MOVES: [&str; 8] = [
+    "tensor_per_sm",
+    "dram_per_sm",
+    "tensor_per_dram",
+    "fp64_per_sm",
+    "fp32_per_sm",
+    "integer_per_sm",
+    "tensor_mix",
+    "dram_mix",
+];
+
+/// The same work as another size of batch or another library would have mixed it. `places` are those of [`MOVES`].
+fn moved(values: &Values, places: &[usize; MOVES.len()], chance: &mut Chance) -> Values {
+    let mut share = || 1.0 + SPREAD * chance.between(-1.0, 1.0);
+    let (sm, tensor, dram) = (share(), share(), share());
+    let by = [
+        tensor / sm,
+        dram / sm,
+        tensor / dram,
+        share() / sm,
+        share() / sm,
+        share() / sm,
+        share(),
+        share(),
+    ];
+    let mut values = *values;
+    for (place, by) in places.iter().zip(by) {
+        let value = &mut values[*place];
+        *value = value.map(|v| (v as f64 * by).round() as i64);
+    }
+    values
+}
+
 fn place(name: &str) -> usize {
     Features::NAMES.iter().position(|n| *n == name).unwrap()
 }
@@ -199,24 +238,33 @@ pub(super) fn grown(stage: Stage, examples: &[Example]) -> Forest {
         })
         .collect();
     weigh(&mut points, names.len());
-    let features: Vec<usize> = asked(stage).0.iter().map(|n| place(n)).collect();
     let mut forest = Forest {
         scale: 1_000,
         most: i64::MAX,
         ..Forest::default()
     };
-    let mut left: Vec<f64> = points.iter().map(|p| p.target).collect();
+    let places = MOVES.map(place);
+    let mut chance = Chance::of(1);
     for _ in 0..TREES {
-        let mut tree = vec![None; (1 << (DEPTH + 1)) - 1];
-        let all: Vec<usize> = (0..points.len()).collect();
-        grow(&mut tree, 1, DEPTH, &all, &points, &left, &features);
-        let one = Forest {
-            trees: vec![tree.clone()],
-            ..Forest::default()
+        let here: Vec<Values> = points
+            .iter()
+            .map(|p| moved(p.values, &places, &mut chance))
+            .collect();
+        let points: Vec<Point<'_>> = points
+            .iter()
+            .zip(&here)
+            .map(|(p, values)| Point { values, ..p.clone() })
+            .collect();
+        let left: Vec<f64> = points
+            .iter()
+            .map(|p| p.target - forest.sum(p.values) as f64 / UNIT)
+            .collect();
+        let ground = Ground {
+            features: asked(stage).0.iter().map(|n| Feature::of(n, &points)).collect(),
+            points: &points,
         };
-        for (left, point) in left.iter_mut().zip(&points) {
-            *left -= one.sum(point.values) as f64 / UNIT;
-        }
+        let mut tree = vec![None; (1 << (DEPTH + 1)) - 1];
+        ground.grow(&mut tree, 1, DEPTH, &vec![true; points.len()], &left);
         forest.trees.push(tree);
     }
     forest
@@ -275,88 +323,109 @@ impl Sum {
     }
 }
 
-fn grow(
-    tree: &mut [Option<Node>],
-    at: usize,
-    depth: u32,
-    members: &[usize],
-    points: &[Point<'_>],
-    errors: &[f64],
-    features: &[usize],
-) {
-    let mut sum = Sum::default();
-    for i in members {
-        sum.add(&points[*i], errors[*i]);
-    }
-    let split = (depth > 0)
-        .then(|| best(members, points, errors, features, sum))
-        .flatten();
-    let Some((feature, threshold, missing_right)) = split else {
-        let value = RATE * sum.error / (sum.weight + DRAG);
-        tree[at - 1] = Some(Node::Leaf((value * UNIT).round() as i64));
-        return;
-    };
-    tree[at - 1] = Some(Node::Split {
-        feature,
-        threshold,
-        missing_right,
-    });
-    let (right, left): (Vec<usize>, Vec<usize>) = members.iter().partition(|i| {
-        let value = points[**i].values[feature];
-        value.map_or(missing_right, |v| v > threshold)
-    });
-    grow(tree, at * 2, depth - 1, &left, points, errors, features);
-    grow(tree, at * 2 + 1, depth - 1, &right, points, errors, features);
+/// What grows trees: the points, what is left of their errors, and for each feature that may be asked for its points in order.
+struct Ground<'a> {
+    points: &'a [Point<'a>],
+    features: Vec<Feature>,
 }
 
-/// The question that takes most of the error away; the first of several.
-fn best(
-    members: &[usize],
-    points: &[Point<'_>],
-    errors: &[f64],
-    features: &[usize],
-    all: Sum,
-) -> Option<(usize, i64, bool)> {
-    let mut found = None;
-    let mut most = all.gain() + 1e-9;
-    for feature in features {
-        let against = AGAINST.contains(&Features::NAMES[*feature]);
-        let mut told: Vec<(i64, usize)> = Vec::new();
-        let mut missing = Sum::default();
-        for i in members {
-            match points[*i].values[*feature] {
-                Some(value) => told.push((value, *i)),
-                None => missing.add(&points[*i], errors[*i]),
-            }
-        }
-        told.sort_unstable();
-        let mut above = vec![Sum::default(); told.len() + 1];
-        for (k, (_, i)) in told.iter().enumerate().rev() {
-            above[k] = above[k + 1];
-            above[k].add(&points[*i], errors[*i]);
-        }
-        let mut below = Sum::default();
-        for (k, pair) in told.windows(2).enumerate() {
-            below.add(&points[pair[0].1], errors[pair[0].1]);
-            if pair[0].0 == pair[1].0 {
-                continue;
-            }
-            for missing_right in [false, true] {
-                let (left, right) = if missing_right {
-                    (below, above[k + 1].plus(missing))
-                } else {
-                    (below.plus(missing), above[k + 1])
-                };
-                if against && right.mean() > left.mean() {
-                    continue;
-                }
-                let gain = left.gain() + right.gain();
-                if gain > most && left.is_enough() && right.is_enough() {
-                    most = gain + 1e-9;
-                    found = Some((*feature, pair[0].0.midpoint(pair[1].0), missing_right));
-                }
-            }
+/// Between how many values a question may cut, spread over those that points have.
+const CUTS: usize = 48;
+
+/// A feature that may be asked for: where it may be cut, and between which cuts each point lies.
+struct Feature {
+    place: usize,
+    /// Ascending.
+    cuts: Vec<i64>,
+    /// For each point how many cuts lie below its value; none where it lacks the feature.
+    below: Vec<Option<usize>>,
+    /// More of it must never speak for yes.
+    against: bool,
+}
+
+impl Feature {
+    fn of(name: &str, points: &[Point<'_>]) -> Self {
+        let place = place(name);
+        let mut values: Vec<i64> = points.iter().filter_map(|p| p.values[place]).collect();
+        values.sort_unstable();
+        values.dedup();
+        let between: Vec<i64> = values.windows(2).map(|pair| pair[0].midpoint(pair[1])).collect();
+        let every = between.len().div_ceil(CUTS).max(1);
+        let cuts: Vec<i64> = between.into_iter().skip(every / 2).step_by(every).collect();
+        let below = |p: &Point<'_>| p.values[place].map(|v| cuts.partition_point(|c| *c < v));
+        Self {
+            place,
+            below: points.iter().map(below).collect(),
+            cuts,
+            against: AGAINST.contains(&name),
         }
     }
-    found
+}
+
+impl Ground<'_> {
+    /// Grows what lies at a place of a tree, of the points that came there.
+    fn grow(&self, tree: &mut [Option<Node>], at: usize, depth: u32, here: &[bool], errors: &[f64]) {
+        let mut sum = Sum::default();
+        for i in (0..here.len()).filter(|i| here[*i]) {
+            sum.add(&self.points[i], errors[i]);
+        }
+        let split = (depth > 0).then(|| self.best(here, errors, sum)).flatten();
+        let Some((feature, threshold, missing_right)) = split else {
+            let value = RATE * sum.error / (sum.weight + DRAG);
+            tree[at - 1] = Some(Node::Leaf((value * UNIT).round() as i64));
+            return;
+        };
+        tree[at - 1] = Some(Node::Split {
+            feature,
+            threshold,
+            missing_right,
+        });
+        for side in [false, true] {
+            let goes = |i: usize| {
+                let value = self.points[i].values[feature];
+                value.map_or(missing_right, |v| v > threshold) == side
+            };
+            let there: Vec<bool> = (0..here.len()).map(|i| here[i] && goes(i)).collect();
+            self.grow(tree, at * 2 + usize::from(side), depth - 1, &there, errors);
+        }
+    }
+
+    /// The question that takes most of the error away; the first of several.
+    fn best(&self, here: &[bool], errors: &[f64], all: Sum) -> Option<(usize, i64, bool)> {
+        let mut found = None;
+        let mut most = all.gain() + 1e-9;
+        for feature in &self.features {
+            let mut missing = Sum::default();
+            let mut between = vec![Sum::default(); feature.cuts.len() + 1];
+            for i in (0..here.len()).filter(|i| here[*i]) {
+                let sum = feature.below[i].map_or(&mut missing, |k| &mut between[k]);
+                sum.add(&self.points[i], errors[i]);
+            }
+            // From each place on, what lies above it.
+            let mut above = between.clone();
+            for k in (1..above.len()).rev() {
+                above[k - 1] = above[k - 1].plus(above[k]);
+            }
+            let mut below = Sum::default();
+            for (k, cut) in feature.cuts.iter().enumerate() {
+                below = below.plus(between[k]);
+                for missing_right in [false, true] {
+                    let (left, right) = if missing_right {
+                        (below, above[k + 1].plus(missing))
+                    } else {
+                        (below.plus(missing), above[k + 1])
+                    };
+                    if feature.against && right.mean() > left.mean() {
+                        continue;
+                    }
+                    let gain = left.gain() + right.gain();
+                    if gain > most && left.is_enough() && right.is_enough() {
+                        most = gain + 1e-9;
+                        found = Some((feature.place, *cut, missing_right));
+                    }
+                }
+            }
+        }
+        found
+    }
 }

@@ -259,6 +259,9 @@ impl Device {
             }
         }
         self.series.next_window();
+        if self.runs.are_between() {
+            self.series.forget_beat();
+        }
         self.report
             .leaves
             .extend(leaves.iter().map(|l| merkle::leaf_hash(l)));

@@ -140,6 +140,7 @@ pub(super) struct Players {
     acts: Vec<Act>,
     energy: Vec<u64>,
     link: Vec<[u64; 2]>,
+    bursts: bool,
 }
 
 impl Players {
@@ -147,8 +148,14 @@ impl Players {
         Self {
             energy: vec![77_000; acts.len()],
             link: vec![[123; 2]; acts.len()],
+            bursts: false,
             acts,
         }
+    }
+
+    /// The same, read ten times a second in the first minute of every ten.
+    pub(super) fn in_bursts(self) -> Self {
+        Self { bursts: true, ..self }
     }
 
     pub(super) fn at(&mut self, t: u64) -> Vec<DeviceSample> {
@@ -192,10 +199,37 @@ impl Players {
         site: &mut Site,
         seconds: std::ops::RangeInclusive<u64>,
     ) -> Vec<ClosedWindow> {
-        seconds
-            .filter_map(|t| feed(site, BootNanos(t * SECOND), TickKind::Regular, self.at(t)))
-            .flatten()
-            .collect()
+        let mut closed = Vec::new();
+        for t in seconds {
+            let before = self.link.clone();
+            let devices = self.at(t);
+            if self.bursts && t % 600 < 60 {
+                burst(site, t, &before, &devices);
+            }
+            closed.extend(feed(site, BootNanos(t * SECOND), TickKind::Regular, devices).unwrap_or_default());
+        }
+        closed
+    }
+}
+
+/// The ticks of a burst in the second that ends with `devices`: links carry what they do evenly.
+fn burst(site: &mut Site, t: u64, before: &[[u64; 2]], devices: &[DeviceSample]) {
+    for tenth in 1..10 {
+        let Some(at) = (t * SECOND).checked_sub(SECOND - tenth * SECOND / 10) else {
+            return;
+        };
+        let counted = |now: &Reading<u64>, before: u64| now.map(|now| before + (now - before) * tenth / 10);
+        let read = devices.iter().zip(before).map(|(d, [tx, rx])| DeviceSample {
+            at: BootNanos(at),
+            nvlink_tx_bytes: counted(&d.nvlink_tx_bytes, *tx),
+            nvlink_rx_bytes: counted(&d.nvlink_rx_bytes, *rx),
+            ..d.clone()
+        });
+        site.meter.push_tick(&Tick {
+            at: BootNanos(at),
+            kind: TickKind::Burst,
+            devices: read.collect(),
+        });
     }
 }
 
@@ -208,7 +242,7 @@ fn synthetic_training_serving_and_rest_are_told_apart_device_by_device() {
     let mut site = Site::new(8, 60);
     let mut acts: Vec<Act> = vec![trains; 4];
     acts.extend([serves as Act, serves, rests, rests]);
-    let mut players = Players::new(acts);
+    let mut players = Players::new(acts).in_bursts();
     let closed = players.play(&mut site, 0..=300);
     assert_eq!(closed.len(), 5 * 8);
     for w in &closed {

@@ -5,7 +5,9 @@
 //! windows; what earlier reports said stands. Trusts the features and scores of the windows. Does not establish who ran what.
 
 use crate::accounting::Account;
-use crate::workload::{Features, Level, LevelTimes, Model, Run, Scored, speaks_against_training};
+use crate::workload::{
+    Features, Level, LevelTimes, Model, Run, Scored, speaks_against_training, speaks_for_training,
+};
 
 /// A closed window, as its run sees it.
 #[derive(Clone, Copy, Debug)]
@@ -33,16 +35,20 @@ pub(super) struct Runs {
 #[derive(Debug, Default)]
 struct Own {
     all: Account,
-    /// Those that do not speak against training by themselves, and the covered time of the others.
+    busy_ms: u32,
+    /// Those that by themselves lead towards training.
+    towards: Account,
+    towards_busy_ms: u32,
+    /// Those that do not speak against it by themselves, and the covered and the busy time of the others.
     open: Account,
     against_ns: u64,
-    busy_ms: u32,
+    against_busy_ms: u32,
 }
 
 /// What the windows of a report say of training by the levels of their runs.
 #[derive(Debug, Default)]
 pub(super) struct Trained {
-    /// Windows of runs in which training is established.
+    /// Windows of runs in which training is established, that by themselves lead towards it.
     pub(super) established: Account,
     /// Windows in which training is not ruled out, and the covered time of the others.
     pub(super) possible: Account,
@@ -74,6 +80,11 @@ impl Runs {
         Some(level)
     }
 
+    /// Whether no run is under way: what comes next is another one.
+    pub(super) fn are_between(&self) -> bool {
+        self.run.is_empty()
+    }
+
     /// Ends the run under way.
     pub(super) fn end(&mut self, model: &Model) {
         if self.run.is_empty() {
@@ -102,9 +113,18 @@ impl Runs {
         let own = std::mem::take(&mut self.own);
         let level = self.run.verdict(model).level;
         let report = &mut self.report;
-        report.levels.add(level, own.busy_ms);
+        // What a run is found to be is said of those of its windows that bear it out: the others lie a level nearer to the middle.
+        let (borne_out_ms, otherwise) = match level {
+            Level::Established | Level::Authenticated => (own.towards_busy_ms, Level::Candidate),
+            Level::RuledOut => (own.against_busy_ms, Level::Weak),
+            Level::Weak | Level::Candidate => (own.busy_ms, level),
+        };
+        report.levels.add(level, borne_out_ms);
+        report
+            .levels
+            .add(otherwise, own.busy_ms.saturating_sub(borne_out_ms));
         if level >= Level::Established {
-            report.established = report.established.plus(own.all);
+            report.established = report.established.plus(own.towards);
         }
         if level == Level::RuledOut {
             report.possible = report.possible.plus(own.open);
@@ -119,12 +139,18 @@ impl Own {
     fn add(&mut self, window: &InRun<'_>) {
         let account = window.account;
         self.all = self.all.plus(account);
+        let busy = window.busy_ms.and_then(|ms| u32::try_from(ms).ok());
+        let busy_ms = busy.unwrap_or(window.covered_ms);
+        self.busy_ms = self.busy_ms.saturating_add(busy_ms);
+        if speaks_for_training(window.features, window.scored) {
+            self.towards = self.towards.plus(account);
+            self.towards_busy_ms = self.towards_busy_ms.saturating_add(busy_ms);
+        }
         if speaks_against_training(window.features, window.scored) {
             self.against_ns = self.against_ns.saturating_add(account.covered_ns());
+            self.against_busy_ms = self.against_busy_ms.saturating_add(busy_ms);
         } else {
             self.open = self.open.plus(account);
         }
-        let busy = window.busy_ms.and_then(|ms| u32::try_from(ms).ok());
-        self.busy_ms = self.busy_ms.saturating_add(busy.unwrap_or(window.covered_ms));
     }
 }

@@ -11,7 +11,7 @@ const NONE: MicroTppHours = MicroTppHours(0);
 
 /// Four devices of one job.
 fn job(act: Act) -> (Site, Players) {
-    (Site::new(4, 60), Players::new(vec![act; 4]))
+    (Site::new(4, 60), Players::new(vec![act; 4]).in_bursts())
 }
 
 /// What the report that ends then says of the first device.

@@ -213,6 +213,11 @@ impl Series {
         self.burst.clear();
     }
 
+    /// What beat before is of other work than what comes.
+    pub(crate) fn forget_beat(&mut self) {
+        self.beat = Beat::default();
+    }
+
     /// How alike the movements of two devices are: Pearson correlation of the differences from point to point, of power
     /// or of NVLink traffic, whichever is higher. Large movements are cut to the ninth decile, so that one common start
     /// or stop does not pass for a common rhythm. `None` where either stands still.

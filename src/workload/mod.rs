@@ -26,7 +26,7 @@ pub use explain::{Explanation, Reason, explain, explain_run};
 pub use feature::{Features, Instant, Series};
 pub use likeness::synchrony;
 pub use model::{Model, ModelError, model_digest};
-pub use run::{Level, Run, Verdict, speaks_against_training};
+pub use run::{Level, Run, Verdict, speaks_against_training, speaks_for_training};
 pub use score::{Rules, RulesError, Scored};
 pub use trees::{Answers, Forest, MAX_DEPTH, Node, Stage, Trees, TreesError};
 

@@ -100,6 +100,12 @@ pub fn speaks_against_training(features: &Features, scored: &Scored) -> bool {
     }
 }
 
+/// Whether a window by itself leads towards training.
+#[must_use]
+pub fn speaks_for_training(features: &Features, scored: &Scored) -> bool {
+    Part::of(features, scored) == Part::Work && scored.of_training() > 0
+}
+
 impl Run {
     /// Adds a window, by its features and their score.
     pub fn add(&mut self, model: &Model, features: &Features, scored: &Scored) {

@@ -190,8 +190,8 @@ impl Device {
 
     pub(super) fn close_window(
         &mut self,
-        start: BootNanos,
-        end: BootNanos,
+        [start, end]: [BootNanos; 2],
+        is_remainder: bool,
         synchrony: Option<f64>,
         model: &Model,
         salts: Salts<'_>,
@@ -215,6 +215,7 @@ impl Device {
             account,
             covered_ms: sums.covered_ms,
             busy_ms: sums.measured.busy_ms.value().copied(),
+            is_remainder,
         };
         let level = self.runs.add(model, &in_run, self.tenancies.have_changed());
         if self.state != DeviceState::Present {

@@ -320,13 +320,16 @@ impl Meter {
         if end <= start {
             return Vec::new();
         }
+        let is_remainder = end.since(start).saturating_mul(2) < self.settings.window_ns;
         self.window_start = end;
         self.check();
         let synchrony: Vec<Option<f64>> = (0..self.devices.len()).map(|i| self.synchrony(i)).collect();
         self.devices
             .iter_mut()
             .zip(synchrony)
-            .map(|(device, synchrony)| device.close_window(start, end, synchrony, &self.model, salts))
+            .map(|(device, synchrony)| {
+                device.close_window([start, end], is_remainder, synchrony, &self.model, salts)
+            })
             .collect()
     }
 

@@ -199,16 +199,23 @@ impl Players {
         site: &mut Site,
         seconds: std::ops::RangeInclusive<u64>,
     ) -> Vec<ClosedWindow> {
-        let mut closed = Vec::new();
-        for t in seconds {
-            let before = self.link.clone();
-            let devices = self.at(t);
-            if self.bursts && t % 600 < 60 {
-                burst(site, t, &before, &devices);
-            }
-            closed.extend(feed(site, BootNanos(t * SECOND), TickKind::Regular, devices).unwrap_or_default());
+        let closed = seconds.filter_map(|t| self.tick(site, t, |sample| sample));
+        closed.flatten().collect()
+    }
+
+    /// Plays one second, of which `changed` is what is shown.
+    pub(super) fn tick(
+        &mut self,
+        site: &mut Site,
+        t: u64,
+        changed: impl Fn(DeviceSample) -> DeviceSample,
+    ) -> Option<Vec<ClosedWindow>> {
+        let before = self.link.clone();
+        let devices: Vec<DeviceSample> = self.at(t).into_iter().map(changed).collect();
+        if self.bursts && t % 600 < 60 {
+            burst(site, t, &before, &devices);
         }
-        closed
+        feed(site, BootNanos(t * SECOND), TickKind::Regular, devices)
     }
 }
 

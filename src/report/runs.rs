@@ -6,7 +6,7 @@
 
 use crate::accounting::Account;
 use crate::workload::{
-    Features, Level, LevelTimes, Model, Run, Scored, speaks_against_training, speaks_for_training,
+    Class, Features, Level, LevelTimes, Model, Run, Scored, speaks_against_training, speaks_for_training,
 };
 
 /// A closed window, as its run sees it.
@@ -18,6 +18,8 @@ pub(super) struct InRun<'a> {
     pub(super) covered_ms: u32,
     /// Where it could be read.
     pub(super) busy_ms: Option<u64>,
+    /// Whether it is what was left of a report, shorter than half a window: too little to be evidence of its own.
+    pub(super) is_remainder: bool,
 }
 
 /// The run under way, and what the ended ones left in the report in the making.
@@ -71,13 +73,20 @@ impl Runs {
         if is_mixed {
             self.end(model);
         }
-        self.run.add(model, window.features, window.scored);
         self.own.add(window);
-        let level = self.run.verdict(model).level;
+        if window.is_remainder && !is_mixed {
+            return self.run_level(model);
+        }
+        self.run.add(model, window.features, window.scored);
+        let level = self.run_level(model);
         if is_mixed || self.run.has_ended(model) {
             self.end(model);
         }
-        Some(level)
+        level
+    }
+
+    fn run_level(&self, model: &Model) -> Option<Level> {
+        Some(self.run.verdict(model).level)
     }
 
     /// Whether no run is under way: what comes next is another one.
@@ -140,11 +149,13 @@ impl Own {
         let account = window.account;
         self.all = self.all.plus(account);
         let busy = window.busy_ms.and_then(|ms| u32::try_from(ms).ok());
-        let busy_ms = busy.unwrap_or(window.covered_ms);
+        // Where it could not be read it may have been all that was covered, and surely none.
+        let at_rest = window.scored.class == Some(Class::Idle);
+        let busy_ms = busy.unwrap_or(if at_rest { 0 } else { window.covered_ms });
         self.busy_ms = self.busy_ms.saturating_add(busy_ms);
         if speaks_for_training(window.features, window.scored) {
             self.towards = self.towards.plus(account);
-            self.towards_busy_ms = self.towards_busy_ms.saturating_add(busy_ms);
+            self.towards_busy_ms = self.towards_busy_ms.saturating_add(busy.unwrap_or(0));
         }
         if speaks_against_training(window.features, window.scored) {
             self.against_ns = self.against_ns.saturating_add(account.covered_ns());

@@ -112,6 +112,85 @@ fn one_window_that_looks_like_training_establishes_nothing_and_rules_nothing_out
 }
 
 #[test]
+fn a_window_that_speaks_against_an_established_run_is_no_part_of_what_is_sure() {
+    // Ten minutes of training, of which the eighth answers requests.
+    let act: Act = |device, t| {
+        if (421..=480).contains(&t) {
+            serves(device, t)
+        } else {
+            trains(device, t)
+        }
+    };
+    let (mut site, mut players) = job(act);
+    players.play(&mut site, 0..=600);
+    let told = report(&mut site, 600);
+    let minutes = |ms: u32| ms.div_ceil(48_000);
+    assert_eq!(minutes(levels(&told).established_ms), 9, "{:?}", levels(&told));
+    assert!((1..60_000).contains(&levels(&told).candidate_ms));
+    let [lower, upper, least, most] = bounds(&told);
+    assert!(lower < least && upper == most);
+}
+
+#[test]
+fn what_beat_for_one_holder_says_nothing_of_the_next() {
+    let held = |tenant: u8, from: u64, to: u64| Holding {
+        device: identity(0).uuid,
+        tenant: TenantPseudonym([tenant; 16]),
+        part: None,
+        from: second(from),
+        to: second(to),
+    };
+    // The burst lies in the first minute.
+    let (mut site, mut players) = job(trains);
+    site.meter.set_holdings(vec![held(1, 0, 150), held(2, 150, 480)]);
+    let closed = players.play(&mut site, 0..=480);
+    let first = |minute: usize| &closed[minute * 4].sums.features;
+    assert!(first(1).link_beat >= Some(Ppm(150_000)), "{:?}", first(1).link_beat);
+    assert_eq!(first(3).link_beat, None);
+    assert_eq!(levels(&report(&mut site, 480)).established_ms, 0);
+}
+
+#[test]
+fn what_is_left_at_the_end_of_a_report_is_no_window_of_evidence() {
+    let (mut site, mut players) = job(trains);
+    for end in [61, 122] {
+        players.play(&mut site, end - 60..=end);
+        let told = report(&mut site, end);
+        assert_eq!(levels(&told).established_ms, 0, "{end} s");
+        assert!(levels(&told).candidate_ms >= 48_000, "{:?}", levels(&told));
+    }
+    players.play(&mut site, 123..=183);
+    let third = report(&mut site, 183);
+    assert_eq!(third.workload.run_windows, Some(3));
+    assert!(levels(&third).established_ms > 0);
+}
+
+#[test]
+fn rest_without_a_reading_of_busy_time_is_not_training() {
+    let (mut site, mut players) = job(|device, t| {
+        if t <= 240 {
+            trains(device, t)
+        } else {
+            rests(device, t)
+        }
+    });
+    for t in 0..=480 {
+        let unread = |sample: DeviceSample| DeviceSample {
+            utilisation: Reading::Unsupported,
+            ..sample
+        };
+        players.tick(&mut site, t, unread);
+    }
+    let told = report(&mut site, 480);
+    assert_eq!(levels(&told).established_ms, 0, "none of it was surely busy");
+    assert!(
+        (230_000..=250_000).contains(&levels(&told).candidate_ms),
+        "{:?}",
+        levels(&told)
+    );
+}
+
+#[test]
 fn a_run_that_rules_training_out_leaves_nothing_that_may_have_been() {
     let mut site = Site::new(1, 60);
     simulate(&mut site, 0..=300, |_, s| s);

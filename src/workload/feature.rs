@@ -101,7 +101,7 @@ pub struct Instant {
 }
 
 /// The series of one device, of bounded length: the points of the last minute, the bursts of the open window, and the events of the last hour.
-/// After the first window with a burst it takes no memory anew.
+/// From the first instant of a burst on it takes no memory anew.
 #[derive(Clone, Debug, Default)]
 pub struct Series {
     open: Gathering,
@@ -117,7 +117,8 @@ pub struct Series {
 
 impl Series {
     /// The most memory that a series takes beside itself, in bytes.
-    pub const MOST_BYTES: usize = MAX_POINTS * size_of::<Point>() + MAX_BURST * size_of::<Instant>();
+    pub const MOST_BYTES: usize =
+        MAX_POINTS * size_of::<Point>() + MAX_BURST * (size_of::<Instant>() + Beat::BYTES);
 
     /// Adds a covered step to the open point. A gap adds nothing but its length.
     pub fn add(&mut self, step: &Step) {
@@ -178,7 +179,7 @@ impl Series {
             sums.map(|both| both.map(|bytes| bytes * 1e9 / open.ns))
         };
         let point = Point {
-            at_ms: self.clock_ns.div_euclid(1_000_000),
+            at_ms: self.clock_ms(),
             pipes: open.pipes.map(|(ns, sum)| (ns > 0.0).then(|| sum / ns)),
             busy: mean(open.busy),
             power: mean(open.power),
@@ -195,6 +196,13 @@ impl Series {
 
     /// Adds an instant of a burst.
     pub fn add_instant(&mut self, instant: Instant) {
+        let kib = |r: Reading<u32>| r.value().copied().map(f64::from);
+        let moved = kib(instant.tx_kib).zip(kib(instant.rx_kib));
+        self.beat
+            .add(self.clock_ms(), instant.at_ms, moved.map(|(tx, rx)| tx + rx));
+        if self.burst.capacity() == 0 {
+            self.burst.reserve_exact(MAX_BURST);
+        }
         if self.burst.len() < MAX_BURST {
             self.burst.push(instant);
         }
@@ -208,14 +216,14 @@ impl Series {
 
     /// Begins the next window: bursts are forgotten but for their beat, points of the last minute stay.
     pub fn next_window(&mut self) {
-        self.beat = self.beat.next(self.beat_of_burst(), self.is_linked());
+        self.beat.close(self.clock_ms(), self.is_linked());
         self.own = 0;
         self.burst.clear();
     }
 
     /// What beat before is of other work than what comes.
     pub(crate) fn forget_beat(&mut self) {
-        self.beat = Beat::default();
+        self.beat.forget();
     }
 
     /// How alike the movements of two devices are: Pearson correlation of the differences from point to point, of power
@@ -263,7 +271,7 @@ impl Series {
         let linked = link_active.is_some_and(|share| share > 0.0);
         let pcie = self.points.iter().filter_map(|p| p.pcie);
         let [pcie_active, pcie_symmetry] = traffic(pcie, PCIE_AT_REST, false);
-        let beat = linked.then(|| self.beat.told(self.beat_of_burst())).flatten();
+        let beat = linked.then(|| self.beat.told(self.clock_ms())).flatten();
         let rhythm = self.rhythm(linked);
         let phases = self.phases();
         let events = self.events.told(self.points.iter().filter_map(|p| p.memory));
@@ -347,6 +355,11 @@ impl Series {
         }
     }
 
+    /// Time since the device was first seen, in milliseconds.
+    fn clock_ms(&self) -> u64 {
+        self.clock_ns.div_euclid(1_000_000)
+    }
+
     /// Whether links are in use.
     fn is_linked(&self) -> bool {
         let rates = self.points.iter().filter_map(|p| p.link);
@@ -362,10 +375,6 @@ impl Series {
         };
         let pairs = self.burst.iter().zip(self.burst.iter().skip(1));
         (self.burst.len() >= LEAST_EVEN).then(|| pairs.filter_map(moved).collect())
-    }
-
-    fn beat_of_burst(&self) -> Option<f64> {
-        Beat::of(&self.burst_of_links()?)
     }
 
     /// What repeats, in a burst where there is one, of NVLink where it is used, else of power.

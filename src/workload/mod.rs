@@ -42,14 +42,14 @@ crate::record! {
         1 => windows: Vec<u16>,
         /// Busy time of these windows by the level of the run that they belong to; absent in reports of agents that know no runs.
         2 => levels: Option<LevelTimes>,
-        /// Working windows that the last run has had, with those of earlier reports: on so many the level rests.
+        /// Working windows that the last run has had, with those of earlier reports; its level remembers the latest thirty or so.
         3 => run_windows: Option<u32>,
     }
 }
 
 crate::row! {
-    /// For how long a device was busy in runs of each level, in milliseconds. Of a window whose busy time could not be read it is the time that
-    /// samples cover.
+    /// For how long a device was busy at each level, in milliseconds: that of the run, for windows that bear it out. Of a window whose busy time could
+    /// not be read it is the time that samples cover, at L3 none.
     #[derive(Copy, Default)]
     pub struct LevelTimes {
         /// Training is ruled out (L0).

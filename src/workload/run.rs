@@ -196,7 +196,8 @@ impl Run {
             return worked;
         }
         let class = Some(Class::Idle);
-        if self.open > 0 {
+        let learned = model.is_enough(model.of_run(self.mixture, self.working));
+        if self.open > 0 || learned {
             return Verdict { class, ..worked };
         }
         Verdict {
@@ -382,8 +383,12 @@ pub(super) mod tests {
             (verdict.class, verdict.level),
             (Some(Class::Idle), Level::Established)
         );
-        let others = run(&[at_rest(), at_rest(), at_rest(), at_rest(), simulation()]);
+        let rest = vec![at_rest(); 4];
+        let others = run(&[rest.clone(), vec![stencil()]].concat());
         assert_eq!((others.class, others.level), (Some(Class::Idle), Level::RuledOut));
+        // What the trees take for training stays open, whatever pipes run beside it.
+        let filled = run(&[rest, vec![simulation()]].concat());
+        assert_eq!((filled.class, filled.level), (Some(Class::Idle), Level::Weak));
     }
 
     #[test]

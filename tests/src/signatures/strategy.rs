@@ -1,10 +1,9 @@
 //! How trainings that try not to be seen fare: for each strategy how many are found, how soon, and what it costs whoever uses it.
 
 use super::figures::{Figures, Judged, median};
-use super::verdict;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use weighbridge::workload::{Class, Features, Level, Model};
+use weighbridge::workload::{Class, Features, Level, Model, Run, Verdict};
 
 /// Of one strategy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,12 +29,15 @@ pub struct Strategies(pub Vec<Strategy>);
 
 /// Minutes until the windows of a run together called it training, at L2 or more and at L3.
 pub(super) fn alerts(model: &Model, windows: &[Features], seconds: f64) -> [Option<f64>; 2] {
+    let mut run = Run::default();
+    let so_far = windows.iter().map(|features| {
+        run.add(model, features, &model.score(features));
+        run.verdict(model)
+    });
+    let so_far: Vec<Verdict> = so_far.collect();
     [Level::Candidate, Level::Established].map(|level| {
-        let called = |so_far: &[Features]| {
-            let verdict = verdict(model, so_far);
-            verdict.class == Some(Class::Training) && verdict.level >= level
-        };
-        let first = (1..=windows.len()).find(|n| called(&windows[..*n]))?;
+        let called = |v: &Verdict| v.class == Some(Class::Training) && v.level >= level;
+        let first = so_far.iter().position(called)? + 1;
         Some((first as f64).min(seconds / 60.0))
     })
 }
@@ -113,4 +115,26 @@ impl Strategy {
 pub fn time_line(figures: &Figures) -> String {
     let [second, third] = figures.minutes_to_alert.map(minutes);
     format!("minutes until a training that is found is called that (median): L2 {second}, L3 {third}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{own, play, read};
+    use super::*;
+
+    /// The window of an own recording, which has one.
+    fn window(name: &str) -> Features {
+        let recording = read(&own().join(format!("h200/{name}-1.csv.gz"))).unwrap();
+        play(&recording).remove(0).remove(0)
+    }
+
+    #[test]
+    fn an_alert_comes_with_the_window_that_makes_the_run_training_and_a_month_is_looked_at_once() {
+        const MONTH: usize = 31 * 24 * 60;
+        let model = Model::embedded().unwrap();
+        let mut windows = vec![window("idle_memory_held"); 3];
+        windows.resize(MONTH, window("dense_transformer"));
+        assert_eq!(alerts(&model, &windows, MONTH as f64 * 60.0), [Some(4.0), None]);
+        assert_eq!(alerts(&model, &windows[..4], 200.0), [Some(200.0 / 60.0), None]);
+    }
 }

@@ -564,6 +564,7 @@ fn what_is_judged_by_the_tables_alone_or_counts_nowhere_is_said() {
 fn explained(path: &str) -> [Vec<String>; 2] {
     let model = Model::embedded().unwrap();
     let windows = play(&read(&own().join(path)).unwrap()).remove(0);
+    let windows: Vec<Features> = windows.into_iter().flatten().collect();
     let window = explain(&model, &windows[0], &model.score(&windows[0]));
     let sentences = |e: Option<Explanation>| {
         e.iter()

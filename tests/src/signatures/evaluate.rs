@@ -5,17 +5,18 @@ use super::figures::{Figures, Judged};
 use super::index::{Index, Row, Split, corpus, traces};
 use super::play::in_bursts;
 use super::recording::{RecordingError, read};
+use super::runs::Runs;
 use super::strategy::{self, Strategies, alerts};
 use super::teach::{Teacher, own, teachers};
 use super::train::{Example, train};
-use super::{play, recording::Recording, verdict};
+use super::{play, recording::Recording};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use weighbridge::id::Digest;
-use weighbridge::workload::{Explanation, Features, Model, Trees, explain_run};
+use weighbridge::workload::{Explanation, Features, Model, Trees};
 
 /// What to judge, and how.
 #[derive(Clone, Debug, clap::Args)]
@@ -79,7 +80,7 @@ struct Played {
     row: Row,
     digest: Digest,
     seconds: f64,
-    devices: Vec<(usize, Vec<Features>)>,
+    devices: Vec<(usize, Vec<Option<Features>>)>,
 }
 
 /// Who judges: the model, its teachers, and what they teach without some of them.
@@ -178,16 +179,16 @@ pub fn evaluate(corpus: &Corpus, split: Split, judges: &mut Judges) -> Evaluatio
     for one in &corpus.recordings {
         let (model, taught_by) = judges.of(split, one);
         for (gpu, windows) in &one.devices {
-            let strange = windows.iter().map(|f| model.trees().answer(f).strange);
+            let runs = Runs::of(model, windows);
             judged.push(Judged {
                 row: one.row.clone(),
                 gpu: *gpu,
-                verdict: verdict(model, windows),
-                alerts: alerts(model, windows, one.seconds),
+                verdict: runs.verdict(),
+                alerts: alerts(&runs, one.seconds),
                 seconds: one.seconds,
-                strange: strange.max().unwrap_or(0),
+                strange: runs.strange(),
                 taught_by: *taught_by,
-                why: explain_run(model, windows),
+                why: runs.explanation(),
             });
         }
     }
@@ -271,10 +272,11 @@ fn tried(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-/// A line for each device, window and feature: parts per million, milliseconds where the name says so, `-` where it is missing.
+/// A line for each device, window of which something was seen, and feature: parts per million, milliseconds where the name says so, `-` where it is missing.
 fn print_features(recording: &Recording) {
     for (device, windows) in recording.devices.iter().zip(play(recording)) {
-        for (window, features) in windows.iter().enumerate() {
+        let seen = windows.iter().enumerate();
+        for (window, features) in seen.filter_map(|(i, f)| Some((i, f.as_ref()?))) {
             let periods = [
                 ("period_ms", features.period_ms),
                 ("rhythm_ms", features.rhythm_ms),

@@ -11,6 +11,7 @@ mod figures;
 mod index;
 mod play;
 mod recording;
+mod runs;
 mod simulate;
 mod strategy;
 mod teach;
@@ -20,8 +21,9 @@ pub use control::{Controls, controls};
 pub use evaluate::{Corpus, Evaluation, Judges, Options, control_line, evaluate, heading, line, played, run};
 pub use figures::{Figures, Judged};
 pub use index::{Index, Row, Split, Truth, corpus, traces};
-pub use play::{play, verdict};
+pub use play::play;
 pub use recording::{Device, Levels, Recording, RecordingError, parse, read};
+pub use runs::verdict;
 pub use simulate::{
     Options as SimulateOptions, run as simulate, simulated, simulated_on, simulated_teachers,
 };

@@ -4,7 +4,7 @@ use super::recording::{Device, Recording};
 use crate::in_process::BURSTS;
 use std::ops::Range;
 use weighbridge::telemetry::Track;
-use weighbridge::workload::{Features, Instant, Model, Run, Series, Verdict, synchrony};
+use weighbridge::workload::{Features, Instant, Series, synchrony};
 
 /// Ticks of a window: a minute, where samples are a second apart.
 const WINDOW: usize = 60;
@@ -12,9 +12,9 @@ const WINDOW: usize = 60;
 /// A last window with fewer ticks of its own than this counts only where it is the first too.
 const LEAST_TAIL: usize = 20;
 
-/// The features of each window of each device.
+/// The features of each window of each device; `None` where nothing of a window was seen.
 #[must_use]
-pub fn play(recording: &Recording) -> Vec<Vec<Features>> {
+pub fn play(recording: &Recording) -> Vec<Vec<Option<Features>>> {
     let ticks = length(recording);
     let mut windows: Vec<Range<usize>> = (0..ticks)
         .step_by(WINDOW)
@@ -37,7 +37,7 @@ pub(super) fn parts(recording: &Recording, parts: &[Range<f64>]) -> Vec<Vec<Feat
         // A part has no more than a window, as near to its end as can be: the beginning is often a warm-up.
         let window = to.saturating_sub(WINDOW).max(from)..to;
         for (all, one) in all.iter_mut().zip(through(recording, &[window])) {
-            all.extend(one);
+            all.extend(one.into_iter().flatten());
         }
     }
     all
@@ -59,27 +59,27 @@ fn length(recording: &Recording) -> usize {
     last.map(|(tick, _)| tick + 1).max().unwrap_or(0)
 }
 
-fn through(recording: &Recording, windows: &[Range<usize>]) -> Vec<Vec<Features>> {
+fn through(recording: &Recording, windows: &[Range<usize>]) -> Vec<Vec<Option<Features>>> {
     let devices = &recording.devices;
     let mut followed: Vec<Followed<'_>> = devices.iter().map(|d| Followed::new(d, recording)).collect();
-    let mut all: Vec<Vec<Features>> = devices.iter().map(|_| Vec::new()).collect();
+    let mut all: Vec<Vec<Option<Features>>> = devices.iter().map(|_| Vec::new()).collect();
     for window in windows {
         for tick in window.clone() {
             for one in &mut followed {
                 one.take(tick, window.start);
             }
         }
-        let series: Vec<&Series> = followed.iter().map(|f| &f.series).collect();
-        let features: Vec<Features> = (0..series.len())
+        let features: Vec<Option<Features>> = (0..followed.len())
             .map(|i| {
-                let others = series.iter().enumerate().filter(|(j, _)| *j != i);
-                let likenesses = others.filter_map(|(_, other)| series[i].likeness(other));
-                series[i].features(synchrony(likenesses))
+                let one = followed.get(i).filter(|f| f.is_seen)?;
+                let others = followed.iter().enumerate().filter(|(j, _)| *j != i);
+                let likenesses = others.filter_map(|(_, other)| one.series.likeness(&other.series));
+                Some(one.series.features(synchrony(likenesses)))
             })
             .collect();
         for ((all, features), one) in all.iter_mut().zip(features).zip(&mut followed) {
             all.push(features);
-            one.series.next_window();
+            one.next_window();
         }
     }
     all
@@ -93,6 +93,8 @@ struct Followed<'a> {
     series: Series,
     next: usize,
     next_instant: usize,
+    /// Whether any time of the open window is covered.
+    is_seen: bool,
 }
 
 impl<'a> Followed<'a> {
@@ -104,6 +106,7 @@ impl<'a> Followed<'a> {
             series: Series::default(),
             next: 0,
             next_instant: 0,
+            is_seen: false,
         }
     }
 
@@ -117,6 +120,7 @@ impl<'a> Followed<'a> {
             let step = self.track.push(sample);
             if let Some(step) = step.filter(|_| *at >= from) {
                 self.series.add(&step);
+                self.is_seen |= step.covered_ns() > 0;
             }
         }
         let at_ms = |tick: usize| (tick as u64).saturating_mul(self.nominal_ns) / 1_000_000;
@@ -135,14 +139,34 @@ impl<'a> Followed<'a> {
         }
         self.series.close_point();
     }
+
+    fn next_window(&mut self) {
+        self.series.next_window();
+        self.is_seen = false;
+    }
 }
 
-/// What a model makes of the windows of a device.
-#[must_use]
-pub fn verdict(model: &Model, windows: &[Features]) -> Verdict {
-    let mut run = Run::default();
-    for features in windows {
-        run.add(model, features, &model.score(features));
+#[cfg(test)]
+mod tests {
+    use super::super::recording::parse;
+    use super::*;
+
+    #[test]
+    fn a_window_in_a_hole_of_a_recording_is_seen_of_no_device_that_has_it() {
+        let mut text = "timestamp,gpu,sm_active\n".to_owned();
+        for second in 0..300 {
+            text += &format!("{second},0,0.9\n");
+            if !(55..185).contains(&second) {
+                text += &format!("{second},1,0.9\n");
+            }
+        }
+        let seen = play(&parse(&text).unwrap()).into_iter().map(|windows| {
+            let seen = windows.iter().map(Option::is_some);
+            seen.collect::<Vec<bool>>()
+        });
+        assert_eq!(
+            seen.collect::<Vec<_>>(),
+            [[true; 5], [true, false, false, true, true]]
+        );
     }
-    run.verdict(model)
 }

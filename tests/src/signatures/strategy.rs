@@ -1,9 +1,10 @@
 //! How trainings that try not to be seen fare: for each strategy how many are found, how soon, and what it costs whoever uses it.
 
 use super::figures::{Figures, Judged, median};
+use super::runs::Runs;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use weighbridge::workload::{Class, Features, Level, Model, Run, Verdict};
+use weighbridge::workload::Level;
 
 /// Of one strategy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -28,17 +29,10 @@ pub struct Strategy {
 pub struct Strategies(pub Vec<Strategy>);
 
 /// Minutes until the windows of a run together called it training, at L2 or more and at L3.
-pub(super) fn alerts(model: &Model, windows: &[Features], seconds: f64) -> [Option<f64>; 2] {
-    let mut run = Run::default();
-    let so_far = windows.iter().map(|features| {
-        run.add(model, features, &model.score(features));
-        run.verdict(model)
-    });
-    let so_far: Vec<Verdict> = so_far.collect();
+pub(super) fn alerts(runs: &Runs<'_>, seconds: f64) -> [Option<f64>; 2] {
     [Level::Candidate, Level::Established].map(|level| {
-        let called = |v: &Verdict| v.class == Some(Class::Training) && v.level >= level;
-        let first = so_far.iter().position(called)? + 1;
-        Some((first as f64).min(seconds / 60.0))
+        let windows = runs.first_called(level)? + 1;
+        Some((windows as f64).min(seconds / 60.0))
     })
 }
 
@@ -121,9 +115,10 @@ pub fn time_line(figures: &Figures) -> String {
 mod tests {
     use super::super::{own, play, read};
     use super::*;
+    use weighbridge::workload::{Features, Model};
 
     /// The window of an own recording, which has one.
-    fn window(name: &str) -> Features {
+    fn window(name: &str) -> Option<Features> {
         let recording = read(&own().join(format!("h200/{name}-1.csv.gz"))).unwrap();
         play(&recording).remove(0).remove(0)
     }
@@ -134,7 +129,8 @@ mod tests {
         let model = Model::embedded().unwrap();
         let mut windows = vec![window("idle_memory_held"); 3];
         windows.resize(MONTH, window("dense_transformer"));
-        assert_eq!(alerts(&model, &windows, MONTH as f64 * 60.0), [Some(4.0), None]);
-        assert_eq!(alerts(&model, &windows[..4], 200.0), [Some(200.0 / 60.0), None]);
+        let after = |windows: &[Option<Features>], seconds| alerts(&Runs::of(&model, windows), seconds);
+        assert_eq!(after(&windows, MONTH as f64 * 60.0), [Some(4.0), None]);
+        assert_eq!(after(&windows[..4], 200.0), [Some(200.0 / 60.0), None]);
     }
 }

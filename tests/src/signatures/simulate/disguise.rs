@@ -114,9 +114,7 @@ fn cut(own: &[Load], beside: &Beside, slices: impl Iterator<Item = Slice>) -> Ve
     }
     for row in &mut rows {
         // What was not read of the training is read of nothing, and memory is held throughout.
-        for (value, own) in row.0.iter_mut().zip(first.0) {
-            *value = if own.is_nan() { f64::NAN } else { *value };
-        }
+        row.unread_as(first);
         row.0[MEMORY] = first.0[MEMORY] + covered;
     }
     rows
@@ -136,12 +134,13 @@ impl Trace {
         Self { devices }
     }
 
-    /// Rows remade one by one: what each becomes, and at what speed its work goes on.
+    /// Rows remade one by one: what each becomes, and at what speed its work goes on. What was not read of a row is read of nothing it becomes.
     pub(super) fn remade(&self, remake: impl Fn(&Load) -> (Load, f64)) -> Self {
         let devices = self.devices.iter().map(|own| {
             let (mut rows, mut at) = (Vec::new(), 0.0);
             while let Some(row) = own.get(at as usize) {
                 let (mut load, speed) = remake(row);
+                load.unread_as(row);
                 load.0[USEFUL] = row.0[USEFUL] * speed;
                 rows.push(load);
                 at += speed.clamp(0.02, 1.0);
@@ -156,12 +155,12 @@ impl Trace {
         }
     }
 
-    /// Clocks held at a share of the highest. What waits for SMs takes longer by that, what waits for memory does not; dynamic power falls with
-    /// the clock and the square of the voltage, which falls with it.
+    /// Clocks held at a share of the highest. What waits for SMs takes longer by that, what waits for memory does not, and where nobody read
+    /// memory all waits for SMs; dynamic power falls with the clock and the square of the voltage, which falls with it.
     pub(super) fn clocked(&self, share: f64, beside: &Beside) -> Self {
         self.remade(|row| {
-            let waits_for_sm =
-                (1.0 - row.0[DRAM] / 0.9).clamp(0.2, 1.0) * f64::from(u8::from(row.0[SM] > 0.05));
+            let dram = if row.0[DRAM].is_nan() { 0.0 } else { row.0[DRAM] };
+            let waits_for_sm = (1.0 - dram / 0.9).clamp(0.2, 1.0) * f64::from(u8::from(row.0[SM] > 0.05));
             let slower = 1.0 + (1.0 / share - 1.0) * waits_for_sm;
             let mut load = *row;
             // A pipe does as much in each cycle, and there are fewer cycles.
@@ -282,5 +281,33 @@ mod tests {
         let half = blind.sliced(&beside(), &[(Source::Own, 0.5), (Source::Rest, 0.5)], 0.0);
         assert!(half.devices[0].iter().all(|row| row.0[FP32].is_nan()));
         assert!(half.devices[1].iter().all(|row| row.0[FP32] == 0.0));
+        let unread = [TENSOR, DRAM, FP32, POWER];
+        for channel in unread {
+            blind.devices[0]
+                .iter_mut()
+                .for_each(|row| row.0[channel] = f64::NAN);
+        }
+        for changed in [
+            blind.clocked(0.5, &beside()),
+            blind.filled(0.05),
+            blind.in_integers(),
+        ] {
+            for row in &changed.devices[0] {
+                assert!(unread.iter().all(|channel| row.0[*channel].is_nan()), "{row:?}");
+                assert!(row.0[SM] <= 1.0 && row.0[USEFUL] > 0.0, "{row:?}");
+            }
+            assert!(
+                changed.devices[1]
+                    .iter()
+                    .flat_map(|row| row.0)
+                    .all(f64::is_finite)
+            );
+        }
+        // Where nobody read memory, all waits for SMs: half the clock takes twice as long.
+        let slow = blind.clocked(0.5, &beside());
+        assert_eq!(
+            slow.devices[0].len(),
+            2 * plain().devices[0].len().min(MOST_ROWS / 2)
+        );
     }
 }

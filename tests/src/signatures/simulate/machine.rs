@@ -56,6 +56,15 @@ impl Load {
         self
     }
 
+    /// Leaves unread what was not read of another.
+    pub(super) fn unread_as(&mut self, other: &Self) {
+        for (value, other) in self.0.iter_mut().zip(other.0) {
+            if other.is_nan() {
+                *value = f64::NAN;
+            }
+        }
+    }
+
     /// Adds a share of another.
     pub(super) fn add(&mut self, other: &Self, share: f64) {
         for (sum, value) in self.0.iter_mut().zip(other.0) {

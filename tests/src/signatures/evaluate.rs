@@ -79,6 +79,8 @@ pub struct Evaluation {
 struct Played {
     row: Row,
     digest: Digest,
+    /// From sample to sample.
+    nominal_ns: u64,
     seconds: f64,
     devices: Vec<(usize, Vec<Option<Features>>)>,
 }
@@ -142,6 +144,7 @@ impl Corpus {
         self.recordings.push(Played {
             row,
             digest: recording.digest,
+            nominal_ns: recording.nominal_ns,
             seconds: recording.seconds,
             devices: devices.zip(play(recording)).collect(),
         });
@@ -184,7 +187,7 @@ pub fn evaluate(corpus: &Corpus, split: Split, judges: &mut Judges) -> Evaluatio
                 row: one.row.clone(),
                 gpu: *gpu,
                 verdict: runs.verdict(),
-                alerts: alerts(&runs, one.seconds),
+                alerts: alerts(&runs, one.nominal_ns, one.seconds),
                 seconds: one.seconds,
                 strange: runs.strange(),
                 taught_by: *taught_by,
@@ -455,6 +458,7 @@ mod tests {
         Played {
             row: row(words),
             digest: Digest([digest; 32]),
+            nominal_ns: 1_000_000_000,
             seconds: 10.0,
             devices: Vec::new(),
         }

@@ -66,8 +66,8 @@ pub struct Figures {
     pub found: [usize; 2],
     /// Of those that were decided, how many were rightly called one of the seven classes; each family counts once.
     pub class_accuracy: Option<f64>,
-    /// Minutes until a training was called that, at L2 or more and at L3: the median of its devices of which it ever was. A window is a minute,
-    /// or as long as the recording where that is shorter.
+    /// Minutes until a training was called that, at L2 or more and at L3: the median of its devices of which it ever was. A window is sixty
+    /// samples, a minute where they are a second apart, or as long as the recording where that is shorter.
     pub minutes_to_alert: [Option<f64>; 2],
 }
 

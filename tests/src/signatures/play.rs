@@ -7,7 +7,7 @@ use weighbridge::telemetry::Track;
 use weighbridge::workload::{Features, Instant, Series, synchrony};
 
 /// Ticks of a window: a minute, where samples are a second apart.
-const WINDOW: usize = 60;
+pub(super) const WINDOW: usize = 60;
 
 /// A last window with fewer ticks of its own than this counts only where it is the first too.
 const LEAST_TAIL: usize = 20;

@@ -1,6 +1,7 @@
 //! How trainings that try not to be seen fare: for each strategy how many are found, how soon, and what it costs whoever uses it.
 
 use super::figures::{Figures, Judged, median};
+use super::play::WINDOW;
 use super::runs::Runs;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -28,11 +29,12 @@ pub struct Strategy {
 #[serde(transparent)]
 pub struct Strategies(pub Vec<Strategy>);
 
-/// Minutes until the windows of a run together called it training, at L2 or more and at L3.
-pub(super) fn alerts(runs: &Runs<'_>, seconds: f64) -> [Option<f64>; 2] {
+/// Minutes until the windows of a run together called it training, at L2 or more and at L3, where samples are so far apart.
+pub(super) fn alerts(runs: &Runs<'_>, nominal_ns: u64, seconds: f64) -> [Option<f64>; 2] {
+    let window_s = WINDOW as f64 * nominal_ns as f64 / 1e9;
     [Level::Candidate, Level::Established].map(|level| {
         let windows = runs.first_called(level)? + 1;
-        Some((windows as f64).min(seconds / 60.0))
+        Some((windows as f64 * window_s).min(seconds) / 60.0)
     })
 }
 
@@ -115,6 +117,7 @@ pub fn time_line(figures: &Figures) -> String {
 mod tests {
     use super::super::{own, play, read};
     use super::*;
+    use weighbridge::time::SECOND;
     use weighbridge::workload::{Features, Model};
 
     /// The window of an own recording, which has one.
@@ -129,8 +132,18 @@ mod tests {
         let model = Model::embedded().unwrap();
         let mut windows = vec![window("idle_memory_held"); 3];
         windows.resize(MONTH, window("dense_transformer"));
-        let after = |windows: &[Option<Features>], seconds| alerts(&Runs::of(&model, windows), seconds);
+        let after =
+            |windows: &[Option<Features>], seconds| alerts(&Runs::of(&model, windows), SECOND, seconds);
         assert_eq!(after(&windows, MONTH as f64 * 60.0), [Some(4.0), None]);
         assert_eq!(after(&windows[..4], 200.0), [Some(200.0 / 60.0), None]);
+    }
+
+    #[test]
+    fn a_window_of_sixty_samples_is_five_minutes_where_they_are_five_seconds_apart() {
+        let model = Model::embedded().unwrap();
+        let mut windows = vec![window("idle_memory_held"); 3];
+        windows.resize(6, window("dense_transformer"));
+        let runs = Runs::of(&model, &windows);
+        assert_eq!(alerts(&runs, 5 * SECOND, 1_800.0), [Some(20.0), None]);
     }
 }

@@ -221,3 +221,27 @@ fn a_directory_that_cannot_be_read_or_written_is_one_line() {
     let unread = simulate(Path::new("/nowhere"), dir.path());
     assert_eq!(unread.status.code(), Some(2));
 }
+
+#[test]
+fn a_recording_of_another_rate_is_not_changed_and_one_line_says_what_to_do() {
+    let training = one_training();
+    let index = training.path().join("index.csv");
+    let slow = std::fs::read_to_string(&index).unwrap();
+    std::fs::write(&index, slow.replace("one.csv.gz", "slow.csv")).unwrap();
+    let rows: String = (0..60).map(|second| format!("{second},0,0.9\n")).collect();
+    let text = format!("timestamp,gpu,sm_active\n{rows}");
+    std::fs::write(training.path().join("slow.csv"), text).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let refused = simulate(training.path(), out.path());
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(
+        (refused.status.code(), said.lines().count()),
+        (Some(2), 1),
+        "{said}"
+    );
+    assert!(
+        said.contains("slow.csv cannot be changed") && said.contains("`--rate 10`"),
+        "{said}"
+    );
+    assert!(!out.path().join("index.csv").exists());
+}

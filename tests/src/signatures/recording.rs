@@ -51,6 +51,14 @@ pub enum RecordingError {
         /// What is wrong, and where.
         what: String,
     },
+    /// It is a recording, and strategies cannot change it.
+    #[error("{} cannot be changed: {what}", path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// Why, and what to do.
+        what: String,
+    },
 }
 
 /// Mean levels, which tell parts and sizes apart and are in no feature.
@@ -140,6 +148,11 @@ impl Row {
             *cell = value.filter(|v| (0.0..=most).contains(v));
         }
         row
+    }
+
+    /// Its time, in seconds.
+    pub(super) fn at(&self) -> f64 {
+        self.at
     }
 
     /// The cell of a column.

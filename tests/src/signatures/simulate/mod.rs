@@ -26,7 +26,7 @@ mod whitebox;
 
 use super::evaluate::Corpus;
 use super::index::{self, Row};
-use super::recording;
+use super::recording::{self, RecordingError};
 use super::teach::{Teacher, teacher};
 use crate::chance::Chance;
 use benign::Round;
@@ -52,7 +52,7 @@ pub struct Options {
     /// Runs of each family and strategy, each with sizes of its own
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     runs: u64,
-    /// Change trainings recorded in this directory instead, by those strategies that are changes of a trace
+    /// Change trainings recorded in this directory ten times a second instead, by those strategies that are changes of a trace
     #[arg(long, value_name = "DIR")]
     recorded: Option<PathBuf>,
     /// Say what each strategy does, and write nothing
@@ -301,18 +301,19 @@ fn hidden(strategy: &Strategy, seed: u64, run: u64) -> Made {
 /// Recordings of training on one device that tried nothing, changed by every strategy that is a change of a trace of such.
 ///
 /// # Errors
-/// Where one cannot be read.
-fn changed(dir: &Path, seed: u64) -> Result<Vec<Made>, recording::RecordingError> {
+/// Where one cannot be read, or has not ten rows a second throughout.
+fn changed(dir: &Path, seed: u64) -> Result<Vec<Made>, RecordingError> {
     let mut all = Vec::new();
     for (path, row) in index::corpus(dir)?.rows {
         if row.truth().training() != Some(true) || row.strategy != "none" {
             continue;
         }
-        let damaged = |what| recording::RecordingError::Damaged {
+        let rows = recording::rows(&recording::text(&path)?);
+        let rows = rows.map_err(|what| RecordingError::Damaged {
             path: path.clone(),
             what,
-        };
-        let plain = Trace::recorded(&recording::text(&path)?).map_err(damaged)?;
+        })?;
+        let plain = Trace::recorded(rows).map_err(|what| RecordingError::Unfit { path, what })?;
         for strategy in evasion::all() {
             // A service that learns on several devices is none where one was recorded.
             let alone = strategy.base == Base::Replicas && strategy.cover == Other::Service;
@@ -361,8 +362,8 @@ pub fn simulated(seed: u64, runs: u64) -> Corpus {
 /// Recordings of a directory as strategies change them, as they are judged.
 ///
 /// # Errors
-/// Where one cannot be read.
-pub fn simulated_on(dir: &Path, seed: u64) -> Result<Corpus, recording::RecordingError> {
+/// Where one cannot be read, or has not ten rows a second throughout.
+pub fn simulated_on(dir: &Path, seed: u64) -> Result<Corpus, RecordingError> {
     Ok(judged(changed(dir, seed)?.into_iter()))
 }
 
@@ -421,7 +422,7 @@ fn tried(options: &Options) -> Result<usize, String> {
     std::fs::create_dir_all(&out).map_err(fail)?;
     let all: Box<dyn Iterator<Item = Made>> = match &options.recorded {
         Some(dir) => {
-            let line = |e: recording::RecordingError| e.to_string().replace('\n', " ");
+            let line = |e: RecordingError| e.to_string().replace('\n', " ");
             Box::new(changed(dir, options.seed).map_err(line)?.into_iter())
         }
         None => Box::new(made(options.seed, options.runs)),

@@ -8,13 +8,19 @@ use super::machine::{
     POWER, RX, SM, Stretch, TENSOR, TX, USEFUL,
 };
 use crate::chance::Chance;
-use crate::signatures::recording::{Recording, Row, of_rows, rows};
+use crate::signatures::recording::{Recording, Row, of_rows};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use weighbridge::crypto::sha256;
 
 /// Rows a second.
 pub(super) const RATE: f64 = 10.0;
+
+/// Seconds between rows of a recording, their mean, that is as many a second.
+const AS_MANY: std::ops::RangeInclusive<f64> = 0.09..=0.11;
+
+/// Rows further apart than so many times their mean leave a hole.
+const HOLE: f64 = 2.5;
 
 /// Where each channel stands in a recording, and by how much it is multiplied there.
 const COLUMNS: [(&str, usize, f64); 17] = [
@@ -115,14 +121,15 @@ impl Trace {
         sum / (self.rows().max(1) as f64)
     }
 
-    /// The trace of a recording of training, of which each row is useful as far as the device worked. A cell that nobody read holds what was
+    /// The trace of the rows of a recording of training, of which each is useful as far as the device worked. A cell that nobody read holds what was
     /// read before it, and none where nothing was.
     ///
     /// # Errors
-    /// What is wrong with its text.
-    pub(super) fn recorded(text: &str) -> Result<Self, String> {
+    /// Why they are not those of a trace.
+    pub(super) fn recorded(rows: BTreeMap<usize, Vec<Row>>) -> Result<Self, String> {
         let mut devices = Vec::new();
-        for read in rows(text)?.into_values() {
+        for (gpu, read) in rows {
+            evenly(&read).map_err(|what| format!("of GPU {gpu} {what}"))?;
             let mut before = Load([f64::NAN; CHANNELS]);
             let held = read.iter().map(|cells| {
                 let mut row = before;
@@ -134,7 +141,13 @@ impl Trace {
                 before = row;
                 row.with(USEFUL, if row.0[SM].is_nan() { 0.0 } else { row.0[SM] })
             });
-            devices.push(held.filter(|row| !row.0[SM].is_nan()).collect());
+            let told: Vec<Load> = held.filter(|row| !row.0[SM].is_nan()).collect();
+            if told.is_empty() {
+                return Err(format!(
+                    "GPU {gpu} has no `sm_active`, which says when it worked; devices from Hopper on tell it"
+                ));
+            }
+            devices.push(told);
         }
         Ok(Self { devices })
     }
@@ -189,6 +202,26 @@ impl Trace {
     }
 }
 
+/// Whether the rows of a device come ten a second without a hole, as those of a trace do, which has no times.
+///
+/// # Errors
+/// What is otherwise.
+fn evenly(rows: &[Row]) -> Result<(), String> {
+    let steps = || rows.windows(2).map(|two| [two[0].at(), two[1].at()]);
+    let length = |[from, to]: [f64; 2]| to - from;
+    let mean = steps().map(length).sum::<f64>() / steps().count().max(1) as f64;
+    let longest = steps().max_by(|a, b| length(*a).total_cmp(&length(*b)));
+    match longest.filter(|step| length(*step) > HOLE * mean) {
+        Some([from, to]) => Err(format!(
+            "nothing was read between {from:.1} s and {to:.1} s; cut the recording there"
+        )),
+        None if !AS_MANY.contains(&mean) => Err(format!(
+            "rows are {mean:.3} s apart, and ten a second are needed; record it with `--rate 10`"
+        )),
+        None => Ok(()),
+    }
+}
+
 /// The cells of a row by column, energy last.
 fn cells(row: &Load, energy_mj: f64) -> Vec<(&'static str, f64)> {
     let mut cells: Vec<(&str, f64)> = COLUMNS
@@ -200,4 +233,48 @@ fn cells(row: &Load, energy_mj: f64) -> Vec<(&'static str, f64)> {
         .collect();
     cells.push(("energy_mj", energy_mj));
     cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signatures::recording::rows as rows_of;
+
+    /// Rows at these times, in seconds, of a device that works.
+    fn recorded(column: &str, times: impl Iterator<Item = f64>) -> Result<Trace, String> {
+        let rows: String = times.map(|at| format!("{at:.3},0,0.5\n")).collect();
+        Trace::recorded(rows_of(&format!("timestamp,gpu,{column}\n{rows}")).unwrap())
+    }
+
+    fn every(seconds: f64) -> impl Iterator<Item = f64> {
+        (0..100).map(move |row| f64::from(row) * seconds)
+    }
+
+    #[test]
+    fn what_has_not_ten_rows_a_second_or_a_hole_is_not_changed() {
+        let jitter = every(0.1).zip([0.0, 0.02, -0.02].into_iter().cycle());
+        let made = recorded("sm_active", jitter.map(|(at, off)| 5.0 + at + off)).unwrap();
+        assert_eq!(made.rows(), 100);
+        for (seconds, said) in [(1.0, "1.000 s apart"), (0.2, "0.200 s"), (0.05, "0.050 s")] {
+            let what = recorded("sm_active", every(seconds)).unwrap_err();
+            assert!(what.contains(said) && what.contains("`--rate 10`"), "{what}");
+        }
+        let missed = every(0.1).enumerate().filter(|(row, _)| row % 3 != 2);
+        let what = recorded("sm_active", missed.map(|(_, at)| at)).unwrap_err();
+        assert!(what.contains("0.150 s apart"), "{what}");
+        for second in [0.3, 60.0] {
+            let held = every(0.1).map(|at| if at > 4.95 { at + second } else { at });
+            let what = recorded("sm_active", held).unwrap_err();
+            assert!(
+                what.contains(&format!("between 4.9 s and {:.1} s", 5.0 + second)),
+                "{what}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_does_not_say_when_it_worked_is_not_changed() {
+        let what = recorded("power_w", every(0.1)).unwrap_err();
+        assert!(what.contains("no `sm_active`"), "{what}");
+    }
 }

@@ -319,8 +319,9 @@ fn without_links_or_with_seven_seconds_serving_is_not_accused() {
     }
 }
 
-/// Eight devices with one model cut over them, of the mixture of training and serving alike: steps of 400 ms, or requests as they come.
-fn cut_over_eight(trains: bool) -> String {
+/// Eight devices with one model cut over them, of the mixture of training and serving alike: steps of 400 ms, or requests as they come. Each
+/// tenth of a second has so many rows.
+fn cut_over_eight(trains: bool, rows: usize) -> String {
     let mut chance = Chance::of(11);
     let mut text = "timestamp,gpu,power_w,gpu_util_pct,sm_active,tensor_active,dram_active,nvlink_tx_bytes_s,nvlink_rx_bytes_s\n".to_owned();
     let mut busy = 1.0;
@@ -334,13 +335,15 @@ fn cut_over_eight(trains: bool) -> String {
             let noise = 1.0 + chance.noise() / 50.0;
             let [sm, tensor, dram, link] = [0.45, 0.11, 0.32, 4e10].map(|mean| mean * busy * noise);
             let power = 250.0 + 200.0 * busy * noise;
-            writeln!(
-                text,
-                "{:.1},{gpu},{power:.1},99,{sm:.4},{tensor:.4},{dram:.4},{link:.0},{:.0}",
-                row as f64 / 10.0,
-                link * 0.99
-            )
-            .unwrap();
+            for part in 0..rows {
+                writeln!(
+                    text,
+                    "{:.3},{gpu},{power:.1},99,{sm:.4},{tensor:.4},{dram:.4},{link:.0},{:.0}",
+                    row as f64 / 10.0 + part as f64 / 10.0 / rows as f64,
+                    link * 0.99
+                )
+                .unwrap();
+            }
         }
     }
     text
@@ -348,24 +351,27 @@ fn cut_over_eight(trains: bool) -> String {
 
 #[test]
 fn one_model_over_eight_devices_is_told_by_the_beat_of_its_exchanges() {
-    for verdict in verdicts(&cut_over_eight(true)) {
-        assert_eq!(
-            (verdict.class, verdict.level),
-            (Some(Class::Training), Level::Candidate),
-            "what each device did speaks against it: {verdict:?}"
-        );
-    }
-    for verdict in verdicts(&cut_over_eight(false)) {
-        assert!(
-            verdict.class != Some(Class::Training) && verdict.level < Level::Candidate,
-            "{verdict:?}"
-        );
+    // At 10 Hz, and twice and ten times as fast.
+    for rows in [1, 2, 10] {
+        for verdict in verdicts(&cut_over_eight(true, rows)) {
+            assert_eq!(
+                (verdict.class, verdict.level),
+                (Some(Class::Training), Level::Candidate),
+                "what each device did speaks against it: {verdict:?}, {rows} rows"
+            );
+        }
+        for verdict in verdicts(&cut_over_eight(false, rows)) {
+            assert!(
+                verdict.class != Some(Class::Training) && verdict.level < Level::Candidate,
+                "{verdict:?}, {rows} rows"
+            );
+        }
     }
 }
 
 #[test]
 fn without_bursts_steps_too_fast_to_be_seen_cannot_be_told() {
-    let mut recording = parse(&cut_over_eight(true)).unwrap();
+    let mut recording = parse(&cut_over_eight(true, 1)).unwrap();
     for device in &mut recording.devices {
         device.instants.clear();
     }

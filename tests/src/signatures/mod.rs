@@ -9,6 +9,7 @@ mod control;
 mod evaluate;
 mod figures;
 mod index;
+mod instants;
 mod play;
 mod recording;
 mod runs;

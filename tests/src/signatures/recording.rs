@@ -3,6 +3,7 @@
 //! Decides: which rows make one sample of about a second, as an agent takes them. A file is another's: whatever is wrong with it is said in
 //! one line, and a column or cell that is not there is a reading that was not made, never a zero.
 
+use super::instants::instants;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -79,7 +80,8 @@ pub struct Device {
     pub gpu: usize,
     /// Samples, with the place of their tick.
     pub samples: Vec<(usize, DeviceSample)>,
-    /// Every row, where the recording is at 5 to 10 Hz: with its time since the beginning, in milliseconds, which the instant has too.
+    /// Every row, where the recording is at 5 to 10 Hz, or as many as make 100 ms, where it is faster: with its time since the beginning, in
+    /// milliseconds, which the instant has too.
     pub instants: Vec<(u64, Instant)>,
     /// What the controls have instead of signatures.
     pub levels: Levels,
@@ -153,6 +155,11 @@ impl Row {
     /// Its time, in seconds.
     pub(super) fn at(&self) -> f64 {
         self.at
+    }
+
+    /// Seconds since the row before: none at the first, and after a hole no more than three rows are apart.
+    pub(super) fn since(&self, before: Option<&Self>, row_s: f64) -> f64 {
+        before.map_or(0.0, |b| (self.at - b.at).min(3.0 * row_s))
     }
 
     /// The cell of a column.
@@ -328,7 +335,6 @@ fn device(gpu: usize, rows: &[Row], begun: f64, nominal: Nominal) -> Device {
     // PCIe, which every second row tells where it is told by pairs of samples: its rate is of the time since the row that told before.
     let mut on_bus = [(0.0, None); 2];
     let mut tick = 0;
-    let mut instants = Vec::new();
     for row in rows {
         // Half a row early, so that jitter takes no row into the next sample.
         let place = ((row.at - begun + nominal.row / 2.0) / nominal.tick).max(0.0) as usize;
@@ -340,16 +346,10 @@ fn device(gpu: usize, rows: &[Row], begun: f64, nominal: Nominal) -> Device {
             open.clear();
         }
         tick = place;
-        let span = before.map_or(0.0, |b| (row.at - b.at).min(3.0 * nominal.row));
-        let mut gained = [Reading::Unsupported; 2];
-        for ((sum, gained), name) in bytes
-            .iter_mut()
-            .zip(&mut gained)
-            .zip(["nvlink_tx_bytes_s", "nvlink_rx_bytes_s"])
-        {
+        let span = row.since(before, nominal.row);
+        for (sum, name) in bytes.iter_mut().zip(["nvlink_tx_bytes_s", "nvlink_rx_bytes_s"]) {
             if let Some(rate) = row.other(name) {
                 *sum += rate * span;
-                *gained = Reading::Value((rate * span / 1_024.0) as u32);
             }
         }
         for ((sum, told), name) in on_bus.iter_mut().zip(["pcie_tx_bytes_s", "pcie_rx_bytes_s"]) {
@@ -357,27 +357,6 @@ fn device(gpu: usize, rows: &[Row], begun: f64, nominal: Nominal) -> Device {
                 let since = told.replace(row.at).unwrap_or(row.at);
                 *sum += rate * (row.at - since).min(3.0 * nominal.row);
             }
-        }
-        if (0.08..=0.22).contains(&nominal.row) {
-            let at = ((row.at - begun) * 1e3) as u64;
-            let power = row.other("power_w");
-            let share = |name: &str| {
-                row.cell(name).map_or(Reading::Unsupported, |v| {
-                    Reading::Value((v.min(1.0) * 1e6) as u32)
-                })
-            };
-            instants.push((
-                at,
-                Instant {
-                    at_ms: u32::try_from(at).unwrap_or(u32::MAX),
-                    power_mw: power.map_or(Reading::Unsupported, |w| Reading::Value((w * 1e3) as u32)),
-                    tx_kib: gained[0],
-                    rx_kib: gained[1],
-                    sm_ppm: share("sm_active"),
-                    tensor_ppm: share("tensor_active"),
-                    dram_ppm: share("dram_active"),
-                },
-            ));
         }
         open.push(row);
         before = Some(row);
@@ -393,7 +372,7 @@ fn device(gpu: usize, rows: &[Row], begun: f64, nominal: Nominal) -> Device {
     Device {
         gpu,
         samples,
-        instants,
+        instants: instants(rows, begun, nominal.row),
         levels: Levels {
             moved: [
                 "pcie_tx_bytes_s",
@@ -410,7 +389,8 @@ fn device(gpu: usize, rows: &[Row], begun: f64, nominal: Nominal) -> Device {
     }
 }
 
-fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+/// The mean of what is there.
+pub(super) fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (sum, n) = values.fold((0.0, 0u32), |(s, n), v| (s + v, n + 1));
     (n > 0).then(|| sum / f64::from(n))
 }

@@ -17,6 +17,13 @@ use weighbridge::workload::Instant;
 /// The longest text of a recording; a day of eight devices at 10 Hz is some 1.5 GB, of which nobody has asked a verdict yet.
 const MOST_BYTES: u64 = 512 << 20;
 
+/// The most rows, of all devices together: eight devices at 10 Hz for 14 hours, and about as many of the agent's own as the longest text holds. What
+/// is laid out by rows takes less than 3 GiB then, whatever columns there are.
+const MOST_ROWS: usize = 4_000_000;
+
+/// More columns than any recording has.
+const MOST_COLUMNS: usize = 1_000;
+
 /// More devices than any host has.
 const MOST_DEVICES: usize = 64;
 
@@ -212,9 +219,6 @@ pub(super) fn text(path: &Path) -> Result<String, RecordingError> {
 /// # Errors
 /// What is wrong with it.
 pub fn parse(text: &str) -> Result<Recording, String> {
-    if text.len() as u64 > MOST_BYTES {
-        return Err(format!("it is longer than {} MiB", MOST_BYTES >> 20));
-    }
     of_rows(&rows(text)?, sha256(text.as_bytes()))
 }
 
@@ -247,31 +251,49 @@ pub(super) fn of_rows(rows: &BTreeMap<usize, Vec<Row>>, digest: Digest) -> Resul
 }
 
 /// The rows of each device, in order of time.
+///
+/// # Errors
+/// What is wrong with the text, or that it holds more than may be read at once.
 pub(super) fn rows(text: &str) -> Result<BTreeMap<usize, Vec<Row>>, String> {
+    if text.len() as u64 > MOST_BYTES {
+        return Err(format!(
+            "it is longer than {} MiB: judge it in parts",
+            MOST_BYTES >> 20
+        ));
+    }
+    at_most(MOST_ROWS, text)
+}
+
+/// The same of so many rows at most.
+fn at_most(most: usize, text: &str) -> Result<BTreeMap<usize, Vec<Row>>, String> {
     let mut lines = text.lines().enumerate().filter(|(_, l)| !l.starts_with('#'));
     let header: Vec<&str> = match lines.next() {
-        Some((_, line)) => line.split(',').map(str::trim).collect(),
+        Some((_, line)) => line.split(',').map(str::trim).take(MOST_COLUMNS + 1).collect(),
         None => return Err("it is empty".to_owned()),
     };
+    if header.len() > MOST_COLUMNS {
+        return Err(format!("it has more than {MOST_COLUMNS} columns"));
+    }
     let column = |name: &str| header.iter().position(|h| *h == name);
     let (Some(time), Some(gpu)) = (column("timestamp"), column("gpu")) else {
         return Err("it has no columns `timestamp` and `gpu`".to_owned());
     };
     let columns: Vec<(Option<usize>, f64)> = read_columns().map(|(n, most)| (column(n), most)).collect();
     let mut rows: BTreeMap<usize, Vec<Row>> = BTreeMap::new();
+    let mut kept = 0;
     for (number, line) in lines {
         if line.trim().is_empty() {
             continue;
         }
-        let cells: Vec<&str> = line.split(',').map(str::trim).collect();
         let number = number + 1;
-        if cells.len() != header.len() {
+        let count = line.split(',').count();
+        if count != header.len() {
             return Err(format!(
-                "line {number} has {} cells and the header {}",
-                cells.len(),
+                "line {number} has {count} cells and the header {}",
                 header.len()
             ));
         }
+        let cells: Vec<&str> = line.split(',').map(str::trim).collect();
         let at = cells[time].parse::<f64>().ok().filter(|t| t.is_finite());
         let gpu = cells[gpu].parse::<usize>().ok().filter(|g| *g < MOST_DEVICES);
         let (Some(at), Some(gpu)) = (at, gpu) else {
@@ -289,6 +311,10 @@ pub(super) fn rows(text: &str) -> Result<BTreeMap<usize, Vec<Row>>, String> {
         // A clock that was set back would make time run twice: such a row says nothing new.
         if device.last().is_none_or(|before| before.at < at) {
             device.push(row);
+            kept += 1;
+        }
+        if kept > most {
+            return Err(format!("it has more than {most} rows: judge it in parts"));
         }
     }
     rows.retain(|_, rows| rows.len() >= LEAST_ROWS);
@@ -520,6 +546,25 @@ mod tests {
         assert_eq!(told.len(), 40);
         assert_eq!(told[..2], [Reading::Unsupported, Reading::Value(800_000)]);
         assert_eq!(device.instants[7].1.dram_ppm, Reading::Value(250_000));
+    }
+
+    #[test]
+    fn more_than_can_be_held_is_one_line_whatever_its_form() {
+        let rows: String = (0..20)
+            .map(|row| format!("{},{},0.9\n", row / 2, row % 2))
+            .collect();
+        let text = "timestamp,gpu,sm_active\n".to_owned() + &rows;
+        assert!(at_most(20, &text).is_ok());
+        let what = at_most(19, &text).err().unwrap();
+        assert!(
+            what.contains("more than 19 rows") && what.contains("in parts"),
+            "{what}"
+        );
+        let wide = "timestamp,gpu".to_owned() + &",".repeat(MOST_COLUMNS) + "\n";
+        let what = parse(&wide).unwrap_err();
+        assert!(what.contains("1000 columns"), "{what}");
+        let long = text + &",".repeat(5_000);
+        assert!(parse(&long).unwrap_err().contains("line 22 has 5001 cells"));
     }
 
     #[test]

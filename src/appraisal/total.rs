@@ -236,10 +236,19 @@ impl DeviceSums {
             covered_ms: u64::from(delivered.covered_ms).min(length_ms),
             ..Self::default()
         };
-        match delivered.measured.busy_ms.value() {
-            Some(busy) => sums.busy_ms = (*busy).min(length_ms),
-            None => sums.busy_unknown_ms = length_ms,
-        }
+        let levels = delivered.workload.levels.unwrap_or_default();
+        let sure_ms = match delivered.measured.busy_ms.value() {
+            Some(busy) => {
+                sums.busy_ms = (*busy).min(length_ms);
+                // Of windows whose busy time could not be read, levels tell the time that samples cover, and no busy time is told.
+                sums.busy_unknown_ms = all_of(&levels).min(sums.covered_ms).saturating_sub(sums.busy_ms);
+                sums.busy_ms
+            }
+            None => {
+                sums.busy_unknown_ms = length_ms;
+                length_ms
+            }
+        };
         match delivered.measured.energy_mj.value() {
             Some(energy) => sums.energy = Millijoules(*energy),
             None => sums.energy_unknown_ms = length_ms,
@@ -247,7 +256,7 @@ impl DeviceSums {
         let shares = delivered.tenants.iter().flat_map(TenantShares::iter);
         let attributed_ms = shares.fold(0u64, |sum, share| sum.saturating_add(share.busy_ms));
         sums.attributed_busy_ms = attributed_ms.min(sums.busy_ms);
-        sums.level(&delivered.workload.levels.unwrap_or_default());
+        sums.level(&levels, sure_ms);
         let Some(compute) = &delivered.compute else {
             sums.unbounded_ms = length_ms;
             return sums;
@@ -292,8 +301,9 @@ impl DeviceSums {
     }
 
     /// Takes what a report says of levels. Where that is more than the device can have been busy, as much is taken off both ends: neither is
-    /// training established by what is too much, nor ruled out.
-    fn level(&mut self, told: &LevelTimes) {
+    /// training established by what is too much, nor ruled out. Where it is more than `sure_ms`, for which it was busy as far as that was read,
+    /// training that may lie in the rest is possible and no more.
+    fn level(&mut self, told: &LevelTimes, sure_ms: u64) {
         let [ruled_out, weak, candidate, established] = [
             told.ruled_out_ms,
             told.weak_ms,
@@ -301,15 +311,17 @@ impl DeviceSums {
             told.established_ms,
         ]
         .map(u64::from);
-        let most = self.most_busy_ms();
-        let all = [ruled_out, weak, candidate, established];
-        let excess = all.into_iter().fold(0, u64::saturating_add).saturating_sub(most);
+        let (most, all) = (self.most_busy_ms(), all_of(told));
+        let excess = all.saturating_sub(most);
         self.ruled_out_ms = ruled_out.saturating_sub(excess);
-        self.established_ms = established.saturating_sub(excess);
+        self.established_ms = established.saturating_sub(all.saturating_sub(sure_ms));
+        let unsure = established
+            .saturating_sub(excess)
+            .saturating_sub(self.established_ms);
         let left = most
             .saturating_sub(self.ruled_out_ms)
             .saturating_sub(self.established_ms);
-        self.candidate_ms = candidate.min(left);
+        self.candidate_ms = candidate.saturating_add(unsure).min(left);
         self.weak_ms = weak.min(left.saturating_sub(self.candidate_ms));
     }
 
@@ -378,6 +390,17 @@ impl DeviceSums {
         let lower = least(self.lower.minus(double), widest).saturating_add(least(double, 64));
         (lower, self.upper.operations_at_most(narrowest))
     }
+}
+
+/// The time that has a level, in milliseconds.
+fn all_of(levels: &LevelTimes) -> u64 {
+    let times = [
+        levels.ruled_out_ms,
+        levels.weak_ms,
+        levels.candidate_ms,
+        levels.established_ms,
+    ];
+    times.iter().fold(0, |sum, ms| sum.saturating_add(u64::from(*ms)))
 }
 
 crate::row! {
@@ -585,9 +608,10 @@ mod tests {
         );
     }
 
-    /// Five minutes of which two were busy, with these levels.
-    fn levelled(levels: Option<[u32; 4]>) -> DeviceSums {
+    /// Five minutes of which two were busy, with these levels, of which samples cover so much.
+    fn levelled(levels: Option<[u32; 4]>, covered_ms: u32) -> DeviceSums {
         let mut claims = crate::appraisal::fixture::gpu(1);
+        claims.delivered.covered_ms = covered_ms;
         claims.delivered.measured.busy_ms = crate::telemetry::Reading::Value(120_000);
         claims.delivered.workload.levels = levels.map(|[a, b, c, d]| LevelTimes {
             ruled_out_ms: a,
@@ -617,13 +641,38 @@ mod tests {
                 Some([40_000, 10_000, 20_000, 50_000]),
                 [40_000, 10_000, 20_000, 50_000, 0],
             ),
-            (Some([0, 0, 0, 300_000]), [0, 0, 0, 120_000, 0]),
+            (Some([0, 0, 0, 120_000]), [0, 0, 0, 120_000, 0]),
             // Twice as much as there is: neither end gains by it.
             (Some([120_000, 0, 0, 120_000]), [0, 0, 0, 0, 120_000]),
             (Some([u32::MAX; 4]), [0, 0, 120_000, 0, 0]),
         ];
         for (told, taken) in cases {
-            assert_eq!(levels(&levelled(told)), taken, "{told:?}");
+            let sums = levelled(told, 120_000);
+            assert_eq!((levels(&sums), sums.busy_unknown_ms), (taken, 0), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn busy_time_that_was_read_in_part_is_not_taken_for_the_whole() {
+        // Levels tell of more than the two minutes that were read: how much of the rest was busy, nobody knows.
+        let cases: [([u32; 4], [u64; 5], u64); 6] = [
+            ([0, 0, 300_000, 0], [0, 0, 300_000, 0, 0], 180_000),
+            ([300_000, 0, 0, 0], [300_000, 0, 0, 0, 0], 180_000),
+            // Of training, what must lie within these two minutes is sure.
+            ([0, 0, 0, 300_000], [0, 0, 180_000, 120_000, 0], 180_000),
+            ([0, 50_000, 100_000, 50_000], [0, 50_000, 150_000, 0, 0], 80_000),
+            ([200_000, 0, 0, 100_000], [200_000, 0, 100_000, 0, 0], 180_000),
+            // More than samples cover: neither end gains by it.
+            ([300_000, 0, 0, 300_000], [0, 0, 0, 0, 300_000], 180_000),
+        ];
+        for (told, taken, unknown_ms) in cases {
+            let sums = levelled(Some(told), 300_000);
+            assert_eq!(levels(&sums), taken, "{told:?}");
+            assert_eq!(
+                (sums.busy_ms, sums.busy_unknown_ms),
+                (120_000, unknown_ms),
+                "{told:?}"
+            );
         }
     }
 }

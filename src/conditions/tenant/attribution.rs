@@ -109,7 +109,9 @@ impl Attribution {
                 Some(tenant) => found.tenants.entry(tenant).or_default(),
                 None => &mut found.nobody,
             };
-            let trained_ms = on_day.trained_ms.into_values().fold(0, u64::saturating_add);
+            // No device trained for longer than the day, whatever its reports say: what is more is no other device.
+            let trained = on_day.trained_ms.into_values().map(|ms| ms.min(day_ms));
+            let trained_ms = trained.fold(0, u64::saturating_add);
             let group = Group {
                 most: on_day.devices,
                 least: trained_ms.div_ceil(day_ms),

@@ -225,6 +225,20 @@ fn trn_05_counts_a_device_of_which_two_nodes_tell_once() {
 }
 
 #[test]
+fn trn_05_makes_no_second_device_of_what_one_trained_too_long() {
+    let mut scene = trained_for(24, 700, 800);
+    for day in scene.days_mut() {
+        day.devices.iter_mut().for_each(|d| d.sums.established_ms = 0);
+    }
+    // Its reports tell of five days within one.
+    for day in scene.labs[0].record.days.values_mut() {
+        day.devices[0].sums.established_ms = 5 * 86_400_000;
+    }
+    declare(&mut scene, &[devices("devices_at_most = 1")]);
+    scene.expect("TRN-05", Outcome::CannotTell, "is declared to train with 1");
+}
+
+#[test]
 fn trn_05_leaves_alone_what_is_too_small_or_too_short() {
     let few = trained(700, 800).with("declared_group_devices = 2", "declared_group_devices = 5");
     few.expect("TRN-05", Outcome::Met, "no tenant can have trained");

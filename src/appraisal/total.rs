@@ -330,7 +330,14 @@ impl DeviceSums {
         self.busy_ms.saturating_add(self.busy_unknown_ms)
     }
 
-    /// The part of it of which no level was told, in milliseconds: agents that knew no runs, and what nobody saw.
+    /// The most time of these reports in which nobody saw whether it was busy, in milliseconds: samples do not cover it, and it is not told as time
+    /// for which that could not be read.
+    pub(crate) fn unseen_ms(&self) -> u64 {
+        let uncovered = self.expected_ms.saturating_sub(self.covered_ms);
+        uncovered.min(self.expected_ms.saturating_sub(self.most_busy_ms()))
+    }
+
+    /// The part of busy time, or what may have been, of which no level was told, in milliseconds.
     #[must_use]
     pub fn unlevelled_ms(&self) -> u64 {
         let told = [
@@ -447,18 +454,28 @@ impl DeviceTotal {
                 lower: next.sums.lower.minus(part),
                 training_lower: next.sums.training_lower.minus(part),
                 established_ms: next.sums.established_ms.saturating_sub(overlap_ms),
+                busy_ms: next.sums.busy_ms.saturating_sub(overlap_ms),
+                busy_unknown_ms: next
+                    .sums
+                    .busy_unknown_ms
+                    .saturating_add(next.sums.busy_ms.min(overlap_ms)),
                 ..next.sums
             };
             all.join(&Self { sums: alone, ..*next });
             most.lower = most.lower.max(next.sums.lower);
             most.training_lower = most.training_lower.max(next.sums.training_lower);
             most.established_ms = most.established_ms.max(next.sums.established_ms);
+            most.busy_ms = most.busy_ms.max(next.sums.busy_ms);
             most.expected_ms = most.expected_ms.max(next.sums.expected_ms);
             reach = reach.max(next.until.min(until));
         }
         all.sums.lower = all.sums.lower.max(most.lower);
         all.sums.training_lower = all.sums.training_lower.max(most.training_lower);
         all.sums.established_ms = all.sums.established_ms.max(most.established_ms);
+        // What is not surely busy by one of them may have been by the other.
+        let most_busy_ms = all.sums.most_busy_ms();
+        all.sums.busy_ms = all.sums.busy_ms.max(most.busy_ms);
+        all.sums.busy_unknown_ms = most_busy_ms.saturating_sub(all.sums.busy_ms);
         twice_ms = twice_ms.min(all.sums.expected_ms.saturating_sub(most.expected_ms));
         Some((all, twice_ms))
     }

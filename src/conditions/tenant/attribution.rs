@@ -396,8 +396,7 @@ fn may_train_ms(sums: &DeviceSums) -> u64 {
         return 0;
     }
     let busy = sums.most_busy_ms().saturating_sub(sums.ruled_out_ms);
-    let unseen = sums.expected_ms.saturating_sub(sums.covered_ms);
-    busy.saturating_add(unseen).min(sums.expected_ms).max(1)
+    busy.saturating_add(sums.unseen_ms()).min(sums.expected_ms).max(1)
 }
 
 /// Device time in words, in whole hours rounded up.

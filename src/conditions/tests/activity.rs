@@ -141,15 +141,22 @@ fn trained(least: u128, most: u128, share: &str) -> Scene {
 
 /// The same, where the reports tell other levels.
 fn trained_at(least: u128, most: u128, share: &str, told: fn(LevelTimes) -> Option<LevelTimes>) -> Scene {
+    day_of(share, |device| {
+        device.delivered.compute = Some(compute(400, 410));
+        device.delivered.training = Some(compute(least, most));
+        device.delivered.workload.levels = told(levels_of(100_000, least, most));
+    })
+}
+
+/// A day of devices that are busy for a third of the time, but for what is changed, under a licence that sets a share.
+fn day_of(share: &str, edit: impl Fn(&mut AcceleratorClaims)) -> Scene {
     let mut scene = Scene::empty().with(
         "serial = 1\n",
         &format!("serial = 1\ntraining_share_max = {share}\n"),
     );
     let devices = [1, 2, 3, 4].map(|n| {
         let mut device = gpu(n);
-        device.delivered.compute = Some(compute(400, 410));
-        device.delivered.training = Some(compute(least, most));
-        device.delivered.workload.levels = told(levels_of(100_000, least, most));
+        edit(&mut device);
         device
     });
     scene.hour_of(289, &devices);
@@ -239,6 +246,74 @@ fn trn_03_accuses_nobody_of_less_than_what_runs_establish() {
         })
     })
     .expect("TRN-03", Outcome::CannotTell, "are likelier something else (L1)");
+}
+
+/// Samples that cover a fifth of the time, in which the device was busy with what is ruled out as training.
+fn mostly_unseen(device: &mut AcceleratorClaims) {
+    device.delivered.covered_ms = 60_000;
+    device.delivered.measured.busy_ms = Reading::Value(60_000);
+    device.delivered.training = Some(compute(0, 1_100));
+    device.delivered.workload.levels = Some(levels_of(60_000, 0, 0));
+}
+
+#[test]
+fn what_samples_do_not_cover_may_have_been_anything() {
+    let open = day_of("0.4", mostly_unseen).expect("TRN-03", Outcome::CannotTell, "0.00 % to 80.");
+    let words = "19.1 device-hours are ruled out as training (L0), 76.9 have no level told";
+    assert!(open.sentence.contains(words), "{}", open.sentence);
+    two_days(&BUSY.replace("0.33", "0.20"), mostly_unseen).expect(
+        "TRN-07",
+        Outcome::CannotTell,
+        "20.00 % of device time was declared busy, and 19.",
+    );
+    // Where nobody could read whether it was busy, that is told once.
+    let unread = day_of("0.4", |device| {
+        mostly_unseen(device);
+        device.delivered.measured.busy_ms = Reading::Unsupported;
+    });
+    let open = unread.expect("TRN-03", Outcome::CannotTell, "0.00 % to 100.00 %");
+    assert!(open.sentence.contains(words), "{}", open.sentence);
+}
+
+#[test]
+fn what_two_nodes_say_of_one_device_counts_once() {
+    let twice = |mut scene: Scene| {
+        scene.labs[1].record.days = scene.labs[0].record.days.clone();
+        scene
+    };
+    // Two of the four devices are told of, by both nodes.
+    twice(trained(220, 410, "0.4")).expect(
+        "TRN-03",
+        Outcome::CannotTell,
+        "8.0 device-hours are established as training (L3)",
+    );
+    twice(two_days(BUSY, |_| {})).expect(
+        "TRN-07",
+        Outcome::CannotTell,
+        "33.00 % of device time was declared busy, and 16.",
+    );
+}
+
+#[test]
+fn trn_03_says_what_compute_rules_out_and_counts_it_once() {
+    // Reports that knew no runs, and computed no training.
+    let old = trained_at(0, 0, "0.4", |_| None).expect("TRN-03", Outcome::Met, "0.00 % to ");
+    let words = "31.9 device-hours are ruled out by what was computed, 0.3 have no level told";
+    assert!(old.sentence.contains(words), "{}", old.sentence);
+    // One of four devices has runs that may be training, which is more than what is allowed.
+    let mixed = day_of("0.2", |device| {
+        if device.identity.index == 4 {
+            device.delivered.training = Some(compute(0, 20));
+            device.delivered.workload.levels = Some(levels_of(100_000, 0, 20));
+        }
+    });
+    let open = mixed.expect("TRN-03", Outcome::CannotTell, "whoever looks at the jobs can");
+    let words = "8.0 may be training (L2), 23.9 are ruled out by what was computed, 0.3 have no level told";
+    assert!(
+        open.sentence.contains(&words.replace("8.0", "8.0 device-hours")),
+        "{}",
+        open.sentence
+    );
 }
 
 #[test]

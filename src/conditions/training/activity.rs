@@ -7,10 +7,10 @@
 use super::super::case::{Case, no_report};
 use super::super::finding::{Outcome, Quantity, Verdict, decimal, few};
 use super::super::read::Slack;
-use super::super::tenant::attribution::may_train;
 use super::compute::{milliseconds, row_model};
 use super::group::otherwise_computed;
-use super::levels::{Reached, level_of, times_in_words};
+use super::levels::{Reached, Times, level_of};
+use super::sums::OfNode;
 use crate::accelerator::Model;
 use crate::appraisal::{DeviceSums, Grade};
 use crate::id::DeviceUuid;
@@ -171,10 +171,9 @@ impl Judged {
 #[derive(Default)]
 pub(in crate::conditions) struct Told {
     sums: DeviceSums,
-    /// Device time in milliseconds, and the part of it that no report speaks of.
+    /// Device time in milliseconds.
     elapsed_ms: u64,
-    silent_ms: u64,
-    /// What could have been computed in the silent part, and in all.
+    /// What could have been computed in the part of it that no report speaks of, and in all.
     silent: MicroTppHours,
     capacity: MicroTppHours,
     /// Energy at the power of the devices' models, in millijoules.
@@ -182,31 +181,30 @@ pub(in crate::conditions) struct Told {
     /// Whether a peak, or a power, is not known.
     peak_unknown: bool,
     power_unknown: bool,
-    /// Busy time in which devices cannot have trained, in milliseconds.
-    ruled_out_ms: u64,
+    /// Busy time, or what may have been, by its levels.
+    times: Times,
     /// How far their runs went towards training.
     reached: Reached,
 }
 
-/// What the reports say of one device: its sums, and busy time in which it cannot have trained.
+/// What the reports say of one device.
 #[derive(Default)]
 struct Days {
     sums: DeviceSums,
-    ruled_out_ms: u64,
+    times: Times,
+    /// Time of which they speak, in milliseconds.
+    reported_ms: u64,
 }
 
 impl Days {
-    fn add(&mut self, day: &DeviceSums) {
-        self.sums.add(day);
-        // On a day on which it computed nothing that may have been training, no time was, at whatever level.
-        let ruled_out_ms = match may_train(day) {
-            true => day.ruled_out_ms,
-            false => day
-                .busy_ms
-                .saturating_sub(day.established_ms)
-                .max(day.ruled_out_ms),
-        };
-        self.ruled_out_ms = self.ruled_out_ms.saturating_add(ruled_out_ms);
+    fn of(mut told: Vec<OfNode<'_>>) -> Self {
+        let mut days = Self::default();
+        for (sums, reported_ms) in OfNode::by_day(&mut told) {
+            days.sums.add(&sums);
+            days.times.add(&Times::of_day(&sums));
+            days.reported_ms = days.reported_ms.saturating_add(reported_ms);
+        }
+        days
     }
 }
 
@@ -226,14 +224,15 @@ impl Told {
         // Which days are over is the same until midnight.
         let midnight = UnixSeconds(case.now.day().saturating_add(1).saturating_mul(DAY_SECONDS));
         case.stands_for(Slack::days_before(end, midnight));
-        let mut by_device: BTreeMap<DeviceUuid, Days> = BTreeMap::new();
+        let mut by_device: BTreeMap<DeviceUuid, Vec<OfNode<'_>>> = BTreeMap::new();
         for node in case.nodes() {
             for (_, day) in node.record.days.range(first..end) {
                 if !day.came_before(node.status.revoked_from) {
                     continue;
                 }
                 for device in &day.devices {
-                    by_device.entry(device.uuid).or_default().add(&device.sums);
+                    let told = by_device.entry(device.uuid).or_default();
+                    told.push(OfNode::new(day, device));
                 }
             }
         }
@@ -244,7 +243,7 @@ impl Told {
         let mut told = Self::default();
         let mut rows_met = BTreeSet::new();
         for s in case.unique_since(UnixSeconds(i64::MIN)) {
-            let days = by_device.remove(&s.device.identity.uuid).unwrap_or_default();
+            let days = Days::of(by_device.remove(&s.device.identity.uuid).unwrap_or_default());
             if case.is_beside(s.device) || !is_meant(&s.device.identity.uuid) {
                 continue;
             }
@@ -286,11 +285,11 @@ impl Told {
 
     fn add(&mut self, days: &Days, model: Option<&Model>, elapsed_ms: u64) {
         let sums = &days.sums;
-        self.ruled_out_ms = self.ruled_out_ms.saturating_add(days.ruled_out_ms);
-        let silent_ms = elapsed_ms.saturating_sub(sums.expected_ms);
-        self.sums = self.sums.plus(sums);
-        self.elapsed_ms = self.elapsed_ms.saturating_add(elapsed_ms.max(sums.expected_ms));
-        self.silent_ms = self.silent_ms.saturating_add(silent_ms);
+        let silent_ms = elapsed_ms.saturating_sub(days.reported_ms);
+        self.sums.add(sums);
+        self.times.add(&days.times);
+        self.times.add_silence(silent_ms);
+        self.elapsed_ms = self.elapsed_ms.saturating_add(elapsed_ms.max(days.reported_ms));
         match model.and_then(Model::device_tpp) {
             Some(tpp) => {
                 let unbounded = silent_ms.saturating_add(sums.unbounded_ms);
@@ -309,44 +308,15 @@ impl Told {
         }
     }
 
-    /// The share of device time in which a kernel was resident.
+    /// The share of device time in which a kernel was resident. What nobody saw may have been such time.
     pub(in crate::conditions) fn busy(&self) -> Option<(Ppm, Ppm)> {
-        let most = self
-            .sums
-            .busy_ms
-            .saturating_add(self.sums.busy_unknown_ms)
-            .saturating_add(self.silent_ms);
         (self.elapsed_ms > 0).then(|| {
-            let idle = Ppm::of(self.elapsed_ms.saturating_sub(most), self.elapsed_ms);
+            let idle = Ppm::of(self.elapsed_ms.saturating_sub(self.times.all()), self.elapsed_ms);
             (
                 Ppm::of(self.sums.busy_ms, self.elapsed_ms),
                 Ppm(Ppm::ONE.0.saturating_sub(idle.0)),
             )
         })
-    }
-
-    /// Time in which devices were busy or may have been.
-    fn most_busy_ms(&self) -> u64 {
-        self.sums.most_busy_ms().saturating_add(self.silent_ms)
-    }
-
-    /// The share of busy time in which devices trained: runs at L3 did, and all may have but runs at L0. What no report speaks of may all have
-    /// been training, or other work.
-    fn training_time(&self) -> (Ppm, Ppm) {
-        let all = self.most_busy_ms();
-        if all == 0 {
-            return (Ppm(0), Ppm(0));
-        }
-        let rest = Ppm::of(self.ruled_out_ms, all);
-        (
-            Ppm::of(self.sums.established_ms, all),
-            Ppm(Ppm::ONE.0.saturating_sub(rest.0)),
-        )
-    }
-
-    /// Busy time, or what may be, of which no level is told.
-    fn untold_ms(&self) -> u64 {
-        self.sums.unlevelled_ms().saturating_add(self.silent_ms)
     }
 
     /// The share of compute that went into training.
@@ -361,20 +331,6 @@ impl Told {
         let (least, _) = all.shares(self.sums.training_lower, all);
         let (_, most) = training.plus(other).shares(MicroTppHours(0), training);
         Some((least, most))
-    }
-
-    /// What would tell whether the share is kept, where the bounds do not.
-    fn settled_by(&self, limit: Ppm) -> &'static str {
-        let all = self.most_busy_ms();
-        let open = all
-            .saturating_sub(self.ruled_out_ms)
-            .saturating_sub(self.untold_ms());
-        match Ppm::of(open, all) > limit {
-            true => {
-                "what the devices at L1 and L2 did would settle it, and telemetry does not tell that: whoever looks at the jobs can"
-            }
-            false => "reports of the time that has no level told would settle it",
-        }
     }
 
     /// Idle devices neither compute nor draw much power.
@@ -410,7 +366,8 @@ impl Told {
 
 /// TRN-03: training keeps to its share of device time.
 ///
-/// Runs of work tell training from other work, and one window accuses nobody: from below counts busy time of runs at L3, from above all but that of runs at L0.
+/// Runs of work tell training from other work, and one window accuses nobody: from below counts busy time of runs at L3, from above all but that of runs at L0
+/// and what compute rules out, with what nobody saw.
 pub(in crate::conditions) fn share_of_training(case: &Case<'_>) -> Verdict {
     let Some(limit) = case.licence.training_share_max else {
         return Verdict::not_applicable(
@@ -438,7 +395,7 @@ pub(in crate::conditions) fn share_of_training(case: &Case<'_>) -> Verdict {
         return place(Verdict::cannot_tell("no-day", sentence));
     }
     let told = Told::of(case, first, end);
-    let (least, most) = told.training_time();
+    let (least, most) = told.times.share_of_training();
     let measured = Quantity::between(decimal(least), decimal(most), unit);
     let what = format!(
         "{least} to {most} of busy device time went into training, on the days from {} until just before {}: {}{}; the licence allows \
@@ -446,7 +403,7 @@ pub(in crate::conditions) fn share_of_training(case: &Case<'_>) -> Verdict {
          bound alone",
         day(first),
         day(end),
-        times_in_words(&told.sums, told.untold_ms()),
+        told.times.in_words(),
         told.reached.in_words()
     );
     let place = |verdict: Verdict| place(verdict.level(told.reached.highest()));
@@ -460,7 +417,7 @@ pub(in crate::conditions) fn share_of_training(case: &Case<'_>) -> Verdict {
             "bounds-straddle",
             format!(
                 "{what}; the share lies between the bounds; {}",
-                told.settled_by(limit)
+                told.times.settled_by(limit)
             ),
         )
         .measured(measured)

@@ -10,7 +10,7 @@ use super::super::inventory::bus;
 use super::super::read::Slack;
 use super::compute::{formats, is_whole, milliseconds, row_model};
 use crate::accelerator::Model;
-use crate::appraisal::{DeviceSums, DeviceTotal, NodeAtSite};
+use crate::appraisal::{DeviceSums, DeviceTotal, NodeAtSite, NodeDay};
 use crate::id::{DeviceUuid, Digest};
 use crate::time::{DAY_SECONDS, UnixSeconds};
 use crate::unit::{Interval, MicroTppHours, Tpp};
@@ -50,8 +50,8 @@ pub(in crate::conditions) type Kind = fn(&DeviceSums) -> Interval<MicroTppHours>
 struct Reported<'a> {
     lower: MicroTppHours,
     upper: MicroTppHours,
-    /// What nodes say of whole days, each node in the order of the days.
-    days: Vec<Told<'a>>,
+    /// What nodes say of whole days.
+    days: Vec<OfNode<'a>>,
     /// Time that reports speak of, in milliseconds.
     reported_ms: u64,
     /// Reported time without a bound, because the node did not know the model.
@@ -62,7 +62,7 @@ struct Reported<'a> {
 
 /// What one node says of one device on a day, or on several days that stand together.
 #[derive(Clone, Copy)]
-struct Told<'a> {
+pub(super) struct OfNode<'a> {
     /// The first of them.
     day: i64,
     /// How long they are, in milliseconds.
@@ -70,45 +70,54 @@ struct Told<'a> {
     total: &'a DeviceTotal,
 }
 
+impl<'a> OfNode<'a> {
+    pub(super) fn new(day: &NodeDay, total: &'a DeviceTotal) -> Self {
+        Self {
+            day: day.day,
+            most_ms: milliseconds(DAY_SECONDS).saturating_mul(u64::from(day.days)),
+            total,
+        }
+    }
+
+    /// What nodes say of one device, day by day, each with the time of which they speak, in milliseconds. A day has no more time than there was, and
+    /// what two nodes say of one time counts once from below.
+    pub(super) fn by_day(told: &mut [Self]) -> impl Iterator<Item = (DeviceSums, u64)> {
+        // One node tells its days in their order, and a device seldom has two.
+        told.sort_by_key(|told| told.day);
+        told.chunk_by(|a, b| a.day == b.day).filter_map(Self::together)
+    }
+
+    fn together(told: &[Self]) -> Option<(DeviceSums, u64)> {
+        let most_ms = told.iter().map(|t| t.most_ms).max()?;
+        let (sums, twice_ms) = match told {
+            [one] => (one.total.sums, 0),
+            several => {
+                let mut several: Vec<DeviceTotal> = several.iter().map(|told| *told.total).collect();
+                let (ever, end) = (UnixSeconds(i64::MIN), UnixSeconds(i64::MAX));
+                let (all, twice_ms) = DeviceTotal::of_nodes(&mut several, ever, end)?;
+                (all.sums, twice_ms)
+            }
+        };
+        Some((sums, sums.expected_ms.saturating_sub(twice_ms).min(most_ms)))
+    }
+}
+
 impl<'a> Reported<'a> {
     /// Adds another node's word.
     fn join(&mut self, other: Self) {
         self.upper = self.upper.plus(other.upper);
         self.days.extend(other.days);
-        // One node tells its days in their order, and a device seldom has two.
-        self.days.sort_by_key(|told| told.day);
     }
 
     /// Adds up what nodes say of whole days.
     fn add_up(&mut self, kind: Kind) {
-        let days = std::mem::take(&mut self.days);
-        for told in days.chunk_by(|a, b| a.day == b.day) {
-            self.take_in(told, kind);
+        let mut days = std::mem::take(&mut self.days);
+        for (sums, reported_ms) in OfNode::by_day(&mut days) {
+            self.lower = self.lower.plus(kind(&sums).lower());
+            self.reported_ms = self.reported_ms.saturating_add(reported_ms);
+            self.unbounded_ms = self.unbounded_ms.saturating_add(sums.unbounded_ms);
+            self.told.add(&sums);
         }
-    }
-
-    /// Adds what nodes say of a day. It has no more time than there was, and what two nodes say of one time counts once from below.
-    fn take_in(&mut self, told: &[Told<'_>], kind: Kind) {
-        let most_ms = told.iter().map(|t| t.most_ms).max().unwrap_or(0);
-        match told {
-            [] => {}
-            [one] => self.add(&one.total.sums, 0, most_ms, kind),
-            several => {
-                let mut several: Vec<DeviceTotal> = several.iter().map(|told| *told.total).collect();
-                let (ever, end) = (UnixSeconds(i64::MIN), UnixSeconds(i64::MAX));
-                if let Some((all, twice_ms)) = DeviceTotal::of_nodes(&mut several, ever, end) {
-                    self.add(&all.sums, twice_ms, most_ms, kind);
-                }
-            }
-        }
-    }
-
-    fn add(&mut self, sums: &DeviceSums, twice_ms: u64, most_ms: u64, kind: Kind) {
-        self.lower = self.lower.plus(kind(sums).lower());
-        let ms = sums.expected_ms.saturating_sub(twice_ms).min(most_ms);
-        self.reported_ms = self.reported_ms.saturating_add(ms);
-        self.unbounded_ms = self.unbounded_ms.saturating_add(sums.unbounded_ms);
-        self.told.add(sums);
     }
 }
 
@@ -337,7 +346,6 @@ fn of_node(node: &NodeAtSite, from: UnixSeconds, kind: Kind) -> Vec<(DeviceUuid,
     for (number, day) in node.record.days.range(from.day()..) {
         // What came after the key was revoked may be anyone's: it speaks neither for the site nor against it.
         let whole = is_whole(node, *number, from) && day.came_before(node.status.revoked_from);
-        let most_ms = milliseconds(DAY_SECONDS).saturating_mul(u64::from(day.days));
         for (nth, device) in day.devices.iter().enumerate() {
             let at = match found.get(nth) {
                 Some((uuid, _)) if *uuid == device.uuid => nth,
@@ -355,11 +363,7 @@ fn of_node(node: &NodeAtSite, from: UnixSeconds, kind: Kind) -> Vec<(DeviceUuid,
             // A day that began before the period may hold compute from before it: no lower bound, and no report
             // of the period for sure.
             if whole {
-                entry.days.push(Told {
-                    day: *number,
-                    most_ms,
-                    total: device,
-                });
+                entry.days.push(OfNode::new(day, device));
             }
         }
     }
@@ -384,15 +388,12 @@ mod tests {
                 ..DeviceSums::default()
             },
         };
-        let mut found = Reported::default();
-        let told = Told {
-            day: 0,
-            most_ms: 86_400_000,
-            total: &half,
+        let told = OfNode::new(&NodeDay::new(0), &half);
+        let mut found = Reported {
+            days: vec![told, told],
+            ..Reported::default()
         };
-        found.take_in(&[told, told], |sums| {
-            Interval::new(sums.training_lower, sums.training_upper)
-        });
+        found.add_up(|sums| Interval::new(sums.training_lower, sums.training_upper));
         assert_eq!((found.lower, found.reported_ms), (MicroTppHours(500), 43_200_000));
     }
 }

@@ -85,10 +85,16 @@ impl Slack {
 
     /// As long as no day before this one moves.
     pub(super) fn days_before(end: i64, until: UnixSeconds) -> Self {
+        Self::until(until).before(end)
+    }
+
+    /// As long as no day before this one moves: how much is added to others is the same.
+    pub(super) fn before(self, end: i64) -> Self {
         Self {
-            until,
             before: end,
-            ..Self::NONE
+            ms: 0,
+            hours: MicroTppHours(0),
+            ..self
         }
     }
 

@@ -374,6 +374,24 @@ fn a_sum_that_reaches_its_limit_is_found_by_the_report_that_takes_it_there() {
 }
 
 #[test]
+fn a_day_that_the_window_leaves_within_the_day_no_longer_counts() {
+    let mut scene = Scene::empty().with(
+        "serial = 1\n",
+        "serial = 1\ntraining_share_max = 0.5\nfinding_window = \"36 h\"\n",
+    );
+    let devices = [gpu(1), gpu(2), gpu(3), gpu(4)];
+    scene.hour_of(719, &devices);
+    scene.now = scene.labs[0].wall().plus(6);
+    let mut course = Course::begin(scene);
+    assert_eq!(course.outcome("TRN-03"), Outcome::Met);
+    // At noon the window no longer has the whole of yesterday.
+    course.report(0, |_| {});
+    course.report(1, |_| {});
+    assert_eq!(course.outcome("TRN-03"), course.scene.finding("TRN-03").outcome);
+    assert_eq!(course.outcome("TRN-03"), Outcome::CannotTell);
+}
+
+#[test]
 fn a_report_that_leaves_a_device_without_a_tenant_is_no_ordinary_one_where_all_must_have_one() {
     let scene = Scene::honest().with("licensed_tpp", "attribution_min = 1\nlicensed_tpp");
     let mut course = Course::begin(scene);

@@ -378,6 +378,9 @@ pub(in crate::conditions) fn share_of_training(case: &Case<'_>) -> Verdict {
         .evidence([case.licence.digest]);
     };
     let (first, end) = whole_days(case.since(), case.now);
+    // The first of them goes when the window leaves it, which may be at any hour.
+    let window = case.term(|l| l.finding_window).map(|t| t.value);
+    case.stands_for(case.slack_of_period(case.since(), window).before(end));
     let day = |number: i64| UnixSeconds(number.saturating_mul(DAY_SECONDS));
     let unit = "share of busy device time";
     let place = |verdict: Verdict| {

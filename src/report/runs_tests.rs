@@ -145,7 +145,11 @@ fn what_beat_for_one_holder_says_nothing_of_the_next() {
     site.meter.set_holdings(vec![held(1, 0, 150), held(2, 150, 480)]);
     let closed = players.play(&mut site, 0..=480);
     let first = |minute: usize| &closed[minute * 4].sums.features;
-    assert!(first(1).link_beat >= Some(Ppm(150_000)), "{:?}", first(1).link_beat);
+    assert!(
+        first(1).link_beat >= Some(Ppm(150_000)),
+        "{:?}",
+        first(1).link_beat
+    );
     assert_eq!(first(3).link_beat, None);
     assert_eq!(levels(&report(&mut site, 480)).established_ms, 0);
 }

@@ -12,9 +12,9 @@
     reason = "a rate is kept in single precision, which is exactly rounded and never traps"
 )]
 
-use super::feature::MAX_BURST;
 use super::rhythm::Timed;
 use super::row::variation;
+use super::series::MAX_BURST;
 
 /// A rhythm up to here is what noise and requests have, in so many readings as are looked at.
 const OF_NOISE: f64 = 0.3;

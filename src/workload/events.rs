@@ -9,8 +9,8 @@
     reason = "signal arithmetic on f64, which saturates and never traps; times are in milliseconds since the device was first seen"
 )]
 
-use super::feature::AT_REST;
 use super::row::{Ring, Row, mean, variation};
+use super::series::AT_REST;
 
 /// Means that are kept.
 const KEPT: usize = 60;

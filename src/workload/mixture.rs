@@ -5,7 +5,7 @@
 //! answers, which read memory. Does not establish what the work is: a batch of one size is as steady, and training that takes turns with
 //! something else is not.
 
-use super::feature::{AT_REST, Shares};
+use super::series::{AT_REST, Shares};
 
 /// Fewer points that worked than these have no spread.
 const LEAST: f64 = 5.0;

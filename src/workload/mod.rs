@@ -7,8 +7,6 @@ mod beat;
 mod events;
 mod explain;
 mod feature;
-#[cfg(test)]
-mod feature_tests;
 mod likeness;
 #[cfg(test)]
 mod memory_tests;
@@ -20,14 +18,18 @@ mod rhythm;
 mod row;
 mod run;
 mod score;
+mod series;
+#[cfg(test)]
+mod series_tests;
 mod trees;
 
 pub use explain::{Explanation, Reason, explain, explain_run};
-pub use feature::{Features, Instant, Series};
+pub use feature::Features;
 pub use likeness::synchrony;
 pub use model::{Model, ModelError, model_digest};
 pub use run::{Level, Run, Verdict, speaks_against_training, speaks_for_training};
 pub use score::{Rules, RulesError, Scored};
+pub use series::{Instant, Series};
 pub use trees::{Answers, Forest, MAX_DEPTH, Node, Stage, Trees, TreesError};
 
 crate::record! {

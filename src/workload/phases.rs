@@ -10,8 +10,8 @@
     reason = "signal arithmetic on f64, which saturates and never traps; counts are below a length that is checked"
 )]
 
-use super::feature::{AT_REST, MAX_BURST};
 use super::row::{Row, mean, variation};
+use super::series::{AT_REST, MAX_BURST};
 
 /// Fewer samples than these have no composition.
 const LEAST: usize = 5;

@@ -10,8 +10,8 @@
     reason = "signal arithmetic on f64, which saturates and never traps; counts are below a length that is checked"
 )]
 
-use super::feature::MAX_BURST;
 use super::row::{Row, mean};
+use super::series::MAX_BURST;
 
 /// Activities that are looked at: SMs, tensor pipes, DRAM.
 const ACTIVITIES: usize = 3;

@@ -96,10 +96,11 @@ impl Runs {
 
     /// Ends the run under way.
     pub(super) fn end(&mut self, model: &Model) {
+        // What was left of a report before any run is of nobody's.
+        self.settle(model);
         if self.run.is_empty() {
             return;
         }
-        self.settle(model);
         self.ended = self.run.worked();
         self.run = Run::default();
     }

@@ -32,6 +32,17 @@ fn bounds(delivered: &Delivered) -> [MicroTppHours; 4] {
     [training.lower, training.upper, all.lower, all.upper]
 }
 
+/// That a tenant held the first device.
+fn held(tenant: u8, from: u64, to: u64) -> Holding {
+    Holding {
+        device: identity(0).uuid,
+        tenant: TenantPseudonym([tenant; 16]),
+        part: None,
+        from: second(from),
+        to: second(to),
+    }
+}
+
 /// Double precision that waits for memory most of the time.
 fn simulates(sample: DeviceSample) -> DeviceSample {
     let activity = sample.activity.map(|a| Activity {
@@ -133,13 +144,6 @@ fn a_window_that_speaks_against_an_established_run_is_no_part_of_what_is_sure() 
 
 #[test]
 fn what_beat_for_one_holder_says_nothing_of_the_next() {
-    let held = |tenant: u8, from: u64, to: u64| Holding {
-        device: identity(0).uuid,
-        tenant: TenantPseudonym([tenant; 16]),
-        part: None,
-        from: second(from),
-        to: second(to),
-    };
     // The burst lies in the first minute.
     let (mut site, mut players) = job(trains);
     site.meter.set_holdings(vec![held(1, 0, 150), held(2, 150, 480)]);
@@ -256,13 +260,6 @@ fn rest_within_a_run_belongs_to_it_and_long_rest_ends_it() {
 
 #[test]
 fn who_comes_begins_another_run_and_the_window_between_is_a_run_of_its_own() {
-    let held = |tenant: u8, from: u64, to: u64| Holding {
-        device: identity(0).uuid,
-        tenant: TenantPseudonym([tenant; 16]),
-        part: None,
-        from: second(from),
-        to: second(to),
-    };
     // Two and a half minutes each: neither has three windows alone.
     let (mut site, mut players) = job(trains);
     site.meter.set_holdings(vec![held(1, 0, 150), held(2, 150, 300)]);

@@ -174,6 +174,7 @@ impl Players {
                 utilisation: share(sm),
                 nvlink_tx_bytes: Reading::Value(self.link[i][0]),
                 nvlink_rx_bytes: Reading::Value(self.link[i][1]),
+                memory_used_mib: Reading::Value(40_960),
                 activity: Reading::Value(Activity {
                     interval_ns: SECOND,
                     sm: share(sm),

@@ -98,7 +98,12 @@ fn play(name: &str, bursts: bool, window_s: u64) -> Option<Played> {
             ..sample(row.gpu, row.at_ns)
         };
         if bursts {
-            burst.push(counters.clone());
+            // A trace tells activity with every row, an agent with every second one of a burst.
+            let own = |k: usize| Reading::Value(Ppm((row.shares[k] * 1e6) as u32));
+            burst.push(DeviceSample {
+                activity: Reading::Value(activity(SECOND / 10, own)),
+                ..counters.clone()
+            });
             if burst.len() == 8 {
                 let devices = std::mem::take(&mut burst);
                 site.meter.push_tick(&Tick {
@@ -115,24 +120,11 @@ fn play(name: &str, bursts: bool, window_s: u64) -> Option<Played> {
             first_energy[g] = row.energy_mj;
         }
         last_energy[g] = row.energy_mj;
-        let share = |k: usize| Reading::Value(Ppm((sums[g][k] / counts[g] * 1e6) as u32));
-        let zero = Reading::Value(Ppm(0));
+        let mean = |k: usize| Reading::Value(Ppm((sums[g][k] / counts[g] * 1e6) as u32));
         tick.push(DeviceSample {
             utilisation: Reading::Value(row.busy),
             memory_used_mib: Reading::Value(row.memory_mib),
-            activity: Reading::Value(Activity {
-                interval_ns: (counts[g] * 1e8) as u64,
-                sm: share(0),
-                tensor_any: share(1),
-                dfma: zero,
-                hmma: share(1),
-                imma: zero,
-                dram: share(2),
-                fp64: zero,
-                fp32: Reading::Unsupported,
-                fp16: Reading::Unsupported,
-                integer: Reading::Unsupported,
-            }),
+            activity: Reading::Value(activity((counts[g] * 1e8) as u64, mean)),
             ..counters
         });
         sums[g] = [0.0; 3];
@@ -154,6 +146,24 @@ fn play(name: &str, bursts: bool, window_s: u64) -> Option<Played> {
         first_energy,
         last_energy,
     })
+}
+
+/// SM, tensor and DRAM activity, by number; a trace tells no more.
+fn activity(interval_ns: u64, share: impl Fn(usize) -> Reading<Ppm>) -> Activity {
+    let zero = Reading::Value(Ppm(0));
+    Activity {
+        interval_ns,
+        sm: share(0),
+        tensor_any: share(1),
+        dfma: zero,
+        hmma: share(1),
+        imma: zero,
+        dram: share(2),
+        fp64: zero,
+        fp32: Reading::Unsupported,
+        fp16: Reading::Unsupported,
+        integer: Reading::Unsupported,
+    }
 }
 
 impl Played {
@@ -250,7 +260,7 @@ fn with_bursts_throughout_the_same_is_told() {
         } else {
             played.each(name, true, |class| class != Some(Class::Training));
         }
-        let burst = played.windows.iter().filter(|(_, w)| w.leaves.len() == 5).count();
+        let burst = played.windows.iter().filter(|(_, w)| w.leaves.len() == 8).count();
         assert!(burst * 10 >= played.windows.len() * 9);
     }
 }

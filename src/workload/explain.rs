@@ -54,6 +54,8 @@ const FACTS: [&str; Features::COUNT] = [
     "PCIe carried # as much one way as the other",
     "Power strayed by # of its mean from what activity explains",
     "NVLink traffic rose and fell in a fixed rhythm by # of its mean",
+    "NVLink rested # of the time in which the tensor pipes worked fully",
+    "The bytes sent over NVLink in one beat were # of memory in use",
 ];
 
 /// What a feature said.
@@ -254,7 +256,7 @@ mod tests {
     use super::*;
     use crate::unit::Ppm;
     use crate::workload::Trees;
-    use crate::workload::run::tests::together;
+    use crate::workload::run::tests::{alone, together};
 
     /// The tables alone.
     fn tables() -> Model {
@@ -265,6 +267,7 @@ mod tests {
     fn in_step(fp64: u32) -> Features {
         Features {
             fp64: Some(Ppm(fp64)),
+            link_apart: None,
             ..together()
         }
     }
@@ -311,14 +314,7 @@ mod tests {
         let with = |most| tables().with(Trees::parse(&rows(most)).unwrap());
         let of = |model: &Model| {
             // By itself, so that little else speaks.
-            let features = Features {
-                link_active: None,
-                link_symmetry: None,
-                synchrony: None,
-                linked_tensor_per_dram: None,
-                link_beat: None,
-                ..together()
-            };
+            let features = alone(together());
             let why = explain(model, &features, &model.score(&features)).unwrap();
             why.speaks_for.into_iter().find(|r| r.feature == "tensor_per_sm")
         };

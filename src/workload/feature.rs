@@ -93,12 +93,16 @@ crate::record! {
         40 => power_residual: Option<Ppm>,
         /// By how much NVLink traffic rises and falls in a fixed rhythm, of its mean; of the latest burst while links are in use.
         41 => link_beat: Option<Ppm>,
+        /// Of the same burst, time at full tensor activity in which links rested.
+        42 => link_apart: Option<Ppm>,
+        /// Of the same burst, bytes sent over NVLink in each beat, of memory in use.
+        43 => beat_per_memory: Option<Ppm>,
     }
 }
 
 impl Features {
     /// How many a table or a tree may name.
-    pub const COUNT: usize = 39;
+    pub const COUNT: usize = 41;
 
     /// Their names, in the order of [`Features::values`].
     pub const NAMES: [&'static str; Self::COUNT] = [
@@ -141,6 +145,8 @@ impl Features {
         "pcie_symmetry",
         "power_residual",
         "link_beat",
+        "link_apart",
+        "beat_per_memory",
     ];
 
     /// Their values, in parts per million.
@@ -186,6 +192,8 @@ impl Features {
             self.pcie_symmetry,
             self.power_residual,
             self.link_beat,
+            self.link_apart,
+            self.beat_per_memory,
         ]
         .map(|value| value.map(|p| i64::from(p.0)))
     }

@@ -117,7 +117,7 @@ fn eight_devices_and_the_model_take_less_than_two_megabytes() {
         taken.bytes_max
     );
     assert!(
-        taken.bytes_current < 700_000,
+        taken.bytes_current < 800_000,
         "{} bytes are kept",
         taken.bytes_current
     );

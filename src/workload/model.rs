@@ -40,7 +40,7 @@ pub enum ModelError {
 pub(super) struct Sources {
     /// What the device itself did, by the trees.
     pub(super) mixture: i64,
-    /// Links and movement in common with other devices, by the tables.
+    /// What it exchanges with others apart from that, by the tables.
     pub(super) together: i64,
 }
 
@@ -102,6 +102,11 @@ impl Model {
     /// Whether a window is unlike anything that was taught.
     pub(super) fn is_strange(&self, features: &Features) -> bool {
         self.trees.are_silent(&features.values())
+    }
+
+    /// Whether a device exchanged with others in a window and no burst had told how.
+    pub(super) fn is_unheard(&self, features: &Features) -> bool {
+        self.rules.is_unheard(features)
     }
 
     /// What each of two independent sources gives training over inference, in hundredths of a nat.
@@ -177,10 +182,11 @@ impl Model {
         working >= self.rules.least()
     }
 
-    /// What is known of a run from the mean leads of its windows: as [`Scored`] of one window, by the same margins.
+    /// What is known of a run from the mean leads of its windows: as [`Scored`] of one window, by the same margins; `unheard` is whether in most of them
+    /// it worked with others and no burst had told how.
     #[must_use]
-    pub fn decide(&self, leads: [i64; Class::ALL.len()]) -> Scored {
-        self.rules.decide(leads)
+    pub fn decide(&self, leads: [i64; Class::ALL.len()], unheard: bool) -> Scored {
+        self.rules.decide(leads, unheard)
     }
 }
 

@@ -16,7 +16,7 @@ crate::code! {
         Weak = 1 => "L1",
         /// It may be training: one source says so, or none against it.
         Candidate = 2 => "L2",
-        /// Two independent sources say so: what the device did, and how it worked with others over links in use.
+        /// Two independent sources say so: what the device did, and that it exchanged with others in a rhythm and apart from that.
         Established = 3 => "L3",
         /// The type of work is vouched for besides. Windows never reach it.
         Authenticated = 4 => "L4",
@@ -38,6 +38,8 @@ pub struct Run {
     accused: i64,
     /// Working windows that are unlike anything that was taught.
     strange: i64,
+    /// Working windows in which it exchanged with others and no burst had told how.
+    unheard: i64,
     leads: [i64; Class::ALL.len()],
     /// Sums of what the two sources gave training over inference.
     mixture: i64,
@@ -142,6 +144,9 @@ impl Run {
         if model.is_strange(features) {
             self.strange = self.strange.saturating_add(1);
         }
+        if model.is_unheard(features) {
+            self.unheard = self.unheard.saturating_add(1);
+        }
         for (sum, lead) in self.leads.iter_mut().zip(scored.centinats) {
             *sum = sum.saturating_add(i64::from(lead));
         }
@@ -160,6 +165,7 @@ impl Run {
             &mut self.open,
             &mut self.accused,
             &mut self.strange,
+            &mut self.unheard,
             &mut self.mixture,
             &mut self.together,
         ];
@@ -210,9 +216,9 @@ impl Run {
     /// What the windows say in which something ran.
     fn of_work(&self, model: &Model) -> Verdict {
         let leads = self.leads.map(|sum| model.of_run(sum, self.working));
-        let decided = model.decide(leads);
-        let mostly_strange = self.strange.saturating_mul(2) > self.working;
-        let scored = match mostly_strange {
+        let mostly = |windows: i64| windows.saturating_mul(2) > self.working;
+        let decided = model.decide(leads, mostly(self.unheard));
+        let scored = match mostly(self.strange) {
             true => decided.without_machine_learning(),
             false => decided,
         };
@@ -277,7 +283,30 @@ pub(super) mod tests {
             resting: share(0),
             linked_tensor_per_dram: share(1_330_000),
             link_beat: share(600_000),
+            link_apart: share(900_000),
+            beat_per_memory: share(200_000),
             ..Features::default()
+        }
+    }
+
+    /// The same, of which no burst has told how it exchanges.
+    fn unheard(features: Features) -> Features {
+        Features {
+            link_beat: None,
+            link_apart: None,
+            beat_per_memory: None,
+            ..features
+        }
+    }
+
+    /// The same of a device by itself.
+    pub(crate) fn alone(features: Features) -> Features {
+        Features {
+            link_active: None,
+            link_symmetry: None,
+            synchrony: None,
+            linked_tensor_per_dram: None,
+            ..unheard(features)
         }
     }
 
@@ -300,8 +329,7 @@ pub(super) mod tests {
             periodicity: None,
             synchrony: None,
             linked_tensor_per_dram: None,
-            link_beat: None,
-            ..together()
+            ..unheard(together())
         }
     }
 
@@ -328,9 +356,8 @@ pub(super) mod tests {
             periodicity: Some(Ppm(100_000)),
             tensor_mix: None,
             linked_tensor_per_dram: None,
-            link_beat: None,
             fp64_per_sm: Some(Ppm(444_000)),
-            ..simulation()
+            ..unheard(simulation())
         }
     }
 
@@ -354,15 +381,7 @@ pub(super) mod tests {
             (both.class, both.level),
             (Some(Class::Training), Level::Established)
         );
-        let alone = Features {
-            link_active: None,
-            link_symmetry: None,
-            synchrony: None,
-            linked_tensor_per_dram: None,
-            link_beat: None,
-            ..together()
-        };
-        assert!(run(&vec![alone; 100]).level <= Level::Candidate);
+        assert!(run(&vec![alone(together()); 100]).level <= Level::Candidate);
     }
 
     #[test]
@@ -394,13 +413,8 @@ pub(super) mod tests {
     #[test]
     fn double_precision_beside_it_does_not_rule_out_what_looks_like_training() {
         let filled = Features {
-            link_active: None,
-            link_symmetry: None,
-            synchrony: None,
-            linked_tensor_per_dram: None,
-            link_beat: None,
             fp64: Some(Ppm(95_000)),
-            ..together()
+            ..alone(together())
         };
         let verdict = run(&[filled]);
         assert!(verdict.training <= -250, "{verdict:?}");
@@ -415,8 +429,7 @@ pub(super) mod tests {
                 link_symmetry: link_active,
                 synchrony: Some(Ppm::ONE),
                 linked_tensor_per_dram: None,
-                link_beat: None,
-                ..together()
+                ..unheard(together())
             };
             let level = run(&vec![replica; 4]).level;
             assert!(level <= Level::Candidate, "{link_active:?}: {level:?}");
@@ -433,6 +446,57 @@ pub(super) mod tests {
             let verdict = run(&vec![served; 10]);
             assert!(verdict.level <= Level::Candidate, "{link_beat:?}: {verdict:?}");
         }
+    }
+
+    #[test]
+    fn a_beat_that_goes_with_the_work_or_is_of_little_is_no_second_source() {
+        assert_eq!(run(&vec![together(); 3]).level, Level::Established);
+        let share = |ppm| Some(Ppm(ppm));
+        // One model over several devices, results that are gathered, and what nobody read.
+        let others = [
+            Features {
+                link_apart: share(50_000),
+                ..together()
+            },
+            Features {
+                beat_per_memory: share(10_000),
+                ..together()
+            },
+            Features {
+                link_apart: None,
+                ..together()
+            },
+            Features {
+                beat_per_memory: None,
+                ..together()
+            },
+        ];
+        for other in others {
+            let level = run(&vec![other.clone(); 10]).level;
+            assert!(level <= Level::Candidate, "{level:?}: {other:?}");
+        }
+    }
+
+    #[test]
+    fn where_links_are_used_and_no_burst_has_told_how_a_lead_must_be_greater() {
+        let model = Model::embedded().unwrap();
+        let called = |features: &Features| model.score(features).class;
+        // As nearly the margin of inference in batches as may be: serving, or what is trained over several devices.
+        let near = |unheard: bool| {
+            let mut leads = [-300; Class::ALL.len()];
+            leads[usize::from(Class::InferenceBatch.code())] = 150;
+            leads[usize::from(Class::Training.code())] = -150;
+            model.decide(leads, unheard).class
+        };
+        assert_eq!((near(false), near(true)), (Some(Class::InferenceBatch), None));
+        let linked = unheard(together());
+        assert!(model.is_unheard(&linked));
+        assert_eq!(called(&linked), Some(Class::Training));
+        let seldom = Features {
+            link_active: Some(Ppm(100_000)),
+            ..linked
+        };
+        assert!(!model.is_unheard(&seldom) && !model.is_unheard(&together()));
     }
 
     #[test]
@@ -493,7 +557,6 @@ pub(super) mod tests {
             tensor_per_sm: None,
             tensor_per_dram: None,
             linked_tensor_per_dram: None,
-            link_beat: None,
             ..stencil()
         };
         let nothing_read = Features {

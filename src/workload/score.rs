@@ -114,9 +114,13 @@ pub struct Rules {
     decide: [i64; Class::ALL.len()],
     rule_out: i64,
     points: i64,
+    /// From what share of points with traffic on, where no burst has told of exchanges, and how much further a kind of machine learning must lead then.
+    unheard: (i64, i64),
     dependence: i64,
     rest: i64,
     source: i64,
+    /// The least that is sent in one beat, of memory in use, for exchanges to be a source.
+    exchanged: i64,
     ends: i64,
     horizon: i64,
     least: i64,
@@ -130,8 +134,11 @@ const TOGETHER: [&str; 4] = [
     "synchrony",
 ];
 
-/// The one that tells what it exchanges with them step by step.
-const BEAT: [&str; 1] = ["link_beat"];
+/// Those that tell what it exchanges with them step by step.
+const BEAT: [&str; 2] = ["link_beat", "beat_per_memory"];
+
+/// The one that tells that it does so apart from its work, as no model does that works over several devices.
+const APART: [&str; 1] = ["link_apart"];
 
 impl Rules {
     /// Reads a table of rules.
@@ -144,9 +151,11 @@ impl Rules {
             decide: [i64::MAX; Class::ALL.len()],
             rule_out: i64::MAX,
             points: 0,
+            unheard: (i64::MAX, 0),
             dependence: 1_000,
             rest: 1_000,
             source: i64::MAX,
+            exchanged: i64::MAX,
             ends: 1,
             horizon: i64::MAX,
             least: i64::MAX,
@@ -175,9 +184,11 @@ impl Rules {
                 }
                 "rule_out" => rules.rule_out = at_low,
                 "points" => rules.points = at_low,
+                "unheard" => rules.unheard = (low, at_low),
                 "dependence" => rules.dependence = at_low.clamp(0, 1_000),
                 "rest" => rules.rest = at_low,
                 "source" => rules.source = at_low,
+                "exchanged" => rules.exchanged = at_low,
                 "ends" => rules.ends = at_low,
                 "horizon" => rules.horizon = at_low,
                 "least" => rules.least = at_low,
@@ -225,7 +236,7 @@ impl Rules {
         for (slot, one) in leads.iter_mut().zip(sums.iter().enumerate()) {
             *slot = lead(one);
         }
-        let mut scored = self.decide(leads);
+        let mut scored = self.decide(leads, self.is_unheard(features));
         // Without per-pipe activity, only that nothing runs can be told.
         if features.tensor.is_none() && scored.class != Some(Class::Idle) {
             scored.class = None;
@@ -245,13 +256,22 @@ impl Rules {
         gains
     }
 
-    /// By how much links, common movement and the beat of exchanges favour training over either kind of inference; without a beat that favours it, by
-    /// nothing: replicas that are fed alike move alike, and one model that is served over several devices uses links both ways as well.
+    /// Whether a device exchanges with others and no burst has told how: then nobody can tell whether it trains with them or serves with them but by
+    /// what it does itself.
+    pub(super) fn is_unheard(&self, features: &Features) -> bool {
+        let (share, _) = self.unheard;
+        features.link_beat.is_none() && features.link_active.is_some_and(|a| i64::from(a.0) >= share)
+    }
+
+    /// By how much exchanges favour training over either kind of inference; nothing unless they beat, and apart from the device's own work: replicas that are fed
+    /// alike move alike, and one model that is served over several devices uses links both ways as well, in rounds of one size even in a rhythm.
     pub(super) fn together(&self, features: &Features) -> i64 {
-        let beat = self.favours_training(features, &BEAT);
         let others = self.favours_training(features, &TOGETHER);
-        match beat > 0 {
-            true => beat.saturating_add(others),
+        let [beat, apart] = [&BEAT[..], &APART].map(|named| self.favours_training(features, named));
+        let sent = features.beat_per_memory.map(|share| i64::from(share.0));
+        let is_source = sent.is_some_and(|share| share >= self.exchanged);
+        match is_source {
+            true => apart.min(beat).max(0).saturating_add(others.min(0)),
             false => others.min(0),
         }
     }
@@ -306,14 +326,20 @@ impl Rules {
         self.least
     }
 
-    /// What leads in hundredths of a nat are enough for, by the margins.
+    /// What leads in hundredths of a nat are enough for, by the margins; `unheard` is whether it works with others and nobody has heard how.
     #[must_use]
-    pub fn decide(&self, leads: [i64; Class::ALL.len()]) -> Scored {
+    pub fn decide(&self, leads: [i64; Class::ALL.len()], unheard: bool) -> Scored {
         let mut scored = Scored::cannot_tell();
         let margins = scored.centinats.iter_mut().zip(self.decide);
         for ((class, lead), (centinats, decide)) in Class::ALL.iter().zip(leads).zip(margins) {
             *centinats = i16::try_from(lead).unwrap_or(if lead < 0 { i16::MIN } else { i16::MAX });
-            if lead >= decide {
+            let (_, further) = self.unheard;
+            let further = if unheard && class.is_machine_learning() {
+                further
+            } else {
+                0
+            };
+            if lead >= decide.saturating_add(further) {
                 scored.class = Some(*class);
             }
         }

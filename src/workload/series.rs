@@ -11,7 +11,7 @@
     reason = "signal arithmetic on f64, which saturates and never traps; results are clamped before they become integers"
 )]
 
-use super::beat::Beat;
+use super::beat::{Beat, Exchange};
 use super::events::Events;
 use super::feature::Features;
 use super::likeness::{movements, pearson};
@@ -199,8 +199,13 @@ impl Series {
     pub fn add_instant(&mut self, instant: Instant) {
         let kib = |r: Reading<u32>| r.value().copied().map(f64::from);
         let moved = kib(instant.tx_kib).zip(kib(instant.rx_kib));
-        self.beat
-            .add(self.clock_ms(), instant.at_ms, moved.map(|(tx, rx)| tx + rx));
+        let [sm, tensor, _] = instant.shares();
+        let exchange = Exchange {
+            at_ms: instant.at_ms,
+            kib: moved.map(|(tx, rx)| tx + rx),
+            activity: sm.zip(tensor).map(|(sm, tensor)| [sm, tensor]),
+        };
+        self.beat.add(self.clock_ms(), &exchange);
         if self.burst.capacity() == 0 {
             self.burst.reserve_exact(MAX_BURST);
         }
@@ -273,6 +278,11 @@ impl Series {
         let pcie = self.points.iter().filter_map(|p| p.pcie);
         let [pcie_active, pcie_symmetry] = traffic(pcie, PCIE_AT_REST, false);
         let beat = linked.then(|| self.beat.told(self.clock_ms())).flatten();
+        let memory_mib = self.points.iter().rev().find_map(|p| p.memory);
+        let beat_per_memory = beat
+            .and_then(|told| told.each_kib)
+            .zip(memory_mib.filter(|mib| *mib > 0.0))
+            .map(|(kib, mib)| kib / (mib * KIB_PER_MIB));
         let rhythm = self.rhythm(linked);
         let phases = self.phases();
         let events = self.events.told(self.points.iter().filter_map(|p| p.memory));
@@ -319,7 +329,9 @@ impl Series {
             pcie_active: ppm(pcie_active),
             pcie_symmetry: ppm(pcie_symmetry),
             power_residual: ppm(self.power_residual()),
-            link_beat: ppm(beat),
+            link_beat: ppm(beat.map(|told| told.beat)),
+            link_apart: ppm(beat.and_then(|told| told.apart)),
+            beat_per_memory: ppm(beat_per_memory),
         }
     }
 
@@ -446,6 +458,8 @@ impl Instant {
 }
 
 const PPM: f64 = 1_000_000.0;
+
+const KIB_PER_MIB: f64 = 1_024.0;
 
 /// SM, tensor, DRAM, FP64 (tensor or not), FP32, integer.
 fn shares(a: &Activity) -> Shares {

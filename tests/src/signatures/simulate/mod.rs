@@ -33,7 +33,7 @@ use benign::Round;
 use disguise::Beside;
 use evasion::{Base, Other, Strategy};
 use machine::{Machine, Stretch};
-use serving::{Batch, Service};
+use serving::{Batch, Service, Shared};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -71,7 +71,7 @@ struct Made {
 }
 
 /// Families that try nothing, besides [`benign::NAMES`]: what makes each, its class and its mechanism.
-const FAMILIES: [(&str, &str, &str); 21] = [
+const FAMILIES: [(&str, &str, &str); 26] = [
     ("dense_pretraining", "training", "pretraining"),
     ("replicated_pretraining", "training", "data_parallel"),
     ("sharded_pretraining", "training", "sharded"),
@@ -101,6 +101,23 @@ const FAMILIES: [(&str, &str, &str); 21] = [
     ("images_in_batches", "inference_batch", "vision"),
     ("speech", "inference_batch", "speech"),
     ("held", "idle", "memory_held"),
+    (
+        "shared_prompts_in_batches",
+        "inference_batch",
+        "tensor_parallel_serving",
+    ),
+    (
+        "shared_prompts_in_rounds",
+        "inference_batch",
+        "tensor_parallel_serving",
+    ),
+    (
+        "shared_generation_in_rounds",
+        "inference_batch",
+        "tensor_parallel_serving",
+    ),
+    ("prompts_in_stages", "inference_batch", "pipeline_serving"),
+    ("gathered_embedding", "inference_batch", "embedding"),
 ];
 
 /// Class and mechanism of a family of [`benign::NAMES`].
@@ -193,6 +210,43 @@ fn family(name: &str, machine: &Machine, chance: &mut Chance) -> (Vec<Vec<Stretc
             let mut heard = Batch::drawn(1, chance);
             heard.host = chance.magnitude(0.005, 0.3);
             batch(heard, chance)
+        }
+        "shared_prompts_in_batches" => {
+            let mut service = Service::drawn(chance).in_batch(chance);
+            service.devices = [2, 4][chance.within(0..2) as usize];
+            service.answer = 1.0;
+            service.prompt = chance.magnitude(1_000.0, 6_000.0);
+            serve(service, chance)
+        }
+        "shared_prompts_in_rounds" => {
+            let mut rounds = Batch::drawn(1, chance);
+            rounds.devices = [2, 4][chance.within(0..2) as usize];
+            (rounds.shared, rounds.spread) = (Shared::Layers, 0.02);
+            rounds.parameters = chance.magnitude(4e9, 6e10);
+            rounds.words = chance.magnitude(16_384.0, 131_072.0);
+            rounds.host = chance.magnitude(0.02, 0.3);
+            batch(rounds, chance)
+        }
+        "shared_generation_in_rounds" => {
+            let mut service = Service::drawn(chance).in_batch(chance);
+            service.devices = [2, 4][chance.within(0..2) as usize];
+            service.parameters = chance.magnitude(4e9, 6e10);
+            service.prompt = chance.magnitude(500.0, 4_000.0);
+            service.answer = chance.magnitude(8.0, 128.0);
+            (service.in_rounds(machine, SECONDS, chance), service.held_mib())
+        }
+        "prompts_in_stages" => {
+            let mut service = Service::drawn(chance).in_batch(chance);
+            service.devices = [2, 4][chance.within(0..2) as usize];
+            service.prompt = chance.magnitude(1_000.0, 6_000.0);
+            (service.in_stages(machine, SECONDS, chance), service.held_mib())
+        }
+        "gathered_embedding" => {
+            let mut replicas = Batch::drawn(1, chance);
+            replicas.devices = [2, 4][chance.within(0..2) as usize];
+            (replicas.shared, replicas.spread) = (Shared::Results, 0.02);
+            replicas.words = chance.magnitude(32_768.0, 524_288.0);
+            batch(replicas, chance)
         }
         "held" => (
             vec![vec![Stretch::rest(SECONDS)]],

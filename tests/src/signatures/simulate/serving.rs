@@ -224,11 +224,83 @@ impl Service {
         }
         vec![prompts, answers]
     }
+
+    /// Rounds: so many prompts of one length are multiplied through together, all get answers of one length, and the host deals with them before
+    /// the next come. Devices that share the model do the same.
+    pub(super) fn in_rounds(
+        &self,
+        machine: &Machine,
+        seconds: f64,
+        chance: &mut Chance,
+    ) -> Vec<Vec<Stretch>> {
+        let (many, pause) = (self.most as f64, chance.magnitude(0.02, 0.5));
+        let (mut done, mut at): (Vec<Stretch>, f64) = (Vec::new(), 0.0);
+        while at < seconds {
+            let prompt = self.prompt * (1.0 + 0.02 * chance.noise());
+            let mut first = self.prefill(prompt, machine);
+            first.seconds *= many;
+            let held = many * (prompt + self.answer * 0.5);
+            let mut round = vec![first];
+            round.extend(self.decode(many, held, self.answer, machine));
+            round.push(Stretch::rest(pause * (1.0 + 0.05 * chance.noise()).max(0.5)));
+            at += round.iter().map(|s| s.seconds).sum::<f64>();
+            done.extend(round);
+        }
+        vec![done; self.devices]
+    }
+
+    /// Prompts through stages: each device holds some of the layers, and passes what comes out of them on to the next.
+    pub(super) fn in_stages(
+        &self,
+        machine: &Machine,
+        seconds: f64,
+        chance: &mut Chance,
+    ) -> Vec<Vec<Stretch>> {
+        let stages = self.devices;
+        let width = (self.parameters / (12.0 * self.layers)).sqrt();
+        let whole = Self {
+            devices: 1,
+            ..self.clone()
+        };
+        let mut done: Vec<Vec<Stretch>> = vec![Vec::new(); stages];
+        let mut at = 0.0;
+        while at < seconds {
+            let words = chance.wait(self.prompt).clamp(64.0, 8_192.0) * self.burst;
+            let mut part = whole.prefill(words, machine);
+            part.seconds /= stages as f64;
+            at += part.seconds + self.host;
+            for (stage, done) in done.iter_mut().enumerate() {
+                // The first is a stage ahead of the second, which readings a tenth of a second apart hardly show.
+                let passed = words * width * 2.0;
+                let sent = if stage + 1 < stages { passed } else { 0.0 };
+                let received = if stage > 0 { passed } else { 0.0 };
+                done.push(part.with_traffic(sent, received, 0.9, machine));
+                done.push(Stretch::rest(self.host));
+            }
+        }
+        done
+    }
+}
+
+/// What devices that work through batches together tell each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shared {
+    /// Nothing, or there is but one.
+    Nothing,
+    /// What comes out of each layer, of which each device has a part.
+    Layers,
+    /// Results, of which each device has its own, once a batch.
+    Results,
 }
 
 /// Work through a batch, a forward pass after the other: encoders, images, sound.
 #[derive(Clone, Debug)]
 pub(super) struct Batch {
+    pub(super) devices: usize,
+    /// What devices tell each other.
+    pub(super) shared: Shared,
+    /// By how much batches differ in length, of their mean.
+    pub(super) spread: f64,
     pub(super) parameters: f64,
     /// Words or pieces of images in a batch, and in what each looks at.
     pub(super) words: f64,
@@ -247,6 +319,9 @@ impl Batch {
     /// Draws one.
     pub(super) fn drawn(passes: usize, chance: &mut Chance) -> Self {
         Self {
+            devices: 1,
+            shared: Shared::Nothing,
+            spread: 0.2,
             parameters: chance.magnitude(1e8, 8e9),
             words: chance.magnitude(2_048.0, 65_536.0),
             length: chance.magnitude(128.0, 2_048.0),
@@ -262,12 +337,20 @@ impl Batch {
     pub(super) fn run(&self, machine: &Machine, seconds: f64, chance: &mut Chance) -> Vec<Vec<Stretch>> {
         let (mut done, mut at) = (Vec::new(), 0.0);
         while at < seconds {
-            let words = self.words * (1.0 + 0.2 * chance.noise()).clamp(0.3, 2.0);
+            let words = self.words * (1.0 + self.spread * chance.noise()).clamp(0.3, 2.0);
             let width = (self.parameters / (12.0 * self.layers)).sqrt();
-            let units = words * width * self.layers;
+            let devices = self.devices as f64;
+            // Each has a part of every layer, or the whole model.
+            let parts = if self.shared == Shared::Layers {
+                devices
+            } else {
+                1.0
+            };
+            let own = self.parameters / parts;
+            let units = words * width * self.layers / parts;
             let products = Kernel {
-                tensor: 2.0 * self.parameters * words,
-                bytes: 2.0 * self.parameters + units * 14.0,
+                tensor: 2.0 * own * words,
+                bytes: 2.0 * own + units * 14.0,
                 launches: self.layers * 8.0,
                 ..Kernel::default()
             };
@@ -285,15 +368,21 @@ impl Batch {
                 ..Kernel::default()
             };
             let mut pass = machine.run(&[products, attention, small]);
+            if self.shared == Shared::Layers {
+                let sent = 4.0 * self.layers * (parts - 1.0) / parts * words * width * 2.0;
+                pass = pass.with_traffic(sent, sent, 0.0, machine);
+            }
             pass.seconds *= self.passes as f64;
-            let row = [
-                pass,
-                Stretch::rest(self.host * 0.5).with_host(0.0, self.input, machine),
-                Stretch::rest(self.host * 0.5),
-            ];
+            let mut row = vec![pass];
+            if self.shared == Shared::Results {
+                let sent = words / self.length * width * 4.0 * (devices - 1.0);
+                row.push(Stretch::rest(1e-4).with_traffic(sent, sent, 0.0, machine));
+            }
+            row.push(Stretch::rest(self.host * 0.5).with_host(0.0, self.input, machine));
+            row.push(Stretch::rest(self.host * 0.5));
             at += row.iter().map(|s| s.seconds).sum::<f64>();
             done.extend(row);
         }
-        vec![done]
+        vec![done; self.devices]
     }
 }

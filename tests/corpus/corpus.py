@@ -67,7 +67,7 @@ class Suite:
         self.begun = time.monotonic()
         self.log = open(self.out / "worker.log", "a", buffering=1)
         self.worker = None
-        self.device = None
+        self.device, self.devices = None, 0
         self.overheads = collections.deque([2.5], maxlen=6)
         self.recorder = self.half = None
 
@@ -76,8 +76,17 @@ class Suite:
         if listed is None:
             return 1
         known = self.index()
-        todo = [p for p in chosen(listed, self.options) if (p["family"], str(self.options.run)) not in known]
-        failed = 0
+        todo, failed, skipped = [], 0, 0
+        for program in chosen(listed, self.options):
+            if (program["family"], str(self.options.run)) in known:
+                continue
+            lacking = self.lacking(program)
+            if lacking is None:
+                todo.append(program)
+            else:
+                # Before all else, so that what does not run takes no part of the budget.
+                self.note(program, {"skipped": lacking})
+                skipped += 1
         while todo:
             seconds = self.seconds(todo)
             if seconds is None:
@@ -88,12 +97,14 @@ class Suite:
             result = self.one(program, seconds)
             if "error" in result:
                 failed += 1
+            elif "skipped" in result:
+                skipped += 1
             else:
                 self.overheads.append(time.monotonic() - begun - result.get("recorded_s", 0))
             self.note(program, result)
             self.archive()
         self.close()
-        self.say(f"{len(self.index())} recordings, {failed} failures in {time.monotonic() - self.begun:.0f} s")
+        self.say(f"{len(self.index())} recordings, {failed} failures, {skipped} skipped in {time.monotonic() - self.begun:.0f} s")
         return 1 if failed else 0
 
     def seconds(self, todo):
@@ -120,15 +131,28 @@ class Suite:
             self.say(f"the worker did not start: {up}; {self.out / 'worker.log'} says more")
             self.drop()
             return None
-        self.device, self.libraries = up["device"], up["libraries"]
+        self.device, self.devices, self.libraries = up["device"], up["devices"], up["libraries"]
         return up["families"]
+
+    def lacking(self, program):
+        """Why a program cannot be run on so many devices; none if it can."""
+        if program["devices"] > self.devices:
+            return f"needs {program['devices']} GPUs, and there is {self.devices}"
+        if program["devices"] == 1 < self.devices and self.options.agent and self.options.device == "cuda":
+            # The others would be at rest under the label of a program.
+            return f"uses one GPU, and the recorder would read all {self.devices}"
+        return None
 
     def one(self, program, seconds):
         """Runs one program and has it recorded."""
         if self.worker is None and self.start() is None:
             return {"error": "the worker did not start"}
-        self.worker.tell(run=program["family"], seed=self.options.run, most_steps=3 if self.options.tiny else None)
+        self.worker.tell(
+            run=program["family"], seed=self.options.run, most_steps=3 if self.options.tiny else None, set_clocks=self.options.set_clocks
+        )
         ready = self.worker.hear(self.options.patience)
+        if ready["event"] == "skipped":
+            return {"skipped": ready["reason"]}
         if ready["event"] != "ready":
             return self.failed(ready)
         result = {"ready_s": ready["after_s"]}
@@ -146,7 +170,7 @@ class Suite:
         return {**result, **done}
 
     def failed(self, event):
-        if event["event"] in ("silent", "gone") or "CUDA error" in event.get("error", ""):
+        if event["event"] in ("silent", "gone") or event.get("ends"):
             self.drop()
         return {"error": event.get("error", event["event"])}
 
@@ -202,7 +226,7 @@ class Suite:
                 if new:
                     rows.writeheader()
                 rows.writerow({**line, "real": 1 if self.options.device == "cuda" else 0})
-        facts = ("ready_s", "steps", "recorded_s", "rows", "sm", "tensor", "dram", "fp32", "fp64", "integer", "power_w", "kernel", "error")
+        facts = ("skipped", "ready_s", "steps", "recorded_s", "rows", "sm", "tensor", "dram", "fp32", "fp64", "integer", "power_w", "kernel", "error")
         self.say(f"{program['family']}: " + " ".join(f"{k}={result[k]}" for k in facts if k in result))
 
     def index(self):
@@ -293,6 +317,7 @@ def main():
     parser.add_argument("--run", type=int, default=1, help="the number of the run, from which its random numbers follow")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="three steps of each, with sizes that any machine can do")
+    parser.add_argument("--set-clocks", action="store_true", help="let clocked_training lock the GPU's clocks while it runs")
     parser.add_argument("--patience", type=float, default=30, help="seconds for which a program may say nothing (default 30)")
     parser.add_argument("--python", default=sys.executable, help="the Python that has PyTorch")
     parser.add_argument("--list", action="store_true", help="list the families and end")

@@ -1,9 +1,10 @@
 """The process that runs programs: one for many families, so that PyTorch is loaded once.
 
 It is told what to do by lines of JSON on standard input (`{"run": FAMILY, …}`, `{"stop": true}`) and answers with lines of
-JSON on standard output: `up`, `ready`, `done`, `failed`. What a program prints goes to standard error.
+JSON on standard output: `up`, `ready`, `done`, `skipped`, `failed`. What a program prints goes to standard error.
 """
 
+import contextlib
 import gc
 import json
 import os
@@ -29,11 +30,14 @@ def main():
 
     import programs
     from programs.context import Context
+    from programs.team import gathered
 
     families = {p.family: p for p in programs.load()}
     listed = [programs.described(p) for p in families.values()]
-    name, libraries = "cpu", {"torch": torch.__version__}
+    # Without a GPU, two processes share the processor.
+    name, devices, libraries = "cpu", 2, {"torch": torch.__version__}
     if device == "cuda":
+        devices = torch.cuda.device_count()
         name = torch.cuda.get_device_name()
         libraries["cuda"] = torch.version.cuda
         # The libraries behind matrix products are loaded here, not in the first program's time.
@@ -60,7 +64,7 @@ def main():
             waiting.notify()
 
     threading.Thread(target=listen, daemon=True).start()
-    say("up", device=name, libraries=libraries, families=listed)
+    say("up", device=name, devices=devices, libraries=libraries, families=listed)
     while True:
         with waiting:
             while not orders:
@@ -72,11 +76,17 @@ def main():
         program = families[order["run"]]
         begun = time.monotonic()
         tell = lambda: say("ready", after_s=round(time.monotonic() - begun, 3))
-        ctx = Context(device, tiny, stopped, tell, seed=order.get("seed", 0), most_steps=order.get("most_steps"))
-        failure = None
+        seed = order.get("seed", 0)
+        ctx = Context(
+            device, tiny, stopped, tell, seed=seed, most_steps=order.get("most_steps"), may_set_clocks=order.get("set_clocks", False)
+        )
+        failure = lacking = None
         try:
-            program.run(ctx, **(program.tiny if tiny else program.parameters))
+            with gathered(program, ctx, seed) if program.devices > 1 else contextlib.nullcontext():
+                program.run(ctx, **(program.tiny if tiny else program.parameters))
             ctx.sync()
+        except programs.Skipped as reason:
+            lacking = str(reason)
         except Exception as error:
             traceback.print_exc()
             failure = f"{type(error).__name__}: {error}"[:500]
@@ -91,12 +101,17 @@ def main():
             torch.cuda.reset_peak_memory_stats()
         elif device == "cuda" and "CUDA error" not in failure:
             torch.cuda.empty_cache()
+        if lacking is not None:
+            say("skipped", reason=lacking)
+            continue
         if failure is None:
             say("done", **facts)
             continue
-        say("failed", error=failure, **facts)
-        if "CUDA error" in failure:
-            # The device's context is of no use any more; whoever started this process starts another.
+        # A context of the device, or a group of processes, that failed is of no use any more; whoever started this process
+        # starts another.
+        ends = "CUDA error" in failure or program.devices > 1
+        say("failed", error=failure, ends=ends, **facts)
+        if ends:
             answers.flush()
             os._exit(3)
 

@@ -26,16 +26,22 @@ class Program:
     strategy: str = "none"
     span: float = 1.0
     order: int = 50
+    devices: int = 1
+
+
+class Skipped(Exception):
+    """A program cannot run here, for a reason that is not its fault: what is missing."""
 
 
 FAMILIES = collections.OrderedDict()
 
 
-def program(cls, mechanism, workload, tiny=None, strategy="none", span=1.0, order=50, **parameters):
+def program(cls, mechanism, workload, tiny=None, strategy="none", span=1.0, order=50, devices=1, **parameters):
     """Registers a function as the program of the family that has its name.
 
     `parameters` are its arguments on a GPU, `tiny` those that differ where it is only tried out. `span` is how much longer
-    than others it is recorded: what repeats slowly needs more time.
+    than others it is recorded: what repeats slowly needs more time. `devices` is the fewest that it needs; one that needs two
+    takes all there are, a process on each.
     """
     if cls not in CLASSES:
         raise ValueError(f"{cls} is no class")
@@ -45,7 +51,7 @@ def program(cls, mechanism, workload, tiny=None, strategy="none", span=1.0, orde
         if family in FAMILIES:
             raise ValueError(f"{family} is there twice")
         FAMILIES[family] = Program(
-            family, cls, mechanism, workload, run, parameters, {**parameters, **(tiny or {})}, strategy, span, order
+            family, cls, mechanism, workload, run, parameters, {**parameters, **(tiny or {})}, strategy, span, order, devices
         )
         return run
 
@@ -54,7 +60,7 @@ def program(cls, mechanism, workload, tiny=None, strategy="none", span=1.0, orde
 
 def described(program):
     """What is said of a program outside its process."""
-    keep = ("family", "mechanism", "workload", "strategy", "span", "parameters")
+    keep = ("family", "mechanism", "workload", "strategy", "span", "devices", "parameters")
     return {**{k: getattr(program, k) for k in keep}, "class": program.cls}
 
 

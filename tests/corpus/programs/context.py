@@ -10,17 +10,21 @@ class Context:
     """The surroundings of one run.
 
     `stopped` is an event that is set from outside; `tell_ready` is called once, when the program does its steady work.
+    A program on several devices has a context in each of its processes, which differ in `rank`; `size` says how many.
     """
 
     # Steps that are let run ahead on the device, so that it never waits and a stop is heard soon.
     AHEAD = 2
 
-    def __init__(self, device, tiny, stopped, tell_ready, seed=0, most_steps=None):
+    def __init__(self, device, tiny, stopped, tell_ready, seed=0, most_steps=None, may_set_clocks=False):
         self.device = torch.device(device)
         self.tiny = tiny
+        self.may_set_clocks = may_set_clocks
+        self.rank, self.size, self.team = 0, 1, None
         self.steps = 0
         self.facts = {}
         self.random = random.Random(seed)
+        self._seed = seed
         self._stopped = stopped
         self._tell_ready = tell_ready
         self._ready = False
@@ -33,7 +37,14 @@ class Context:
         return self.device.type == "cuda"
 
     def running(self):
-        return not (self._stopped.is_set() or (self._most is not None and self.steps >= self._most))
+        goes_on = not (self._stopped.is_set() or (self._most is not None and self.steps >= self._most))
+        # Where one process of several stopped by itself, the others would wait for it without end.
+        return goes_on if self.team is None else self.team.agree(goes_on)
+
+    def apart(self):
+        """From here on each process of several draws numbers of its own."""
+        torch.manual_seed(self._seed + 1000 * self.rank)
+        self.random.seed(self._seed + 1000 * self.rank)
 
     def ready(self):
         """Says that the steady work has begun. `step` says it too."""

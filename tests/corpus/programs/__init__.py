@@ -11,7 +11,8 @@ import importlib
 CLASSES = ("idle", "training", "inference_interactive", "inference_batch", "hpc", "render_video", "other")
 
 # In the order in which they run. The first of each mechanism come early, so that a part which is cut short is still broad.
-MODULES = ("training", "inference", "hpc", "data", "mining", "render", "burn_in", "idle", "finetuning", "serving", "evasion")
+MODULES = ("training", "inference", "hpc", "data", "mining", "render", "burn_in", "idle", "finetuning", "serving", "evasion",
+           "evasion_single", "low_precision")
 
 
 @dataclasses.dataclass(frozen=True)

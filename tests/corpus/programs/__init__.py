@@ -12,7 +12,7 @@ CLASSES = ("idle", "training", "inference_interactive", "inference_batch", "hpc"
 
 # In the order in which they run. The first of each mechanism come early, so that a part which is cut short is still broad.
 MODULES = ("training", "inference", "hpc", "data", "mining", "render", "burn_in", "idle", "finetuning", "serving", "evasion",
-           "evasion_single", "low_precision")
+           "evasion_single", "low_precision", "distributed", "sharded")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,6 +30,40 @@ def timed(ctx, work):
     return ctx.now() - begun
 
 
+def answering(ctx, model, batch, length, vocabulary):
+    """A function that reads prompts of a length and writes so many tokens after them; whoever waits for a token looks at each."""
+    cache = Cache(ctx, model, batch, length)
+
+    def answer(prompt, tokens, look=lambda token: None):
+        token = model.prefill(ctx.tokens(batch, prompt, vocabulary=vocabulary), cache, slice(0, batch))[:, None]
+        for place in range(prompt, prompt + tokens):
+            token = model.decode(token, cache, torch.full((batch, 1), place, device=ctx.device), place + 1)
+            look(token)
+
+    return answer
+
+
+def dilute(ctx, model, step, times, batch, length, vocabulary):
+    """Steps of training, each among so many passes of inference."""
+    answer = answering(ctx, model, batch, length, vocabulary)
+    while ctx.running():
+        step()
+        for _ in range(times):
+            if not ctx.running():
+                return
+            answer(length // 2, 4)
+        ctx.step(warm=1)
+
+
+def online(ctx, model, step, answer, batch, length, vocabulary):
+    """A service that learns from each of its answers."""
+    serve = answering(ctx, model, batch, length, vocabulary)
+    while ctx.running():
+        serve(length - answer - 1, answer, torch.Tensor.cpu)
+        step()
+        ctx.step(warm=1)
+
+
 @program("training", "pretraining", "transformer_d1536_l12", tiny=TINY, strategy="O_idle_padding_50", span=1.2, order=6, **LM)
 def idle_padding(ctx, **p):
     """O: as much idle time is put between groups of steps as they take."""
@@ -67,16 +101,7 @@ def low_utilisation(ctx, per_second, **p):
 def diluted_training(ctx, times, batch, length, vocabulary, **p):
     """L: each step of training stands among five passes of inference with the same model."""
     model, step = adapter_trainer(ctx, batch=batch, length=length, vocabulary=vocabulary, **p)
-    cache = Cache(ctx, model, batch, length)
-    while ctx.running():
-        step()
-        for _ in range(times):
-            if not ctx.running():
-                return
-            token = model.prefill(ctx.tokens(batch, length // 2, vocabulary=vocabulary), cache, slice(0, batch))[:, None]
-            for place in range(length // 2, length // 2 + 4):
-                token = model.decode(token, cache, torch.full((batch, 1), place, device=ctx.device), place + 1)
-        ctx.step(warm=1)
+    dilute(ctx, model, step, times, batch, length, vocabulary)
 
 
 @program("training", "low_rank_adaptation", "lora_d2048_l16_a8", tiny=dict(TINY, accumulate=2), strategy="N_gradient_accumulation_8",
@@ -161,17 +186,7 @@ def stochastic_training(ctx, batch, length, **p):
 def online_learning(ctx, answer, batch, length, vocabulary, **p):
     """K: a service answers, and learns a little from each answer."""
     model, step = adapter_trainer(ctx, batch=batch, length=length, vocabulary=vocabulary, **p)
-    cache = Cache(ctx, model, batch, length)
-    prompt = length - answer - 1
-    while ctx.running():
-        token = model.prefill(ctx.tokens(batch, prompt, vocabulary=vocabulary), cache, slice(0, batch))[:, None]
-        for place in range(prompt, prompt + answer):
-            if not ctx.running():
-                return
-            token = model.decode(token, cache, torch.full((batch, 1), place, device=ctx.device), place + 1)
-            token.cpu()
-        step()
-        ctx.step(warm=1)
+    online(ctx, model, step, answer, batch, length, vocabulary)
 
 
 @program("training", "pretraining", "transformer_d1536_l12_and_hash", tiny=TINY, strategy="H_mimicry_fourier", order=64, **LM)

@@ -39,8 +39,8 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
 
     def split(self, x):
-        b, n, d = x.shape
-        return (t.view(b, n, self.heads, d // self.heads) for t in self.qkv(x).chunk(3, -1))
+        b, n, _ = x.shape
+        return (t.view(b, n, self.heads, -1) for t in self.qkv(x).chunk(3, -1))
 
     def forward(self, x, causal=True, keep=None):
         q, k, v = (t.transpose(1, 2) for t in self.split(x))
@@ -49,7 +49,7 @@ class Attention(nn.Module):
             cache.k[layer][rows, :, : k.shape[2]] = k.to(cache.k.dtype)
             cache.v[layer][rows, :, : v.shape[2]] = v.to(cache.v.dtype)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
-        return self.out(y.transpose(1, 2).reshape(x.shape))
+        return self.out(y.transpose(1, 2).flatten(2))
 
     def decode(self, x, cache, layer, place, span):
         """Attends with `place`[b, n], where each token stands, to the first `span` places."""
@@ -60,7 +60,7 @@ class Attention(nn.Module):
         y = F.scaled_dot_product_attention(
             q.transpose(1, 2), cache.k[layer][:, :, :span], cache.v[layer][:, :, :span], attn_mask=seen
         )
-        return self.out(y.transpose(1, 2).reshape(x.shape))
+        return self.out(y.transpose(1, 2).flatten(2))
 
 
 class Mlp(nn.Module):

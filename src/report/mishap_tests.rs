@@ -1,6 +1,6 @@
 //! Whatever befalls a device or its counters, no amount is negative, invented, or outside its bounds.
 
-use super::meter_tests::{Site, inventory, sample};
+use super::synthetic::{Site, inventory, sample};
 use crate::id::DeviceUuid;
 use crate::report::AcceleratorClaims;
 use crate::telemetry::{

@@ -45,6 +45,8 @@ mod presence_tests;
 #[cfg(test)]
 mod runs_tests;
 #[cfg(test)]
+mod synthetic;
+#[cfg(test)]
 mod tenancy_tests;
 #[cfg(test)]
 mod trace_tests;

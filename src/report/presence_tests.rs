@@ -1,6 +1,6 @@
 //! What the meter says of devices that come and go.
 
-use super::meter_tests::{Site, feed, identity, inventory, sample};
+use super::synthetic::{Site, feed, identity, inventory, sample};
 use crate::telemetry::{
     BusDevice, BusDriver, DeviceSample, DeviceState, GapReason, Inventory, Reading, TickKind,
 };

@@ -1,6 +1,6 @@
 //! Runs over windows and reports: what they establish, what they rule out, and what ends them.
 
-use super::meter_tests::{Act, Players, Site, feed, identity, rests, second, serves, trains};
+use super::synthetic::{Act, Players, Site, feed, identity, rests, second, serves, trains};
 use super::{Delivered, Holding};
 use crate::id::TenantPseudonym;
 use crate::telemetry::{Activity, DeviceSample, DeviceState, Reading, TickKind};

@@ -1,6 +1,6 @@
 //! Tenants of a device whose every second is known: what each truly did lies between its bounds.
 
-use super::meter_tests::{Site, identity, inventory, sample};
+use super::synthetic::{Site, identity, inventory, sample};
 use super::{AcceleratorClaims, Finished, Holding, TenantShare, TenantShares};
 use crate::id::TenantPseudonym;
 use crate::telemetry::{Activity, DeviceSample, LossReason, Reading, Tick, TickKind};

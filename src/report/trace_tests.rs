@@ -1,7 +1,7 @@
 //! Real traces through the meter, once a second, against their labels. The traces belong to others and are not in the
 //! repository: without them the tests say so and the synthetic twins in `meter_tests` remain.
 
-use super::meter_tests::{Site, feed, sample};
+use super::synthetic::{Site, feed, sample};
 use super::{ClosedWindow, Finished};
 use crate::telemetry::{Activity, DeviceSample, Reading, Tick, TickKind};
 use crate::time::{BootNanos, SECOND};

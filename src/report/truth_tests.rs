@@ -1,7 +1,7 @@
 //! A device whose every hundredth of a second is known, sampled as the agent samples, with all that goes wrong: what it truly did
 //! lies between the bounds of its reports.
 
-use super::meter_tests::{Site, inventory, sample};
+use super::synthetic::{Site, inventory, sample};
 use crate::telemetry::{Activity, DeviceSample, GapReason, LossReason, PipeCycles, Reading, Tick, TickKind};
 use crate::time::{BootNanos, SECOND};
 use crate::unit::Ppm;

@@ -256,7 +256,7 @@ mod tests {
     use super::*;
     use crate::unit::Ppm;
     use crate::workload::Trees;
-    use crate::workload::run::tests::{alone, together};
+    use crate::workload::run_tests::{alone, together};
 
     /// The tables alone.
     fn tables() -> Model {

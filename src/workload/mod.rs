@@ -17,6 +17,8 @@ mod residual;
 mod rhythm;
 mod row;
 mod run;
+#[cfg(test)]
+mod run_tests;
 mod score;
 mod series;
 #[cfg(test)]

@@ -130,7 +130,7 @@ impl Model {
             let Some(value) = values.get(place).copied().flatten() else {
                 continue;
             };
-            *gains = self.rules.gains(place, value);
+            *gains = self.rules.gains(place, value, features);
             // Only the kind of inference that the answer is for is spared what it takes.
             let to_batch = if answers.batch > 0 { batch } else { 0 };
             let to_other = if answers.batch < 0 { batch } else { 0 };

@@ -119,8 +119,8 @@ pub struct Rules {
     dependence: i64,
     rest: i64,
     source: i64,
-    /// The least that is sent in one beat, of memory in use, for exchanges to be a source.
-    exchanged: i64,
+    /// From what share of memory in use sent in one beat on exchanges count at all, and from which on they count whole and may be a source.
+    exchanged: (i64, i64),
     ends: i64,
     horizon: i64,
     least: i64,
@@ -134,8 +134,8 @@ const TOGETHER: [&str; 4] = [
     "synchrony",
 ];
 
-/// Those that tell what it exchanges with them step by step.
-const BEAT: [&str; 2] = ["link_beat", "beat_per_memory"];
+/// The one that tells what it exchanges with them step by step.
+const BEAT: [&str; 1] = ["link_beat"];
 
 /// The one that tells that it does so apart from its work, as no model does that works over several devices.
 const APART: [&str; 1] = ["link_apart"];
@@ -155,7 +155,7 @@ impl Rules {
             dependence: 1_000,
             rest: 1_000,
             source: i64::MAX,
-            exchanged: i64::MAX,
+            exchanged: (0, i64::MAX),
             ends: 1,
             horizon: i64::MAX,
             least: i64::MAX,
@@ -188,7 +188,7 @@ impl Rules {
                 "dependence" => rules.dependence = at_low.clamp(0, 1_000),
                 "rest" => rules.rest = at_low,
                 "source" => rules.source = at_low,
-                "exchanged" => rules.exchanged = at_low,
+                "exchanged" => rules.exchanged = (low, high),
                 "ends" => rules.ends = at_low,
                 "horizon" => rules.horizon = at_low,
                 "least" => rules.least = at_low,
@@ -225,7 +225,7 @@ impl Rules {
         for rule in &self.rows {
             let value = values.get(rule.feature).copied().flatten();
             if let (Some(sum), Some(value)) = (sums.get_mut(rule.class), value) {
-                *sum = sum.saturating_add(rule.gain(value));
+                *sum = sum.saturating_add(self.weighed(rule, value, features));
             }
         }
         let lead = |(i, own): (usize, &i64)| {
@@ -246,14 +246,30 @@ impl Rules {
     }
 
     /// What one feature gives each class by the tables, in hundredths of a nat.
-    pub(super) fn gains(&self, feature: usize, value: i64) -> [i64; Class::ALL.len()] {
+    pub(super) fn gains(&self, feature: usize, value: i64, features: &Features) -> [i64; Class::ALL.len()] {
         let mut gains = [0i64; Class::ALL.len()];
         for rule in self.rows.iter().filter(|r| r.feature == feature) {
             if let Some(sum) = gains.get_mut(rule.class) {
-                *sum = sum.saturating_add(rule.gain(value));
+                *sum = sum.saturating_add(self.weighed(rule, value, features));
             }
         }
         gains
+    }
+
+    /// What a row gives by a value of its feature. How a device exchanges says the less the less it is that it exchanges.
+    fn weighed(&self, rule: &Rule, value: i64, features: &Features) -> i64 {
+        let gain = rule.gain(value);
+        let name = Features::NAMES.get(rule.feature);
+        let heard = name.is_some_and(|name| BEAT.contains(name) || APART.contains(name));
+        match features.beat_per_memory.filter(|_| heard) {
+            Some(sent) => {
+                let (low, high) = self.exchanged;
+                let whole = high.saturating_sub(low);
+                let weight = i64::from(sent.0).saturating_sub(low).clamp(0, whole.max(0));
+                gain.saturating_mul(weight).checked_div(whole).unwrap_or(gain)
+            }
+            None => gain,
+        }
     }
 
     /// Whether a device exchanges with others and no burst has told how: then nobody can tell whether it trains with them or serves with them but by
@@ -263,13 +279,14 @@ impl Rules {
         features.link_beat.is_none() && features.link_active.is_some_and(|a| i64::from(a.0) >= share)
     }
 
-    /// By how much exchanges favour training over either kind of inference; nothing unless they beat, and apart from the device's own work: replicas that are fed
+    /// By how much exchanges favour training over either kind of inference; no more than nothing unless they beat, and apart from the device's own work: replicas that are fed
     /// alike move alike, and one model that is served over several devices uses links both ways as well, in rounds of one size even in a rhythm.
     pub(super) fn together(&self, features: &Features) -> i64 {
         let others = self.favours_training(features, &TOGETHER);
         let [beat, apart] = [&BEAT[..], &APART].map(|named| self.favours_training(features, named));
         let sent = features.beat_per_memory.map(|share| i64::from(share.0));
-        let is_source = sent.is_some_and(|share| share >= self.exchanged);
+        let (_, enough) = self.exchanged;
+        let is_source = sent.is_some_and(|share| share >= enough);
         match is_source {
             true => apart.min(beat).max(0).saturating_add(others.min(0)),
             false => others.min(0),
@@ -284,7 +301,10 @@ impl Rules {
                 let name = Features::NAMES.get(r.feature);
                 r.class == usize::from(class.code()) && name.is_some_and(|n| named.contains(n))
             });
-            let gains = rows.filter_map(|r| Some(r.gain(values.get(r.feature).copied().flatten()?)));
+            let gains = rows.filter_map(|r| {
+                let value = values.get(r.feature).copied().flatten()?;
+                Some(self.weighed(r, value, features))
+            });
             gains.fold(0, i64::saturating_add)
         };
         let inference = of(Class::InferenceInteractive).max(of(Class::InferenceBatch));

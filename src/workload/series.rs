@@ -45,6 +45,9 @@ const LEAST_BURST: usize = 100;
 /// Nor do fewer than these, where it is looked for with what corrects for few.
 const LEAST_EVEN: usize = 50;
 
+/// After longer than this without a reading of a counter nobody knows over which time the next one counts, in milliseconds.
+const LONGEST_MS: u32 = 700;
+
 /// Of fewer instants that tell of activity than these, the points are looked at instead.
 const LEAST_TOLD: usize = 25;
 
@@ -222,7 +225,8 @@ impl Series {
 
     /// Begins the next window: bursts are forgotten but for their beat, points of the last minute stay.
     pub fn next_window(&mut self) {
-        self.beat.close(self.clock_ms(), self.is_linked());
+        let (linked, memory_mib) = (self.is_linked(), self.memory_mib());
+        self.beat.close(self.clock_ms(), linked, memory_mib);
         self.own = 0;
         self.burst.clear();
     }
@@ -277,12 +281,9 @@ impl Series {
         let linked = link_active.is_some_and(|share| share > 0.0);
         let pcie = self.points.iter().filter_map(|p| p.pcie);
         let [pcie_active, pcie_symmetry] = traffic(pcie, PCIE_AT_REST, false);
-        let beat = linked.then(|| self.beat.told(self.clock_ms())).flatten();
-        let memory_mib = self.points.iter().rev().find_map(|p| p.memory);
-        let beat_per_memory = beat
-            .and_then(|told| told.each_kib)
-            .zip(memory_mib.filter(|mib| *mib > 0.0))
-            .map(|(kib, mib)| kib / (mib * KIB_PER_MIB));
+        let beat = linked
+            .then(|| self.beat.told(self.clock_ms(), self.memory_mib()))
+            .flatten();
         let rhythm = self.rhythm(linked);
         let phases = self.phases();
         let events = self.events.told(self.points.iter().filter_map(|p| p.memory));
@@ -331,7 +332,7 @@ impl Series {
             power_residual: ppm(self.power_residual()),
             link_beat: ppm(beat.map(|told| told.beat)),
             link_apart: ppm(beat.and_then(|told| told.apart)),
-            beat_per_memory: ppm(beat_per_memory),
+            beat_per_memory: ppm(beat.and_then(|told| told.per_memory)),
         }
     }
 
@@ -373,20 +374,32 @@ impl Series {
         self.clock_ns.div_euclid(1_000_000)
     }
 
+    /// The latest that is known of memory in use.
+    fn memory_mib(&self) -> Option<f64> {
+        self.points.iter().rev().find_map(|p| p.memory)
+    }
+
     /// Whether links are in use.
     fn is_linked(&self) -> bool {
         let rates = self.points.iter().filter_map(|p| p.link);
         rates.into_iter().any(|[tx, rx]| tx + rx >= LINK_AT_REST)
     }
 
-    /// NVLink traffic over a burst, if there is one: what was counted since the instant before, by how long ago that was.
+    /// NVLink traffic over a burst, if there is one: what was counted since the last instant that told, by how long ago that was.
     fn burst_of_links(&self) -> Option<Timed<MAX_BURST>> {
-        let moved = |(before, i): (&Instant, &Instant)| {
-            let ms = f64::from(i.at_ms.checked_sub(before.at_ms).filter(|ms| *ms > 0)?);
-            let kib = f64::from(*i.tx_kib.value()?) + f64::from(*i.rx_kib.value()?);
-            Some((f64::from(i.at_ms), kib / ms))
+        let told = || {
+            self.burst.iter().filter_map(|i| -> Option<(u32, f64)> {
+                let kib = f64::from(*i.tx_kib.value()?) + f64::from(*i.rx_kib.value()?);
+                Some((i.at_ms, kib))
+            })
         };
-        let pairs = self.burst.iter().zip(self.burst.iter().skip(1));
+        let moved = |((before, _), (at, kib)): ((u32, f64), (u32, f64))| {
+            let ms = at
+                .checked_sub(before)
+                .filter(|ms| (1..=LONGEST_MS).contains(ms))?;
+            Some((f64::from(at), kib / f64::from(ms)))
+        };
+        let pairs = told().zip(told().skip(1));
         (self.burst.len() >= LEAST_EVEN).then(|| pairs.filter_map(moved).collect())
     }
 
@@ -459,7 +472,7 @@ impl Instant {
 
 const PPM: f64 = 1_000_000.0;
 
-const KIB_PER_MIB: f64 = 1_024.0;
+pub(super) const KIB_PER_MIB: f64 = 1_024.0;
 
 /// SM, tensor, DRAM, FP64 (tensor or not), FP32, integer.
 fn shares(a: &Activity) -> Shares {

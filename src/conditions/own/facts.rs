@@ -94,6 +94,7 @@ fn findings(published: &[Finding], names: &Names) -> Fact {
             ("limit", |f| Fact::json(json!(f.limit))),
             ("window", |f| Fact::json(json!(f.window))),
             ("coverage", |f| Fact::json(json!(f.coverage.map(decimal)))),
+            ("level", |f| Fact::json(json!(f.level))),
             ("subjects", |f| Fact::json(json!(f.subjects))),
             ("subjects_left_out", |f| Fact::json(json!(f.subjects_left_out))),
         ],

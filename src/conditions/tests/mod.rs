@@ -12,12 +12,15 @@ mod evidence;
 mod firmware;
 mod flags;
 mod group;
+mod holds;
 mod inventory;
 mod message_tests;
 mod moves;
 mod operations;
 mod overview;
 mod own;
+#[cfg(feature = "rego")]
+mod own_facts;
 mod papers;
 mod performance;
 mod place;

@@ -1,7 +1,8 @@
 //! The rows of a recorded device as the instants of an agent's bursts.
 //!
 //! Decides: that rows closer than an agent reads are joined to about 100 ms, so that a faster recording shows no less than a slower one, and that
-//! rows further apart than 220 ms are no instants. Over joined rows counters add up, and shares and power are means of what was read.
+//! rows further apart than 220 ms are no instants. Over joined rows counters add up, and shares and power are means of what was read. Shares that a
+//! recorder renewed more seldom than it wrote rows are of no instant: a burst reads each anew.
 
 use super::recording::{Row, mean};
 use weighbridge::telemetry::Reading;
@@ -12,6 +13,12 @@ const APART_S: std::ops::RangeInclusive<f64> = 0.08..=0.22;
 
 /// What closer rows are joined to, in seconds: as an agent reads in bursts.
 const JOINED_S: f64 = 0.1;
+
+/// A share that stands for so many instants on the average was not read at each.
+const HELD: usize = 5;
+
+/// A tensor activity below this, in parts per million, may stand still.
+const AT_REST_PPM: u32 = 5_000;
 
 /// The instants of a device whose rows are so many seconds apart, each with its time since the recording began, in milliseconds, which the instant
 /// has too; none where rows are too far apart.
@@ -27,13 +34,33 @@ pub(super) fn instants(rows: &[Row], begun: f64, row_s: f64) -> Vec<(u64, Instan
     // Half a row early, so that jitter takes no row into the next instant.
     let place = |row: &Row| ((row.at() - begun + row_s / 2.0) / (row_s * joined)) as u64;
     let mut before = None;
-    rows.chunk_by(|a, b| joined > 1.0 && place(a) == place(b))
+    let mut all: Vec<(u64, Instant)> = rows
+        .chunk_by(|a, b| joined > 1.0 && place(a) == place(b))
         .filter_map(|joined| {
             let of = instant(joined, before, begun, row_s);
             before = joined.last();
             of
         })
-        .collect()
+        .collect();
+    if are_held(&all) {
+        for (_, instant) in &mut all {
+            *instant = Instant {
+                sm_ppm: Reading::Unsupported,
+                tensor_ppm: Reading::Unsupported,
+                dram_ppm: Reading::Unsupported,
+                ..*instant
+            };
+        }
+    }
+    all
+}
+
+/// Whether activity was renewed more seldom than it was written down: it changes, but only now and then.
+fn are_held(all: &[(u64, Instant)]) -> bool {
+    let told = all.iter().filter_map(|(_, i)| i.tensor_ppm.value());
+    let works: Vec<u32> = told.copied().filter(|ppm| *ppm >= AT_REST_PPM).collect();
+    let changes = works.windows(2).filter(|w| w[0] != w[1]).count();
+    changes > 0 && works.len() >= HELD * changes
 }
 
 /// The instant at the last of these rows.
@@ -103,5 +130,21 @@ mod tests {
             }
         }
         assert!(at(4).is_empty());
+    }
+
+    #[test]
+    fn activity_that_was_renewed_once_a_second_is_of_no_instant() {
+        let told = |renewed: u32| {
+            let mut text = "timestamp,gpu,power_w,tensor_active\n".to_owned();
+            for row in 0..200 {
+                let share = 0.3 + f64::from(row / renewed * 7 % 5) / 50.0;
+                text += &format!("{:.1},0,500,{share:.2}\n", f64::from(row) / 10.0);
+            }
+            let device = parse(&text).unwrap().devices.remove(0);
+            assert_eq!(device.instants.len(), 200);
+            let told = device.instants.iter().filter_map(|(_, i)| i.tensor_ppm.value());
+            told.count()
+        };
+        assert_eq!([told(1), told(2), told(10)], [200, 200, 0]);
     }
 }

@@ -246,6 +246,8 @@ fn family(name: &str, machine: &Machine, chance: &mut Chance) -> (Vec<Vec<Stretc
             replicas.devices = [2, 4][chance.within(0..2) as usize];
             (replicas.shared, replicas.spread) = (Shared::Results, 0.02);
             replicas.words = chance.magnitude(32_768.0, 524_288.0);
+            // One vector a text, or one of 128 half-precision numbers for each word.
+            replicas.for_each_word = [0.0, 256.0][chance.within(0..2) as usize];
             batch(replicas, chance)
         }
         "held" => (

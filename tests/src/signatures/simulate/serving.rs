@@ -299,6 +299,8 @@ pub(super) struct Batch {
     pub(super) devices: usize,
     /// What devices tell each other.
     pub(super) shared: Shared,
+    /// Bytes of results for each word, where there are any beside one vector for each text.
+    pub(super) for_each_word: f64,
     /// By how much batches differ in length, of their mean.
     pub(super) spread: f64,
     pub(super) parameters: f64,
@@ -321,6 +323,7 @@ impl Batch {
         Self {
             devices: 1,
             shared: Shared::Nothing,
+            for_each_word: 0.0,
             spread: 0.2,
             parameters: chance.magnitude(1e8, 8e9),
             words: chance.magnitude(2_048.0, 65_536.0),
@@ -375,7 +378,8 @@ impl Batch {
             pass.seconds *= self.passes as f64;
             let mut row = vec![pass];
             if self.shared == Shared::Results {
-                let sent = words / self.length * width * 4.0 * (devices - 1.0);
+                let result = width * 4.0 / self.length + self.for_each_word;
+                let sent = words * result * (devices - 1.0);
                 row.push(Stretch::rest(1e-4).with_traffic(sent, sent, 0.0, machine));
             }
             row.push(Stretch::rest(self.host * 0.5).with_host(0.0, self.input, machine));

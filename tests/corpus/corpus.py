@@ -143,6 +143,12 @@ class Suite:
             return f"uses one GPU, and the recorder would read all {self.devices}"
         return None
 
+    def taken(self, program):
+        """How many GPUs a program takes; none where it takes none."""
+        if self.options.device != "cuda":
+            return None
+        return 1 if program["devices"] == 1 else self.devices
+
     def one(self, program, seconds):
         """Runs one program and has it recorded."""
         if self.worker is None and self.start() is None:
@@ -201,7 +207,8 @@ class Suite:
                 self.recorder = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
                 said = self.recorder.communicate(timeout=whole + 10)[0]
                 if self.recorder.returncode == 0:
-                    recorded = {"path": str(path), "recorded_s": round(time.monotonic() - begun, 3), **summary(target)}
+                    took = round(time.monotonic() - begun, 3)
+                    recorded = {"path": str(path), "recorded_s": took, **summary(target, self.taken(program))}
                     # The one that works is asked first from now on.
                     self.options.agent.sort(key=lambda a: a != agent)
                     return path, recorded
@@ -259,17 +266,21 @@ class Suite:
         print(f"[{time.monotonic() - self.begun:6.1f} s] {text}", flush=True)
 
 
-def summary(path):
+def summary(path, taken):
     """The means of a recording's columns, so that what went wrong is seen at once."""
-    sums, rows = collections.defaultdict(list), 0
+    sums, rows, gpus = collections.defaultdict(list), 0, set()
     with gzip.open(path, "rt") as lines:
         for row in csv.DictReader(line for line in lines if not line.startswith("#")):
             rows += 1
+            gpus.add(row["gpu"])
             for column, cell in row.items():
                 if cell and column != "state":
                     sums[column].append(float(cell))
     if rows < 10:
         raise ValueError(f"the recording has {rows} rows")
+    if taken is not None and len(gpus) != taken:
+        # The recorder reads also what CUDA_VISIBLE_DEVICES hides, and that has not what the label says.
+        raise ValueError(f"the recording has {len(gpus)} GPUs, and the program took {taken}")
     names = {"sm_active": "sm", "tensor_active": "tensor", "dram_active": "dram", "fp32_active": "fp32", "fp64_active": "fp64",
              "integer_active": "integer", "power_w": "power_w", "sm_clock_mhz": "sm_mhz"}
     return {"rows": rows, **{n: round(sum(v) / len(v), 4) for c, n in names.items() if (v := sums.get(c))}}

@@ -35,11 +35,13 @@ def locked(uuid, share):
         keeper.stdin.close()
         keeper.wait(30)
         keeper.stdout.close()
+    if keeper.returncode != 0:
+        raise RuntimeError("the clock may still be locked: nvidia-smi --reset-gpu-clocks frees it")
 
 
 def keep(uuid, share):
     """Locks the clock for as long as someone is there who wants it."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:
         nvml = ctypes.CDLL("libnvidia-ml.so.1")
@@ -66,7 +68,9 @@ def keep(uuid, share):
         say(mhz=wanted.value)
         sys.stdin.read()
     finally:
-        nvml.nvmlDeviceResetGpuLockedClocks(device)
+        code = nvml.nvmlDeviceResetGpuLockedClocks(device)
+        if code != 0:
+            sys.exit(f"the clock stays locked: {nvml.nvmlErrorString(code).decode()}")
 
 
 def say(**said):

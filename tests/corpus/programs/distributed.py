@@ -30,13 +30,15 @@ class Losing(nn.Module):
 
 
 def replica_trainer(ctx, model, tokens, accumulate=1):
-    """A function that does one step of training; gradients are averaged during the backward pass of the last micro-batch."""
+    """A function that does one step of training, with something before each micro-batch if it is asked to; gradients are averaged during
+    the backward pass of the last."""
     replica = DistributedDataParallel(Losing(model), device_ids=[ctx.rank] if ctx.cuda else None)
     optimiser = ctx.adamw(model.parameters())
     ctx.apart()
 
-    def step():
+    def step(before=lambda: None):
         for left in reversed(range(accumulate)):
+            before()
             with replica.no_sync() if left else contextlib.nullcontext():
                 with ctx.amp():
                     loss = replica(tokens()) / accumulate
@@ -92,9 +94,12 @@ def replicated_online_learning(ctx, answer, batch, length, vocabulary, **p):
 @program("training", "data_parallel", "lora_d2048_l16_online_replicas_a8", tiny=dict(TINY, answer=4, accumulate=2), strategy="K_ddp_accum",
          span=1.2, devices=2, order=83, **dict(LORA, batch=2), answer=32, accumulate=8)
 def replicated_online_accumulation(ctx, answer, accumulate, batch, length, vocabulary, **p):
-    """K on replicas that exchange gradients after eight micro-batches only."""
+    """K on replicas that exchange gradients only after eight answers, from each of which they have learnt by themselves."""
     model, step = adapter_replica(ctx, batch, accumulate, length=length, vocabulary=vocabulary, **p)
-    online(ctx, model, step, answer, batch, length, vocabulary)
+    serve = answering(ctx, model, batch, length, vocabulary)
+    while ctx.running():
+        step(lambda: serve(length - answer - 1, answer, torch.Tensor.cpu))
+        ctx.step(warm=1)
 
 
 @program("training", "data_parallel", "lora_d2048_l16_diluted_replicas", tiny=dict(TINY, times=2), strategy="L_ddp", span=1.2, devices=2,
@@ -108,7 +113,7 @@ def replicated_dilution(ctx, times, batch, length, vocabulary, **p):
 @program("training", "data_parallel", "lora_d2048_l16_diluted_staggered", tiny=dict(TINY, times=2), strategy="L_ddp_stagger", span=1.2,
          devices=2, order=85, **LORA, times=5)
 def staggered_dilution(ctx, times, batch, length, vocabulary, **p):
-    """L on replicas, each of which has its backward pass in a turn of its own; what they learnt is averaged when all have."""
+    """L on replicas that have their backward passes in different turns, as far as there are turns; gradients are averaged when all have."""
     model = adapted(ctx, length=length, vocabulary=vocabulary, **p)
     alike(model.parameters())
     learns = [w for w in model.parameters() if w.requires_grad]

@@ -137,6 +137,8 @@ def filler(ctx, width, burst):
     try:
         with torch.cuda.stream(works):
             yield
+        if not thread.is_alive():
+            raise RuntimeError("what fills ended before the training")
     finally:
         over.set()
         thread.join()

@@ -1,4 +1,4 @@
-"""Training whose forward products are in numbers of eight bits, which other pipes of the device do in less time.
+"""Training whose forward products are in numbers of eight bits, which take a device less time; whole numbers have pipes of their own.
 
 Backward products are in BF16, straight through the rounding: the gradient is that of the product as if it had not been rounded.
 """

@@ -102,5 +102,5 @@ def shared_prompts_in_rounds(ctx, width, heads, batch, length, vocabulary, pause
         with torch.inference_mode():
             model.head(model.hidden(ctx.tokens(batch, length, vocabulary=vocabulary))[:, -1]).argmax(-1).cpu()
         ctx.step()
-        # The host answers those who asked, and gathers the next.
+        # The host puts away what was answered, and gathers the next.
         ctx.sleep(pause)

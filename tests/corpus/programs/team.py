@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 
 import torch
 import torch.distributed as dist
@@ -20,7 +21,7 @@ import torch.distributed as dist
 from . import FAMILIES, Skipped, load
 from .context import Context
 
-# Longer than any wait within a program, and shorter than a family's recording is worth.
+# Longer than any wait within a program. The suite mostly loses patience before, and then ends the worker.
 TIMEOUT = datetime.timedelta(seconds=120)
 
 
@@ -112,4 +113,12 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    status = 1
+    try:
+        main()
+        status = 0
+    except Exception:
+        traceback.print_exc()
+    finally:
+        # At once: while Python takes itself apart no thread hears that the worker ended, and libraries may wait for the others.
+        os._exit(status)

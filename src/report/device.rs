@@ -146,6 +146,7 @@ impl Device {
         };
         let longest = self.instants.longest_ns().div_euclid(3);
         if step.gap.is_some() || !(1..=longest).contains(&step.length_ns()) {
+            self.series.leave_out_instant();
             return;
         }
         let kib = |bytes: u64| u32::try_from(bytes.div_euclid(1_024)).unwrap_or(u32::MAX);

@@ -25,13 +25,13 @@
 
 use super::rhythm::Timed;
 use super::row::{Row, mean, variation};
-use super::series::{AT_REST, KIB_PER_MIB, MAX_BURST};
+use super::series::{AT_REST, KIB_PER_MIB, LONGEST_MS, MAX_BURST};
 
 /// A rhythm up to here is what noise and requests have, in so many readings as are looked at.
 const OF_NOISE: f64 = 0.3;
 
-/// Of fewer readings nothing is told: half a minute, ten a second. In a few seconds noise has rhythms of any height.
-const LEAST: usize = 300;
+/// Of fewer readings nothing is told: nearly half a minute, ten a second. In a few seconds noise has rhythms of any height.
+const LEAST: usize = 290;
 
 /// Readings further apart than this are of two bursts, in milliseconds.
 const APART_MS: u64 = 3_000;
@@ -39,9 +39,6 @@ const APART_MS: u64 = 3_000;
 /// For so long a burst speaks for what follows it, in milliseconds: agents burst for a minute somewhere in every ten, so that from one to the next
 /// it may be eighteen.
 const STANDS_MS: u64 = 20 * 60 * 1_000;
-
-/// After so many usual steps without a reading nobody knows over which time the next one counts.
-const MOST_STEPS: u32 = 3;
 
 /// Activity and traffic may be read so far apart, in milliseconds: the pair of samples that a recording may lag behind.
 const ASKEW_MS: f64 = 200.0;
@@ -92,7 +89,7 @@ pub(super) struct Exchange {
 pub(super) struct Told {
     /// By how much traffic rises and falls in its rhythm, of its mean: at most one, and less where it does so because work turns.
     pub(super) beat: f64,
-    /// The share of time at full tensor activity in which traffic rests.
+    /// The share of time at full tensor activity in which traffic rests; `None` where nothing beats.
     pub(super) apart: Option<f64>,
     /// Bytes sent each time that traffic rose, of memory in use; `None` where nothing beats, or it never came to rest between.
     pub(super) per_memory: Option<f64>,
@@ -108,9 +105,9 @@ pub(super) struct Beat {
     step_ms: u32,
     since_ms: u32,
     clock_ms: u64,
-    /// The usual step, and how long ago a reading was told.
-    usual_ms: u32,
+    /// How long ago a reading was told, and whether one was left out since.
     untold_ms: u32,
+    broken: bool,
     /// Whether the open window has readings.
     fresh: bool,
     /// What the latest burst told that had enough of them, and the clock then.
@@ -141,14 +138,11 @@ impl Beat {
         }
         self.since_ms = self.since_ms.saturating_add(self.step_ms);
         self.untold_ms = self.untold_ms.saturating_add(self.step_ms);
-        if self.usual_ms == 0 || self.step_ms < self.usual_ms {
-            self.usual_ms = self.step_ms;
-        }
         // A counter that failed once goes on, and its next reading counts over both steps.
         let Some(kib) = reading.kib else { return };
         let over_ms = std::mem::take(&mut self.untold_ms);
-        let longest_ms = self.usual_ms.saturating_mul(MOST_STEPS);
-        if (1..=longest_ms).contains(&over_ms) && self.traffic.len() < MAX_BURST {
+        let is_whole = !std::mem::take(&mut self.broken) && (1..=LONGEST_MS).contains(&over_ms);
+        if is_whole && self.traffic.len() < MAX_BURST {
             let rate = kib / f64::from(over_ms);
             self.traffic.push(Exchanged {
                 since_ms: self.since_ms,
@@ -164,7 +158,12 @@ impl Beat {
     fn begin(&mut self) {
         self.traffic.clear();
         self.last_ms = None;
-        (self.since_ms, self.usual_ms, self.untold_ms) = (0, 0, 0);
+        (self.since_ms, self.untold_ms, self.broken) = (0, 0, false);
+    }
+
+    /// A reading was left out, which had counted already: the next counts over less time than has gone by.
+    pub(super) fn leave_out(&mut self) {
+        self.broken = true;
     }
 
     /// What the open window has: what its burst tells, or else what the latest before told, while it stands.
@@ -214,7 +213,7 @@ fn told(traffic: &[Exchanged], memory_mib: Option<f64>) -> Told {
     let sent_kib = sent_each_time(traffic).filter(|_| sure > 0.0);
     Told {
         beat: sure * depth.min(1.0) * pairs.steadiness(),
-        apart: pairs.apart(),
+        apart: pairs.apart().filter(|_| sure > 0.0),
         per_memory: sent_kib.zip(memory_kib).map(|(sent, held)| sent / held),
     }
 }
@@ -232,7 +231,7 @@ fn span_ms(traffic: &[Exchanged]) -> f64 {
 fn sent_each_time(traffic: &[Exchanged]) -> Option<f64> {
     let rates = || traffic.iter().map(|e| f64::from(e.rate));
     let usual = mean(rates())?;
-    let (mut rises, mut rested) = (0.0, false);
+    let (mut rises, mut rested) = (0.0, true);
     for rate in rates() {
         if rate < RESTS * usual {
             rested = true;
@@ -288,7 +287,7 @@ impl Pairs {
             return None;
         }
         let each_ms = self.span_ms / count as f64;
-        let askew = (ASKEW_MS / each_ms.max(1.0)).round() as usize;
+        let askew = (ASKEW_MS / each_ms.max(1.0)).round().max(1.0) as usize;
         let of = |sooner: usize, later: usize| {
             let tensor = self.tensor.values().iter().skip(sooner);
             let both = tensor.zip(self.rates.values().iter().skip(later));
@@ -315,8 +314,13 @@ impl Pairs {
             let both = self.tensor.values().iter().zip(self.sm.values());
             both.map(|(tensor, sm)| if *sm >= AT_REST { tensor / sm } else { 0.0 })
         };
+        let full = AT_WORK * self.sm.centile(90)?;
+        let busy = mixtures().zip(self.sm.values()).filter(|(_, sm)| **sm >= full);
         // So that prompts count that are one in twenty.
-        let multiplies = mixtures().collect::<Row<MAX_BURST>>().centile(95)?;
+        let multiplies = busy
+            .map(|(mixture, _)| mixture)
+            .collect::<Row<MAX_BURST>>()
+            .centile(95)?;
         let exchanges = mean(self.rates.values().iter().copied())?;
         let (mut all, mut little) = (0.0, 0.0);
         for ((mixture, rate), sm) in mixtures().zip(self.rates.values()).zip(self.sm.values()) {
@@ -411,7 +415,7 @@ mod tests {
 
     #[test]
     fn a_few_seconds_tell_nothing() {
-        for readings in [50, 100, 150, 300] {
+        for readings in [50, 100, 150, 290] {
             assert_eq!(told(readings, steps), None, "{readings}");
         }
     }
@@ -519,6 +523,31 @@ mod tests {
         };
         let even = |all: &[Exchanged]| all.iter().all(|e| (e.rate - 1.0).abs() < 1e-6);
         assert!(even(&traffic(|_| false, |i| i % 7 == 3)));
+        // Late by seven tenths of a step, and back in its place.
+        let mut beat = Beat::default();
+        let mut before = 0;
+        for i in 0..400u32 {
+            let at_ms = i * 100 + if i == 10 { 70 } else { 0 };
+            let kib = Some(f64::from(at_ms - before));
+            before = at_ms;
+            let reading = Exchange {
+                at_ms,
+                kib,
+                activity: None,
+            };
+            beat.add(at_ms.into(), &reading);
+        }
+        assert!(even(&beat.traffic) && beat.traffic.len() == 399);
+        // One that was left out had counted.
+        beat.leave_out();
+        let next = |at_ms| Exchange {
+            at_ms,
+            kib: Some(100.0),
+            activity: None,
+        };
+        beat.add(40_100, &next(40_100));
+        beat.add(40_200, &next(40_200));
+        assert!(even(&beat.traffic) && beat.traffic.len() == 400);
         // What was counted over a hole of eight tenths of a second is of nobody knows which time.
         let holed = traffic(|i| i % 50 > 42, |_| false);
         assert!(even(&holed) && holed.len() > 300, "{}", holed.len());

@@ -228,7 +228,8 @@ impl Run {
         let level = match scored.class {
             Some(Class::Training) if two_sources && model.may_establish(self.working) => Level::Established,
             Some(Class::Training) => Level::Candidate,
-            // What all devices of a job do together may be training though one of them does not look like it, and nobody has heard them.
+            // What all devices of a job do together may be training though one of them does not look like it, and nobody has heard them. Where it looks so
+            // much like something else that this is named, it is that.
             None if mostly(self.unheard) && training < 0 => Level::Weak,
             _ if self.may_rule_out(model, mixture) && model.rules_out(training.into()) => Level::RuledOut,
             Some(_) => Level::Weak,

@@ -260,15 +260,18 @@ impl Rules {
     fn weighed(&self, rule: &Rule, value: i64, features: &Features) -> i64 {
         let gain = rule.gain(value);
         let name = Features::NAMES.get(rule.feature);
-        let heard = name.is_some_and(|name| BEAT.contains(name) || APART.contains(name));
-        match features.beat_per_memory.filter(|_| heard) {
+        let is_of = |named: &[&str]| name.is_some_and(|name| named.contains(name));
+        match features.beat_per_memory {
+            _ if !is_of(&BEAT) && !is_of(&APART) => gain,
+            // Where links never come to rest nobody can count beats, and there are some nevertheless.
+            None if is_of(&BEAT) => gain,
+            None => 0,
             Some(sent) => {
                 let (low, high) = self.exchanged;
                 let whole = high.saturating_sub(low);
                 let weight = i64::from(sent.0).saturating_sub(low).clamp(0, whole.max(0));
                 gain.saturating_mul(weight).checked_div(whole).unwrap_or(gain)
             }
-            None => gain,
         }
     }
 

@@ -45,8 +45,8 @@ const LEAST_BURST: usize = 100;
 /// Nor do fewer than these, where it is looked for with what corrects for few.
 const LEAST_EVEN: usize = 50;
 
-/// After longer than this without a reading of a counter nobody knows over which time the next one counts, in milliseconds.
-const LONGEST_MS: u32 = 700;
+/// After longer than this without a reading of a counter nobody knows over which time the next one counts, in milliseconds: three steps of a burst.
+pub(super) const LONGEST_MS: u32 = 300;
 
 /// Of fewer instants that tell of activity than these, the points are looked at instead.
 const LEAST_TOLD: usize = 25;
@@ -215,6 +215,11 @@ impl Series {
         if self.burst.len() < MAX_BURST {
             self.burst.push(instant);
         }
+    }
+
+    /// An instant of a burst was left out, whose counters had moved on.
+    pub(crate) fn leave_out_instant(&mut self) {
+        self.beat.leave_out();
     }
 
     /// The instants of bursts.

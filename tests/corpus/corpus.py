@@ -156,7 +156,8 @@ class Suite:
         self.worker.tell(
             run=program["family"], seed=self.options.run, most_steps=3 if self.options.tiny else None, set_clocks=self.options.set_clocks
         )
-        ready = self.worker.hear(self.options.patience)
+        # A process for each GPU has to begin first.
+        ready = self.worker.hear(self.options.patience * (1 if program["devices"] == 1 else 4))
         if ready["event"] == "skipped":
             return {"skipped": ready["reason"]}
         if ready["event"] != "ready":

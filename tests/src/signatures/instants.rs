@@ -33,14 +33,10 @@ pub(super) fn instants(rows: &[Row], begun: f64, row_s: f64) -> Vec<(u64, Instan
     };
     // Half a row early, so that jitter takes no row into the next instant.
     let place = |row: &Row| ((row.at() - begun + row_s / 2.0) / (row_s * joined)) as u64;
-    let mut before = None;
+    let mut before = [None; 2];
     let mut all: Vec<(u64, Instant)> = rows
         .chunk_by(|a, b| joined > 1.0 && place(a) == place(b))
-        .filter_map(|joined| {
-            let of = instant(joined, before, begun, row_s);
-            before = joined.last();
-            of
-        })
+        .filter_map(|joined| instant(joined, &mut before, begun, row_s))
         .collect();
     if are_held(&all) {
         for (_, instant) in &mut all {
@@ -57,29 +53,37 @@ pub(super) fn instants(rows: &[Row], begun: f64, row_s: f64) -> Vec<(u64, Instan
 
 /// Whether activity was renewed more seldom than it was written down: it changes, but only now and then.
 fn are_held(all: &[(u64, Instant)]) -> bool {
-    let told = all.iter().filter_map(|(_, i)| i.tensor_ppm.value());
-    let works: Vec<u32> = told.copied().filter(|ppm| *ppm >= AT_REST_PPM).collect();
+    let works: Vec<[Reading<u32>; 3]> = all
+        .iter()
+        .filter(|(_, i)| i.tensor_ppm.value().is_some_and(|ppm| *ppm >= AT_REST_PPM))
+        .map(|(_, i)| [i.sm_ppm, i.tensor_ppm, i.dram_ppm])
+        .collect();
     let changes = works.windows(2).filter(|w| w[0] != w[1]).count();
     changes > 0 && works.len() >= HELD * changes
 }
 
-/// The instant at the last of these rows.
-fn instant(rows: &[Row], before: Option<&Row>, begun: f64, row_s: f64) -> Option<(u64, Instant)> {
+/// The instant at the last of these rows; `before` are the last rows that told what was sent and what was received.
+fn instant<'a>(
+    rows: &'a [Row],
+    before: &mut [Option<&'a Row>; 2],
+    begun: f64,
+    row_s: f64,
+) -> Option<(u64, Instant)> {
     let at = ((rows.last()?.at() - begun) * 1e3) as u64;
     let mean_of = |name: &str| mean(rows.iter().filter_map(|r| r.cell(name)));
     let whole = |value: Option<f64>| value.map_or(Reading::Unsupported, |v| Reading::Value(v as u32));
     let share = |name: &str| whole(mean_of(name).map(|v| v.min(1.0) * 1e6));
-    let gained = |name: &str| {
-        let befores = std::iter::once(before).chain(rows.iter().map(Some));
-        let each = rows.iter().zip(befores);
-        let bytes = each.filter_map(|(row, before)| Some(row.cell(name)? * row.since(before, row_s)));
+    let gained = |name: &str, before: &mut Option<&'a Row>| {
+        let told = rows.iter().filter_map(|row| Some((row, row.cell(name)?)));
+        let bytes = told.map(|(row, rate)| rate * row.since(before.replace(row), row_s));
         whole(bytes.reduce(|a, b| a + b).map(|bytes| bytes / 1_024.0))
     };
+    let [sent, received] = before;
     let instant = Instant {
         at_ms: u32::try_from(at).unwrap_or(u32::MAX),
         power_mw: whole(mean_of("power_w").map(|w| w * 1e3)),
-        tx_kib: gained("nvlink_tx_bytes_s"),
-        rx_kib: gained("nvlink_rx_bytes_s"),
+        tx_kib: gained("nvlink_tx_bytes_s", sent),
+        rx_kib: gained("nvlink_rx_bytes_s", received),
         sm_ppm: share("sm_active"),
         tensor_ppm: share("tensor_active"),
         dram_ppm: share("dram_active"),

@@ -4,7 +4,10 @@
 //! nobody. Does not establish what a tenant meant to do.
 
 mod beat;
+#[cfg(test)]
+mod beat_tests;
 mod events;
+mod exchanges;
 mod explain;
 mod feature;
 mod likeness;

@@ -1,8 +1,8 @@
 //! The main job, shown: nodes report, a verifier answers.
 //!
 //! Real binaries, real TLS, a real database in a directory that is removed at the end. Where the machine has NVIDIA GPUs of its own, they
-//! are the node; otherwise two replayed nodes of eight H100 play: one at `harbour-1` that serves a model, and one at `harbour-2` that trains more than it
-//! may and holds a device that is not on the manifest. The GPUs of the first sign for who they are, with keys of a synthetic maker whose root this verifier is
+//! are the node; otherwise two replayed nodes of eight H100 play: one at `harbour-1` that serves a model, and one at `harbour-2` that may train
+//! more than it is allowed, which less than a minute establishes for nobody, and holds a device that is not on the manifest. The GPUs of the first sign for who they are, with keys of a synthetic maker whose root this verifier is
 //! told to trust; those of the other cannot. Reports are short because the licence says `trial = true`, and everything says so.
 
 use crate::device_pki::{DevicePki, Host, HostSpec, Slot};
@@ -309,7 +309,7 @@ fn judge(status: &Value, own: bool) -> Result<(), String> {
         ("harbour-1", "TRN-04", "met"),
         ("harbour-2", "INV-01", "not met"),
         ("harbour-2", "INV-05", "cannot tell"),
-        ("harbour-2", "TRN-04", "not met"),
+        ("harbour-2", "TRN-04", "cannot tell"),
         ("harbour-2", "SEC-09", "not met"),
     ];
     let sites = status["sites"].as_array().cloned().unwrap_or_default();

@@ -188,6 +188,23 @@ fn a_demo_that_is_interrupted_leaves_nothing_behind_and_the_operators_own_state_
 }
 
 #[test]
+fn a_demo_comes_out_as_its_story_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = program("weighbridge-testbed")
+        .arg("demo")
+        .env("TMPDIR", dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let wrong = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{wrong}");
+    assert!(
+        said.contains("every finding came out as the story has it"),
+        "{said}"
+    );
+}
+
+#[test]
 fn doctor_is_content_with_a_node_that_can_report_and_with_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let mut verifier = Verifier::init(dir.path());

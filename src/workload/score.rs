@@ -282,8 +282,9 @@ impl Rules {
         features.link_beat.is_none() && features.link_active.is_some_and(|a| i64::from(a.0) >= share)
     }
 
-    /// By how much exchanges favour training over either kind of inference; no more than nothing unless they beat, and apart from the device's own work: replicas that are fed
-    /// alike move alike, and one model that is served over several devices uses links both ways as well, in rounds of one size even in a rhythm.
+    /// By how much exchanges favour training over either kind of inference; no more than nothing unless they beat, and apart from the device's own
+    /// work: replicas that are fed alike move alike, and one model that is served over several devices uses links both ways as well, in rounds of one
+    /// size even in a rhythm.
     pub(super) fn together(&self, features: &Features) -> i64 {
         let others = self.favours_training(features, &TOGETHER);
         let [beat, apart] = [&BEAT[..], &APART].map(|named| self.favours_training(features, named));
